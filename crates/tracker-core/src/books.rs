@@ -1,0 +1,206 @@
+//! The accounting identity, and the reports that carry it.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
+
+use crate::delivery::Stop;
+use crate::transport::Reason;
+
+/// Where every accepted event is.
+///
+/// `accepted = delivered + rejected + dropped + returned + queued + in_flight` holds at every moment;
+/// [`is_balanced`](Self::is_balanced) says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Books {
+    /// Events that a push took.
+    pub accepted: u64,
+    /// Events that the far end acknowledged.
+    pub delivered: u64,
+    /// Events that the far end, or the encoder, refused for good, each with a reason.
+    pub rejected: u64,
+    /// Events that a policy chosen by the caller gave up ([`Overflow::DropOldest`](crate::Overflow)).
+    pub dropped: u64,
+    /// Events that were handed back to the caller.
+    pub returned: u64,
+    /// Events that wait to be sent.
+    pub queued: u64,
+    /// Events in leases: their sending is under way.
+    pub in_flight: u64,
+}
+
+impl Books {
+    /// Returns the number of events without a fate: queued and in flight.
+    pub fn pending(&self) -> u64 {
+        self.queued + self.in_flight
+    }
+
+    /// Returns whether the identity holds.
+    pub fn is_balanced(&self) -> bool {
+        self.accepted == self.delivered + self.rejected + self.dropped + self.returned + self.pending()
+    }
+
+    /// Returns whether every accepted event was delivered.
+    pub fn all_delivered(&self) -> bool {
+        self.accepted == self.delivered
+    }
+}
+
+/// One line: `412 accepted = 412 delivered + 0 rejected + 0 dropped + 0 returned + 0 pending`.
+impl fmt::Display for Books {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.is_balanced() { "=" } else { "!=" };
+        write!(
+            f,
+            "{} accepted {sign} {} delivered + {} rejected + {} dropped + {} returned + {} pending",
+            self.accepted,
+            self.delivered,
+            self.rejected,
+            self.dropped,
+            self.returned,
+            self.pending()
+        )
+    }
+}
+
+impl Add for Books {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            delivered: self.delivered + other.delivered,
+            rejected: self.rejected + other.rejected,
+            dropped: self.dropped + other.dropped,
+            returned: self.returned + other.returned,
+            queued: self.queued + other.queued,
+            in_flight: self.in_flight + other.in_flight,
+        }
+    }
+}
+
+impl Sum for Books {
+    fn sum<I: Iterator<Item = Self>>(books: I) -> Self {
+        books.fold(Self::default(), Add::add)
+    }
+}
+
+/// What a flush achieved.
+#[derive(Clone, Debug)]
+#[must_use = "a flush that did not deliver everything says so only here"]
+pub struct FlushReport {
+    /// The books when the flush ended; they count from the tracker's first event.
+    pub books: Books,
+    /// Events accepted before the flush began that still have no fate; never fewer than there are.
+    ///
+    /// With several batches in flight it may count events that were settled out of order.
+    pub unsettled: u64,
+    /// Events that were rejected while the flush ran.
+    pub rejected: u64,
+    /// Why the flush ended before its barrier, if it did.
+    pub stop: Option<Stop>,
+}
+
+impl FlushReport {
+    /// Returns `Ok` only if every event accepted before the flush has a fate and none was rejected meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Undelivered`] with the counts and the reason otherwise.
+    pub fn ok(self) -> Result<Books, Undelivered> {
+        if self.unsettled == 0 && self.rejected == 0 {
+            return Ok(self.books);
+        }
+        Err(Undelivered { pending: self.unsettled, rejected: self.rejected, returned: 0, stop: self.stop })
+    }
+}
+
+/// What a shutdown achieved: the final books, and the events that were not delivered.
+#[must_use = "the undelivered events are handed back in this report; dropping it drops them"]
+pub struct DeliveryReport<E> {
+    /// The books when the shutdown ended.
+    pub books: Books,
+    /// The undelivered events, in the order in which they were accepted.
+    pub returned: Vec<E>,
+    /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the books count all.
+    pub rejections: Vec<Rejection>,
+    /// Why the shutdown ended before everything had a fate, if it did.
+    pub stop: Option<Stop>,
+}
+
+impl<E> DeliveryReport<E> {
+    /// How many rejections a report lists.
+    pub const REJECTIONS_KEPT: usize = 32;
+
+    /// Returns `Ok` only if every event that the tracker ever accepted was delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`Undelivered`] with the counts and the reason otherwise.
+    pub fn ok(&self) -> Result<Books, Undelivered> {
+        if self.books.all_delivered() {
+            return Ok(self.books);
+        }
+        Err(Undelivered {
+            pending: self.books.pending(),
+            rejected: self.books.rejected,
+            returned: self.books.returned,
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// Converts the returned events.
+    pub fn map<T>(self, convert: impl FnMut(E) -> T) -> DeliveryReport<T> {
+        DeliveryReport {
+            books: self.books,
+            returned: self.returned.into_iter().map(convert).collect(),
+            rejections: self.rejections,
+            stop: self.stop,
+        }
+    }
+}
+
+/// Shows the counts; the returned events are payload and stay out of logs.
+impl<E> fmt::Debug for DeliveryReport<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryReport")
+            .field("books", &self.books)
+            .field("returned", &self.returned.len())
+            .field("rejections", &self.rejections)
+            .field("stop", &self.stop)
+            .finish()
+    }
+}
+
+impl<E> fmt::Display for DeliveryReport<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.books.fmt(f)
+    }
+}
+
+/// One event that the far end refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The event's place in the order of acceptance, from 0.
+    pub seq: u64,
+    /// What the far end said.
+    pub reason: Reason,
+}
+
+/// Not every event was delivered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("not every event was delivered: {pending} pending, {rejected} rejected, {returned} returned{}", why(.stop))]
+pub struct Undelivered {
+    /// Events that still have no fate.
+    pub pending: u64,
+    /// Events that the far end refused.
+    pub rejected: u64,
+    /// Events that were handed back.
+    pub returned: u64,
+    /// Why delivery ended early, if it did.
+    pub stop: Option<Stop>,
+}
+
+fn why(stop: &Option<Stop>) -> String {
+    stop.as_ref().map(|stop| format!(" ({stop})")).unwrap_or_default()
+}

@@ -1,0 +1,92 @@
+//! One small error per operation; a refused event comes back inside it.
+
+use std::error::Error;
+use std::fmt;
+
+/// A push was refused; the event is inside.
+///
+/// Neither `Debug` nor `Display` shows the event: it is payload.
+pub enum PushError<E> {
+    /// The buffer no longer accepts events.
+    Closed(E),
+    /// The pending events fill the capacity, in number or in bytes.
+    Full(E),
+    /// The event alone is larger than the limit for one event.
+    TooLarge {
+        /// The refused event.
+        event: E,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes: [`Config::batch_bytes`](crate::Config::batch_bytes).
+        limit: usize,
+    },
+}
+
+impl<E> PushError<E> {
+    /// Returns the refused event.
+    pub fn into_event(self) -> E {
+        match self {
+            Self::Closed(event) | Self::Full(event) | Self::TooLarge { event, .. } => event,
+        }
+    }
+
+    /// Converts the refused event and keeps the reason.
+    pub fn map<T>(self, convert: impl FnOnce(E) -> T) -> PushError<T> {
+        match self {
+            Self::Closed(event) => PushError::Closed(convert(event)),
+            Self::Full(event) => PushError::Full(convert(event)),
+            Self::TooLarge { event, bytes, limit } => PushError::TooLarge { event: convert(event), bytes, limit },
+        }
+    }
+
+    /// Returns whether the buffer was closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+
+    /// Returns whether the buffer was full: the same push may succeed later.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+}
+
+impl<E> fmt::Debug for PushError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str("Closed(..)"),
+            Self::Full(_) => f.write_str("Full(..)"),
+            Self::TooLarge { bytes, limit, .. } => {
+                f.debug_struct("TooLarge").field("bytes", bytes).field("limit", limit).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+impl<E> fmt::Display for PushError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(_) => f.write_str("the event was refused: the tracker is closed"),
+            Self::Full(_) => f.write_str("the event was refused: the buffer is full"),
+            Self::TooLarge { bytes, limit, .. } => {
+                write!(f, "the event was refused: {bytes} bytes are more than the limit of {limit}")
+            }
+        }
+    }
+}
+
+impl<E> Error for PushError<E> {}
+
+/// A configuration that cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// An option that must be at least 1, or a duration that must be longer than zero, was zero.
+    #[error("{option} must not be zero")]
+    Zero {
+        /// The option's name.
+        option: &'static str,
+    },
+    /// The first delay of the backoff is longer than its cap.
+    #[error("initial_delay must not be longer than max_delay")]
+    DelayAboveCap,
+}

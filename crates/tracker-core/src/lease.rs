@@ -1,0 +1,110 @@
+//! A batch in flight: acknowledge it, settle part of it, or give it back by dropping it.
+
+use std::fmt;
+
+use crate::buffer::Shared;
+use crate::delivery::Settlement;
+use crate::state::{Entry, Seq};
+use crate::sync::Arc;
+use crate::transport::Reason;
+use crate::wait::{Ticket, WaitFor};
+
+/// Events that are being sent. They stay on the buffer's books as in flight.
+///
+/// Dropping a lease gives its unsettled events back to their places in the queue, so a future that holds one can be
+/// dropped at any `.await`. Forgetting one (`std::mem::forget`) keeps its events in flight for ever.
+pub struct Lease<E> {
+    shared: Arc<Shared<E>>,
+    id: u64,
+    events: Vec<E>,
+    places: Vec<Place>,
+}
+
+struct Place {
+    seq: Seq,
+    bytes: usize,
+}
+
+impl<E> Lease<E> {
+    pub(crate) fn new(shared: Arc<Shared<E>>, id: u64, entries: Vec<Entry<E>>) -> Self {
+        let (mut events, mut places) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        for Entry { seq, bytes, event } in entries {
+            events.push(event);
+            places.push(Place { seq, bytes });
+        }
+        Self { shared, id, events, places }
+    }
+
+    /// Settles every event of this lease as delivered.
+    pub fn ack(mut self) {
+        let all = Settlement::delivered(self.events.len());
+        let _ = self.settle(all);
+    }
+
+    /// Settles the first `settlement.events` events: delivered, but for those it lists as rejected.
+    ///
+    /// Returns the rejected events with their places and reasons. A settlement of more events than the lease holds
+    /// settles all of them; an index that it does not cover is ignored.
+    #[must_use = "these are the rejected events"]
+    pub fn settle(&mut self, settlement: Settlement) -> Vec<(Seq, E, Reason)> {
+        let count = settlement.events.min(self.events.len());
+        if count == 0 {
+            return Vec::new();
+        }
+        let settled: Vec<E> = self.events.drain(..count).collect();
+        let places: Vec<Place> = self.places.drain(..count).collect();
+        let mut reasons: Vec<Option<Reason>> = vec![None; if settlement.rejected.is_empty() { 0 } else { count }];
+        for (index, reason) in settlement.rejected {
+            if let Some(slot) = reasons.get_mut(index) {
+                slot.get_or_insert(reason);
+            }
+        }
+        let rejected = reasons.iter().flatten().count();
+        let bytes = places.iter().map(|place| place.bytes).sum();
+        let front = self.places.first().map(|place| place.seq);
+        self.shared.change(|state| state.settle(self.id, count - rejected, rejected, bytes, front));
+        let fates = settled.into_iter().zip(places).zip(reasons);
+        fates.filter_map(|((event, place), reason)| Some((place.seq, event, reason?))).collect()
+    }
+
+    /// Gives the unsettled events back to their places in the queue; the same as dropping the lease.
+    pub fn give_back(self) {}
+
+    /// Completes when the buffer asks for its events back: finish quickly, or drop the lease.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn recalled(&self) {
+        Ticket::new(&self.shared, WaitFor::Progress).until(|state| state.recalled().then_some(())).await;
+    }
+
+    /// Returns the unsettled events, oldest first.
+    pub fn events(&self) -> &[E] {
+        &self.events
+    }
+
+    /// Returns the place of the oldest unsettled event; `None` when everything is settled.
+    pub fn first(&self) -> Option<Seq> {
+        self.places.first().map(|place| place.seq)
+    }
+}
+
+impl<E> Drop for Lease<E> {
+    fn drop(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
+        let (events, places) = (std::mem::take(&mut self.events), std::mem::take(&mut self.places));
+        let entries = places.into_iter().zip(events);
+        let entries = entries.map(|(Place { seq, bytes }, event)| Entry { seq, bytes, event });
+        self.shared.change(|state| state.give_back(self.id, entries));
+    }
+}
+
+/// Shows the number of events; they are payload and stay out of logs.
+impl<E> fmt::Debug for Lease<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("events", &self.events.len()).field("first", &self.first()).finish()
+    }
+}

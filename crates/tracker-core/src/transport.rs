@@ -1,0 +1,135 @@
+//! The far side: one object-safe trait, and what it can answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::sync::StdArc;
+
+/// Carries a batch of events to the far end, once.
+///
+/// A transport buffers nothing and retries nothing: it says what happened, and the delivery policy of this crate
+/// decides what to do about it. Identity is per event, never per batch: a batch that is sent again may be cut
+/// differently. Implementations are checked by [`conformance`](crate::testing::conformance).
+#[async_trait]
+pub trait Transport<E>: fmt::Debug + Send + Sync {
+    /// Sends `events`, in order, as one request.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] says what happened; whether it is retried is decided by [`Delivery`](crate::Delivery).
+    ///
+    /// # Cancel safety
+    ///
+    /// Must be cancel safe: the future may be dropped at any `.await`. The far end may then have received the events
+    /// or not; they will be sent again.
+    async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError>;
+}
+
+/// How to send one batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SendOptions {
+    /// Leave the content encoding (compression) out; the far end has refused it.
+    pub plain: bool,
+}
+
+/// The far end took the batch; it may have refused single events of it for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The refused events, by their index in the batch. All others were delivered.
+    pub rejected: Vec<(usize, Reason)>,
+}
+
+/// What happened to a batch that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No answer: the connection was refused or reset, or nothing came in time. The far end may have the events.
+    #[error("no answer: {reason}")]
+    NoAnswer {
+        /// What happened.
+        reason: Reason,
+    },
+    /// The far end answered, and the answer is not a success.
+    #[error("answered {status}: {reason}")]
+    Answer {
+        /// The status, as HTTP defines them (RFC 9110, section 15).
+        status: u16,
+        /// How long the far end asks to wait before the next attempt.
+        retry_after: Option<Duration>,
+        /// Whether a content encoding was applied to this request.
+        encoded: bool,
+        /// What the far end said.
+        reason: Reason,
+    },
+    /// One event cannot be encoded; nothing was sent.
+    #[error("event {index} of the batch cannot be encoded: {reason}")]
+    Unencodable {
+        /// The event's index in the batch.
+        index: usize,
+        /// What the encoder said.
+        reason: Reason,
+    },
+}
+
+impl SendError {
+    /// No answer, for this reason.
+    pub fn no_answer(reason: impl Into<String>) -> Self {
+        Self::NoAnswer { reason: Reason::new(reason) }
+    }
+
+    /// An answer with this status and nothing else to say.
+    pub fn status(status: u16) -> Self {
+        Self::Answer { status, retry_after: None, encoded: false, reason: Reason::default() }
+    }
+
+    /// Returns what the far end, the connection or the encoder said.
+    pub fn reason(&self) -> &Reason {
+        match self {
+            Self::NoAnswer { reason } | Self::Answer { reason, .. } | Self::Unencodable { reason, .. } => reason,
+        }
+    }
+}
+
+/// Why something was refused: a short text, mostly in the far end's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Reason(Box<str>);
+
+impl Reason {
+    /// The longest reason kept, in bytes.
+    pub const MAX_BYTES: usize = 512;
+
+    /// Keeps at most [`MAX_BYTES`](Self::MAX_BYTES) of `text`, cut between characters.
+    pub fn new(text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(Self::MAX_BYTES));
+        Self(text.into_boxed_str())
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "no reason given" } else { &self.0 })
+    }
+}
+
+macro_rules! forward {
+    ($pointer:ty) => {
+        #[async_trait]
+        impl<E: Send + Sync, T: Transport<E> + ?Sized> Transport<E> for $pointer {
+            async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
+                (**self).send(events, options).await
+            }
+        }
+    };
+}
+
+forward!(StdArc<T>);
+forward!(Box<T>);
