@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::transport::Reason;
+
 /// A push was refused; the event is inside.
 ///
 /// Neither `Debug` nor `Display` shows the event: it is payload.
@@ -20,13 +22,21 @@ pub enum PushError<E> {
         /// The limit in bytes: [`Config::batch_bytes`](crate::Config::batch_bytes).
         limit: usize,
     },
+    /// The event cannot be encoded. Only trackers that encode on emit say so.
+    Unencodable {
+        /// The refused event.
+        event: E,
+        /// What the encoder said.
+        reason: Reason,
+    },
 }
 
 impl<E> PushError<E> {
     /// Returns the refused event.
     pub fn into_event(self) -> E {
         match self {
-            Self::Closed(event) | Self::Full(event) | Self::TooLarge { event, .. } => event,
+            Self::Closed(event) | Self::Full(event) => event,
+            Self::TooLarge { event, .. } | Self::Unencodable { event, .. } => event,
         }
     }
 
@@ -36,6 +46,7 @@ impl<E> PushError<E> {
             Self::Closed(event) => PushError::Closed(convert(event)),
             Self::Full(event) => PushError::Full(convert(event)),
             Self::TooLarge { event, bytes, limit } => PushError::TooLarge { event: convert(event), bytes, limit },
+            Self::Unencodable { event, reason } => PushError::Unencodable { event: convert(event), reason },
         }
     }
 
@@ -58,6 +69,9 @@ impl<E> fmt::Debug for PushError<E> {
             Self::TooLarge { bytes, limit, .. } => {
                 f.debug_struct("TooLarge").field("bytes", bytes).field("limit", limit).finish_non_exhaustive()
             }
+            Self::Unencodable { reason, .. } => {
+                f.debug_struct("Unencodable").field("reason", reason).finish_non_exhaustive()
+            }
         }
     }
 }
@@ -70,6 +84,7 @@ impl<E> fmt::Display for PushError<E> {
             Self::TooLarge { bytes, limit, .. } => {
                 write!(f, "the event was refused: {bytes} bytes are more than the limit of {limit}")
             }
+            Self::Unencodable { reason, .. } => write!(f, "the event was refused: it cannot be encoded: {reason}"),
         }
     }
 }

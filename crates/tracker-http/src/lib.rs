@@ -1,1 +1,23 @@
-//! (in progress)
+#![doc = include_str!("../README.md")]
+
+mod tracker;
+mod transport;
+
+mod answer;
+mod connect;
+mod encode;
+
+mod clock;
+mod endpoint;
+mod error;
+mod token;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use clock::TokioClock;
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::BuildError;
+pub use token::{Token, TokenError};
+pub use tracker::{HttpTracker, HttpTrackerBuilder};
+pub use transport::{HttpTransport, HttpTransportBuilder};

@@ -1,0 +1,63 @@
+//! Reading one HTTP/1.1 request from a socket, as little of it as the fault server needs.
+
+use std::io::{self, Read};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+
+/// A request that the server read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedRequest {
+    /// Method, path and version.
+    pub line: String,
+    /// The headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, decompressed if it came compressed.
+    pub body: Vec<u8>,
+}
+
+impl RecordedRequest {
+    /// Returns a header's value by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the events of the body, if it is `{"events":[...]}`.
+    pub fn events(&self) -> Vec<Value> {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["events"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Reads the next request of a connection; `None` when the client has closed it.
+    pub(super) async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Self>> {
+        let line = read_line(stream).await?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let mut request = Self { line, headers: Vec::new(), body: Vec::new() };
+        loop {
+            let header = read_line(stream).await?;
+            if header.is_empty() {
+                break;
+            }
+            let (name, value) = header.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
+            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        request.body = vec![0; length];
+        stream.read_exact(&mut request.body).await?;
+        if request.header("content-encoding") == Some("gzip") {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&request.body[..]).read_to_end(&mut plain)?;
+            request.body = plain;
+        }
+        Ok(Some(request))
+    }
+}
+
+async fn read_line(stream: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<String> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    line.truncate(line.trim_end().len());
+    Ok(line)
+}

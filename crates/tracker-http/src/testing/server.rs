@@ -1,0 +1,253 @@
+//! The fault server.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::request::RecordedRequest;
+
+/// What the server does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Takes the events and answers 200.
+    Accept,
+    /// Takes the events and answers 200 after a wait.
+    AcceptAfter(Duration),
+    /// Takes the events but for those with these indices, and says so in the body.
+    Reject(Vec<usize>),
+    /// Takes nothing and answers with this status.
+    Status(u16),
+    /// Takes nothing and answers with this status, these header lines, and this body.
+    Full(u16, Vec<(&'static str, String)>, String),
+    /// Takes the events and breaks the connection before the answer.
+    LoseAnswer,
+    /// Takes the events, answers 200, and closes the connection without having said so.
+    AcceptAndClose,
+    /// Takes nothing and resets the connection after it has read the request.
+    Reset,
+    /// Takes nothing and resets the connection in the middle of its answer's body.
+    ResetInBody,
+    /// Takes nothing, and never answers.
+    Hang,
+    /// Takes nothing and answers with bytes that are not HTTP.
+    Garbage,
+    /// Takes the events and answers 200 with a body that never ends.
+    EndlessBody,
+}
+
+/// A loopback HTTP/1.1 server that records every event it takes, and answers as told.
+///
+/// Each [`then`](Self::then) appends one answer to its script; when the script has run out it gives the standing
+/// answer: accept, unless [`always`](Self::always) says otherwise. Dropping it closes the port and its connections.
+pub struct FaultServer {
+    address: String,
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    script: VecDeque<Answer>,
+    standing: Answer,
+    requests: Vec<RecordedRequest>,
+    events: Vec<Value>,
+    connections: usize,
+}
+
+impl FaultServer {
+    /// Starts a server on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start() -> io::Result<Self> {
+        Self::listen("127.0.0.1:0").await
+    }
+
+    /// Starts a server on this address, for instance one at which an earlier server was.
+    ///
+    /// # Errors
+    ///
+    /// When the port cannot be had.
+    pub async fn listen(address: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?.to_string();
+        let state = Arc::new(Mutex::new(State {
+            script: VecDeque::new(),
+            standing: Answer::Accept,
+            requests: Vec::new(),
+            events: Vec::new(),
+            connections: 0,
+        }));
+        let task = tokio::spawn(accept(listener, state.clone()));
+        Ok(Self { address, state, task })
+    }
+
+    /// Returns the URL to send events to.
+    pub fn url(&self) -> String {
+        format!("http://{}/v1/events", self.address)
+    }
+
+    /// Returns the address, `127.0.0.1:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Appends an answer to the script.
+    pub fn then(&self, answer: Answer) {
+        lock(&self.state).script.push_back(answer);
+    }
+
+    /// Sets the answer for requests beyond the script.
+    pub fn always(&self, answer: Answer) {
+        lock(&self.state).standing = answer;
+    }
+
+    /// Returns the events taken, in order, duplicates included.
+    pub fn events(&self) -> Vec<Value> {
+        lock(&self.state).events.clone()
+    }
+
+    /// Returns the number of events taken, duplicates included.
+    pub fn received(&self) -> usize {
+        lock(&self.state).events.len()
+    }
+
+    /// Returns the number of different `eventId`s among the events taken.
+    pub fn distinct(&self) -> usize {
+        let state = lock(&self.state);
+        let ids: HashSet<_> = state.events.iter().filter_map(|event| event["eventId"].as_str()).collect();
+        ids.len()
+    }
+
+    /// Returns every request that was read whole, whatever became of it.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        lock(&self.state).requests.clone()
+    }
+
+    /// Returns the number of connections that were made so far.
+    pub fn connections(&self) -> usize {
+        lock(&self.state).connections
+    }
+}
+
+impl Drop for FaultServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for FaultServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Serves until it is aborted; its connections end with it.
+async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        lock(&state).connections += 1;
+        let state = state.clone();
+        // A client that breaks a connection is what this server is for, so its error says nothing.
+        connections.spawn(async move { serve(stream, &state).await.unwrap_or_default() });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = RecordedRequest::read(&mut stream).await? {
+        let answer = {
+            let mut state = lock(state);
+            let answer = state.script.pop_front().unwrap_or_else(|| state.standing.clone());
+            take(&mut state, &request, &answer);
+            state.requests.push(request);
+            answer
+        };
+        if !give(answer, stream.get_mut()).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Records the events that `answer` takes.
+fn take(state: &mut State, request: &RecordedRequest, answer: &Answer) {
+    let rejected: &[usize] = match answer {
+        Answer::Reject(indices) => indices,
+        Answer::Accept | Answer::AcceptAfter(_) | Answer::AcceptAndClose | Answer::LoseAnswer | Answer::EndlessBody => {
+            &[]
+        }
+        _ => return,
+    };
+    let events = request.events().into_iter().enumerate().filter(|(index, _)| !rejected.contains(index));
+    state.events.extend(events.map(|(_, event)| event));
+}
+
+/// Gives the answer; returns whether the connection goes on.
+async fn give(answer: Answer, stream: &mut TcpStream) -> io::Result<bool> {
+    match answer {
+        Answer::Accept => respond(stream, 200, &[], "").await?,
+        Answer::AcceptAfter(wait) => {
+            tokio::time::sleep(wait).await;
+            respond(stream, 200, &[], "").await?;
+        }
+        Answer::Reject(indices) => {
+            let verdict = |index| json!({"index": index, "reason": "rejected by script"});
+            let verdicts: Vec<_> = indices.into_iter().map(verdict).collect();
+            respond(stream, 200, &[], &json!({"rejected": verdicts}).to_string()).await?;
+        }
+        Answer::Status(status) => respond(stream, status, &[], "").await?,
+        Answer::Full(status, headers, body) => respond(stream, status, &headers, &body).await?,
+        Answer::AcceptAndClose => {
+            respond(stream, 200, &[], "").await?;
+            return Ok(false);
+        }
+        Answer::LoseAnswer => return Ok(false),
+        Answer::Reset => {
+            stream.set_zero_linger()?;
+            return Ok(false);
+        }
+        Answer::ResetInBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"rejected\":").await?;
+            stream.flush().await?;
+            return Ok(false);
+        }
+        Answer::Hang => std::future::pending().await,
+        Answer::Garbage => {
+            stream.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await?;
+            return Ok(false);
+        }
+        Answer::EndlessBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+            let chunk = format!("{:x}\r\n{}\r\n", 4096, "x".repeat(4096));
+            loop {
+                stream.write_all(chunk.as_bytes()).await?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+async fn respond(stream: &mut TcpStream, status: u16, headers: &[(&str, String)], body: &str) -> io::Result<()> {
+    let mut response = format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        response += &format!("{name}: {value}\r\n");
+    }
+    response += "\r\n";
+    response += body;
+    stream.write_all(response.as_bytes()).await
+}
