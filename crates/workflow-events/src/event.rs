@@ -1,0 +1,147 @@
+use std::borrow::Cow;
+
+use serde::de::Error as _;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::fields::Fields;
+use crate::wire::{optional, required};
+use crate::{EventKind, ReadEventError, Timestamp};
+
+/// The `source` of every event that a workflow engine emits.
+pub const SOURCE: &str = "workflow";
+
+/// The names that belong to the envelope, whatever the type of the event.
+const ENVELOPE: [&str; 8] =
+    ["eventId", "timestamp", "source", "type", "workflowId", "workflowName", "executionId", "seq"];
+
+/// One lifecycle event of one run.
+///
+/// On the wire it is one flat JSON object with camelCase names: the envelope, then the fields of
+/// the [kind](EventKind), then [`extra`](Self::extra), always in this order.
+///
+/// # Examples
+///
+/// ```
+/// use workflow_events::{Event, EventKind, SOURCE};
+///
+/// let event = Event {
+///     event_id: "0197a3c0-5c00-7000-8000-000000000001".parse()?,
+///     timestamp: "2026-03-01T12:00:00Z".parse()?,
+///     source: SOURCE.into(),
+///     workflow_id: "run-1".into(),
+///     workflow_name: "order".into(),
+///     execution_id: None,
+///     seq: 2,
+///     kind: EventKind::StepStarted { step_name: "charge".into(), attempt: 1 },
+///     extra: serde_json::Map::new(),
+/// };
+/// assert_eq!(
+///     serde_json::to_string(&event)?,
+///     concat!(
+///         r#"{"eventId":"0197a3c0-5c00-7000-8000-000000000001","#,
+///         r#""timestamp":"2026-03-01T12:00:00.000Z","source":"workflow","type":"step.started","#,
+///         r#""workflowId":"run-1","workflowName":"order","seq":2,"stepName":"charge","attempt":1}"#,
+///     ),
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The key for dropping duplicates: the same in every redelivery. The engine makes it a
+    /// UUIDv7; reading accepts any UUID.
+    pub event_id: Uuid,
+    /// When it happened, by the engine's clock. It never decides an order: [`seq`](Self::seq) does.
+    pub timestamp: Timestamp,
+    /// Who emitted it: [`SOURCE`], or whatever was read.
+    pub source: Cow<'static, str>,
+    /// The id of the run.
+    pub workflow_id: String,
+    /// The name of the definition that the run executes.
+    pub workflow_name: String,
+    /// The correlation id given at start. Omitted on the wire when absent.
+    pub execution_id: Option<String>,
+    /// The place in the run's history, contiguous from 1. Reading refuses 0.
+    pub seq: u64,
+    /// What happened.
+    pub kind: EventKind,
+    /// Every field that neither the envelope nor the kind knows, kept on reading and written back:
+    /// `env` and `serviceKey`, the fields of an [unknown type](EventKind::Unknown), and whatever a
+    /// later version adds. A name that belongs to the envelope or to the kind is not written from
+    /// here: the typed field wins.
+    pub extra: Map<String, Value>,
+}
+
+impl Event {
+    /// Reads one event from the text of one JSON object.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadEventError`] names the type and the field that is missing or wrong. An unknown type or
+    /// an unknown field is never an error.
+    pub fn from_json(json: &[u8]) -> Result<Self, ReadEventError> {
+        Self::from_fields(serde_json::from_slice(json)?)
+    }
+
+    /// Reads one event from a JSON value, for instance one element of a batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    pub fn from_value(value: Value) -> Result<Self, ReadEventError> {
+        Self::from_fields(serde_json::from_value(value)?)
+    }
+
+    fn from_fields(fields: Fields) -> Result<Self, ReadEventError> {
+        let mut fields = fields.with_type()?;
+        Ok(Self {
+            event_id: required::read(&mut fields, "eventId")?,
+            timestamp: required::read(&mut fields, "timestamp")?,
+            source: match required::read::<String>(&mut fields, "source")? {
+                source if source == SOURCE => Cow::Borrowed(SOURCE),
+                source => Cow::Owned(source),
+            },
+            workflow_id: required::read(&mut fields, "workflowId")?,
+            workflow_name: required::read(&mut fields, "workflowName")?,
+            execution_id: optional::read(&mut fields, "executionId")?,
+            seq: match required::read(&mut fields, "seq")? {
+                0 => return Err(fields.wrong("seq", "the first place is 1, not 0")),
+                seq => seq,
+            },
+            kind: EventKind::read(&mut fields)?,
+            extra: fields.rest(),
+        })
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("eventId", self.event_id.as_hyphenated())?;
+        map.serialize_entry("timestamp", &self.timestamp)?;
+        map.serialize_entry("source", &self.source)?;
+        map.serialize_entry("type", self.kind.type_name())?;
+        map.serialize_entry("workflowId", &self.workflow_id)?;
+        map.serialize_entry("workflowName", &self.workflow_name)?;
+        optional::write(&mut map, "executionId", &self.execution_id)?;
+        map.serialize_entry("seq", &self.seq)?;
+        self.kind.write(&mut map)?;
+        // A shadowed name would appear twice in the object, and no reader would accept it.
+        let kind_fields = self.kind.field_names();
+        for (name, value) in &self.extra {
+            if !ENVELOPE.contains(&name.as_str()) && !kind_fields.contains(&name.as_str()) {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    /// Reads as [`Event::from_json`] does; the error keeps its text and loses its type.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_fields(Fields::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

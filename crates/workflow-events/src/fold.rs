@@ -1,0 +1,186 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::{AttemptOutcome, EventKind, ResumeReason, RetryView, RunStatus, SleepView, StepView, Timestamp};
+
+/// What a view keeps of one event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fact {
+    pub(crate) event_id: Uuid,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) kind: EventKind,
+}
+
+/// The state of a run after the facts so far, taken in order of `seq`.
+///
+/// Large values stay in their facts: the fold keeps where they are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fold {
+    pub(crate) status: RunStatus,
+    pub(crate) queued_at: Option<Timestamp>,
+    pub(crate) started_at: Option<Timestamp>,
+    /// The `seq` of the event that carries the input.
+    pub(crate) input: Option<u64>,
+    /// The `seq` of the event that ended the run.
+    pub(crate) end: Option<u64>,
+    pub(crate) completed_steps: Vec<String>,
+    pub(crate) steps: Vec<StepView>,
+    pub(crate) step_index: HashMap<String, usize>,
+    pub(crate) sleeps: Vec<SleepView>,
+}
+
+impl Fold {
+    pub(crate) fn replay(facts: &BTreeMap<u64, Fact>) -> Self {
+        let mut fold = Self::default();
+        for (seq, fact) in facts {
+            fold.advance(*seq, fact);
+        }
+        fold
+    }
+
+    /// Takes the fact that follows all facts so far; some in between may be missing.
+    pub(crate) fn advance(&mut self, seq: u64, fact: &Fact) {
+        // A run ends once.
+        if self.end.is_some() {
+            return;
+        }
+        let at = fact.timestamp;
+        match &fact.kind {
+            EventKind::WorkflowQueued { .. } => {
+                self.queued_at.get_or_insert(at);
+                self.input.get_or_insert(seq);
+                if self.status == RunStatus::Unknown {
+                    self.status = RunStatus::Queued;
+                }
+                return;
+            }
+            EventKind::WorkflowStarted { .. } => {
+                self.started_at.get_or_insert(at);
+                self.input.get_or_insert(seq);
+            }
+            EventKind::WorkflowPaused { reason, resume_at, step_name } => {
+                self.status =
+                    RunStatus::Paused { reason: reason.clone(), resume_at: *resume_at, step_name: step_name.clone() };
+                return;
+            }
+            EventKind::WorkflowResumed { reason } => {
+                if *reason == ResumeReason::Recovery {
+                    self.interrupt_attempts();
+                }
+            }
+            EventKind::WorkflowCompleted { completed_steps, .. } => {
+                return self.finish(seq, RunStatus::Completed, completed_steps);
+            }
+            EventKind::WorkflowFailed { completed_steps, .. } => {
+                return self.finish(seq, RunStatus::Failed, completed_steps);
+            }
+            EventKind::WorkflowCancelled { completed_steps, .. } => {
+                return self.finish(seq, RunStatus::Cancelled, completed_steps);
+            }
+            EventKind::StepStarted { step_name, attempt } => {
+                self.step(step_name).start(*attempt, Some(at));
+            }
+            EventKind::StepCompleted { step_name, attempt, duration_ms, cached } => {
+                let step = self.step(step_name);
+                let first = !step.is_completed();
+                let attempt = step.running(*attempt);
+                attempt.finished_at = Some(at);
+                attempt.outcome =
+                    AttemptOutcome::Completed { duration: Duration::from_millis(*duration_ms), cached: *cached };
+                if first {
+                    self.completed_steps.push(step_name.clone());
+                }
+            }
+            EventKind::StepFailed { step_name, attempt, error, will_retry } => {
+                let attempt = self.step(step_name).running(*attempt);
+                attempt.finished_at = Some(at);
+                attempt.outcome = AttemptOutcome::Failed { error: error.clone(), will_retry: *will_retry };
+            }
+            EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms } => {
+                self.step(step_name).next_retry = Some(RetryView {
+                    step_name: step_name.clone(),
+                    failed_attempt: *attempt,
+                    at: *next_attempt_at,
+                    delay: Duration::from_millis(*delay_ms),
+                });
+            }
+            EventKind::RetryExhausted { step_name, .. } => {
+                let step = self.step(step_name);
+                step.next_retry = None;
+                step.retries_exhausted = true;
+            }
+            EventKind::SleepStarted { duration_ms, resume_at } => self.sleeps.push(SleepView {
+                started_at: Some(at),
+                planned: Some(Duration::from_millis(*duration_ms)),
+                resume_at: Some(*resume_at),
+                completed_at: None,
+                actual: None,
+            }),
+            EventKind::SleepCompleted { duration_ms } => {
+                let sleep = self.open_sleep();
+                sleep.completed_at = Some(at);
+                sleep.actual = Some(Duration::from_millis(*duration_ms));
+            }
+            EventKind::TimeoutSet { step_name, deadline, timeout_ms, attempt } => {
+                let attempt = self.step(step_name).running(*attempt);
+                attempt.deadline = Some(*deadline);
+                attempt.timeout = Some(Duration::from_millis(*timeout_ms));
+            }
+            EventKind::TimeoutExceeded { step_name, timeout_ms, attempt } => {
+                let attempt = self.step(step_name).running(*attempt);
+                attempt.timeout = Some(Duration::from_millis(*timeout_ms));
+                attempt.timed_out = true;
+            }
+            EventKind::Unknown { .. } => return,
+        }
+        // Whatever got here happens only while a run executes, even if the event that says so is
+        // missing.
+        self.status = RunStatus::Running;
+    }
+
+    fn finish(&mut self, seq: u64, status: RunStatus, completed_steps: &[String]) {
+        self.end = Some(seq);
+        self.status = status;
+        // The last word: with gaps, the steps seen to complete are fewer.
+        self.completed_steps = completed_steps.to_vec();
+        self.interrupt_attempts();
+        for step in &mut self.steps {
+            step.next_retry = None;
+        }
+    }
+
+    fn interrupt_attempts(&mut self) {
+        for step in &mut self.steps {
+            step.interrupt();
+        }
+    }
+
+    fn step(&mut self, name: &str) -> &mut StepView {
+        let index = match self.step_index.get(name) {
+            Some(index) => *index,
+            None => {
+                self.step_index.insert(name.to_owned(), self.steps.len());
+                self.steps.push(StepView::new(name));
+                self.steps.len() - 1
+            }
+        };
+        &mut self.steps[index]
+    }
+
+    /// The sleep that a completion ends: a completion names none, so it is the open one due first.
+    fn open_sleep(&mut self) -> &mut SleepView {
+        let open = self.sleeps.iter().enumerate().filter(|(_, sleep)| sleep.completed_at.is_none());
+        match open.min_by_key(|(_, sleep)| sleep.resume_at) {
+            Some((index, _)) => &mut self.sleeps[index],
+            None => self.sleeps.push_mut(SleepView {
+                started_at: None,
+                planned: None,
+                resume_at: None,
+                completed_at: None,
+                actual: None,
+            }),
+        }
+    }
+}

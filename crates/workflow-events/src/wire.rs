@@ -1,0 +1,209 @@
+use serde::ser::SerializeMap;
+
+use crate::fields::TypedFields;
+use crate::{EventKind, ReadEventError};
+
+/// The wire contract: one line per field, in the order of writing.
+///
+/// A `required` field is always there, and so is an `object`, which is nothing but a JSON object.
+/// An `optional` field is omitted when absent, and a null counts as absent. A `nullable` one is
+/// omitted when absent, and a null is a value.
+macro_rules! wire {
+    ($($variant:ident = $type_name:literal { $($field:ident: $presence:ident $name:literal,)* })*) => {
+        impl EventKind {
+            /// The names of all known types, in the order of the variants.
+            pub const TYPE_NAMES: &'static [&'static str] = &[$($type_name),*];
+
+            /// The `type` on the wire.
+            #[must_use]
+            pub fn type_name(&self) -> &str {
+                match self {
+                    $(Self::$variant { .. } => $type_name,)*
+                    Self::Unknown { type_name } => type_name,
+                }
+            }
+
+            pub(crate) fn field_names(&self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$variant { .. } => &[$($name),*],)*
+                    Self::Unknown { .. } => &[],
+                }
+            }
+
+            pub(crate) fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+                match self {
+                    $(Self::$variant { $($field),* } => {
+                        $($presence::write(map, $name, $field)?;)*
+                    })*
+                    Self::Unknown { .. } => {}
+                }
+                Ok(())
+            }
+
+            pub(crate) fn read(fields: &mut TypedFields) -> Result<Self, ReadEventError> {
+                Ok(match fields.type_name() {
+                    $($type_name => Self::$variant {
+                        $($field: $presence::read(fields, $name)?),*
+                    },)*
+                    unknown => Self::Unknown { type_name: unknown.to_owned() },
+                })
+            }
+        }
+    };
+}
+
+wire! {
+    WorkflowQueued = "workflow.queued" {
+        input: required "input",
+    }
+    WorkflowStarted = "workflow.started" {
+        input: required "input",
+    }
+    WorkflowPaused = "workflow.paused" {
+        reason: required "reason",
+        resume_at: optional "resumeAt",
+        step_name: optional "stepName",
+    }
+    WorkflowResumed = "workflow.resumed" {
+        reason: required "reason",
+    }
+    WorkflowCompleted = "workflow.completed" {
+        completed_steps: required "completedSteps",
+        duration_ms: required "durationMs",
+        output: nullable "output",
+    }
+    WorkflowFailed = "workflow.failed" {
+        error: object "error",
+        completed_steps: required "completedSteps",
+    }
+    WorkflowCancelled = "workflow.cancelled" {
+        reason: optional "reason",
+        completed_steps: required "completedSteps",
+    }
+    StepStarted = "step.started" {
+        step_name: required "stepName",
+        attempt: required "attempt",
+    }
+    StepCompleted = "step.completed" {
+        step_name: required "stepName",
+        attempt: required "attempt",
+        duration_ms: required "durationMs",
+        cached: required "cached",
+    }
+    StepFailed = "step.failed" {
+        step_name: required "stepName",
+        attempt: required "attempt",
+        error: object "error",
+        will_retry: required "willRetry",
+    }
+    RetryScheduled = "retry.scheduled" {
+        step_name: required "stepName",
+        attempt: required "attempt",
+        next_attempt_at: required "nextAttemptAt",
+        delay_ms: required "delayMs",
+    }
+    RetryExhausted = "retry.exhausted" {
+        step_name: required "stepName",
+        attempts: required "attempts",
+    }
+    SleepStarted = "sleep.started" {
+        duration_ms: required "durationMs",
+        resume_at: required "resumeAt",
+    }
+    SleepCompleted = "sleep.completed" {
+        duration_ms: required "durationMs",
+    }
+    TimeoutSet = "timeout.set" {
+        step_name: required "stepName",
+        deadline: required "deadline",
+        timeout_ms: required "timeoutMs",
+        attempt: required "attempt",
+    }
+    TimeoutExceeded = "timeout.exceeded" {
+        step_name: required "stepName",
+        timeout_ms: required "timeoutMs",
+        attempt: required "attempt",
+    }
+}
+
+pub(crate) mod required {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use serde::ser::SerializeMap;
+
+    use crate::ReadEventError;
+    use crate::fields::TypedFields;
+
+    pub(crate) fn read<T: DeserializeOwned>(fields: &mut TypedFields, name: &'static str) -> Result<T, ReadEventError> {
+        let value = fields.take(name).ok_or_else(|| fields.missing(name))?;
+        fields.convert(name, value)
+    }
+
+    pub(crate) fn write<M: SerializeMap>(
+        map: &mut M,
+        name: &'static str,
+        value: &impl Serialize,
+    ) -> Result<(), M::Error> {
+        map.serialize_entry(name, value)
+    }
+}
+
+mod object {
+    use serde::de::DeserializeOwned;
+
+    pub(super) use super::required::write;
+    use crate::ReadEventError;
+    use crate::fields::TypedFields;
+
+    /// A derived struct would also read an array, field by position.
+    pub(super) fn read<T: DeserializeOwned>(fields: &mut TypedFields, name: &'static str) -> Result<T, ReadEventError> {
+        match fields.take(name) {
+            Some(value) if value.is_object() => fields.convert(name, value),
+            Some(value) => Err(fields.wrong(name, format_args!("expected an object, not {value}"))),
+            None => Err(fields.missing(name)),
+        }
+    }
+}
+
+pub(crate) mod optional {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use serde::ser::SerializeMap;
+    use serde_json::Value;
+
+    use crate::ReadEventError;
+    use crate::fields::TypedFields;
+
+    pub(crate) fn read<T: DeserializeOwned>(
+        fields: &mut TypedFields,
+        name: &'static str,
+    ) -> Result<Option<T>, ReadEventError> {
+        match fields.take(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => fields.convert(name, value).map(Some),
+        }
+    }
+
+    pub(crate) fn write<M: SerializeMap>(
+        map: &mut M,
+        name: &'static str,
+        value: &Option<impl Serialize>,
+    ) -> Result<(), M::Error> {
+        match value {
+            Some(value) => map.serialize_entry(name, value),
+            None => Ok(()),
+        }
+    }
+}
+
+mod nullable {
+    use serde_json::Value;
+
+    pub(super) use super::optional::write;
+    use crate::ReadEventError;
+    use crate::fields::TypedFields;
+
+    pub(super) fn read(fields: &mut TypedFields, name: &'static str) -> Result<Option<Value>, ReadEventError> {
+        Ok(fields.take(name))
+    }
+}
