@@ -1,15 +1,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::fields::present;
 
 /// Why a step or a run failed, as data.
 ///
 /// `Display` shows the message alone.
-/// **A field that is not listed here is not kept on reading**, unlike an unknown field of the
-/// event itself: what has no field of its own belongs into [`details`](Self::details).
 ///
 /// # Examples
 ///
@@ -37,13 +35,16 @@ pub struct ErrorInfo {
     /// Anything more. `Some(Value::Null)` is a null that was there, `None` is nothing.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+    /// Fields that this version does not know, kept as they were read.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl ErrorInfo {
     /// An error of which only the message is known.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind: None, step_name: None, attempt: None, details: None }
+        Self { message: message.into(), kind: None, step_name: None, attempt: None, details: None, extra: Map::new() }
     }
 }
 

@@ -59,6 +59,7 @@ fn every_type_reads_as_its_literal() {
                 step_name: Some("charge".into()),
                 attempt: Some(3),
                 details: Some(json!({"code": 51})),
+                extra: Map::new(),
             },
             completed_steps: vec!["reserve".into()],
         },

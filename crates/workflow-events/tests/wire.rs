@@ -148,13 +148,15 @@ fn error() -> impl Strategy<Value = ErrorInfo> {
         prop::option::of(text()),
         prop::option::of(any::<u32>()),
         prop::option::of(json(2)),
+        object(),
     )
-        .prop_map(|(message, kind, step_name, attempt, details)| ErrorInfo {
+        .prop_map(|(message, kind, step_name, attempt, details, extra)| ErrorInfo {
             message,
             kind,
             step_name,
             attempt,
             details,
+            extra,
         })
 }
 

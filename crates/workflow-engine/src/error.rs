@@ -1,0 +1,70 @@
+//! One error per operation of the engine.
+
+use crate::store::StoreError;
+
+/// An engine that cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No store was given.
+    #[error("an engine needs a store")]
+    NoStore,
+    /// No clock was given, and without the feature `http` there is no default.
+    #[error("an engine needs a clock: enable the feature http, or give it one")]
+    NoClock,
+    /// Two workflows have the same name.
+    #[error("the workflow {name} is registered twice")]
+    DuplicateWorkflow {
+        /// The name.
+        name: String,
+    },
+    /// Two sinks have the same name, and so the same cursor.
+    #[error("the sink {name} is added twice")]
+    DuplicateSink {
+        /// The name.
+        name: String,
+    },
+}
+
+/// A run was not executed to its end. A workflow that fails is no such error: that is an [`Outcome`](crate::Outcome).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// No workflow with this name is registered; nothing was recorded.
+    #[error("no workflow named {name} is registered")]
+    UnknownWorkflow {
+        /// The name.
+        name: String,
+    },
+    /// The input has no JSON form; nothing was recorded.
+    #[error("the input cannot be encoded: {0}")]
+    Input(#[source] serde_json::Error),
+    /// The id is taken by a run of another workflow or with another input; nothing was changed.
+    #[error("the run {id} exists with another {what}")]
+    Conflict {
+        /// The id.
+        id: String,
+        /// What differs: the workflow, or the input.
+        what: &'static str,
+    },
+    /// The run is being executed elsewhere, or was left by a process that died; nothing was changed.
+    #[error("the run {id} is already running")]
+    AlreadyRunning {
+        /// The id.
+        id: String,
+    },
+    /// What is recorded of the run's end is not of the types given.
+    #[error("the recorded result of run {id} is of another type: {source}")]
+    Decode {
+        /// The id.
+        id: String,
+        /// What the decoder said.
+        source: serde_json::Error,
+    },
+    /// The engine is shut down. If the run had begun it is left as it is.
+    #[error("the engine is shut down")]
+    Closed,
+    /// The store failed. If the run had begun it is left as it is.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,182 @@
+//! Errors that are recorded: what steps and workflows may return, and what a failed step becomes.
+
+use std::error::Error;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use workflow_events::ErrorInfo;
+
+/// An error of a step or a workflow. It is recorded in its serde form, and comes back as its own type.
+///
+/// Implement it for your own error types, with nothing inside, or use [`Failure`].
+///
+/// # Examples
+///
+/// ```
+/// use workflow_engine::DurableError;
+///
+/// #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
+/// enum PaymentError {
+///     #[error("the card was declined")]
+///     Declined,
+/// }
+///
+/// impl DurableError for PaymentError {}
+/// assert_eq!(PaymentError::Declined.info().message, "the card was declined");
+/// ```
+pub trait DurableError: fmt::Display + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Returns what lifecycle events say of this error: its text as `message`, its serde form as `details`.
+    fn info(&self) -> ErrorInfo {
+        ErrorInfo { details: serde_json::to_value(self).ok(), ..ErrorInfo::new(self.to_string()) }
+    }
+}
+
+impl DurableError for String {
+    fn info(&self) -> ErrorInfo {
+        ErrorInfo::new(self)
+    }
+}
+
+/// The error for workflows and steps that need no type of their own.
+///
+/// Every standard error converts into it by `?`, with its causes in the message; so does a failed step of any kind.
+/// (So that this works it is not itself a `std::error::Error`, as with `anyhow::Error`.)
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Failure(ErrorInfo);
+
+impl Failure {
+    /// A failure with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(ErrorInfo::new(message))
+    }
+
+    /// Adds a kind: a short word by which programs tell failures apart.
+    #[must_use]
+    pub fn with_kind(mut self, kind: impl Into<String>) -> Self {
+        self.0.kind = Some(kind.into());
+        self
+    }
+
+    /// Adds details for the events.
+    #[must_use]
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.0.details = Some(details);
+        self
+    }
+
+    /// Returns the message.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Returns the kind.
+    pub fn kind(&self) -> Option<&str> {
+        self.0.kind.as_deref()
+    }
+
+    /// Returns the step that failed, if one did.
+    pub fn step(&self) -> Option<&str> {
+        self.0.step_name.as_deref()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl DurableError for Failure {
+    fn info(&self) -> ErrorInfo {
+        self.0.clone()
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::new(message)
+    }
+}
+
+impl<E: DurableError> From<StepError<E>> for Failure {
+    fn from(error: StepError<E>) -> Self {
+        Self(error.info())
+    }
+}
+
+/// A step failed for good. The failure is recorded: a replay meets the same one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepError<E> {
+    /// The step's name.
+    pub step: String,
+    /// The attempt that failed last, from 1.
+    pub attempt: u32,
+    /// What happened.
+    pub cause: StepFailure<E>,
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum StepFailure<E> {
+    /// It returned this error.
+    Returned(E),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// Its result has no JSON form, so it cannot be recorded.
+    Unencodable(String),
+}
+
+impl<E: DurableError> StepError<E> {
+    /// Returns what lifecycle events say of it.
+    pub fn info(&self) -> ErrorInfo {
+        let info = match &self.cause {
+            StepFailure::Returned(error) => error.info(),
+            other => ErrorInfo { kind: Some(other.kind().into()), ..ErrorInfo::new(other.to_string()) },
+        };
+        ErrorInfo { step_name: Some(self.step.clone()), attempt: Some(self.attempt), ..info }
+    }
+}
+
+impl<E> StepFailure<E> {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Returned(_) => "error",
+            Self::Panicked(_) => "panic",
+            Self::Unencodable(_) => "unencodable",
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for StepFailure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Returned(error) => error.fmt(f),
+            Self::Panicked(message) => write!(f, "it panicked: {message}"),
+            Self::Unencodable(message) => write!(f, "its result cannot be recorded: {message}"),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for StepError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {} failed: {}", self.step, self.cause)
+    }
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}

@@ -1,0 +1,102 @@
+//! The statuses of a run, and the one table of legal transitions.
+
+use std::fmt;
+
+/// Where a run is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// It is being executed, or the process that executed it has died.
+    Running,
+    /// It returned its output. Terminal.
+    Completed,
+    /// It returned an error, or it panicked. Terminal.
+    Failed,
+}
+
+impl Status {
+    /// Every legal transition; `None` stands for a run that does not exist yet.
+    const LEGAL: &'static [(Option<Self>, Self)] = &[
+        (None, Self::Running),
+        (Some(Self::Running), Self::Running),
+        (Some(Self::Running), Self::Completed),
+        (Some(Self::Running), Self::Failed),
+    ];
+
+    /// Checks a transition; staying the same while records are appended counts as one.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalTransition`] with the transitions that would be legal.
+    pub fn check(from: Option<Self>, to: Self) -> Result<(), IllegalTransition> {
+        if Self::LEGAL.contains(&(from, to)) {
+            return Ok(());
+        }
+        Err(IllegalTransition { from, to })
+    }
+
+    /// Returns whether nothing can follow.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+
+    /// Returns the name, in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A change of status that cannot be; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IllegalTransition {
+    /// The status that the run has; `None` if there is no such run.
+    pub from: Option<Status>,
+    /// The status that was asked for.
+    pub to: Status,
+}
+
+impl fmt::Display for IllegalTransition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |status: Option<Status>| status.map_or("none", Status::as_str);
+        write!(f, "a run cannot go from {} to {}; legal from there:", name(self.from), self.to)?;
+        let mut legal = Status::LEGAL.iter().filter(|(from, _)| *from == self.from).peekable();
+        if legal.peek().is_none() {
+            return f.write_str(" nothing");
+        }
+        legal.try_for_each(|(_, to)| write!(f, " {to}"))
+    }
+}
+
+impl std::error::Error for IllegalTransition {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_follows_a_terminal_status() {
+        for from in [Status::Running, Status::Completed, Status::Failed] {
+            let follows = |to| Status::check(Some(from), to).is_ok();
+            let any = [Status::Running, Status::Completed, Status::Failed].into_iter().any(follows);
+            assert_eq!(any, !from.is_terminal(), "{from}");
+        }
+    }
+
+    #[test]
+    fn an_illegal_transition_lists_the_legal_ones() {
+        let refused = Status::check(None, Status::Completed).unwrap_err();
+        assert_eq!(refused.to_string(), "a run cannot go from none to completed; legal from there: running");
+        let refused = Status::check(Some(Status::Failed), Status::Running).unwrap_err();
+        assert_eq!(refused.to_string(), "a run cannot go from failed to running; legal from there: nothing");
+    }
+}

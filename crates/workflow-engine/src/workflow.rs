@@ -1,0 +1,100 @@
+//! The definition of a workflow: its name, its types, and the function behind it.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use workflow_events::ErrorInfo;
+
+use crate::context::Context;
+use crate::failure::{DurableError, Failure, panic_message};
+use crate::payload::Payload;
+use crate::store::RunResult;
+
+/// The name of a workflow and the types of its input, output and error.
+///
+/// It is a constant that whoever registers, starts or inspects the workflow shares.
+///
+/// # Examples
+///
+/// ```
+/// use workflow_engine::Workflow;
+///
+/// const GREET: Workflow<String, String> = Workflow::new("greet");
+/// assert_eq!(GREET.name(), "greet");
+/// ```
+pub struct Workflow<Input, Output, Error = Failure> {
+    name: &'static str,
+    types: PhantomData<fn(Input) -> Result<Output, Error>>,
+}
+
+impl<Input, Output, Error> Workflow<Input, Output, Error> {
+    /// Names a workflow.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, types: PhantomData }
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<Input, Output, Error> Clone for Workflow<Input, Output, Error> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Input, Output, Error> Copy for Workflow<Input, Output, Error> {}
+
+impl<Input, Output, Error> fmt::Debug for Workflow<Input, Output, Error> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Workflow").field(&self.name).finish()
+    }
+}
+
+/// A workflow's function with its types erased: the recorded input in, what is to be recorded out.
+pub(crate) type Body = Arc<dyn Fn(Context, Payload) -> BoxFuture<'static, RunResult> + Send + Sync>;
+
+/// Erases the types of `function`. Its panics, and values without a JSON form, become failures.
+pub(crate) fn body<I, O, E, F, Fut>(function: F) -> Body
+where
+    I: DeserializeOwned + Send + 'static,
+    O: Serialize + Send + 'static,
+    E: DurableError,
+    F: Fn(Context, I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, E>> + Send + 'static,
+{
+    let function = Arc::new(function);
+    Arc::new(move |context, input| {
+        let function = function.clone();
+        async move {
+            let input = match input.decode::<I>() {
+                Ok(input) => input,
+                Err(error) => return failed("input", format!("the input cannot be decoded: {error}")),
+            };
+            let run = async { function(context, input).await };
+            let caught: Result<Result<O, E>, Box<dyn Any + Send>> = AssertUnwindSafe(run).catch_unwind().await;
+            match caught {
+                Ok(Ok(output)) => match Payload::encode(&output) {
+                    Ok(output) => RunResult::Completed(output),
+                    Err(error) => failed("unencodable", format!("the output cannot be recorded: {error}")),
+                },
+                Ok(Err(error)) => RunResult::Failed { info: error.info(), error: Payload::encode(&error).ok() },
+                Err(panic) => failed("panic", format!("the workflow panicked: {}", panic_message(&*panic))),
+            }
+        }
+        .boxed()
+    })
+}
+
+fn failed(kind: &str, message: String) -> RunResult {
+    RunResult::Failed { info: ErrorInfo { kind: Some(kind.into()), ..ErrorInfo::new(message) }, error: None }
+}

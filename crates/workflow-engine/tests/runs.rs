@@ -1,0 +1,222 @@
+//! Runs and steps: what they return, what is recorded, what is refused.
+
+mod support;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use support::{Bench, STEPS, types};
+use workflow_engine::{
+    BuildError, Context, DurableError, Engine, Failure, Outcome, RunError, StepError, StepFailure, Store, Workflow,
+};
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+enum PaymentError {
+    #[error("the card was declined: {0}")]
+    Declined(String),
+}
+
+impl DurableError for PaymentError {}
+
+#[test]
+fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
+    const COUNTED: Workflow<u32, u32> = Workflow::new("counted");
+    let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let counter = calls.clone();
+    let counted = move |_: Context, input: u32| {
+        let counter = counter.clone();
+        async move { Ok::<_, Failure>(input + counter.fetch_add(1, Ordering::Relaxed)) }
+    };
+    let engine = bench.builder().workflow(&COUNTED, counted).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&COUNTED, "r", 10).await.unwrap(), Outcome::Completed(10));
+        assert_eq!(engine.run(&COUNTED, "r", 10).await.unwrap(), Outcome::Completed(10));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+
+        let conflict = engine.run(&COUNTED, "r", 11).await.unwrap_err();
+        assert!(matches!(conflict, RunError::Conflict { what: "input", .. }), "{conflict:?}");
+        let conflict = engine.run(&STEPS, "r", 10).await.unwrap_err();
+        assert!(matches!(conflict, RunError::Conflict { what: "workflow", .. }), "{conflict:?}");
+        assert_eq!(engine.history("r").await.unwrap().len(), 2, "a conflict changes nothing");
+    });
+}
+
+#[test]
+fn two_runs_of_one_id_at_once_execute_the_body_once() {
+    const HELD: Workflow<(), ()> = Workflow::new("held");
+    let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let (counter, clock) = (calls.clone(), bench.clock.clone());
+    let held = move |_: Context, (): ()| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let clock = clock.clone();
+        async move {
+            tracker_core::Clock::sleep(&*clock, std::time::Duration::from_secs(1)).await;
+            Ok::<_, Failure>(())
+        }
+    };
+    let engine = bench.builder().workflow(&HELD, held).build().unwrap();
+    bench.clock.run(async {
+        let (one, two) = futures::future::join(engine.run(&HELD, "r", ()), engine.run(&HELD, "r", ())).await;
+        assert_eq!(one.unwrap(), Outcome::Completed(()));
+        assert!(matches!(two.unwrap_err(), RunError::AlreadyRunning { .. }));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_typed_error_comes_back_as_its_own_type() {
+    const PAY: Workflow<(), (), PaymentError> = Workflow::new("pay");
+    let bench = Bench::new();
+    let pay = |ctx: Context, (): ()| async move {
+        let charge = || async { Err::<(), _>(PaymentError::Declined("no funds".into())) };
+        ctx.step("charge", charge).await.map_err(|error| match error.cause {
+            StepFailure::Returned(error) => error,
+            other => panic!("{other}"),
+        })
+    };
+    let engine = bench.builder().workflow(&PAY, pay).build().unwrap();
+    bench.clock.run(async {
+        for _ in 0..2 {
+            let Outcome::Failed(failure) = engine.run(&PAY, "r", ()).await.unwrap() else { panic!("it fails") };
+            assert_eq!(failure.error, Some(PaymentError::Declined("no funds".into())));
+        }
+        let record = &bench.store.history("r").await.unwrap()[1];
+        let recorded = record.step.as_ref().unwrap().result.as_ref().unwrap_err().as_ref().unwrap();
+        assert_eq!(recorded.decode::<PaymentError>().unwrap(), PaymentError::Declined("no funds".into()));
+    });
+}
+
+#[test]
+fn empty_results_are_recorded_like_any_other() {
+    const EMPTY: Workflow<(), ()> = Workflow::new("empty");
+    let bench = Bench::new();
+    let empty = |ctx: Context, (): ()| async move {
+        ctx.step("unit", || async { Ok::<_, Failure>(()) }).await?;
+        ctx.step("none", || async { Ok::<Option<u8>, Failure>(None) }).await?;
+        ctx.step("false", || async { Ok::<_, Failure>(false) }).await?;
+        ctx.step("text", || async { Ok::<_, Failure>(String::new()) }).await?;
+        ctx.step("list", || async { Ok::<Vec<u8>, Failure>(vec![]) }).await?;
+        Ok::<_, Failure>(())
+    };
+    let engine = bench.builder().workflow(&EMPTY, empty).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&EMPTY, "r", ()).await.unwrap(), Outcome::Completed(()));
+        let history = bench.store.history("r").await.unwrap();
+        let results: Vec<_> = history.iter().filter_map(|record| record.step.as_ref()).collect();
+        let texts: Vec<_> = results.iter().map(|step| step.result.as_ref().unwrap().as_str()).collect();
+        assert_eq!(texts, ["null", "null", "false", "\"\"", "[]"]);
+    });
+}
+
+#[test]
+fn parallel_steps_are_all_recorded_and_may_borrow() {
+    const PARALLEL: Workflow<Vec<u32>, u32> = Workflow::new("parallel");
+    let bench = Bench::new();
+    let parallel = |ctx: Context, numbers: Vec<u32>| async move {
+        let double = |n: u32| ctx.step("double", move || async move { Ok::<_, Failure>(n * 2) });
+        let all = futures::future::try_join_all(numbers.iter().map(|n| double(*n))).await?;
+        let sum = || async { Ok::<u32, Failure>(all.iter().sum()) };
+        Ok::<_, Failure>(ctx.step("sum", sum).await?)
+    };
+    let engine = bench.builder().workflow(&PARALLEL, parallel).build().unwrap();
+    bench.clock.run(async {
+        let outcome = engine.run(&PARALLEL, "r", (1..=100).collect()).await.unwrap();
+        assert_eq!(outcome, Outcome::Completed(10_100));
+        let history = bench.store.history("r").await.unwrap();
+        let mut doubles: Vec<_> =
+            history.iter().filter_map(|r| r.step.as_ref()).filter(|s| s.name == "double").collect();
+        doubles.sort_by_key(|step| step.occurrence);
+        let results: Vec<u32> = doubles.iter().map(|s| s.result.as_ref().unwrap().decode().unwrap()).collect();
+        assert_eq!(results, (1..=100).map(|n| n * 2).collect::<Vec<_>>(), "occurrences are claimed by the call");
+        assert!(engine.view("r").await.unwrap().unwrap().is_complete());
+    });
+}
+
+#[test]
+fn a_panic_is_the_failure_of_its_step_and_of_nothing_else() {
+    const PANICS: Workflow<(), String> = Workflow::new("panics");
+    const BODY: Workflow<(), ()> = Workflow::new("body-panics");
+    let bench = Bench::new();
+    let panics = |ctx: Context, (): ()| async move {
+        let explode = || async { if true { panic!("boom") } else { Ok::<(), Failure>(()) } };
+        let error: StepError<Failure> = ctx.step("explode", explode).await.unwrap_err();
+        ctx.step("go-on", || async { Ok::<_, Failure>(()) }).await?;
+        Ok::<_, Failure>(error.to_string())
+    };
+    let body = |_: Context, (): ()| async move { if true { panic!("no step") } else { Ok::<(), Failure>(()) } };
+    let engine = bench.builder().workflow(&PANICS, panics).workflow(&BODY, body).build().unwrap();
+    bench.clock.run(async {
+        let outcome = engine.run(&PANICS, "r", ()).await.unwrap();
+        assert_eq!(outcome, Outcome::Completed("step explode failed: it panicked: boom".into()));
+        let Outcome::Failed(failure) = engine.run(&BODY, "b", ()).await.unwrap() else { panic!("it fails") };
+        assert_eq!((failure.info.kind.as_deref(), failure.error), (Some("panic"), None));
+        assert_eq!(types(&engine.history("b").await.unwrap()), ["workflow.started", "workflow.failed"]);
+        assert_eq!(engine.run(&STEPS, "s", 1).await.unwrap(), Outcome::Completed(1), "the engine goes on");
+    });
+}
+
+#[test]
+fn a_result_without_a_json_form_is_a_typed_failure_that_names_the_step() {
+    #[derive(Debug, Deserialize)]
+    struct Opaque;
+    impl Serialize for Opaque {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("opaque"))
+        }
+    }
+    const OPAQUE: Workflow<(), String> = Workflow::new("opaque");
+    let bench = Bench::new();
+    let opaque = |ctx: Context, (): ()| async move {
+        let error = ctx.step("open", || async { Ok::<_, Failure>(Opaque) }).await.unwrap_err();
+        assert!(matches!(error.cause, StepFailure::Unencodable(_)));
+        Ok::<_, Failure>(error.to_string())
+    };
+    let engine = bench.builder().workflow(&OPAQUE, opaque).build().unwrap();
+    bench.clock.run(async {
+        let outcome = engine.run(&OPAQUE, "r", ()).await.unwrap();
+        assert_eq!(outcome, Outcome::Completed("step open failed: its result cannot be recorded: opaque".into()));
+    });
+}
+
+#[test]
+fn what_is_unknown_or_given_twice_is_refused_and_nothing_is_recorded() {
+    const UNKNOWN: Workflow<(), ()> = Workflow::new("unknown");
+    let bench = Bench::new();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        assert!(matches!(engine.run(&UNKNOWN, "r", ()).await, Err(RunError::UnknownWorkflow { .. })));
+        assert!(engine.history("r").await.unwrap().is_empty());
+        assert!(engine.view("r").await.unwrap().is_none());
+    });
+    let twice = bench.builder().workflow(&STEPS, support::steps).build().unwrap_err();
+    assert_eq!(twice, BuildError::DuplicateWorkflow { name: "steps".into() });
+    let twice = bench.builder().sink("collector", bench.sink.clone()).build().unwrap_err();
+    assert_eq!(twice, BuildError::DuplicateSink { name: "collector".into() });
+    assert_eq!(Engine::builder().build().unwrap_err(), BuildError::NoStore);
+}
+
+#[test]
+fn a_step_body_may_run_without_being_static() {
+    const BORROWS: Workflow<(), usize> = Workflow::new("borrows");
+    let bench = Bench::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let borrows = move |ctx: Context, (): ()| {
+        let log = log.clone();
+        async move {
+            let words = vec!["a".to_owned(), "b".to_owned()];
+            let mut total = 0;
+            for word in &words {
+                total += ctx.step("measure", || async { Ok::<_, Failure>(word.len()) }).await?;
+                log.lock().unwrap().push(word.clone());
+            }
+            Ok::<_, Failure>(total)
+        }
+    };
+    let engine = bench.builder().workflow(&BORROWS, borrows).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&BORROWS, "r", ()).await.unwrap(), Outcome::Completed(2));
+    });
+    assert_eq!(*seen.lock().unwrap(), ["a", "b"]);
+}

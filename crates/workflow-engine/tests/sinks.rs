@@ -1,0 +1,223 @@
+//! Delivery: any number of sinks, each with its cursor; a flush is a barrier; a shutdown reports.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join;
+use support::{Bench, STEPS, Sink, decode, types};
+use tracker_core::{Clock, Config, SendError, Stop};
+use workflow_engine::{Context, Engine, Failure, Outcome, RelayStop, RunError, Workflow};
+
+#[test]
+fn a_sink_that_is_down_delays_no_other_and_no_run() {
+    let (bench, down) = (Bench::new(), Arc::new(Sink::new()));
+    down.then_hang();
+    down.then_hang();
+    let engine = bench.builder().sink("down", down.clone()).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&STEPS, "r", 3).await.unwrap(), Outcome::Completed(3));
+        let report = engine.shutdown(Duration::from_secs(5)).await;
+        assert!(!report.is_complete());
+        let up = report.sink("collector").unwrap();
+        assert_eq!((up.books.delivered, up.books.pending()), (8, 0));
+        let down = report.sink("down").unwrap();
+        assert_eq!((down.books.accepted, down.books.pending()), (8, 8), "nothing is lost: it is pending, and reported");
+        assert!(matches!(down.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))), "{:?}", down.stop);
+        assert!(report.sinks.iter().all(|sink| sink.books.is_balanced()));
+    });
+
+    // Its cursor stands in the store, so an engine that comes later delivers the rest, in order, once.
+    let engine = bench.builder().sink("down", down.clone()).build().unwrap();
+    bench.clock.run(async {
+        assert!(engine.flush().await.is_delivered());
+        assert_eq!(decode(&down.delivered()), engine.history("r").await.unwrap());
+        assert_eq!(bench.delivered().len(), 8, "the other sink gets nothing twice");
+    });
+}
+
+#[test]
+fn a_lost_acknowledgement_repeats_events_under_their_ids() {
+    let bench = Bench::new();
+    bench.sink.then_lose_answer();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        assert!(engine.flush().await.is_delivered());
+        let received = bench.delivered();
+        assert_eq!(received.len(), 8);
+        assert_eq!(received[..4], received[4..], "the same events, to the letter");
+    });
+}
+
+#[test]
+fn a_configuration_error_stops_at_once_and_keeps_everything() {
+    let bench = Bench::new();
+    bench.sink.then_status(401);
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        let report = engine.flush().await;
+        let sink = report.sink("collector").unwrap();
+        assert!(matches!(
+            sink.stop,
+            Some(RelayStop::Delivery(Stop::Configuration(SendError::Answer { status: 401, .. })))
+        ));
+        assert_eq!((sink.books.pending(), bench.sink.attempts()), (4, 1));
+        assert!(engine.flush().await.is_delivered(), "when it is mended, the same events go out");
+    });
+}
+
+#[test]
+fn rejected_events_are_counted_for_their_sink() {
+    let bench = Bench::new();
+    bench.sink.then_reject([1]);
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        let report = engine.flush().await;
+        assert!(!report.is_delivered());
+        let books = report.sink("collector").unwrap().books;
+        assert_eq!((books.accepted, books.delivered, books.rejected, books.pending()), (4, 3, 1, 0));
+        assert_eq!(
+            report.to_string(),
+            "collector: 4 accepted = 3 delivered + 1 rejected + 0 dropped + 0 returned + 0 pending"
+        );
+    });
+}
+
+#[test]
+fn a_flush_waits_for_what_another_flush_is_sending() {
+    let bench = Bench::new();
+    let hold = bench.sink.then_hold();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        let release = async {
+            bench.clock.sleep(Duration::from_secs(1)).await;
+            assert!(bench.delivered().is_empty());
+            hold.release();
+        };
+        let second = async {
+            let report = engine.flush().await;
+            assert_eq!(bench.delivered().len(), 4, "the second flush returned before the events had arrived");
+            report
+        };
+        let ((first, second), ()) = join(join(engine.flush(), second), release).await;
+        assert!(first.is_delivered() && second.is_delivered());
+        assert_eq!(bench.sink.attempts(), 1);
+    });
+}
+
+#[test]
+fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
+    for polls in 0..40 {
+        let bench = Bench::new();
+        let engine = bench.builder().delivery(Config::builder().batch_events(1).build().unwrap()).build().unwrap();
+        bench.clock.run(async {
+            let _ = engine.run(&STEPS, "r", 2).await.unwrap();
+            let hold = bench.sink.then_hold();
+            {
+                let mut flush = Box::pin(engine.flush());
+                for _ in 0..polls {
+                    let _ = futures::poll!(&mut flush);
+                }
+            }
+            hold.release();
+            assert!(engine.flush().await.is_delivered());
+            assert_eq!(bench.delivered(), engine.history("r").await.unwrap(), "dropped after {polls} polls");
+        });
+    }
+}
+
+#[test]
+fn batches_keep_to_both_limits() {
+    let bench = Bench::new();
+    let config = Config::builder().batch_events(5).batch_bytes(700).build().unwrap();
+    let engine = bench.builder().delivery(config).build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 10).await.unwrap();
+        assert!(engine.flush().await.is_delivered());
+        let sizes: Vec<_> = bench.sink.delivered().iter().map(|event| event.as_str().len()).collect();
+        let mut at = 0;
+        for batch in bench.sink.attempted() {
+            let bytes: usize = sizes[at..at + batch].iter().map(|bytes| bytes + 1).sum();
+            assert!(batch == 1 || (batch <= 5 && bytes <= 700), "{batch} events, {bytes} bytes");
+            at += batch;
+        }
+        assert_eq!(at, 22);
+    });
+}
+
+#[test]
+fn events_are_delivered_while_runs_go_on_and_the_loop_ends_with_the_engine() {
+    let bench = Bench::new();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let work = async {
+            for n in 0..20 {
+                let _ = engine.run(&STEPS, format!("r{n}"), 2).await.unwrap();
+                bench.clock.sleep(Duration::from_millis(1)).await;
+            }
+            assert!(bench.delivered().len() > 60, "most events are delivered before anybody asks");
+            engine.shutdown(Duration::from_secs(5)).await
+        };
+        let ((), report) = join(engine.deliver(), work).await;
+        assert!(report.is_complete(), "{report}");
+        assert_eq!(bench.delivered().len(), 120);
+    });
+}
+
+#[test]
+fn a_delivery_loop_that_is_stuck_does_not_hold_up_the_shutdown() {
+    let bench = Bench::new();
+    for _ in 0..3 {
+        bench.sink.then_retry_after(503, Duration::from_secs(3600));
+    }
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let work = async {
+            let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+            bench.clock.sleep(Duration::from_secs(1)).await;
+            let before = bench.clock.now();
+            let report = engine.shutdown(Duration::from_secs(5)).await;
+            assert!(bench.clock.now() - before <= Duration::from_secs(5));
+            report
+        };
+        let ((), report) = join(engine.deliver(), work).await;
+        assert_eq!(report.sink("collector").unwrap().books.pending(), 4);
+    });
+}
+
+#[test]
+fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
+    const LONG: Workflow<(), ()> = Workflow::new("long");
+    let bench = Bench::new();
+    let clock = bench.clock.clone();
+    let long = move |ctx: Context, (): ()| {
+        let clock = clock.clone();
+        async move {
+            ctx.step("short", || async { Ok::<_, Failure>(()) }).await?;
+            clock.sleep(Duration::from_secs(3600)).await;
+            ctx.step("late", || async { Ok::<_, Failure>(()) }).await?;
+            Ok::<_, Failure>(())
+        }
+    };
+    let engine: Engine = bench.builder().workflow(&LONG, long).build().unwrap();
+    bench.clock.run(async {
+        let stop = async {
+            bench.clock.sleep(Duration::from_secs(1)).await;
+            let report = engine.shutdown(Duration::from_secs(5)).await;
+            assert_eq!((report.active_runs, report.is_delivered(), report.is_complete()), (1, true, false));
+            let refused = engine.run(&STEPS, "r2", 1).await;
+            assert!(matches!(refused, Err(RunError::Closed)));
+            report
+        };
+        let (outcome, report) = join(engine.run(&LONG, "r", ()), stop).await;
+        assert!(matches!(outcome, Err(RunError::Closed)), "it is left as it is: {outcome:?}");
+        let history = engine.history("r").await.unwrap();
+        assert_eq!(types(&history), ["workflow.started", "step.started", "step.completed"]);
+        assert_eq!(report.sink("collector").unwrap().books.accepted, 3, "the report counted everything there is");
+    });
+}

@@ -1,0 +1,53 @@
+//! What the engine's tests share.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary compiles this module and uses a part of it")]
+
+use std::sync::Arc;
+
+use tracker_core::testing::{MemoryTransport, TestClock};
+use workflow_engine::{Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Workflow};
+use workflow_events::Event;
+
+/// Where test events go.
+pub type Sink = MemoryTransport<EncodedEvent>;
+
+/// `n` steps that do nothing, named `step-1` and so on; returns `n`.
+pub const STEPS: Workflow<u32, u32> = Workflow::new("steps");
+
+/// The function behind [`STEPS`].
+pub async fn steps(ctx: Context, count: u32) -> Result<u32, Failure> {
+    for n in 1..=count {
+        ctx.step(format!("step-{n}"), || async { Ok::<_, Failure>(()) }).await?;
+    }
+    Ok(count)
+}
+
+/// An engine in memory on a clock that skips waits, with [`STEPS`] and one sink.
+pub struct Bench {
+    pub clock: Arc<TestClock>,
+    pub store: Arc<MemoryStore>,
+    pub sink: Arc<Sink>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self { clock: Arc::new(TestClock::new()), store: Arc::new(MemoryStore::new()), sink: Arc::new(Sink::new()) }
+    }
+
+    pub fn builder(&self) -> EngineBuilder {
+        let builder = Engine::builder().store(self.store.clone()).clock(self.clock.clone());
+        builder.sink("collector", self.sink.clone()).workflow(&STEPS, steps)
+    }
+
+    pub fn delivered(&self) -> Vec<Event> {
+        decode(&self.sink.delivered())
+    }
+}
+
+pub fn decode(events: &[EncodedEvent]) -> Vec<Event> {
+    events.iter().map(|event| event.decode().expect("the engine writes events that can be read")).collect()
+}
+
+pub fn types(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.kind.type_name()).collect()
+}
