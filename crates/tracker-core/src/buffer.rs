@@ -230,10 +230,12 @@ impl<E> EventBuffer<E> {
         let wakers = if evicted.is_empty() {
             waiters.after_push(state.queued(), state.queued_bytes() >= self.shared.batch_bytes)
         } else {
-            waiters.after_change()
+            Some(waiters.after_change())
         };
         drop(locked);
-        wakers.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         Ok(evicted)
     }
 }

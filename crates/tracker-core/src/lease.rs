@@ -51,8 +51,7 @@ impl<E> Lease<E> {
         if count == 0 {
             return Vec::new();
         }
-        let settled: Vec<E> = self.events.drain(..count).collect();
-        let places: Vec<Place> = self.places.drain(..count).collect();
+        let (settled, places) = (take_front(&mut self.events, count), take_front(&mut self.places, count));
         let mut reasons: Vec<Option<Reason>> = vec![None; if settlement.rejected.is_empty() { 0 } else { count }];
         for (index, reason) in settlement.rejected {
             if let Some(slot) = reasons.get_mut(index) {
@@ -88,6 +87,12 @@ impl<E> Lease<E> {
     pub fn first(&self) -> Option<Seq> {
         self.places.first().map(|place| place.seq)
     }
+}
+
+/// Takes the first `count` items; mostly that is all of them, and nothing moves.
+fn take_front<T>(items: &mut Vec<T>, count: usize) -> Vec<T> {
+    let rest = items.split_off(count);
+    std::mem::replace(items, rest)
 }
 
 impl<E> Drop for Lease<E> {

@@ -40,12 +40,12 @@ impl Waiters {
     }
 
     /// Takes the wakers that a push concerns. Mostly there are none, and it is one comparison.
-    pub(crate) fn after_push(&mut self, queued: usize, batch_is_full: bool) -> Wakers {
-        if queued < self.arrival_at && !batch_is_full {
-            return Wakers::default();
+    pub(crate) fn after_push(&mut self, queued: usize, batch_is_full: bool) -> Option<Wakers> {
+        if queued < self.arrival_at && !(batch_is_full && self.arrival_at < usize::MAX) {
+            return None;
         }
         self.arrival_at = usize::MAX;
-        Wakers([self.arrival.take(), BTreeMap::new(), BTreeMap::new()])
+        Some(Wakers([self.arrival.take(), BTreeMap::new(), BTreeMap::new()]))
     }
 
     /// Takes all wakers: after a change that is not a push, everybody checks again.
@@ -71,7 +71,7 @@ impl Waiters {
 }
 
 /// Wakers on their way out of the lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "these waiters were promised a wake-up"]
 pub(crate) struct Wakers([BTreeMap<u64, Waker>; 3]);
 

@@ -1,6 +1,5 @@
 //! From events to a request body: `{"events":[...]}`, enriched and compressed as configured.
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracker_core::{Reason, SendError};
@@ -47,7 +46,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 
 /// Encodes `events` as one body.
 pub(crate) fn body<E: Serialize>(events: &[E], enrichment: &Enrichment) -> Result<Vec<u8>, SendError> {
-    let mut body = Vec::with_capacity(64 + events.len() * 256);
+    let mut body = Vec::with_capacity(64 + events.len() * 128);
     let mut event_json = Vec::new();
     body.extend_from_slice(b"{\"events\":[");
     for (index, event) in events.iter().enumerate() {
@@ -73,7 +72,7 @@ const GZIP_ABOVE: usize = 1024;
 
 /// Compresses `body` if it is large enough; says whether it did.
 #[cfg(feature = "gzip")]
-pub(crate) fn gzip(body: Vec<u8>) -> (Bytes, bool) {
+pub(crate) fn gzip(body: Vec<u8>) -> (bytes::Bytes, bool) {
     use std::io::Write;
 
     if body.len() <= GZIP_ABOVE {

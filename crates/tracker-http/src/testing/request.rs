@@ -1,6 +1,7 @@
 //! Reading one HTTP/1.1 request from a socket, as little of it as the fault server needs.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -8,6 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 /// A request that the server read whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedRequest {
+    /// When the server had read it.
+    pub at: Instant,
     /// Method, path and version.
     pub line: String,
     /// The headers in order, names in lower case.
@@ -28,13 +31,17 @@ impl RecordedRequest {
         body["events"].as_array().cloned().unwrap_or_default()
     }
 
+    pub(super) fn contains(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.body).contains(text)
+    }
+
     /// Reads the next request of a connection; `None` when the client has closed it.
     pub(super) async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Self>> {
         let line = read_line(stream).await?;
         if line.is_empty() {
             return Ok(None);
         }
-        let mut request = Self { line, headers: Vec::new(), body: Vec::new() };
+        let mut request = Self { at: Instant::now(), line, headers: Vec::new(), body: Vec::new() };
         loop {
             let header = read_line(stream).await?;
             if header.is_empty() {
@@ -51,6 +58,7 @@ impl RecordedRequest {
             flate2::read::GzDecoder::new(&request.body[..]).read_to_end(&mut plain)?;
             request.body = plain;
         }
+        request.at = Instant::now();
         Ok(Some(request))
     }
 }

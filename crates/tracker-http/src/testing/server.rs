@@ -25,6 +25,10 @@ pub enum Answer {
     Reject(Vec<usize>),
     /// Takes nothing and answers with this status.
     Status(u16),
+    /// Takes up to this many events in one request as [`Accept`](Self::Accept) does, and answers 413 to more.
+    AtMost(usize),
+    /// Takes nothing and answers 400 if the body contains this text; otherwise as [`Accept`](Self::Accept) does.
+    RefuseIf(&'static str),
     /// Takes nothing and answers with this status, these header lines, and this body.
     Full(u16, Vec<(&'static str, String)>, String),
     /// Takes the events and breaks the connection before the answer.
@@ -57,8 +61,21 @@ struct State {
     script: VecDeque<Answer>,
     standing: Answer,
     requests: Vec<RecordedRequest>,
+    /// The requests whose events were taken and not yet read, with the indices that were not.
+    unread: Vec<(usize, Vec<usize>)>,
     events: Vec<Value>,
     connections: usize,
+}
+
+impl State {
+    /// Returns the events taken. They are read here and not before the answer, which would make a slow server.
+    fn events(&mut self) -> &[Value] {
+        for (request, rejected) in self.unread.drain(..) {
+            let events = self.requests[request].events().into_iter().enumerate();
+            self.events.extend(events.filter(|(index, _)| !rejected.contains(index)).map(|(_, event)| event));
+        }
+        &self.events
+    }
 }
 
 impl FaultServer {
@@ -83,6 +100,7 @@ impl FaultServer {
             script: VecDeque::new(),
             standing: Answer::Accept,
             requests: Vec::new(),
+            unread: Vec::new(),
             events: Vec::new(),
             connections: 0,
         }));
@@ -112,18 +130,18 @@ impl FaultServer {
 
     /// Returns the events taken, in order, duplicates included.
     pub fn events(&self) -> Vec<Value> {
-        lock(&self.state).events.clone()
+        lock(&self.state).events().to_vec()
     }
 
     /// Returns the number of events taken, duplicates included.
     pub fn received(&self) -> usize {
-        lock(&self.state).events.len()
+        lock(&self.state).events().len()
     }
 
     /// Returns the number of different `eventId`s among the events taken.
     pub fn distinct(&self) -> usize {
-        let state = lock(&self.state);
-        let ids: HashSet<_> = state.events.iter().filter_map(|event| event["eventId"].as_str()).collect();
+        let mut state = lock(&self.state);
+        let ids: HashSet<_> = state.events().iter().filter_map(|event| event["eventId"].as_str()).collect();
         ids.len()
     }
 
@@ -172,8 +190,11 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     while let Some(request) = RecordedRequest::read(&mut stream).await? {
         let answer = {
             let mut state = lock(state);
-            let answer = state.script.pop_front().unwrap_or_else(|| state.standing.clone());
-            take(&mut state, &request, &answer);
+            let answer = state.script.pop_front().unwrap_or_else(|| state.standing.clone()).to(&request);
+            if let Some(rejected) = answer.takes() {
+                let request = state.requests.len();
+                state.unread.push((request, rejected));
+            }
             state.requests.push(request);
             answer
         };
@@ -184,23 +205,35 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     Ok(())
 }
 
-/// Records the events that `answer` takes.
-fn take(state: &mut State, request: &RecordedRequest, answer: &Answer) {
-    let rejected: &[usize] = match answer {
-        Answer::Reject(indices) => indices,
-        Answer::Accept | Answer::AcceptAfter(_) | Answer::AcceptAndClose | Answer::LoseAnswer | Answer::EndlessBody => {
-            &[]
+impl Answer {
+    /// Returns the answer to this request, if it depends on the request.
+    fn to(self, request: &RecordedRequest) -> Self {
+        match self {
+            Self::AtMost(events) if request.events().len() > events => Self::Status(413),
+            Self::RefuseIf(poison) if request.contains(poison) => {
+                Self::Full(400, vec![], format!("the body contains {poison}"))
+            }
+            Self::AtMost(_) | Self::RefuseIf(_) => Self::Accept,
+            other => other,
         }
-        _ => return,
-    };
-    let events = request.events().into_iter().enumerate().filter(|(index, _)| !rejected.contains(index));
-    state.events.extend(events.map(|(_, event)| event));
+    }
+
+    /// Returns the indices of the events that are not taken; `None` if none is taken.
+    fn takes(&self) -> Option<Vec<usize>> {
+        match self {
+            Self::Reject(indices) => Some(indices.clone()),
+            Self::Accept | Self::AcceptAfter(_) | Self::AcceptAndClose | Self::LoseAnswer | Self::EndlessBody => {
+                Some(Vec::new())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Gives the answer; returns whether the connection goes on.
 async fn give(answer: Answer, stream: &mut TcpStream) -> io::Result<bool> {
     match answer {
-        Answer::Accept => respond(stream, 200, &[], "").await?,
+        Answer::Accept | Answer::AtMost(_) | Answer::RefuseIf(_) => respond(stream, 200, &[], "").await?,
         Answer::AcceptAfter(wait) => {
             tokio::time::sleep(wait).await;
             respond(stream, 200, &[], "").await?;

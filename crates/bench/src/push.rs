@@ -1,0 +1,92 @@
+//! Push, without delivery: what an emit costs the workflow.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::{Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use tracker_core::{Config, EventBuffer};
+
+use crate::harness::{compare, contender};
+
+type Event = [u8; 96];
+
+const EVENT: Event = [7; 96];
+const EVENTS: usize = 50_000;
+const ROUNDS: usize = 31;
+
+fn buffer() -> EventBuffer<Event> {
+    EventBuffer::new(&Config::builder().capacity_events(4 * EVENTS).build().unwrap())
+}
+
+/// Runs `push` EVENTS times in each of `producers` threads at once; returns the time from start to the last one's end.
+fn produce(producers: usize, push: impl Fn(Event) + Sync) -> Duration {
+    if producers == 1 {
+        let started = Instant::now();
+        (0..EVENTS).for_each(|_| push(black_box(EVENT)));
+        return started.elapsed();
+    }
+    let barrier = Barrier::new(producers);
+    let work = || {
+        barrier.wait();
+        let started = Instant::now();
+        (0..EVENTS).for_each(|_| push(black_box(EVENT)));
+        started.elapsed()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..producers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    })
+}
+
+fn run(producers: usize) {
+    // Every contender is made before its round and emptied after it, so that all push into memory that is there.
+    let ours = buffer();
+    let (crossbeam, crossbeam_out) = crossbeam_channel::unbounded();
+    let (flume, flume_out) = flume::unbounded();
+    let (tokio, mut tokio_out) = tokio::sync::mpsc::unbounded_channel();
+    let deque = Mutex::new(VecDeque::new());
+    let contenders = vec![
+        contender("tracker-core EventBuffer", || {
+            let time = produce(producers, |event| ours.push(event).unwrap());
+            // Leases, unlike a drain, leave the queue its memory, as the emptying of the others does.
+            block_on(async {
+                while let Some(lease) = ours.next_lease(ours.barrier()).await {
+                    lease.ack();
+                }
+            });
+            time
+        }),
+        contender("Mutex<VecDeque>", || {
+            let time = produce(producers, |event| deque.lock().unwrap().push_back(event));
+            deque.lock().unwrap().clear();
+            time
+        }),
+        contender("crossbeam-channel, unbounded", || {
+            let time = produce(producers, |event| crossbeam.send(event).unwrap());
+            crossbeam_out.try_iter().for_each(drop);
+            time
+        }),
+        contender("flume, unbounded", || {
+            let time = produce(producers, |event| flume.send(event).unwrap());
+            flume_out.drain().for_each(drop);
+            time
+        }),
+        contender("tokio mpsc, unbounded", || {
+            let time = produce(producers, |event| tokio.send(event).unwrap());
+            while tokio_out.try_recv().is_ok() {}
+            time
+        }),
+    ];
+    compare(ROUNDS, contenders, |time| time.as_nanos() as f64 / EVENTS as f64);
+}
+
+pub fn one_producer() {
+    run(1);
+}
+
+pub fn two_producers() {
+    run(2);
+}
