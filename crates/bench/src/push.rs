@@ -14,11 +14,11 @@ use crate::harness::{compare, contender};
 type Event = [u8; 96];
 
 const EVENT: Event = [7; 96];
-const EVENTS: usize = 50_000;
-const ROUNDS: usize = 31;
+const EVENTS: usize = 400_000;
+const ROUNDS: usize = 15;
 
 fn buffer() -> EventBuffer<Event> {
-    EventBuffer::new(&Config::builder().capacity_events(4 * EVENTS).build().unwrap())
+    EventBuffer::new(&Config::builder().capacity_events(4 * EVENTS).capacity_bytes(1 << 30).build().unwrap())
 }
 
 /// Runs `push` EVENTS times in each of `producers` threads at once; returns the time from start to the last one's end.

@@ -17,14 +17,21 @@ use tracker_http::{HttpTracker, HttpTransport, TokioClock};
 use crate::harness::{compare, contender};
 use crate::server;
 
+/// As large as a lifecycle event of the engine, about 270 bytes.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
-    event_id: u64,
+    event_id: &'static str,
+    timestamp: &'static str,
+    source: &'static str,
+    r#type: &'static str,
     workflow_id: &'static str,
+    workflow_name: &'static str,
+    seq: u64,
     step_name: &'static str,
     attempt: u32,
     duration_ms: u64,
+    cached: bool,
 }
 
 #[derive(Serialize)]
@@ -37,7 +44,19 @@ const FLUSHES: usize = 2_000;
 const ROUNDS: usize = 11;
 
 fn event(id: usize) -> Event {
-    Event { event_id: id as u64, workflow_id: "order-0017", step_name: "charge", attempt: 1, duration_ms: 12 }
+    Event {
+        event_id: "0199f2c4-7b1e-7c3a-9d52-3f1a5be0c7d1",
+        timestamp: "2026-03-01T12:00:00.123Z",
+        source: "workflow",
+        r#type: "step.completed",
+        workflow_id: "order-0017",
+        workflow_name: "order",
+        seq: id as u64,
+        step_name: "charge",
+        attempt: 1,
+        duration_ms: 12,
+        cached: false,
+    }
 }
 
 fn runtime() -> Runtime {

@@ -30,10 +30,8 @@ impl Backoff {
 
     /// Returns the upper bound of the next delay.
     pub fn bound(&self) -> Duration {
-        2u32.checked_pow(self.retries)
-            .and_then(|factor| self.initial.checked_mul(factor))
-            .unwrap_or(self.cap)
-            .min(self.cap)
+        let doubled = self.initial.as_nanos().saturating_mul(1 << self.retries.min(127));
+        Duration::from_nanos_u128(doubled.min(self.cap.as_nanos()))
     }
 
     /// Starts the sequence anew after a success.

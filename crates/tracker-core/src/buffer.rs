@@ -134,12 +134,12 @@ impl<E> EventBuffer<E> {
     pub async fn next_lease(&self, below: Seq) -> Option<Lease<E>> {
         let batch = Ticket::new(&self.shared, WaitFor::Progress)
             .until(|state| match state.checkout(below) {
-                Checkout::Leased(id, entries) => Some(Some((id, entries))),
+                Checkout::Leased(batch) => Some(Some(batch)),
                 Checkout::Settled => Some(None),
                 Checkout::Busy => None,
             })
             .await;
-        batch.map(|(id, entries)| Lease::new(self.shared.clone(), id, entries))
+        batch.map(|batch| Lease::new(self.shared.clone(), batch))
     }
 
     /// Waits until every event below `below` has a fate, and takes no part in settling them.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::buffer::Shared;
 use crate::delivery::Settlement;
-use crate::state::{Entry, Seq};
+use crate::state::{Batch, Entry, Place, Seq};
 use crate::sync::Arc;
 use crate::transport::Reason;
 use crate::wait::{Ticket, WaitFor};
@@ -20,19 +20,9 @@ pub struct Lease<E> {
     places: Vec<Place>,
 }
 
-struct Place {
-    seq: Seq,
-    bytes: usize,
-}
-
 impl<E> Lease<E> {
-    pub(crate) fn new(shared: Arc<Shared<E>>, id: u64, entries: Vec<Entry<E>>) -> Self {
-        let (mut events, mut places) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
-        for Entry { seq, bytes, event } in entries {
-            events.push(event);
-            places.push(Place { seq, bytes });
-        }
-        Self { shared, id, events, places }
+    pub(crate) fn new(shared: Arc<Shared<E>>, batch: Batch<E>) -> Self {
+        Self { shared, id: batch.lease, events: batch.events, places: batch.places }
     }
 
     /// Settles every event of this lease as delivered.
@@ -101,8 +91,7 @@ impl<E> Drop for Lease<E> {
             return;
         }
         let (events, places) = (std::mem::take(&mut self.events), std::mem::take(&mut self.places));
-        let entries = places.into_iter().zip(events);
-        let entries = entries.map(|(Place { seq, bytes }, event)| Entry { seq, bytes, event });
+        let entries = places.into_iter().zip(events).map(|(place, event)| Entry { place, event });
         self.shared.change(|state| state.give_back(self.id, entries));
     }
 }

@@ -31,11 +31,24 @@ pub enum Phase {
     Closed,
 }
 
-/// An accepted event with its place and its size.
+/// An accepted event with its place.
 pub(crate) struct Entry<E> {
+    pub(crate) place: Place,
+    pub(crate) event: E,
+}
+
+/// Where an event stands in the order, and how many bytes it counts.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
     pub(crate) seq: Seq,
     pub(crate) bytes: usize,
-    pub(crate) event: E,
+}
+
+/// The events of a lease and, side by side, their places.
+pub(crate) struct Batch<E> {
+    pub(crate) lease: u64,
+    pub(crate) events: Vec<E>,
+    pub(crate) places: Vec<Place>,
 }
 
 /// A lease that is out, and the oldest event that its holder has not settled.
@@ -47,7 +60,7 @@ struct Outstanding {
 /// The answer to [`BufferState::checkout`]; these three are the whole flush loop.
 pub(crate) enum Checkout<E> {
     /// The oldest queued events below the barrier are now in flight under this lease.
-    Leased(u64, Vec<Entry<E>>),
+    Leased(Batch<E>),
     /// Others hold what is left below the barrier, or no further lease may be taken now.
     Busy,
     /// Everything below the barrier has a fate.
@@ -117,7 +130,7 @@ impl<E> BufferState<E> {
             while !self.fits(self.queue.len(), self.queued_bytes, bytes)
                 && let Some(oldest) = self.queue.pop_front()
             {
-                self.queued_bytes -= oldest.bytes;
+                self.queued_bytes -= oldest.place.bytes;
                 self.dropped += 1;
                 evicted.push(oldest);
             }
@@ -125,7 +138,7 @@ impl<E> BufferState<E> {
         let seq = Seq(self.next_seq);
         self.next_seq += 1;
         self.queued_bytes += bytes;
-        self.queue.push_back(Entry { seq, bytes, event });
+        self.queue.push_back(Entry { place: Place { seq, bytes }, event });
         Ok(evicted)
     }
 
@@ -138,24 +151,28 @@ impl<E> BufferState<E> {
             return Checkout::Busy;
         }
         let (mut events, mut bytes) = (0, 0);
-        for entry in &self.queue {
-            if entry.seq >= below || events == self.batch_events || bytes + entry.bytes > self.batch_bytes {
+        for Entry { place, .. } in &self.queue {
+            if place.seq >= below || events == self.batch_events || bytes + place.bytes > self.batch_bytes {
                 break;
             }
             events += 1;
-            bytes += entry.bytes;
+            bytes += place.bytes;
         }
-        if events == 0 {
+        let Some(front) = self.queue.front().map(|entry| entry.place.seq).filter(|_| events > 0) else {
             return Checkout::Busy;
+        };
+        let mut batch =
+            Batch { lease: self.next_lease, events: Vec::with_capacity(events), places: Vec::with_capacity(events) };
+        for Entry { place, event } in self.queue.drain(..events) {
+            batch.events.push(event);
+            batch.places.push(place);
         }
-        let batch: Vec<_> = self.queue.drain(..events).collect();
-        let id = self.next_lease;
         self.next_lease += 1;
-        self.leases.push(Outstanding { id, front: batch[0].seq });
+        self.leases.push(Outstanding { id: batch.lease, front });
         self.queued_bytes -= bytes;
         self.in_flight += events;
         self.in_flight_bytes += bytes;
-        Checkout::Leased(id, batch)
+        Checkout::Leased(batch)
     }
 
     /// Records the fate of the first `delivered + rejected` events of a lease; `front` is what it holds next.
@@ -171,9 +188,9 @@ impl<E> BufferState<E> {
         let (mut events, mut bytes) = (0, 0);
         for entry in entries.rev() {
             events += 1;
-            bytes += entry.bytes;
+            bytes += entry.place.bytes;
             // Mostly the front; with several leases out, a younger one may have come back first.
-            let place = self.queue.partition_point(|queued| queued.seq < entry.seq);
+            let place = self.queue.partition_point(|queued| queued.place.seq < entry.place.seq);
             self.queue.insert(place, entry);
         }
         self.queued_bytes += bytes;
@@ -204,7 +221,7 @@ impl<E> BufferState<E> {
 
     /// Returns the low watermark: every event below it has a fate. It never goes back.
     pub(crate) fn watermark(&self) -> Seq {
-        let queued = self.queue.front().map(|entry| entry.seq);
+        let queued = self.queue.front().map(|entry| entry.place.seq);
         let leased = self.leases.iter().map(|lease| lease.front).min();
         queued.into_iter().chain(leased).min().unwrap_or(self.next_seq())
     }
