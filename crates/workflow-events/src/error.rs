@@ -1,3 +1,5 @@
+//! Why a text is not an event.
+
 /// Why a piece of JSON is not an [`Event`](crate::Event).
 ///
 /// None of these is worth a second try: the same bytes fail the same way.

@@ -1,3 +1,5 @@
+//! An error as lifecycle events carry it.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

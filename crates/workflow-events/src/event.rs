@@ -1,3 +1,5 @@
+//! The event: its envelope and its kind.
+
 use std::borrow::Cow;
 
 use serde::de::Error as _;

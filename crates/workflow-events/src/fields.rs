@@ -1,3 +1,5 @@
+//! Taking typed fields out of a JSON object.
+
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};

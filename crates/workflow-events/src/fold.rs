@@ -1,3 +1,5 @@
+//! Replaying facts in the order of their places.
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

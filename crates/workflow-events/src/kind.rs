@@ -1,3 +1,5 @@
+//! Every type of event and its fields.
+
 use serde_json::Value;
 
 use crate::{ErrorInfo, PauseReason, ResumeReason, Timestamp};

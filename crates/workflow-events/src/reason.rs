@@ -1,3 +1,5 @@
+//! Why a run paused or went on; unknown words are kept.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};

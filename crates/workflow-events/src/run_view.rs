@@ -1,3 +1,5 @@
+//! The view of one run: idempotent, and independent of the order in which events arrive.
+
 use std::borrow::Borrow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

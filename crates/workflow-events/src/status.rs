@@ -1,3 +1,5 @@
+//! Where a run is, as its events tell.
+
 use std::fmt;
 
 use crate::{PauseReason, Timestamp};

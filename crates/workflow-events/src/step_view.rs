@@ -1,3 +1,5 @@
+//! Steps, attempts, retries and sleeps, as their events tell.
+
 use std::time::Duration;
 
 use crate::{ErrorInfo, Timestamp};

@@ -1,3 +1,5 @@
+//! A moment in RFC 3339; jiff stays out of the public API.
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,3 +1,5 @@
+//! The wire form, one table: a line a field gives writing, reading and the names.
+
 use serde::ser::SerializeMap;
 
 use crate::fields::TypedFields;

@@ -1,0 +1,73 @@
+//! Examples, run for real.
+//!
+//! Each says in its docs how CI treats it: `//! CI: run`, or `//! CI: build` where it needs what only a user has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::shell::{Outcome, cargo, root};
+
+/// Runs the quickstart; it must say that its books balance.
+pub(crate) fn quickstart(_: &[String]) -> Outcome {
+    let said = cargo(["run", "--release", "--example", "quickstart"]).output()?;
+    let books = said.lines().find(|line| line.contains(" accepted = ")).ok_or("it printed no books")?;
+    if books.contains(" 0 accepted") || !books.contains("+ 0 rejected + 0 dropped + 0 returned + 0 pending") {
+        return Err(format!("not everything was delivered: {books}"));
+    }
+    Ok(None)
+}
+
+/// Runs every other example that is marked for it. The rest is built by the tests.
+pub(crate) fn all(_: &[String]) -> Outcome {
+    for source in sources()? {
+        let text = fs::read_to_string(&source).map_err(|error| format!("{}: {error}", source.display()))?;
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = match stem(&source).as_str() {
+            "main" => source.parent().map(stem).unwrap_or_default(),
+            name => name.to_owned(),
+        };
+        match mark(&text) {
+            Some("run") if name != "quickstart" => {
+                cargo(["run", "--release", "--example", &name]).run()?;
+            }
+            Some("run" | "build") => {}
+            _ => return Err(format!("{} has no line `//! CI: run` or `//! CI: build`", source.display())),
+        }
+    }
+    Ok(None)
+}
+
+fn mark(text: &str) -> Option<&str> {
+    text.lines().take_while(|line| line.starts_with("//!")).find_map(|line| line.strip_prefix("//! CI: "))
+}
+
+fn sources() -> Result<Vec<PathBuf>, String> {
+    let list = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let mut sources = Vec::new();
+    for example in list(&Path::new(root()).join("crates")).iter().flat_map(|folder| list(&folder.join("examples"))) {
+        if example.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(example);
+        } else if example.join("main.rs").exists() {
+            sources.push(example.join("main.rs"));
+        }
+    }
+    if sources.is_empty() {
+        return Err("no example was found".into());
+    }
+    sources.sort();
+    Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_read_from_the_docs_only() {
+        assert_eq!(mark("//! One.\n//!\n//! CI: run\nfn main() {}\n"), Some("run"));
+        assert_eq!(mark("//! One.\nfn main() {}\n//! CI: run\n"), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Running a program, and saying which.
+
+use std::process::{Command, Stdio};
+
+/// What became of a step: done, skipped because of what is missing, or failed.
+pub(crate) type Outcome = Result<Option<String>, String>;
+
+/// A program to run from the root of the repository, with no standard input.
+pub(crate) struct Shell {
+    command: Command,
+    shown: String,
+    quiet: bool,
+}
+
+/// Cargo, the one that runs this program.
+pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Shell {
+    program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), "cargo", arguments)
+}
+
+/// Any program; `name` is what is shown.
+pub(crate) fn program<'a>(path: &str, name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Shell {
+    let mut command = Command::new(path);
+    let mut shown = name.to_owned();
+    for argument in arguments {
+        command.arg(argument);
+        shown = format!("{shown} {argument}");
+    }
+    command.current_dir(root()).stdin(Stdio::null());
+    Shell { command, shown, quiet: false }
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/..")
+}
+
+impl Shell {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self.shown = format!("{name}='{value}' {}", self.shown);
+        self
+    }
+
+    /// Shows neither the command nor its output.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.quiet = true;
+        self
+    }
+
+    /// Runs it; fails unless it exits with 0.
+    pub(crate) fn run(mut self) -> Outcome {
+        self.announce();
+        let status = self.command.status().map_err(|error| format!("{}: {error}", self.shown))?;
+        if status.success() { Ok(None) } else { Err(format!("{}: {status}", self.shown)) }
+    }
+
+    /// Runs it, shows and returns its standard output; fails unless it exits with 0.
+    pub(crate) fn output(mut self) -> Result<String, String> {
+        self.announce();
+        let output = self.command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
+        let output = output.map_err(|error| format!("{}: {error}", self.shown))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !self.quiet {
+            print!("{text}");
+        }
+        if output.status.success() { Ok(text) } else { Err(format!("{}: {}", self.shown, output.status)) }
+    }
+
+    fn announce(&self) {
+        if !self.quiet {
+            println!("$ {}", self.shown);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Arrows between crates point down only; tracker-core depends on next to nothing, xtask on nothing.
+
+use super::File;
+
+/// Every crate, and the crates of this workspace that it may name.
+const BELOW: &[(&str, &[&str])] = &[
+    ("tracker-core", &[]),
+    ("workflow-events", &[]),
+    ("tracker-http", &["tracker-core"]),
+    ("workflow-engine", &["tracker-core", "tracker-http", "workflow-events"]),
+];
+
+/// What tracker-core may use; loom only under its cfg.
+const CORE: &[&str] = &["async-trait", "fastrand", "futures", "loom", "thiserror", "tracing"];
+
+pub(super) fn check(files: &[File]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for file in files {
+        let dependencies = dependencies(&file.text);
+        if file.path == "xtask/Cargo.toml" && !dependencies.is_empty() {
+            breaches.push("xtask is std only".into());
+        }
+        let Some(name) = file.path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
+            continue;
+        };
+        if name == "bench" {
+            continue;
+        }
+        let Some((_, below)) = BELOW.iter().find(|(candidate, _)| *candidate == name) else {
+            breaches.push(format!("{}: say in xtask/src/tidy/layering.rs what is below this crate", file.path));
+            continue;
+        };
+        for (dependency, dev) in dependencies {
+            let ours = BELOW.iter().any(|(candidate, _)| *candidate == dependency);
+            let itself = dev && dependency == name;
+            if ours && !itself && !below.contains(&dependency) {
+                breaches.push(format!("{}: {dependency} is not below {name}", file.path));
+            }
+            if name == "tracker-core" && !dev && !CORE.contains(&dependency) {
+                breaches.push(format!("{}: tracker-core must not depend on {dependency}", file.path));
+            }
+        }
+    }
+    breaches
+}
+
+/// The names in a manifest's dependency tables, and whether they are for tests only.
+fn dependencies(manifest: &str) -> Vec<(&str, bool)> {
+    let mut table = "";
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.trim_end_matches(']');
+        } else if table.ends_with("dependencies") && table != "workspace.dependencies" {
+            let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
+            if !name.is_empty() && !name.starts_with('#') {
+                found.push((name, table.ends_with("dev-dependencies")));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaches(path: &str, text: &str) -> Vec<String> {
+        check(&[File { path: path.into(), text: text.into() }])
+    }
+
+    #[test]
+    fn an_arrow_up_is_a_breach_in_every_table() {
+        for table in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.dependencies"] {
+            let manifest = format!("[{table}]\nworkflow-engine.workspace = true\n");
+            let found = breaches("crates/tracker-http/Cargo.toml", &manifest);
+            assert_eq!(found, ["crates/tracker-http/Cargo.toml: workflow-engine is not below tracker-http"]);
+        }
+        assert!(breaches("crates/tracker-http/Cargo.toml", "[dependencies]\ntracker-core = {}\n").is_empty());
+        assert!(breaches("crates/tracker-http/Cargo.toml", "[dev-dependencies]\ntracker-http = {}\n").is_empty());
+    }
+
+    #[test]
+    fn the_core_and_xtask_stay_lean() {
+        assert_eq!(breaches("crates/tracker-core/Cargo.toml", "[dependencies]\ntokio = \"1\"\n").len(), 1);
+        assert!(breaches("crates/tracker-core/Cargo.toml", "[dev-dependencies]\nproptest = \"1\"\n").is_empty());
+        assert_eq!(breaches("xtask/Cargo.toml", "[dependencies]\nxshell = \"1\"\n").len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_crate_must_be_placed() {
+        assert_eq!(breaches("crates/new-one/Cargo.toml", "").len(), 1);
+    }
+}
