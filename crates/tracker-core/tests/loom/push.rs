@@ -1,0 +1,147 @@
+//! Pushing beside flushing and closing.
+
+use loom::thread;
+use tracker_core::{Phase, PushError};
+
+use crate::support::{FarEnd, assert_all_delivered, buffer, flush};
+
+/// What a flush does not see, the next one delivers.
+///
+/// Kills: an event counted but not queued; a checkout that forgets what it leaves behind.
+#[test]
+fn a_push_beside_a_flush_is_delivered_by_it_or_by_the_next() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        buffer.push(1).unwrap();
+        let flusher = thread::spawn({
+            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            move || flush(&buffer, &far_end)
+        });
+        buffer.push(2).unwrap();
+        flusher.join().unwrap();
+        assert!(far_end.received().contains(&1), "accepted before the flush");
+        flush(&buffer, &far_end);
+        assert_all_delivered(&buffer, &far_end, &[1, 2]);
+    });
+}
+
+/// Three producers at once: every event has a place of its own.
+///
+/// Kills: a sequence number or a count that is read and written in two critical sections.
+#[test]
+fn three_producers_and_one_flusher_lose_nothing() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let producers: Vec<_> = (1..=2)
+            .map(|event| {
+                let buffer = buffer.clone();
+                thread::spawn(move || buffer.push(event).unwrap())
+            })
+            .collect();
+        let flusher = thread::spawn({
+            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            move || flush(&buffer, &far_end)
+        });
+        buffer.push(3).unwrap();
+        producers.into_iter().for_each(|producer| producer.join().unwrap());
+        flusher.join().unwrap();
+        flush(&buffer, &far_end);
+        assert_all_delivered(&buffer, &far_end, &[1, 2, 3]);
+    });
+}
+
+/// An event is accepted and will be settled, or it comes back: there is nothing between.
+///
+/// Kills: the phase checked in another critical section than the queue is changed; `Closed` while events are queued.
+#[test]
+fn a_push_beside_a_close_is_settled_or_comes_back() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let producer = thread::spawn({
+            let buffer = buffer.clone();
+            move || match buffer.push(1) {
+                Ok(()) => true,
+                Err(PushError::Closed(event)) => {
+                    assert_eq!(event, 1);
+                    false
+                }
+                Err(other) => panic!("{other}"),
+            }
+        });
+        buffer.close();
+        flush(&buffer, &far_end);
+        let accepted = producer.join().unwrap();
+        assert_eq!(buffer.phase(), Phase::Closed, "nothing can follow a flush after the close");
+        let expected: &[u32] = if accepted { &[1] } else { &[] };
+        assert_all_delivered(&buffer, &far_end, expected);
+    });
+}
+
+/// Whoever looks, whenever: the books balance, and what nobody has settled is pending.
+///
+/// Kills: a watermark or a count that ignores what is in leases.
+#[test]
+fn pending_is_never_understated() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        buffer.push(1).unwrap();
+        buffer.push(2).unwrap();
+        let flusher = thread::spawn({
+            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            move || flush(&buffer, &far_end)
+        });
+        // Received before, settled after: whoever reads in this order can only see fewer settled than received.
+        let books = buffer.books();
+        let received = far_end.received().len() as u64;
+        assert!(books.is_balanced() && books.accepted == 2, "{books}");
+        assert!(books.delivered <= received, "acknowledged before it arrived: {books}");
+        assert!(books.pending() >= 2 - received, "an event in flight is not pending: {books}");
+        flusher.join().unwrap();
+        assert_all_delivered(&buffer, &far_end, &[1, 2]);
+    });
+}
+
+/// Eviction takes what is queued; what is in flight is spared, and every event has one fate.
+///
+/// Kills: an eviction that counts what is in flight as room, or that forgets to count what it evicts.
+#[test]
+fn dropping_the_oldest_spares_what_is_in_flight() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer(2, 1), FarEnd::default());
+        buffer.push(1).unwrap();
+        buffer.push(2).unwrap();
+        let flusher = thread::spawn({
+            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            move || flush(&buffer, &far_end)
+        });
+        let evicted = buffer.push_evicting(3).unwrap();
+        flusher.join().unwrap();
+        flush(&buffer, &far_end);
+        let books = buffer.books();
+        assert!(books.is_balanced() && books.pending() == 0 && books.dropped == evicted.len() as u64, "{books}");
+        let mut fates = [far_end.received(), evicted].concat();
+        fates.sort_unstable();
+        assert_eq!(fates, [1, 2, 3], "one fate each");
+    });
+}
+
+/// Capacity bounds queued and in flight together, so a lease that is given back always fits.
+///
+/// Kills: a bound on the queue alone.
+#[test]
+fn capacity_counts_what_is_in_flight() {
+    loom::model(|| {
+        let buffer = buffer(1, 1);
+        buffer.push(1).unwrap();
+        let holder = thread::spawn({
+            let buffer = buffer.clone();
+            move || drop(crate::support::poll_once(buffer.next_lease(buffer.barrier())).flatten())
+        });
+        let refused = buffer.push(2);
+        assert!(refused.is_err_and(|refused| refused.is_full()), "event 1 is queued or in flight all along");
+        holder.join().unwrap();
+        let books = buffer.books();
+        assert_eq!((books.accepted, books.queued, books.in_flight), (1, 1, 0));
+        assert_eq!(buffer.drain(), [1]);
+    });
+}
