@@ -41,3 +41,8 @@ pub use workflow::Workflow;
 
 #[cfg(feature = "http")]
 pub use tracker_http::{HttpTransport, TokioClock};
+
+/// Compiles the example of the repository's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

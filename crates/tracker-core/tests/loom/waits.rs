@@ -109,9 +109,9 @@ fn arrival_waiters_of_different_patience_are_both_woken() {
             move || block_on(buffer.arrival(1))
         });
         buffer.push(1).unwrap();
+        eager.join().unwrap();
         buffer.push(2).unwrap();
         patient.join().unwrap();
-        eager.join().unwrap();
         flush(&buffer, &far_end);
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
     });
