@@ -18,7 +18,7 @@ use crate::lease::Lease;
 use crate::state::{Phase, Seq};
 use crate::sync::{Mutex, StdArc};
 use crate::tracker::{Observer, Tracker};
-use crate::transport::Transport;
+use crate::transport::{SendError, Transport};
 
 /// How long a shutdown whose time is up waits for other flushes to give their events back.
 ///
@@ -121,7 +121,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     /// Cancel safe.
     pub async fn flush(&self) -> FlushReport {
         let (barrier, rejected) = (self.buffer.barrier(), self.buffer.books().rejected);
-        let stop = self.deliver_below(barrier, self.clock.now() + self.config.flush_timeout()).await.err();
+        let deadline = self.clock.now().saturating_add(self.config.flush_timeout());
+        let stop = self.deliver_below(barrier, deadline).await.err();
         let books = self.buffer.books();
         let unsettled = barrier.as_u64().saturating_sub(self.buffer.watermark().as_u64()).min(books.pending());
         FlushReport { books, unsettled, rejected: books.rejected - rejected, stop }
@@ -164,10 +165,15 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             select(full, self.clock.sleep(self.config.linger())).await;
             // Nobody waits for this delivery, so it has no deadline: it honours a `Retry-After` of any length.
             match self.deliver_below(self.buffer.barrier(), Duration::MAX).await {
-                Ok(()) | Err(Stop::Deadline { .. }) => {}
+                Ok(()) => {}
                 Err(Stop::Recalled) => return,
-                Err(Stop::Configuration(error)) => {
-                    tracing::error!(pending = self.books().pending(), status = ?status(&error), "delivery is refused");
+                Err(stop) => {
+                    let status = status(&stop);
+                    tracing::error!(
+                        pending = self.books().pending(),
+                        status,
+                        "delivery has stopped; it will be tried again"
+                    );
                     select(pin!(self.buffer.settled(self.buffer.barrier())), self.clock.sleep(self.config.max_delay()))
                         .await;
                 }
@@ -238,10 +244,11 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     }
 }
 
-/// The status of an answer, for logs: unlike the reason, it cannot carry payload.
-fn status(error: &crate::SendError) -> Option<u16> {
-    match error {
-        crate::SendError::Answer { status, .. } => Some(*status),
+/// The status that stopped delivery, for logs: unlike the reason, it cannot carry payload.
+fn status(stop: &Stop) -> Option<u16> {
+    match stop {
+        Stop::Configuration(SendError::Answer { status, .. })
+        | Stop::Deadline { last: Some(SendError::Answer { status, .. }) } => Some(*status),
         _ => None,
     }
 }

@@ -14,6 +14,9 @@ use crate::token::Token;
 /// The most bytes of a response body that are read.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 
+/// How long the text of a refusal is waited for.
+const TEXT_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Reads `response` and classifies it; `encoded` says whether the request was compressed.
 ///
 /// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent again, and the far
@@ -24,15 +27,16 @@ where
     B::Error: std::fmt::Display,
 {
     let (head, body) = response.into_parts();
-    let body = read_body(body).await;
     if head.status.is_success() {
-        return match body {
+        return match read_body(body).await {
             Ok(Some(body)) => Ok(receipt(&body, token)),
             Ok(None) => Ok(Receipt::default()),
             Err(reason) => Err(SendError::no_answer(format!("the answer broke off: {reason}"))),
         };
     }
-    let text = body.ok().flatten().unwrap_or_default();
+    // The status and its headers say what to do; the text is for people, and is not worth a wait.
+    let text = tokio::time::timeout(TEXT_PATIENCE, read_body(body)).await;
+    let text = text.ok().and_then(Result::ok).flatten().unwrap_or_default();
     Err(SendError::Answer {
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers, SystemTime::now()),

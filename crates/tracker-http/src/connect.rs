@@ -19,6 +19,13 @@ pub(crate) type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
 #[cfg(not(feature = "tls"))]
 pub(crate) type Connector = HttpConnector;
 
+/// An HTTP/2 connection on which nothing is heard for this long while a request is under way is asked for a sign of
+/// life, and closed if it gives none: else every further request would meet the same silence.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long such a connection has for its answer.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
 /// A client that pools connections.
 ///
 /// A request on a pooled connection that the server had closed before the request was written is sent again on
@@ -26,6 +33,8 @@ pub(crate) type Connector = HttpConnector;
 pub(crate) fn client(connector: Connector, http2_only: bool) -> Client<Connector, Full<Bytes>> {
     Client::builder(TokioExecutor::new())
         .http2_only(http2_only)
+        .http2_keep_alive_interval(SILENCE)
+        .http2_keep_alive_timeout(SIGN_OF_LIFE)
         .pool_idle_timeout(IDLE)
         .pool_timer(TokioTimer::new())
         .timer(TokioTimer::new())

@@ -1,6 +1,9 @@
 //! From events to a request body: `{"events":[...]}`, enriched and compressed as configured.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracker_core::{Reason, SendError};
 
@@ -24,19 +27,28 @@ impl Enrichment {
         let Some(rest) = event.strip_prefix(b"{") else {
             return Err("it is not a JSON object, so no field can be added to it".into());
         };
-        // A field of that name is rare; where the name occurs at all, the slow way decides.
-        if self.fields.keys().any(|name| contains(event, name.as_bytes())) {
-            let mut object: Map<String, Value> = serde_json::from_slice(event).map_err(|error| error.to_string())?;
-            object.extend(self.fields.clone());
-            return serde_json::to_writer(body, &object).map_err(|error| error.to_string());
+        // A field of that name is rare; where the name occurs at all, or may in escapes, the slow way decides. It
+        // keeps every value as it is written.
+        if contains(event, b"\\u") || self.fields.keys().any(|name| contains(event, name.as_bytes())) {
+            let mut object: BTreeMap<String, &RawValue> =
+                serde_json::from_slice(event).map_err(|error| error.to_string())?;
+            object.retain(|name, _| !self.fields.contains_key(name));
+            let object = serde_json::to_vec(&object).map_err(|error| error.to_string())?;
+            self.splice(body, &object[1..]);
+            return Ok(());
         }
+        self.splice(body, rest);
+        Ok(())
+    }
+
+    /// Appends an object: the fields, and then `rest`, an object without its opening brace.
+    fn splice(&self, body: &mut Vec<u8>, rest: &[u8]) {
         body.push(b'{');
         body.extend_from_slice(&self.encoded);
         if rest != b"}" {
             body.push(b',');
         }
         body.extend_from_slice(rest);
-        Ok(())
     }
 }
 

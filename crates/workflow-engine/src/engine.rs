@@ -151,7 +151,7 @@ impl Engine {
     ///
     /// Cancel safe: events stay in the history until their sink has acknowledged them.
     pub async fn flush(&self) -> EngineReport {
-        self.deliver_by(self.inner.clock.now() + self.inner.delivery.flush_timeout()).await
+        self.deliver_by(self.inner.clock.now().saturating_add(self.inner.delivery.flush_timeout())).await
     }
 
     /// Stops taking runs, waits for those that are being executed, delivers everything, and reports; for at most

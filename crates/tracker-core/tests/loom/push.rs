@@ -1,5 +1,6 @@
 //! Pushing beside flushing and closing.
 
+use loom::future::block_on;
 use loom::thread;
 use tracker_core::{Phase, PushError};
 
@@ -22,6 +23,28 @@ fn a_push_beside_a_flush_is_delivered_by_it_or_by_the_next() {
         assert!(far_end.received().contains(&1), "accepted before the flush");
         flush(&buffer, &far_end);
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
+    });
+}
+
+/// A barrier bounds a flush: what is accepted after it does not hold it, and is not taken by it.
+///
+/// Kills: a checkout that ignores the barrier.
+#[test]
+fn a_flush_takes_nothing_from_behind_its_barrier() {
+    loom::model(|| {
+        let buffer = buffer(4, 4);
+        buffer.push(1).unwrap();
+        let barrier = buffer.barrier();
+        let producer = thread::spawn({
+            let buffer = buffer.clone();
+            move || buffer.push(2).unwrap()
+        });
+        let lease = block_on(buffer.next_lease(barrier)).unwrap();
+        assert_eq!(lease.events(), [1]);
+        lease.ack();
+        assert!(block_on(buffer.next_lease(barrier)).is_none());
+        producer.join().unwrap();
+        assert_eq!(buffer.drain(), [2]);
     });
 }
 

@@ -29,6 +29,10 @@ impl FarEnd {
         self.0.lock().unwrap().extend(events);
     }
 
+    pub(crate) fn in_order(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
     pub(crate) fn received(&self) -> Vec<Event> {
         let mut received = self.0.lock().unwrap().clone();
         received.sort_unstable();

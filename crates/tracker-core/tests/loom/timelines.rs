@@ -77,7 +77,7 @@ fn a_consumer_that_waits_for_an_event_is_woken_by_it() {
 
 /// Two flushes overlap: neither returns before what both wait for has a fate.
 ///
-/// Kills: a checkout that says settled when others hold what is left; a settle that wakes nobody.
+/// Kills: more than one lease out; a settle that wakes nobody.
 #[test]
 fn two_flushers_both_wait_for_everything() {
     loom::model(|| {
@@ -94,6 +94,7 @@ fn two_flushers_both_wait_for_everything() {
         flush(&buffer, &far_end);
         assert_eq!(far_end.received(), [1, 2], "it returned while the other was sending");
         other.join().unwrap();
+        assert_eq!(far_end.in_order(), [1, 2], "one lease at a time keeps one order");
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
     });
 }
