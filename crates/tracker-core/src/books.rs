@@ -97,21 +97,27 @@ pub struct FlushReport {
     pub unsettled: u64,
     /// Events that were rejected while the flush ran.
     pub rejected: u64,
+    /// Events that were dropped by policy while the flush ran.
+    pub dropped: u64,
+    /// Events that were handed back, to whoever drained or shut down, while the flush ran.
+    pub returned: u64,
     /// Why the flush ended before its barrier, if it did.
     pub stop: Option<Stop>,
 }
 
 impl FlushReport {
-    /// Returns `Ok` only if every event accepted before the flush has a fate and none was rejected meanwhile.
+    /// Returns `Ok` only if every event accepted before the flush has a fate, and all that got theirs meanwhile were
+    /// delivered.
     ///
     /// # Errors
     ///
     /// [`Undelivered`] with the counts and the reason otherwise.
     pub fn ok(self) -> Result<Books, Undelivered> {
-        if self.unsettled == 0 && self.rejected == 0 {
-            return Ok(self.books);
+        let Self { books, unsettled, rejected, dropped, returned, stop } = self;
+        if unsettled + rejected + dropped + returned == 0 {
+            return Ok(books);
         }
-        Err(Undelivered { pending: self.unsettled, rejected: self.rejected, returned: 0, stop: self.stop })
+        Err(Undelivered { pending: unsettled, rejected, dropped, returned, stop })
     }
 }
 
@@ -144,6 +150,7 @@ impl<E> DeliveryReport<E> {
         Err(Undelivered {
             pending: self.books.pending(),
             rejected: self.books.rejected,
+            dropped: self.books.dropped,
             returned: self.books.returned,
             stop: self.stop.clone(),
         })
@@ -189,12 +196,14 @@ pub struct Rejection {
 
 /// Not every event was delivered.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("not every event was delivered: {pending} pending, {rejected} rejected, {returned} returned{}", why(.stop))]
+#[error("not every event was delivered: {pending} pending, {rejected} rejected, {dropped} dropped, {returned} returned{}", why(.stop))]
 pub struct Undelivered {
     /// Events that still have no fate.
     pub pending: u64,
     /// Events that the far end refused.
     pub rejected: u64,
+    /// Events that were dropped by policy.
+    pub dropped: u64,
     /// Events that were handed back.
     pub returned: u64,
     /// Why delivery ended early, if it did.

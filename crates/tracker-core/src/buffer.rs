@@ -189,6 +189,15 @@ impl<E> EventBuffer<E> {
         self.shared.change(BufferState::recall);
     }
 
+    /// Waits until [`recall`](Self::recall) has been called.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn recalled(&self) {
+        self.shared.recalled().await;
+    }
+
     /// Hands the queued events back, oldest first; they are counted as returned.
     ///
     /// Events in flight stay with their leases; if those give them back, a later drain returns them.
@@ -243,6 +252,11 @@ impl<E> EventBuffer<E> {
 impl<E> Shared<E> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<E>> {
         self.locked.lock()
+    }
+
+    /// Waits until the buffer asks for its events back.
+    pub(crate) async fn recalled(&self) {
+        Ticket::new(self, WaitFor::Progress).until(|state| state.recalled().then_some(())).await;
     }
 
     /// Applies an operation that is not a push, and wakes everybody once the lock is released.

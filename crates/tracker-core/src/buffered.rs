@@ -53,6 +53,8 @@ pub struct BufferedTracker<E> {
     clock: StdArc<dyn Clock>,
     observer: StdArc<dyn Observer<E>>,
     shared: Mutex<Shared>,
+    /// Held by the first of the shutdowns under way.
+    shutdown: futures::lock::Mutex<()>,
 }
 
 struct Shared {
@@ -76,7 +78,15 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         seed: u64,
     ) -> Self {
         let shared = Mutex::new(Shared { seeds: fastrand::Rng::with_seed(seed), rejections: Vec::new() });
-        Self { buffer, config, transport, clock, observer: StdArc::new(()), shared }
+        Self {
+            buffer,
+            config,
+            transport,
+            clock,
+            observer: StdArc::new(()),
+            shared,
+            shutdown: futures::lock::Mutex::new(()),
+        }
     }
 
     /// Hands the events that will not be delivered to `observer`.
@@ -120,12 +130,19 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     ///
     /// Cancel safe.
     pub async fn flush(&self) -> FlushReport {
-        let (barrier, rejected) = (self.buffer.barrier(), self.buffer.books().rejected);
+        let (barrier, before) = (self.buffer.barrier(), self.buffer.books());
         let deadline = self.clock.now().saturating_add(self.config.flush_timeout());
         let stop = self.deliver_below(barrier, deadline).await.err();
         let books = self.buffer.books();
         let unsettled = barrier.as_u64().saturating_sub(self.buffer.watermark().as_u64()).min(books.pending());
-        FlushReport { books, unsettled, rejected: books.rejected - rejected, stop }
+        FlushReport {
+            books,
+            unsettled,
+            rejected: books.rejected - before.rejected,
+            dropped: books.dropped - before.dropped,
+            returned: books.returned - before.returned,
+            stop,
+        }
     }
 
     /// Closes, delivers for at most `timeout`, and hands the rest back; see [`Tracker::shutdown`].
@@ -138,13 +155,23 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     /// Cancel safe.
     pub async fn shutdown(&self, timeout: Duration) -> DeliveryReport<E> {
         self.buffer.close();
+        // The first caller gets the events; if it is cancelled, the next one does.
+        let mut first = self.shutdown.try_lock();
         let deadline = self.clock.now().saturating_add(timeout);
         let stop = self.deliver_below(self.buffer.barrier(), deadline).await.err();
         let mut returned = Vec::new();
         if self.buffer.phase() != Phase::Closed {
             self.buffer.recall();
-            select(pin!(self.buffer.no_lease_out()), self.clock.sleep(RECALL_GRACE)).await;
-            returned = self.buffer.drain();
+            if first.is_none() {
+                first = match select(self.shutdown.lock(), self.clock.sleep(2 * RECALL_GRACE)).await {
+                    Either::Left((turn, _)) => Some(turn),
+                    Either::Right(_) => None,
+                };
+            }
+            if first.is_some() && self.buffer.phase() != Phase::Closed {
+                select(pin!(self.buffer.no_lease_out()), self.clock.sleep(RECALL_GRACE)).await;
+                returned = self.buffer.drain();
+            }
         }
         let rejections = self.shared.lock().rejections.clone();
         DeliveryReport { books: self.buffer.books(), returned, rejections, stop }
@@ -213,9 +240,11 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
 
     async fn next_lease(&self, barrier: Seq, deadline: Duration) -> Result<Option<Lease<E>>, Stop> {
         let left = deadline.saturating_sub(self.clock.now());
-        match select(pin!(self.buffer.next_lease(barrier)), self.clock.sleep(left)).await {
+        let recalled = pin!(self.buffer.recalled());
+        match select(pin!(self.buffer.next_lease(barrier)), select(recalled, self.clock.sleep(left))).await {
             Either::Left((lease, _)) => Ok(lease),
-            Either::Right(_) => Err(Stop::Deadline { last: None }),
+            Either::Right((Either::Left(_), _)) => Err(Stop::Recalled),
+            Either::Right((Either::Right(_), _)) => Err(Stop::Deadline { last: None }),
         }
     }
 

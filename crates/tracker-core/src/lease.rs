@@ -7,7 +7,6 @@ use crate::delivery::Settlement;
 use crate::state::{Batch, Entry, Place, Seq};
 use crate::sync::Arc;
 use crate::transport::Reason;
-use crate::wait::{Ticket, WaitFor};
 
 /// Events that are being sent. They stay on the buffer's books as in flight.
 ///
@@ -65,7 +64,7 @@ impl<E> Lease<E> {
     ///
     /// Cancel safe.
     pub async fn recalled(&self) {
-        Ticket::new(&self.shared, WaitFor::Progress).until(|state| state.recalled().then_some(())).await;
+        self.shared.recalled().await;
     }
 
     /// Returns the unsettled events, oldest first.

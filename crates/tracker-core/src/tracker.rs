@@ -92,7 +92,7 @@ impl<E: Send + 'static> Tracker<E> for NoopTracker {
     }
 
     async fn flush(&self) -> FlushReport {
-        FlushReport { books: Tracker::<E>::books(self), unsettled: 0, rejected: 0, stop: None }
+        FlushReport { books: Tracker::<E>::books(self), unsettled: 0, rejected: 0, dropped: 0, returned: 0, stop: None }
     }
 
     async fn shutdown(&self, _timeout: Duration) -> DeliveryReport<E> {
