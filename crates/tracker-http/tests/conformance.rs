@@ -1,5 +1,7 @@
 //! tracker-core's conformance suite, over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -86,8 +86,7 @@ async fn an_endpoint_that_refuses_compression_gets_the_events_plain() {
     tracker.emit(json!({"eventId": "1", "text": "x".repeat(2000)})).unwrap();
     let report = tracker.shutdown(Duration::from_secs(5)).await;
     assert!(report.ok().is_ok(), "{report}");
-    let encodings: Vec<_> =
-        server.requests().iter().map(|r| r.header("content-encoding").map(str::to_owned)).collect();
+    let encodings: Vec<_> = server.requests().iter().map(|r| r.header("content-encoding").map(str::to_owned)).collect();
     assert_eq!(encodings, [Some("gzip".to_owned()), None]);
 }
 

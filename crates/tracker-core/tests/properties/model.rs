@@ -1,0 +1,153 @@
+//! After every operation of a random sequence, everything that can be seen of the buffer is what the reference says.
+
+use proptest::prelude::*;
+use tracker_core::Seq;
+
+use crate::reference::{Answer, Place, Reference};
+use crate::world::{ARRIVALS, Limits, Op, Outcome, Refusal, SIZES, View, World, limits, ops};
+
+proptest! {
+    #![proptest_config(crate::cases())]
+
+    #[test]
+    fn every_observable_agrees_with_the_reference_after_every_operation(limits in limits(), ops in ops()) {
+        let (mut world, mut model) = (World::new(limits), Model::new(limits));
+        prop_assert_eq!(world.view(), model.view(), "before any operation");
+        for (step, op) in ops.iter().enumerate() {
+            prop_assert_eq!(world.apply(op), model.apply(op), "the answer to step {}, {:?}", step, op);
+            prop_assert_eq!(world.view(), model.view(), "after step {}, {:?}", step, op);
+        }
+        // Dropping what is left, in any order, is giving it back.
+        while let Some(lease) = world.leases.pop() {
+            drop(lease);
+            model.apply(&Op::GiveBack(model.leases.len() - 1));
+            prop_assert_eq!(world.view(), model.view(), "after a drop");
+        }
+    }
+}
+
+/// The reference, with the leases and the barriers that a user would hold.
+struct Model {
+    reference: Reference,
+    leases: Vec<usize>,
+    barriers: Vec<u64>,
+    next_lease: usize,
+    next_id: u64,
+}
+
+impl Model {
+    fn new(limits: Limits) -> Self {
+        Self { reference: Reference::new(limits), leases: vec![], barriers: vec![0], next_lease: 0, next_id: 0 }
+    }
+
+    fn apply(&mut self, op: &Op) -> Outcome {
+        match op {
+            Op::Push(bytes) => self.push(*bytes, false),
+            Op::PushEvicting(bytes) => self.push(*bytes, true),
+            Op::PushWait(bytes) => match self.push(*bytes, false) {
+                Outcome::Refused { id, why: Refusal::Full } => Outcome::Abandoned { id },
+                other => other,
+            },
+            Op::Mark => {
+                self.barriers.push(self.reference.rows.len() as u64);
+                Outcome::Done
+            }
+            Op::Lease(ago) => {
+                let below = self.barriers[self.barriers.len() - 1 - ago % self.barriers.len()];
+                self.next_lease += 1;
+                match self.reference.checkout(below, self.next_lease) {
+                    Answer::Settled => Outcome::Settled,
+                    Answer::Busy => Outcome::Busy,
+                    Answer::Leased(ids) => {
+                        self.leases.push(self.next_lease);
+                        Outcome::Leased(ids)
+                    }
+                }
+            }
+            Op::Ack(lease) if !self.leases.is_empty() => {
+                let lease = self.leases.remove(lease % self.leases.len());
+                let delivered = self.reference.transfer(Place::Leased(lease), Place::Delivered);
+                Outcome::Fates { delivered, rejected: vec![] }
+            }
+            Op::Settle(lease, events, rejected) if !self.leases.is_empty() => {
+                let lease = self.leases[lease % self.leases.len()];
+                self.settle(lease, *events, rejected)
+            }
+            Op::GiveBack(lease) if !self.leases.is_empty() => {
+                let lease = self.leases.remove(lease % self.leases.len());
+                Outcome::GaveBack(self.reference.transfer(Place::Leased(lease), Place::Queued))
+            }
+            Op::Ack(_) | Op::Settle(..) | Op::GiveBack(_) => Outcome::Done,
+            Op::Close => {
+                self.reference.closed = true;
+                Outcome::Done
+            }
+            Op::Recall => {
+                self.reference.recalled = true;
+                Outcome::Done
+            }
+            Op::Drain => Outcome::Drained(self.reference.transfer(Place::Queued, Place::Returned)),
+        }
+    }
+
+    fn push(&mut self, bytes: usize, evict: bool) -> Outcome {
+        self.next_id += 1;
+        match self.reference.push(self.next_id, bytes, evict) {
+            Ok(evicted) => Outcome::Accepted { id: self.next_id, evicted },
+            Err(why) => Outcome::Refused { id: self.next_id, why },
+        }
+    }
+
+    fn settle(&mut self, lease: usize, count: usize, rejected: &[usize]) -> Outcome {
+        let held = self.reference.indices(Place::Leased(lease));
+        let settled = &held[..count.min(held.len())];
+        let refused = self.reference.settle(lease, count, rejected);
+        // Where an index is listed twice, the first reason holds.
+        let reason = |index| {
+            let position = settled.iter().position(|other| *other == index);
+            rejected.iter().position(|listed| Some(*listed) == position).map(|nth| nth.to_string())
+        };
+        let delivered: Vec<_> = settled.iter().copied().filter(|index| !refused.contains(index)).collect();
+        let rejected = refused
+            .iter()
+            .map(|index| (*index as u64, self.reference.rows[*index].id, reason(*index).unwrap_or_default()));
+        Outcome::Fates { rejected: rejected.collect(), delivered: self.reference.ids(&delivered) }
+    }
+
+    fn view(&self) -> View {
+        let reference = &self.reference;
+        let pending = reference.pending();
+        let queued = reference.indices(Place::Queued);
+        let limit = reference.limits.batch_bytes.min(reference.limits.capacity_bytes);
+        let lease = |lease: &usize| {
+            let held = reference.indices(Place::Leased(*lease));
+            (reference.ids(&held), held.first().map(|index| *index as u64))
+        };
+        let arrived = |events: usize| {
+            queued.len() >= events || reference.bytes(&queued) >= reference.limits.batch_bytes || reference.closed
+        };
+        View {
+            books: reference.books(),
+            watermark: reference.watermark(),
+            barrier: reference.rows.len() as u64,
+            phase: reference.phase(),
+            pending_bytes: reference.bytes(&pending),
+            leases: self.leases.iter().map(lease).collect(),
+            recalled: reference.recalled && !self.leases.is_empty(),
+            no_lease_out: pending.len() == queued.len(),
+            settled: self.barriers.iter().map(|below| reference.watermark() >= *below).collect(),
+            room: (0..SIZES).map(|bytes| reference.closed || bytes > limit || reference.has_room(bytes, &[])).collect(),
+            arrived: (0..ARRIVALS).map(arrived).collect(),
+        }
+    }
+}
+
+#[test]
+fn the_first_event_accepted_has_place_zero() {
+    let limits = Limits { capacity_events: 1, capacity_bytes: 1, batch_events: 1, batch_bytes: 1, in_flight: 1 };
+    let mut world = World::new(limits);
+    world.apply(&Op::Push(1));
+    world.apply(&Op::Mark);
+    world.apply(&Op::Lease(0));
+    assert_eq!(world.leases[0].first().map(Seq::as_u64), Some(0));
+}

@@ -1,0 +1,151 @@
+//! Splits end, and settle each event exactly once and in order, for any mix of dislikes of the far end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Settlement};
+
+/// A far end that knows what it dislikes; the events are numbers from 0.
+#[derive(Clone, Debug)]
+struct Server {
+    poison: BTreeSet<usize>,
+    poison_status: u16,
+    unencodable: BTreeSet<usize>,
+    at_most: usize,
+    /// Events as heavy as this are too large even alone.
+    heavy: BTreeSet<usize>,
+    /// Every that many requests fail for no fault of the events; 0 for none.
+    flaky: usize,
+    verdicts: BTreeSet<usize>,
+    requests: usize,
+    transient: usize,
+    taken: Vec<usize>,
+}
+
+impl Server {
+    fn send(&mut self, events: &[usize]) -> Result<Receipt, SendError> {
+        self.requests += 1;
+        // The client's encoder speaks before the network does.
+        if let Some(index) = events.iter().position(|event| self.unencodable.contains(event)) {
+            return Err(SendError::Unencodable { index, reason: Reason::new("cannot be encoded") });
+        }
+        if self.flaky > 0 && self.requests.is_multiple_of(self.flaky) {
+            self.transient += 1;
+            return Err(if self.requests.is_multiple_of(2) {
+                SendError::status(503)
+            } else {
+                SendError::no_answer("reset")
+            });
+        }
+        if events.len() > self.at_most || events.iter().any(|event| self.heavy.contains(event)) {
+            return Err(SendError::status(413));
+        }
+        if events.iter().any(|event| self.poison.contains(event)) {
+            return Err(SendError::status(self.poison_status));
+        }
+        let refused = events.iter().enumerate().filter(|(_, event)| self.verdicts.contains(event));
+        let rejected = refused.map(|(index, _)| (index, Reason::new("verdict"))).collect();
+        self.taken.extend(events.iter().filter(|event| !self.verdicts.contains(event)));
+        Ok(Receipt { rejected })
+    }
+
+    /// Whether `event` can never arrive.
+    fn dislikes(&self, event: usize) -> bool {
+        let sets = [&self.poison, &self.unencodable, &self.heavy, &self.verdicts];
+        self.at_most == 0 || sets.iter().any(|set| set.contains(&event))
+    }
+}
+
+prop_compose! {
+    fn server()(
+        poison in prop::collection::btree_set(0..40usize, 0..5),
+        poison_status in prop_oneof![Just(400), Just(422)],
+        unencodable in prop::collection::btree_set(0..40usize, 0..4),
+        at_most in prop_oneof![3 => 1..40usize, 1 => Just(usize::MAX), 1 => Just(0)],
+        heavy in prop::collection::btree_set(0..40usize, 0..3),
+        flaky in prop_oneof![Just(0), 2..5usize],
+        verdicts in prop::collection::btree_set(0..40usize, 0..4),
+    ) -> Server {
+        let (requests, transient, taken) = (0, 0, vec![]);
+        Server { poison, poison_status, unencodable, at_most, heavy, flaky, verdicts, requests, transient, taken }
+    }
+}
+
+/// Delivers `0..events`; returns the settled events in order, and whether each was rejected.
+fn deliver(server: &mut Server, events: usize) -> Vec<(usize, Option<String>)> {
+    let all: Vec<usize> = (0..events).collect();
+    let mut delivery = Delivery::new(&Config::default(), Duration::MAX, 7);
+    let (mut now, mut fates) = (Duration::ZERO, Vec::new());
+    while fates.len() < events {
+        let left = &all[fates.len()..];
+        let range = delivery.range(left.len());
+        assert!((1..=left.len()).contains(&range), "a request of {range} events with {} left", left.len());
+        // Each answer that is not transient settles an event or cuts between two, and no place is cut twice.
+        assert!(server.requests - server.transient < 2 * events, "the splits do not end");
+        match delivery.on_answer(range, server.send(&left[..range]), now) {
+            Action::SendNow => {}
+            Action::Wait(delay) => now += delay,
+            Action::Stop(stop) => panic!("nothing here is a reason to stop: {stop}"),
+            Action::Settle(Settlement { events, rejected }) => {
+                assert!((1..=range).contains(&events), "a settlement of {events} of {range} events");
+                for (index, event) in left[..events].iter().enumerate() {
+                    let reason = rejected.iter().find(|(refused, _)| *refused == index);
+                    fates.push((*event, reason.map(|(_, reason)| reason.to_string())));
+                }
+            }
+        }
+    }
+    fates
+}
+
+proptest! {
+    #![proptest_config(crate::cases())]
+
+    #[test]
+    fn each_event_is_settled_once_in_order_and_only_what_is_disliked_is_rejected(
+        mut server in server(),
+        events in 1..40usize,
+    ) {
+        let fates = deliver(&mut server, events);
+        for (place, (event, rejected)) in fates.iter().enumerate() {
+            prop_assert_eq!(place, *event, "in order, none twice");
+            prop_assert_eq!(rejected.is_some(), server.dislikes(*event), "event {}: {:?}", event, rejected);
+        }
+        let arrived = fates.iter().filter(|(_, rejected)| rejected.is_none());
+        let arrived: Vec<_> = arrived.map(|(event, _)| *event).collect();
+        prop_assert_eq!(&server.taken, &arrived, "the far end has each exactly once, in order");
+    }
+
+    #[test]
+    fn a_far_end_that_takes_single_events_gets_all(events in 1..200usize) {
+        let sets = BTreeSet::new;
+        let mut server = Server {
+            poison: sets(), poison_status: 400, unencodable: sets(), at_most: 1, heavy: sets(), flaky: 0,
+            verdicts: sets(), requests: 0, transient: 0, taken: vec![],
+        };
+        let fates = deliver(&mut server, events);
+        prop_assert!(fates.iter().all(|(_, rejected)| rejected.is_none()));
+        prop_assert_eq!(server.taken.len(), events);
+    }
+}
+
+#[test]
+fn one_poison_event_among_many_is_found_in_logarithmic_time() {
+    let mut server = Server {
+        poison: BTreeSet::from([333]),
+        poison_status: 400,
+        unencodable: BTreeSet::new(),
+        at_most: usize::MAX,
+        heavy: BTreeSet::new(),
+        flaky: 0,
+        verdicts: BTreeSet::new(),
+        requests: 0,
+        transient: 0,
+        taken: vec![],
+    };
+    let fates = deliver(&mut server, 512);
+    assert_eq!(fates.iter().filter(|(_, rejected)| rejected.is_some()).count(), 1);
+    assert_eq!(fates[333].1.as_deref(), Some("400: no reason given"));
+    assert!(server.requests <= 19, "{} requests; 9 halvings need one each and one for the other half", server.requests);
+}

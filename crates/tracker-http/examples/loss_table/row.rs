@@ -1,0 +1,68 @@
+//! One row of the table: what went in, and where it went.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use tracker_core::Books;
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) case: String,
+    /// Events that the program tried to emit.
+    pub(crate) events: u64,
+    /// Different events that the far end has.
+    pub(crate) delivered: u64,
+    /// Different events that came back to the program, refused by an emit or returned by the shutdown.
+    pub(crate) back: u64,
+    /// Events that are at the far end and came back, too: an answer was lost at the very end.
+    pub(crate) both: u64,
+    /// Events that the far end received, duplicates included.
+    pub(crate) received: u64,
+    pub(crate) books: Books,
+    pub(crate) time: Duration,
+    pub(crate) time_of: &'static str,
+}
+
+impl Row {
+    pub(crate) const HEADER: &'static str = "\
+| case | events | delivered | handed back | lost | duplicates received | after eventId | books | time |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |";
+
+    /// Makes a row from the ids at the far end and those that came back.
+    pub(crate) fn new(case: &str, events: u64, received: &[u64], back: &[u64], books: Books) -> Self {
+        let delivered: HashSet<_> = received.iter().collect();
+        let returned: HashSet<_> = back.iter().collect();
+        Self {
+            case: case.into(),
+            events,
+            delivered: delivered.len() as u64,
+            back: returned.len() as u64,
+            both: delivered.intersection(&returned).count() as u64,
+            received: received.len() as u64,
+            books,
+            time: Duration::ZERO,
+            time_of: "",
+        }
+    }
+
+    /// Sets the time, and what it was measured from.
+    pub(crate) fn took(self, time: Duration, time_of: &'static str) -> Self {
+        Self { time, time_of, ..self }
+    }
+
+    /// Events that are neither at the far end nor back in the program's hands.
+    pub(crate) fn lost(&self) -> u64 {
+        self.events + self.both - self.delivered - self.back
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A far end that keeps one event per eventId keeps the different ones; any beyond those emitted are duplicates.
+        let after_event_id = self.delivered.saturating_sub(self.events);
+        let (received, milliseconds) = (self.received - self.delivered, self.time.as_secs_f64() * 1000.0);
+        write!(f, "| {} | {} | {} | {} | {} ", self.case, self.events, self.delivered, self.back, self.lost())?;
+        write!(f, "| {received} | {after_event_id} | {} | {milliseconds:.1} ms {} |", self.books, self.time_of)
+    }
+}
