@@ -70,6 +70,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     }
 
     /// Creates a tracker over `buffer`, which decides how the size of an event is measured.
+    ///
+    /// Make both of the same `config`: the buffer's limits are those that it was created with.
     pub fn with_buffer(
         buffer: EventBuffer<E>,
         config: Config,

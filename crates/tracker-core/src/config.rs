@@ -89,7 +89,8 @@ options! {
     in_flight: usize;
     /// How long background mode waits for a batch to fill; 200 ms unless set.
     linger: Duration;
-    /// The upper bound of the first retry delay; 100 ms unless set. It doubles with every retry.
+    /// The upper bound of the first retry delay; 100 ms unless set. It doubles with every retry, and zero stays zero:
+    /// an endpoint that fails at once is then asked again at once, until the deadline.
     initial_delay: Duration;
     /// The upper bound of every retry delay; 5 s unless set. A server's `Retry-After` may exceed it.
     max_delay: Duration;

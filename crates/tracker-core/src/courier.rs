@@ -1,5 +1,6 @@
 //! The one delivery loop: send, wait, split, until the first events of a batch have their fates.
 
+use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -38,7 +39,6 @@ use crate::transport::{SendError, Transport};
 /// assert_eq!(transport.delivered(), ["started", "completed"]);
 /// # Ok::<(), Stop>(())
 /// ```
-#[derive(Debug)]
 pub struct Courier<'a, E> {
     transport: &'a dyn Transport<E>,
     clock: &'a dyn Clock,
@@ -95,5 +95,11 @@ impl<'a, E> Courier<'a, E> {
                 Action::Stop(stop) => return Err(stop),
             }
         }
+    }
+}
+
+impl<E> fmt::Debug for Courier<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier").field("delivery", &self.delivery).finish_non_exhaustive()
     }
 }

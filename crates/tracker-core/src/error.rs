@@ -19,7 +19,8 @@ pub enum PushError<E> {
         event: E,
         /// Its size in bytes.
         bytes: usize,
-        /// The limit in bytes: [`Config::batch_bytes`](crate::Config::batch_bytes).
+        /// The limit in bytes: [`batch_bytes`](crate::Config::batch_bytes), or
+        /// [`capacity_bytes`](crate::Config::capacity_bytes) if that is less.
         limit: usize,
     },
     /// The event cannot be encoded. Only trackers that encode on emit say so.

@@ -4,7 +4,7 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::{Phase, Settlement};
 
-use crate::support::{FarEnd, assert_all_delivered, buffer, buffer_with, flush};
+use crate::support::{FarEnd, assert_all_delivered, bounded_model, buffer, buffer_with, flush};
 
 /// A flush waits for a lease that somebody else holds; it is dropped, and the flush delivers.
 ///
@@ -30,7 +30,7 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
 /// Kills: a settle that wakes nobody; a checkout that says settled when others hold what is left.
 #[test]
 fn a_flush_and_an_onlooker_wait_for_an_ack() {
-    loom::model(|| {
+    bounded_model(|| {
         let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();

@@ -4,7 +4,7 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::{Phase, PushError};
 
-use crate::support::{FarEnd, assert_all_delivered, buffer, flush};
+use crate::support::{FarEnd, assert_all_delivered, bounded_model, buffer, flush};
 
 /// What a flush does not see, the next one delivers.
 ///
@@ -53,7 +53,7 @@ fn a_flush_takes_nothing_from_behind_its_barrier() {
 /// Kills: a sequence number or a count that is read and written in two critical sections.
 #[test]
 fn three_producers_and_one_flusher_lose_nothing() {
-    loom::model(|| {
+    bounded_model(|| {
         let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
         let producers: Vec<_> = (1..=2)
             .map(|event| {

@@ -20,6 +20,14 @@ pub(crate) fn buffer_with(capacity: usize, batch: usize, in_flight: usize) -> Ev
     EventBuffer::new(&config.unwrap())
 }
 
+/// Explores a model of more than two threads, with at most three preemptions even when the others are unbounded:
+/// without a bound it does not end in any time one could wait.
+pub(crate) fn bounded_model(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(model);
+}
+
 /// The far end: what it acknowledged.
 #[derive(Clone, Default)]
 pub(crate) struct FarEnd(Arc<Mutex<Vec<Event>>>);

@@ -4,7 +4,7 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::PushError;
 
-use crate::support::{FarEnd, assert_all_delivered, buffer, flush, poll_once};
+use crate::support::{FarEnd, assert_all_delivered, bounded_model, buffer, flush, poll_once};
 
 /// A push that waits for room gets it from a flush.
 ///
@@ -30,7 +30,7 @@ fn a_push_that_waits_for_room_is_woken_by_a_flush() {
 /// Kills: waking one waiter instead of all.
 #[test]
 fn a_cancelled_waiter_beside_a_live_one_harms_nobody() {
-    loom::model(|| {
+    bounded_model(|| {
         let (buffer, far_end) = (buffer(1, 1), FarEnd::default());
         buffer.push(1).unwrap();
         let cancelled = thread::spawn({
@@ -98,7 +98,7 @@ fn a_waiter_woken_in_vain_waits_again() {
 /// Kills: a threshold overwritten by the larger one; a threshold not lowered when a waiter registers again.
 #[test]
 fn arrival_waiters_of_different_patience_are_both_woken() {
-    loom::model(|| {
+    bounded_model(|| {
         let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
         let patient = thread::spawn({
             let buffer = buffer.clone();
