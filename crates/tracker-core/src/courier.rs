@@ -75,9 +75,10 @@ impl<'a, E> Courier<'a, E> {
         if events.is_empty() {
             return Ok(Settlement::default());
         }
+        let mut last = None;
         loop {
             let Some(left) = self.delivery.time_left(self.clock.now()) else {
-                return Err(Stop::Deadline { last: None });
+                return Err(Stop::Deadline { last });
             };
             let range = self.delivery.range(events.len());
             let answer = {
@@ -85,9 +86,14 @@ impl<'a, E> Courier<'a, E> {
                 let timeout = self.request_timeout.min(left);
                 match select(send, pin!(self.clock.sleep(timeout))).await {
                     Either::Left((answer, _)) => answer,
+                    // An attempt that the deadline cut short says less than the one before it.
+                    Either::Right(_) if timeout < self.request_timeout && last.is_some() => {
+                        return Err(Stop::Deadline { last });
+                    }
                     Either::Right(_) => Err(SendError::no_answer(format!("none within {timeout:?}"))),
                 }
             };
+            last = answer.as_ref().err().cloned().or(last);
             match self.delivery.on_answer(range, answer, self.clock.now()) {
                 Action::Settle(settlement) => return Ok(settlement),
                 Action::SendNow => {}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -39,7 +40,17 @@ async fn requests_within_300_ms(retry_after: String) -> usize {
     let transport = Arc::new(HttpTransport::builder(server.url()).build().unwrap());
     let tracker = BufferedTracker::new(config, transport, Arc::new(Later(TokioClock::new())), 7);
     tracker.emit(json!({"eventId": "1"})).unwrap();
-    timeout(Duration::from_millis(300), tracker.run()).await.expect_err("the loop goes on");
+    let mut run = pin!(tracker.run());
+    let first = async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = &mut run => panic!("the loop goes on"),
+        () = first => {}
+    }
+    timeout(Duration::from_millis(300), run).await.expect_err("the loop goes on");
     server.requests().len()
 }
 

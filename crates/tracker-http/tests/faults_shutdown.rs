@@ -70,8 +70,8 @@ async fn an_endpoint_that_stalls_does_not_hold_the_shutdown_beyond_its_deadline(
     let tracker = tracker.config(quick().batch_events(4).build().unwrap()).scoped().unwrap();
     emit(&tracker, 0..12);
     let started = Instant::now();
-    let report = shutdown(&tracker, BRIEF).await;
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    let report = shutdown(&tracker, Duration::from_millis(500)).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(matches!(report.stop, Some(Stop::Deadline { .. })), "{report:?}");
     assert_eq!((report.returned, server.events()), (events(4..12), events(0..4)));
 }

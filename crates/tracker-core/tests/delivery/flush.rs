@@ -198,3 +198,16 @@ fn a_tracker_is_used_as_a_trait_object() {
     assert!(tracker.emit(3).unwrap_err().is_closed());
     assert_eq!((tracker.books().accepted, transport.delivered()), (2, vec![1, 2]));
 }
+
+/// The far end said why it fails; that the deadline then cut an attempt says nothing.
+#[test]
+fn an_attempt_that_the_deadline_cuts_does_not_hide_what_the_one_before_it_met() {
+    let rig = Rig::with_defaults();
+    rig.transport.then_status(503);
+    rig.transport.then_hang();
+    rig.emit([1]);
+    let report = rig.clock.run(rig.tracker.shutdown(secs(2)));
+    let met = matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::Answer { status: 503, .. }) }));
+    assert!(met, "{:?}", report.stop);
+    assert_eq!(report.returned, [1]);
+}
