@@ -182,7 +182,7 @@ async fn the_task_is_aborted_while_it_sends() {
         (0..EVENTS).for_each(|id| tracker.emit(event(id)).unwrap());
         let sending = async {
             while server.requests().is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
         };
         timeout(PATIENCE, sending).await.expect("the loop sends");

@@ -157,7 +157,7 @@ impl tracker_core::Observer<Value> for Holds {}
 async fn until(condition: impl Fn() -> bool) {
     let polling = async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(LONG, polling).await.expect("the condition comes true");

@@ -46,7 +46,7 @@ fn what_a_background_task_held_when_its_runtime_ended_is_delivered_by_the_shutdo
     tracker.emit(json!({"eventId": "1"})).unwrap();
     first.block_on(async {
         while server.requests().is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     });
     drop(first);
