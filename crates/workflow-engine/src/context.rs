@@ -1,14 +1,13 @@
 //! What a workflow's function is given: the run's ids, and its durable operations.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::execution::Execution;
 use crate::failure::DurableError;
-use crate::history::{Halt, History};
 use crate::step::Step;
 
 /// The handle through which a workflow does what is durable.
@@ -19,20 +18,6 @@ pub struct Context {
     id: String,
     workflow: String,
     execution_id: Option<String>,
-}
-
-/// One execution of a run, shared by its context, its steps and its driver.
-pub(crate) struct Execution {
-    pub(crate) history: History,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Default)]
-struct Progress {
-    /// How often a step of each name was called.
-    calls: HashMap<String, u32>,
-    completed_steps: Vec<String>,
-    halt: Option<Halt>,
 }
 
 impl Context {
@@ -96,44 +81,5 @@ impl Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("run", &self.id).field("workflow", &self.workflow).finish_non_exhaustive()
-    }
-}
-
-impl Execution {
-    pub(crate) fn new(history: History) -> Self {
-        Self { history, progress: Mutex::default() }
-    }
-
-    /// Claims the next occurrence of a step's name, from 1.
-    pub(crate) fn claim(&self, step: &str) -> u32 {
-        let mut progress = self.lock();
-        let calls = progress.calls.entry(step.to_owned()).or_default();
-        *calls += 1;
-        *calls
-    }
-
-    pub(crate) fn step_completed(&self, step: String) {
-        self.lock().completed_steps.push(step);
-    }
-
-    pub(crate) fn completed_steps(&self) -> Vec<String> {
-        self.lock().completed_steps.clone()
-    }
-
-    /// Leaves the run as it is: its function is not polled again, so user code never sees why.
-    pub(crate) async fn halt(&self, halt: Halt) -> ! {
-        self.lock().halt.get_or_insert(halt);
-        loop {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    pub(crate) fn take_halt(&self) -> Option<Halt> {
-        self.lock().halt.take()
-    }
-
-    /// No critical section can be left half done by a panic, so poisoning says nothing.
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

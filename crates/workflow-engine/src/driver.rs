@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use workflow_events::EventKind;
 
-use crate::context::Execution;
+use crate::execution::Execution;
 use crate::history::Halt;
 use crate::status::Status;
 use crate::store::RunResult;

@@ -14,9 +14,10 @@ use tracker_core::{Clock, Config, Stop};
 use workflow_events::{Event, EventKind, RunView};
 
 use crate::builder::EngineBuilder;
-use crate::context::{Context, Execution};
+use crate::context::Context;
 use crate::driver::drive;
 use crate::error::RunError;
+use crate::execution::Execution;
 use crate::failure::DurableError;
 use crate::gate::Gate;
 use crate::history::{Halt, History};

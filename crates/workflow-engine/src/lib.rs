@@ -11,6 +11,7 @@ mod failure;
 mod step;
 
 mod driver;
+mod execution;
 mod gate;
 mod history;
 mod status;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use workflow_events::{ErrorInfo, EventKind};
 
-use crate::context::Execution;
+use crate::execution::Execution;
 use crate::failure::{DurableError, StepError, StepFailure, panic_message};
 use crate::history::Draft;
 use crate::payload::Payload;
