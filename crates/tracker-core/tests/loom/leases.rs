@@ -1,10 +1,13 @@
 //! Leases: held, acknowledged, given back, and left behind.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use loom::future::block_on;
 use loom::thread;
-use tracker_core::{Phase, Settlement};
+use tracker_core::{EventBuffer, Lease, Phase, Settlement};
 
-use crate::support::{FarEnd, assert_all_delivered, bounded_model, buffer, buffer_with, flush};
+use crate::support::{FarEnd, Fates, assert_accounted, assert_all_delivered, buffer, buffer_with, config, flush};
 
 /// A flush waits for a lease that somebody else holds; it is dropped, and the flush delivers.
 ///
@@ -25,12 +28,12 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
     });
 }
 
-/// A barrier, whether or not it delivers itself, waits for the acknowledgement.
+/// A flush that may lease beside others waits for what they hold until it is acknowledged.
 ///
 /// Kills: a settle that wakes nobody; a checkout that says settled when others hold what is left.
 #[test]
-fn a_flush_and_an_onlooker_wait_for_an_ack() {
-    bounded_model(|| {
+fn a_flush_waits_for_an_ack() {
+    loom::model(|| {
         let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
@@ -41,24 +44,44 @@ fn a_flush_and_an_onlooker_wait_for_an_ack() {
                 assert_eq!(far_end.received(), [1], "it returned before the ack");
             }
         });
-        let onlooker = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
-            move || {
-                block_on(buffer.settled(buffer.barrier()));
-                assert_eq!(far_end.received(), [1], "it returned before the ack");
-            }
-        });
         far_end.take(lease.events());
         lease.ack();
         flusher.join().unwrap();
-        onlooker.join().unwrap();
+        assert_all_delivered(&buffer, &far_end, &[1]);
+    });
+}
+
+/// Two barriers, of which one delivers and one looks on, wait for the same acknowledgement.
+///
+/// Kills: a settle that wakes one waiter; a watermark that ignores leases.
+#[test]
+fn a_flush_and_an_onlooker_wait_for_an_ack() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
+        buffer.push(1).unwrap();
+        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let holder = thread::spawn({
+            let far_end = far_end.clone();
+            move || {
+                far_end.take(lease.events());
+                lease.ack();
+            }
+        });
+        block_on(async {
+            let onlooker = buffer.settled(buffer.barrier());
+            let flusher = buffer.next_lease(buffer.barrier());
+            let ((), nothing) = futures::future::join(onlooker, flusher).await;
+            assert!(nothing.is_none());
+        });
+        assert_eq!(far_end.received(), [1], "they returned before the ack");
+        holder.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1]);
     });
 }
 
 /// Two leases come back at once: every event stands in its place again.
 ///
-/// Kills: a give-back that puts events at the front whatever their place; a lease released twice.
+/// Kills: a give-back that puts events at an end of the queue, whatever their place.
 #[test]
 fn two_leases_given_back_at_once_restore_the_order() {
     loom::model(|| {
@@ -72,7 +95,36 @@ fn two_leases_given_back_at_once_restore_the_order() {
         other.join().unwrap();
         let books = buffer.books();
         assert_eq!((books.queued, books.in_flight, buffer.watermark().as_u64()), (2, 0, 0));
-        assert_eq!(buffer.drain(), [1, 2]);
+        let returned = buffer.drain();
+        assert_eq!(returned, [1, 2], "handed back in the order of their acceptance");
+        assert_accounted(&buffer, &[1, 2], &Fates { returned, ..Fates::default() });
+    });
+}
+
+/// Of two leases the younger is settled while the older comes back: the watermark waits for the older.
+///
+/// Kills: a settle or a give-back that releases another's lease.
+#[test]
+fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer_with(4, 1, 2), FarEnd::default());
+        buffer.push(1).unwrap();
+        buffer.push(2).unwrap();
+        let older = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let younger = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let other = thread::spawn({
+            let far_end = far_end.clone();
+            move || {
+                far_end.take(younger.events());
+                younger.ack();
+            }
+        });
+        assert_eq!(buffer.watermark().as_u64(), 0, "event 1 has no fate");
+        drop(older);
+        assert_eq!(buffer.watermark().as_u64(), 0, "event 1 has no fate");
+        other.join().unwrap();
+        flush(&buffer, &far_end);
+        assert_all_delivered(&buffer, &far_end, &[1, 2]);
     });
 }
 
@@ -101,24 +153,38 @@ fn a_lease_settled_in_part_gives_back_the_rest() {
     });
 }
 
-/// The last handle goes while a lease is out: the lease still works, and nothing is leaked or freed twice.
-///
-/// Kills: a lease that does not keep the buffer alive.
-#[test]
-fn the_last_handle_is_dropped_with_a_lease_out() {
-    loom::model(|| {
-        let buffer = buffer(4, 4);
-        buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
-        let other = thread::spawn(move || lease.ack());
-        drop(buffer);
-        other.join().unwrap();
-    });
+/// An event that counts how often it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
-/// Whoever sees `Closed` sees that nothing is pending.
+/// The last handle goes while a lease is out, and the lease ends as it likes: it still works, and nothing is leaked
+/// or freed twice.
 ///
-/// Kills: `Closed` set by the close, or while something is in flight.
+/// Kills: a lease that leaks the buffer when it ends.
+#[test]
+fn the_last_handle_is_dropped_with_a_lease_out() {
+    for end in [Lease::ack, Lease::give_back, drop] {
+        loom::model(move || {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let buffer = EventBuffer::new(&config(4, 4, 1));
+            assert!(buffer.push(Counted(drops.clone())).is_ok());
+            let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+            let other = thread::spawn(move || end(lease));
+            drop(buffer);
+            other.join().unwrap();
+            assert_eq!(drops.load(Ordering::Relaxed), 1);
+        });
+    }
+}
+
+/// Whoever sees `Closed` sees that nothing is pending, and sees it in the end.
+///
+/// Kills: `Closed` set by the close, or while something is in flight; a settle that never closes.
 #[test]
 fn closed_implies_nothing_pending() {
     loom::model(|| {

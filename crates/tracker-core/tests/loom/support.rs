@@ -1,11 +1,12 @@
-//! What the models share: small buffers, a flush, and a count that nothing escapes.
+//! What the models share: small buffers, a flush, an interruption, and accounts that no event escapes.
 
-use loom::future::block_on;
-use loom::sync::Arc;
-use loom::sync::Mutex;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::mem::replace;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+
+use loom::future::block_on;
+use loom::sync::{Arc, Mutex};
 use tracker_core::{Config, EventBuffer, Seq};
 
 pub(crate) type Event = u32;
@@ -16,33 +17,40 @@ pub(crate) fn buffer(capacity: usize, batch: usize) -> EventBuffer<Event> {
 }
 
 pub(crate) fn buffer_with(capacity: usize, batch: usize, in_flight: usize) -> EventBuffer<Event> {
-    let config = Config::builder().capacity_events(capacity).batch_events(batch).in_flight(in_flight).build();
-    EventBuffer::new(&config.unwrap())
+    EventBuffer::new(&config(capacity, batch, in_flight))
 }
 
-/// Explores a model of more than two threads, with at most three preemptions even when the others are unbounded:
-/// without a bound it does not end in any time one could wait.
-pub(crate) fn bounded_model(model: impl Fn() + Sync + Send + 'static) {
+#[expect(clippy::unwrap_used, reason = "the models' limits are valid")]
+pub(crate) fn config(capacity: usize, batch: usize, in_flight: usize) -> Config {
+    Config::builder().capacity_events(capacity).batch_events(batch).in_flight(in_flight).build().unwrap()
+}
+
+/// Checks a model that is too large without a bound: never more preemptions than `bound`, whatever the run allows.
+pub(crate) fn bounded_model(bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
+    builder.preemption_bound = Some(builder.preemption_bound.map_or(bound, |run| run.min(bound)));
     builder.check(model);
 }
 
-/// The far end: what it acknowledged.
-#[derive(Clone, Default)]
+/// The far end: what arrived there.
+///
+/// An arrival is a step of its own, between the lease and its settling, so loom puts other steps before and after.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FarEnd(Arc<Mutex<Vec<Event>>>);
 
+#[expect(clippy::unwrap_used, reason = "a poisoned far end is a failed model")]
 impl FarEnd {
     pub(crate) fn take(&self, events: &[Event]) {
         self.0.lock().unwrap().extend(events);
     }
 
+    /// Returns what arrived, in the order of its arrival.
     pub(crate) fn in_order(&self) -> Vec<Event> {
         self.0.lock().unwrap().clone()
     }
 
     pub(crate) fn received(&self) -> Vec<Event> {
-        let mut received = self.0.lock().unwrap().clone();
+        let mut received = self.in_order();
         received.sort_unstable();
         received
     }
@@ -60,18 +68,53 @@ pub(crate) fn flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
     block_on(flush_below(buffer, buffer.barrier(), far_end));
 }
 
-/// Polls once with a waker that does nothing, as a task that is dropped before it is woken.
-pub(crate) fn poll_once<F: Future>(future: F) -> Option<F::Output> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
+/// Polls at most `polls` times, woken or not, and drops the future: a task that is interrupted.
+pub(crate) fn interrupt_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Some(output);
+        }
     }
+    None
+}
+
+/// One await at which a future can be interrupted; it asks to be polled again, and then completes.
+pub(crate) async fn one_await() {
+    let mut polled = false;
+    poll_fn(|cx| {
+        if replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Where the accepted events of a model went, as the model saw it.
+#[derive(Debug, Default)]
+pub(crate) struct Fates {
+    pub(crate) delivered: Vec<Event>,
+    pub(crate) dropped: Vec<Event>,
+    pub(crate) returned: Vec<Event>,
+}
+
+/// Every accepted event has one fate, and the buffer's books say the same: nothing is lost, repeated or pending.
+pub(crate) fn assert_accounted(buffer: &EventBuffer<Event>, accepted: &[Event], fates: &Fates) {
+    let books = buffer.books();
+    assert!(books.is_balanced(), "{books}");
+    let Fates { delivered, dropped, returned } = fates;
+    let mut all = [delivered.as_slice(), dropped, returned].concat();
+    all.sort_unstable();
+    assert_eq!(all, accepted, "lost or repeated: {fates:?}, {books}");
+    let seen = [delivered, dropped, returned].map(|events| events.len() as u64);
+    assert_eq!([books.delivered, books.dropped, books.returned], seen, "{books}");
+    assert_eq!((books.accepted, books.pending()), (accepted.len() as u64, 0), "{books}");
+    assert_eq!(buffer.watermark(), buffer.barrier(), "{books}");
 }
 
 /// Every accepted event was delivered, once, and the books say so.
-pub(crate) fn assert_all_delivered(buffer: &EventBuffer<Event>, far_end: &FarEnd, expected: &[Event]) {
-    let books = buffer.books();
-    assert!(books.is_balanced(), "{books}");
-    assert_eq!(far_end.received(), expected, "lost or repeated: {books}");
-    assert_eq!((books.accepted, books.delivered), (expected.len() as u64, expected.len() as u64), "{books}");
+pub(crate) fn assert_all_delivered(buffer: &EventBuffer<Event>, far_end: &FarEnd, accepted: &[Event]) {
+    assert_accounted(buffer, accepted, &Fates { delivered: far_end.received(), ..Fates::default() });
 }

@@ -1,10 +1,15 @@
-//! Waiting for room and for others: nobody waits for ever.
+//! Waiting for room, for events and for others: nobody waits for ever.
+//!
+//! A waiter that is not woken is a deadlock, which loom reports.
 
+use std::pin::pin;
+
+use futures::future::{Either, select};
 use loom::future::block_on;
 use loom::thread;
-use tracker_core::PushError;
+use tracker_core::{Config, EventBuffer, PushError};
 
-use crate::support::{FarEnd, assert_all_delivered, bounded_model, buffer, flush, poll_once};
+use crate::support::{FarEnd, assert_all_delivered, buffer, flush};
 
 /// A push that waits for room gets it from a flush.
 ///
@@ -25,27 +30,21 @@ fn a_push_that_waits_for_room_is_woken_by_a_flush() {
     });
 }
 
-/// A waiter that was cancelled does not take the wake-up of one that lives.
+/// A push that waits for room gets it from a drain.
 ///
-/// Kills: waking one waiter instead of all.
+/// Kills: a drain that wakes nobody.
 #[test]
-fn a_cancelled_waiter_beside_a_live_one_harms_nobody() {
-    bounded_model(|| {
-        let (buffer, far_end) = (buffer(1, 1), FarEnd::default());
+fn a_push_that_waits_for_room_is_woken_by_a_drain() {
+    loom::model(|| {
+        let buffer = buffer(1, 1);
         buffer.push(1).unwrap();
-        let cancelled = thread::spawn({
-            let buffer = buffer.clone();
-            move || poll_once(buffer.room(1)).unwrap_or_default()
-        });
-        let live = thread::spawn({
+        let producer = thread::spawn({
             let buffer = buffer.clone();
             move || block_on(buffer.push_wait(2)).unwrap()
         });
-        flush(&buffer, &far_end);
-        cancelled.join().unwrap();
-        live.join().unwrap();
-        flush(&buffer, &far_end);
-        assert_all_delivered(&buffer, &far_end, &[1, 2]);
+        assert_eq!(buffer.drain(), [1]);
+        producer.join().unwrap();
+        assert_eq!(buffer.drain(), [2]);
     });
 }
 
@@ -70,49 +69,142 @@ fn a_close_gives_a_waiting_push_its_event_back() {
     });
 }
 
-/// Two wait for the room of one: the one that is woken in vain waits again, and gets the next.
+/// Two want the room of one: the one that is woken in vain waits again, and gets the next.
 ///
-/// Kills: a waiter that does not register again; a waiter woken once that believes it.
+/// Kills: a waiting push that believes its first wake-up; a waiter that does not register again.
 #[test]
 fn a_waiter_woken_in_vain_waits_again() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(1, 1), FarEnd::default());
+        let buffer = buffer(1, 1);
         buffer.push(1).unwrap();
-        let producer = thread::spawn({
+        let other = thread::spawn({
             let buffer = buffer.clone();
-            move || block_on(buffer.push_wait(2)).unwrap()
+            move || {
+                assert_eq!(buffer.drain(), [1]);
+                // Perhaps ahead of the one that waits, whose wake-up was then in vain.
+                let ahead = buffer.push(3).is_ok();
+                (ahead, buffer.drain())
+            }
         });
-        flush(&buffer, &far_end);
-        // Perhaps ahead of the producer, whose wake-up was then in vain.
-        let ahead = buffer.push(3).is_ok();
-        flush(&buffer, &far_end);
-        producer.join().unwrap();
-        flush(&buffer, &far_end);
-        let expected: &[u32] = if ahead { &[1, 2, 3] } else { &[1, 2] };
-        assert_all_delivered(&buffer, &far_end, expected);
+        block_on(buffer.push_wait(2)).unwrap();
+        let (ahead, second) = other.join().unwrap();
+        let all = [second, buffer.drain()].concat();
+        assert_eq!(all, if ahead { vec![3, 2] } else { vec![2] });
     });
 }
 
-/// Two arrival waiters with different thresholds are both woken in the end.
+/// A barrier that waits for an event ends when that event is evicted: being dropped by policy is a fate.
 ///
-/// Kills: a threshold overwritten by the larger one; a threshold not lowered when a waiter registers again.
+/// Kills: an eviction that wakes only those who wait for arrivals.
 #[test]
-fn arrival_waiters_of_different_patience_are_both_woken() {
-    bounded_model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
-        let patient = thread::spawn({
+fn a_barrier_is_woken_by_an_eviction() {
+    loom::model(|| {
+        let buffer = buffer(1, 1);
+        buffer.push(1).unwrap();
+        let barrier = buffer.barrier();
+        let onlooker = thread::spawn({
+            let buffer = buffer.clone();
+            move || block_on(buffer.settled(barrier))
+        });
+        assert_eq!(buffer.push_evicting(2).unwrap(), [1]);
+        onlooker.join().unwrap();
+        assert_eq!(buffer.drain(), [2]);
+    });
+}
+
+/// A barrier that waits for an event ends when that event is handed back.
+///
+/// Kills: a drain that wakes nobody.
+#[test]
+fn a_barrier_is_woken_by_a_drain() {
+    loom::model(|| {
+        let buffer = buffer(1, 1);
+        buffer.push(1).unwrap();
+        let onlooker = thread::spawn({
+            let buffer = buffer.clone();
+            move || block_on(buffer.settled(buffer.barrier()))
+        });
+        assert_eq!(buffer.drain(), [1]);
+        onlooker.join().unwrap();
+    });
+}
+
+/// A consumer that waits for an event is woken by it.
+///
+/// Kills: a push that forgets the arrival waiters; a threshold that is not set when a waiter registers.
+#[test]
+fn a_consumer_that_waits_for_an_event_is_woken_by_it() {
+    loom::model(|| {
+        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let consumer = thread::spawn({
+            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            move || {
+                block_on(buffer.arrival(1));
+                flush(&buffer, &far_end);
+            }
+        });
+        buffer.push(1).unwrap();
+        consumer.join().unwrap();
+        assert_all_delivered(&buffer, &far_end, &[1]);
+    });
+}
+
+/// A consumer that waits for more events is woken by the close.
+///
+/// Kills: a close that wakes nobody; an arrival that looks at the queue alone.
+#[test]
+fn a_consumer_that_waits_for_more_is_woken_by_the_close() {
+    loom::model(|| {
+        let buffer = buffer(4, 4);
+        let consumer = thread::spawn({
             let buffer = buffer.clone();
             move || block_on(buffer.arrival(2))
         });
-        let eager = thread::spawn({
+        buffer.push(1).unwrap();
+        buffer.close();
+        consumer.join().unwrap();
+        assert_eq!(buffer.drain(), [1]);
+    });
+}
+
+/// A consumer that waits for more events is woken by one that fills the batch in bytes.
+///
+/// Kills: a push that wakes by the number of events alone.
+#[test]
+fn a_consumer_that_waits_for_more_is_woken_by_a_batch_of_bytes() {
+    loom::model(|| {
+        let config = Config::builder().batch_events(4).batch_bytes(2).build().unwrap();
+        let buffer = EventBuffer::<u8>::with_size_of(&config, |event| usize::from(*event));
+        let consumer = thread::spawn({
             let buffer = buffer.clone();
-            move || block_on(buffer.arrival(1))
+            move || block_on(buffer.arrival(4))
+        });
+        buffer.push(2).unwrap();
+        consumer.join().unwrap();
+        assert_eq!(buffer.drain(), [2]);
+    });
+}
+
+/// Two wait for arrivals, the patient one comes last: the eager one is woken by the first event all the same.
+///
+/// Kills: a threshold overwritten by the larger one.
+#[test]
+fn arrival_waiters_of_different_patience_are_both_woken() {
+    loom::model(|| {
+        let buffer = buffer(4, 4);
+        let consumers = thread::spawn({
+            let buffer = buffer.clone();
+            move || {
+                let (eager, patient) = (pin!(buffer.arrival(1)), pin!(buffer.arrival(2)));
+                let Either::Left(((), patient)) = block_on(select(eager, patient)) else {
+                    panic!("there is one event");
+                };
+                buffer.push(2).unwrap();
+                block_on(patient);
+            }
         });
         buffer.push(1).unwrap();
-        eager.join().unwrap();
-        buffer.push(2).unwrap();
-        patient.join().unwrap();
-        flush(&buffer, &far_end);
-        assert_all_delivered(&buffer, &far_end, &[1, 2]);
+        consumers.join().unwrap();
+        assert_eq!(buffer.drain(), [1, 2]);
     });
 }

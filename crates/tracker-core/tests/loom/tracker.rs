@@ -1,0 +1,175 @@
+//! The whole tracker under loom: the shipped flush, shutdown and background loop over a far end that answers or hangs.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use loom::future::block_on;
+use loom::thread;
+use tracker_core::{BufferedTracker, Clock, Receipt, SendError, SendOptions, Stop, Transport};
+
+use crate::support::{Event, FarEnd, bounded_model, config, interrupt_after, one_await};
+
+/// Time stands still: what is due at once is due, and nothing else ever is.
+#[derive(Debug)]
+struct StandsStill;
+
+#[async_trait]
+impl Clock for StandsStill {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        if !duration.is_zero() {
+            pending::<()>().await;
+        }
+    }
+}
+
+const IN_TIME: Duration = Duration::from_secs(5);
+const TOO_LATE: Duration = Duration::ZERO;
+
+#[async_trait]
+impl Transport<Event> for FarEnd {
+    async fn send(&self, events: &[Event], _: SendOptions) -> Result<Receipt, SendError> {
+        self.take(events);
+        Ok(Receipt::default())
+    }
+}
+
+/// A far end that answers after an await.
+#[derive(Debug)]
+struct Slow(FarEnd);
+
+#[async_trait]
+impl Transport<Event> for Slow {
+    async fn send(&self, events: &[Event], options: SendOptions) -> Result<Receipt, SendError> {
+        one_await().await;
+        self.0.send(events, options).await
+    }
+}
+
+/// A far end that never answers.
+#[derive(Debug)]
+struct Hangs;
+
+#[async_trait]
+impl Transport<Event> for Hangs {
+    async fn send(&self, _: &[Event], _: SendOptions) -> Result<Receipt, SendError> {
+        pending().await
+    }
+}
+
+fn tracker(transport: impl Transport<Event> + 'static, in_flight: usize) -> Arc<BufferedTracker<Event>> {
+    let config = config(4, 1, in_flight);
+    Arc::new(BufferedTracker::new(config, Arc::new(transport), Arc::new(StandsStill), 7))
+}
+
+/// Two shutdowns of one tracker: both return after everything is delivered, and say so. At most three preemptions, as
+/// in every model of the tracker.
+///
+/// Kills: a flush that does not wait for what others hold; a settle that wakes nobody.
+#[test]
+fn two_shutdowns_of_a_tracker_both_report_everything() {
+    bounded_model(3, || {
+        let far_end = FarEnd::default();
+        let tracker = tracker(far_end.clone(), 1);
+        tracker.emit(1).unwrap();
+        let other = thread::spawn({
+            let tracker = tracker.clone();
+            move || assert!(block_on(tracker.shutdown(IN_TIME)).ok().is_ok())
+        });
+        assert!(block_on(tracker.shutdown(IN_TIME)).ok().is_ok());
+        assert_eq!(far_end.received(), [1]);
+        other.join().unwrap();
+    });
+}
+
+/// An emit beside a shutdown is delivered by it, or comes back.
+///
+/// Kills: a shutdown that sets its barrier before it closes; a shutdown that does not close.
+#[test]
+fn an_emit_beside_a_shutdown_is_delivered_or_comes_back() {
+    bounded_model(3, || {
+        let far_end = FarEnd::default();
+        let tracker = tracker(far_end.clone(), 1);
+        let producer = thread::spawn({
+            let tracker = tracker.clone();
+            move || tracker.emit(1).is_ok()
+        });
+        let report = block_on(tracker.shutdown(IN_TIME));
+        let accepted = producer.join().unwrap();
+        assert_eq!(far_end.received(), if accepted { vec![1] } else { vec![] });
+        assert_eq!(report.ok().unwrap(), tracker.books(), "nothing follows a shutdown");
+    });
+}
+
+/// The background loop is aborted at its k-th await, beside an emit and the shutdown: timelines 1 and 2, as shipped.
+///
+/// Kills: a lease whose drop does not give back; a loop that holds an event outside of a lease.
+#[test]
+fn a_background_loop_that_is_aborted_loses_nothing() {
+    for polls in 1..=3 {
+        bounded_model(3, move || {
+            let far_end = FarEnd::default();
+            let tracker = tracker(Slow(far_end.clone()), 1);
+            let aborted = thread::spawn({
+                let tracker = tracker.clone();
+                move || interrupt_after(polls, tracker.run())
+            });
+            tracker.emit(1).unwrap();
+            let report = block_on(tracker.shutdown(IN_TIME));
+            aborted.join().unwrap();
+            assert_eq!(far_end.received(), [1]);
+            assert!(report.ok().is_ok());
+        });
+    }
+}
+
+/// A shutdown whose time is up takes back what a hanging flush holds.
+///
+/// Kills: a shutdown that does not recall, or that drains before the events are back; a request that is not
+/// interrupted by the recall.
+#[test]
+fn a_shutdown_whose_time_is_up_takes_back_what_a_flush_holds() {
+    bounded_model(3, || {
+        let tracker = tracker(Hangs, 1);
+        tracker.emit(1).unwrap();
+        let flushing = tracker.clone();
+        let mut flush = Box::pin(async move { flushing.flush().await });
+        assert!(flush.as_mut().now_or_never().is_none(), "its request hangs");
+        let flusher = thread::spawn(move || block_on(flush));
+        let report = block_on(tracker.shutdown(TOO_LATE));
+        assert_eq!(report.returned, [1]);
+        assert!(report.books.is_balanced() && report.books.pending() == 0, "{}", report.books);
+        assert_eq!(flusher.join().unwrap().stop, Some(Stop::Recalled));
+    });
+}
+
+/// Two lanes and three batches beside a flush that is cut: the other waits for both lanes and for every batch.
+///
+/// Kills: a flush that delivers one batch for each lane; a flush that does not wait for what others hold.
+#[test]
+fn a_flush_in_two_lanes_delivers_every_batch() {
+    bounded_model(3, || {
+        let far_end = FarEnd::default();
+        let tracker = tracker(far_end.clone(), 2);
+        for event in [1, 2, 3] {
+            tracker.emit(event).unwrap();
+        }
+        let other = thread::spawn({
+            let tracker = tracker.clone();
+            move || interrupt_after(1, tracker.flush())
+        });
+        assert!(block_on(tracker.flush()).ok().is_ok());
+        assert_eq!(far_end.received(), [1, 2, 3]);
+        other.join().unwrap();
+    });
+}
