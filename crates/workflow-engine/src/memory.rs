@@ -94,7 +94,11 @@ impl Store for MemoryStore {
     }
 
     async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
-        self.lock().cursors.insert(sink.to_owned(), cursor);
+        let mut kept = self.lock();
+        let standing = kept.cursors.entry(sink.to_owned()).or_default();
+        if standing.position < cursor.position {
+            *standing = cursor;
+        }
         Ok(())
     }
 }

@@ -100,7 +100,13 @@ impl Relay {
         let cursor = self.store.cursor(&self.name).await?;
         let (_, accepted) = self.store.outbox_end().await?;
         let (delivered, rejected) = (cursor.delivered, cursor.rejected);
-        Ok(Books { accepted, delivered, rejected, queued: accepted - delivered - rejected, ..Books::default() })
+        Ok(Books {
+            accepted,
+            delivered,
+            rejected,
+            queued: accepted.saturating_sub(delivered + rejected),
+            ..Books::default()
+        })
     }
 
     pub(crate) async fn report(&self, outcome: Result<(), RelayStop>) -> SinkReport {

@@ -70,7 +70,7 @@ pub trait Store: Debug + Send + Sync {
     /// [`StoreError::Backend`] when the storage fails.
     async fn cursor(&self, sink: &str) -> Result<Cursor, StoreError>;
 
-    /// Moves a sink's cursor.
+    /// Moves a sink's cursor forward; one that stands further already stays where it is.
     ///
     /// # Errors
     ///

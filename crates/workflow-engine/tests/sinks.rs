@@ -221,3 +221,25 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
         assert_eq!(report.sink("collector").unwrap().books.accepted, 3, "the report counted everything there is");
     });
 }
+
+#[test]
+fn a_slower_engine_on_the_same_sink_does_not_move_its_cursor_back() {
+    let bench = Bench::new();
+    let hold = bench.sink.then_hold();
+    let (slow, fast) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    bench.clock.run(async {
+        let _ = fast.run(&STEPS, "r", 1).await.unwrap();
+        let quick = async {
+            // The slow one sends the first four events now; the fast one overtakes it.
+            bench.clock.sleep(Duration::from_secs(1)).await;
+            let _ = fast.run(&STEPS, "r2", 1).await.unwrap();
+            assert!(fast.flush().await.is_delivered());
+            hold.release();
+        };
+        let (slow, ()) = join(slow.flush(), quick).await;
+        assert_eq!(slow.sink("collector").unwrap().books.delivered, 8);
+        let received = bench.sink.attempts();
+        assert!(fast.flush().await.is_delivered());
+        assert_eq!(bench.sink.attempts(), received, "nothing is sent again");
+    });
+}
