@@ -7,6 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
+use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{
+    BatchConfigBuilder, BatchLogProcessor, LogBatch, LogExporter, SdkLogger, SdkLoggerProvider,
+};
 use tracker_core::{Config, EventBuffer};
 
 use crate::harness::{compare, contender};
@@ -41,7 +46,26 @@ fn produce(producers: usize, push: impl Fn(Event) + Sync) -> Duration {
     })
 }
 
+/// An exporter that costs nothing, so that only the emit is measured.
+#[derive(Debug)]
+struct Nowhere;
+
+impl LogExporter for Nowhere {
+    async fn export(&self, _: LogBatch<'_>) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+fn opentelemetry() -> (SdkLoggerProvider, SdkLogger) {
+    let config = BatchConfigBuilder::default().with_max_queue_size(4 * EVENTS).build();
+    let processor = BatchLogProcessor::builder(Nowhere).with_batch_config(config).build();
+    let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
+    let logger = provider.logger("bench");
+    (provider, logger)
+}
+
 fn run(producers: usize) {
+    let (provider, logger) = opentelemetry();
     // Every contender is made before its round and emptied after it, so that all push into memory that is there.
     let ours = buffer();
     let (crossbeam, crossbeam_out) = crossbeam_channel::unbounded();
@@ -77,6 +101,15 @@ fn run(producers: usize) {
         contender("tokio mpsc, unbounded", || {
             let time = produce(producers, |event| tokio.send(event).unwrap());
             while tokio_out.try_recv().is_ok() {}
+            time
+        }),
+        contender("OpenTelemetry SDK 0.33, log emit", || {
+            let time = produce(producers, |event| {
+                let mut record = logger.create_log_record();
+                record.set_body(AnyValue::Bytes(Box::new(event.to_vec())));
+                logger.emit(record);
+            });
+            provider.force_flush().unwrap();
             time
         }),
     ];
