@@ -23,7 +23,7 @@ pub struct SinkReport {
     pub sink: String,
     /// Where every event of the history is, as far as this sink is concerned. Pending events stay in the store.
     pub books: Books,
-    /// Why delivery ended early, if it did.
+    /// Why delivery ended early, if it did; `None` means that every event committed before the call has a fate.
     pub stop: Option<RelayStop>,
 }
 
@@ -40,14 +40,16 @@ pub enum RelayStop {
 }
 
 impl EngineReport {
-    /// Returns whether every event of the history is delivered to every sink.
+    /// Returns whether every event committed before the flush is delivered to every sink: what a flush should achieve.
+    ///
+    /// Events that were committed meanwhile may be pending. A sink that has ever rejected an event is not delivered.
     pub fn is_delivered(&self) -> bool {
-        self.sinks.iter().all(|sink| sink.stop.is_none() && sink.books.all_delivered())
+        self.sinks.iter().all(|sink| sink.stop.is_none() && sink.books.rejected == 0)
     }
 
-    /// Returns whether everything is delivered and no run is active: what a shutdown should achieve.
+    /// Returns whether nothing at all is pending and no run is active: what a shutdown should achieve.
     pub fn is_complete(&self) -> bool {
-        self.active_runs == 0 && self.is_delivered()
+        self.active_runs == 0 && self.is_delivered() && self.sinks.iter().all(|sink| sink.books.all_delivered())
     }
 
     /// Returns the report of one sink.

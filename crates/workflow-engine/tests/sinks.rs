@@ -243,3 +243,20 @@ fn a_slower_engine_on_the_same_sink_does_not_move_its_cursor_back() {
         assert_eq!(bench.sink.attempts(), received, "nothing is sent again");
     });
 }
+
+#[test]
+fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
+    let bench = Bench::new();
+    let hold = bench.sink.then_hold();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        let later = async {
+            let _ = engine.run(&STEPS, "r2", 1).await.unwrap();
+            hold.release();
+        };
+        let (report, ()) = join(engine.flush(), later).await;
+        assert_eq!(report.sink("collector").unwrap().books.pending(), 4, "the second run came after the barrier");
+        assert!(report.is_delivered() && !report.is_complete());
+    });
+}

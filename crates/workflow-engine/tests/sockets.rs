@@ -1,0 +1,80 @@
+//! The engine over real sockets on several threads: runs, flushes and aborted runs at once, against a failing endpoint.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::{STEPS, steps};
+use tracker_core::Config;
+use tracker_http::testing::{Answer, FaultServer};
+use workflow_engine::{Engine, HttpTransport, MemoryStore};
+
+const RUNS: u32 = 200;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fails_meanwhile() {
+    let server = FaultServer::start().await.unwrap();
+    for n in 0..60 {
+        server.then(match n % 6 {
+            0 => Answer::Status(503),
+            1 => Answer::LoseAnswer,
+            2 => Answer::Reset,
+            3 => Answer::ResetInBody,
+            4 => Answer::AcceptAndClose,
+            _ => Answer::Accept,
+        });
+    }
+    let quick = Duration::from_millis(1);
+    let config = Config::builder().batch_events(16).initial_delay(quick).max_delay(5 * quick).build().unwrap();
+    let engine = Engine::builder()
+        .store(Arc::new(MemoryStore::new()))
+        .workflow(&STEPS, steps)
+        .sink("receiver", Arc::new(HttpTransport::builder(server.url()).build().unwrap()))
+        .delivery(config)
+        .build()
+        .unwrap();
+
+    let delivery = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.deliver().await }
+    });
+    let work = (0..RUNS).map(|n| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let run = engine.run(&STEPS, format!("run-{n}"), n % 5);
+            match n % 4 {
+                // Cut somewhere: after one poll, or not at all.
+                0 => drop(tokio::time::timeout(Duration::ZERO, run).await),
+                1 => {
+                    let (outcome, report) = futures::join!(run, engine.flush());
+                    assert!(outcome.is_ok() && report.is_delivered(), "{report}");
+                }
+                _ => assert!(run.await.is_ok()),
+            }
+        })
+    });
+    for task in work.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let report = engine.shutdown(Duration::from_secs(20)).await;
+    delivery.await.unwrap();
+
+    assert!(report.is_complete(), "{report}");
+    let books = report.sink("receiver").unwrap().books;
+    assert_eq!(server.distinct() as u64, books.accepted, "{books}");
+    let mut first_seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for event in server.events() {
+        let seqs = first_seen.entry(event["workflowId"].as_str().unwrap().to_owned()).or_default();
+        let seq = event["seq"].as_u64().unwrap();
+        if !seqs.contains(&seq) {
+            seqs.push(seq);
+        }
+    }
+    assert_eq!(first_seen.len(), RUNS as usize);
+    for (run, seqs) in first_seen {
+        assert!(seqs.iter().zip(1..).all(|(seq, place)| *seq == place), "{run} arrived as {seqs:?}");
+        assert_eq!(seqs.len(), engine.history(&run).await.unwrap().len());
+    }
+}
