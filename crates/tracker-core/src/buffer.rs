@@ -231,6 +231,23 @@ impl<E> EventBuffer<E> {
         self.shared.lock().state.phase()
     }
 
+    /// Returns the books, the low watermark and the barrier as of one moment.
+    pub(crate) fn moment(&self) -> (Books, Seq, Seq) {
+        let locked = self.shared.lock();
+        (locked.state.books(), locked.state.watermark(), locked.state.next_seq())
+    }
+
+    /// Takes the turn of the one shutdown that may drain, unless another has it.
+    pub(crate) fn try_turn(&self) -> Option<Turn<'_, E>> {
+        self.shared.lock().state.take_turn().then(|| Turn { shared: &self.shared })
+    }
+
+    /// Waits for that turn; cancel safe.
+    pub(crate) async fn turn(&self) -> Turn<'_, E> {
+        Ticket::new(&self.shared, WaitFor::Progress).until(|state| state.take_turn().then_some(())).await;
+        Turn { shared: &self.shared }
+    }
+
     fn push_with(&self, event: E, overflow: Overflow) -> Result<Vec<Entry<E>>, PushError<E>> {
         let bytes = (self.shared.size_of)(&event);
         let mut locked = self.shared.lock();
@@ -246,6 +263,17 @@ impl<E> EventBuffer<E> {
             wakers.wake();
         }
         Ok(evicted)
+    }
+}
+
+/// The turn of the one shutdown that may drain; dropping it passes it on.
+pub(crate) struct Turn<'a, E> {
+    shared: &'a Shared<E>,
+}
+
+impl<E> Drop for Turn<'_, E> {
+    fn drop(&mut self) {
+        self.shared.change(BufferState::end_turn);
     }
 }
 

@@ -53,8 +53,6 @@ pub struct BufferedTracker<E> {
     clock: StdArc<dyn Clock>,
     observer: StdArc<dyn Observer<E>>,
     shared: Mutex<Shared>,
-    /// Held by the first of the shutdowns under way.
-    shutdown: futures::lock::Mutex<()>,
 }
 
 struct Shared {
@@ -80,15 +78,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         seed: u64,
     ) -> Self {
         let shared = Mutex::new(Shared { seeds: fastrand::Rng::with_seed(seed), rejections: Vec::new() });
-        Self {
-            buffer,
-            config,
-            transport,
-            clock,
-            observer: StdArc::new(()),
-            shared,
-            shutdown: futures::lock::Mutex::new(()),
-        }
+        Self { buffer, config, transport, clock, observer: StdArc::new(()), shared }
     }
 
     /// Hands the events that will not be delivered to `observer`.
@@ -132,11 +122,11 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     ///
     /// Cancel safe.
     pub async fn flush(&self) -> FlushReport {
-        let (barrier, before) = (self.buffer.barrier(), self.buffer.books());
+        let (before, _, barrier) = self.buffer.moment();
         let deadline = self.clock.now().saturating_add(self.config.flush_timeout());
         let stop = self.deliver_below(barrier, deadline).await.err();
-        let books = self.buffer.books();
-        let unsettled = barrier.as_u64().saturating_sub(self.buffer.watermark().as_u64()).min(books.pending());
+        let (books, watermark, _) = self.buffer.moment();
+        let unsettled = barrier.as_u64().saturating_sub(watermark.as_u64()).min(books.pending());
         FlushReport {
             books,
             unsettled,
@@ -158,14 +148,14 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     pub async fn shutdown(&self, timeout: Duration) -> DeliveryReport<E> {
         self.buffer.close();
         // The first caller gets the events; if it is cancelled, the next one does.
-        let mut first = self.shutdown.try_lock();
+        let mut first = self.buffer.try_turn();
         let deadline = self.clock.now().saturating_add(timeout);
         let stop = self.deliver_below(self.buffer.barrier(), deadline).await.err();
         let mut returned = Vec::new();
         if self.buffer.phase() != Phase::Closed {
             self.buffer.recall();
             if first.is_none() {
-                first = match select(self.shutdown.lock(), self.clock.sleep(2 * RECALL_GRACE)).await {
+                first = match select(pin!(self.buffer.turn()), self.clock.sleep(2 * RECALL_GRACE)).await {
                     Either::Left((turn, _)) => Some(turn),
                     Either::Right(_) => None,
                 };

@@ -75,6 +75,7 @@ pub(crate) struct BufferState<E> {
     in_flight_bytes: usize,
     phase: Phase,
     recalled: bool,
+    turn_taken: bool,
     next_seq: u64,
     next_lease: u64,
     delivered: u64,
@@ -98,6 +99,7 @@ impl<E> BufferState<E> {
             in_flight_bytes: 0,
             phase: Phase::Open,
             recalled: false,
+            turn_taken: false,
             next_seq: 0,
             next_lease: 0,
             delivered: 0,
@@ -208,6 +210,16 @@ impl<E> BufferState<E> {
     /// Asks every lease holder to give back, and hands out no further lease.
     pub(crate) fn recall(&mut self) {
         self.recalled = true;
+    }
+
+    /// Takes the turn of the one shutdown that may drain; `false` while another has it.
+    pub(crate) fn take_turn(&mut self) -> bool {
+        !std::mem::replace(&mut self.turn_taken, true)
+    }
+
+    /// Passes the turn on.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn_taken = false;
     }
 
     /// Hands the queued events back, oldest first.

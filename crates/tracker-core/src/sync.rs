@@ -1,7 +1,6 @@
 //! The lock and the counted handle: std in production, loom under `cfg(loom)`.
 //!
-//! The buffer uses nothing else, so a loom model of it explores every interleaving. (`BufferedTracker` also has an async
-//! mutex of the futures crate, which only says which of several shutdowns is the first.)
+//! Nothing else in this crate names a synchronization primitive, so a loom model explores all of them.
 
 #[cfg(loom)]
 use loom::sync as imp;

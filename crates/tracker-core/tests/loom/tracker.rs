@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use futures::future::join;
 use loom::future::block_on;
 use loom::thread;
 use tracker_core::{BufferedTracker, Clock, Receipt, SendError, SendOptions, Stop, Transport};
@@ -149,7 +150,33 @@ fn a_shutdown_whose_time_is_up_takes_back_what_a_flush_holds() {
         let report = block_on(tracker.shutdown(TOO_LATE));
         assert_eq!(report.returned, [1]);
         assert!(report.books.is_balanced() && report.books.pending() == 0, "{}", report.books);
-        assert_eq!(flusher.join().unwrap().stop, Some(Stop::Recalled));
+        let flush = flusher.join().unwrap();
+        assert_eq!(flush.stop, Some(Stop::Recalled));
+        assert!(flush.ok().is_err(), "the event did not arrive");
+    });
+}
+
+/// Two shutdowns whose time is up, one beside a flush that hangs: the event is handed back to one of them.
+///
+/// Kills: a second shutdown that returns before the event is back; an event handed back twice.
+#[test]
+fn two_shutdowns_whose_time_is_up_hand_an_event_back_once() {
+    bounded_model(2, || {
+        let tracker = tracker(Hangs, 1);
+        tracker.emit(1).unwrap();
+        let flushing = tracker.clone();
+        let mut flush = Box::pin(async move { flushing.flush().await });
+        assert!(flush.as_mut().now_or_never().is_none(), "its request hangs");
+        let other = thread::spawn({
+            let tracker = tracker.clone();
+            move || block_on(join(tracker.shutdown(TOO_LATE), flush))
+        });
+        let report = block_on(tracker.shutdown(TOO_LATE));
+        assert_eq!(report.books.pending(), 0, "it returned before the event was back: {}", report.books);
+        let (other, flush) = other.join().unwrap();
+        assert_eq!(other.books, report.books);
+        assert_eq!([report.returned, other.returned].concat(), [1]);
+        assert!(flush.ok().is_err(), "the event did not arrive");
     });
 }
 
