@@ -2,18 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracker_core::{Clock, Config, Transport};
 
+use crate::active::Active;
 use crate::context::Context;
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::BuildError;
 use crate::failure::DurableError;
 use crate::gate::Gate;
+use crate::lease::Lease;
 use crate::payload::EncodedEvent;
 use crate::relay::Relay;
+use crate::settings::{Retention, Settings};
 use crate::store::Store;
 use crate::workflow::{Body, Workflow, body};
 
@@ -24,8 +28,12 @@ pub struct EngineBuilder {
     clock: Option<Arc<dyn Clock>>,
     delivery: Config,
     sinks: Vec<(String, Arc<dyn Transport<EncodedEvent>>)>,
-    workflows: Vec<(&'static str, Body)>,
+    workflows: Vec<(&'static str, MakeBody)>,
+    settings: Settings,
 }
+
+/// Makes a body once the limit of its output is known.
+type MakeBody = Box<dyn FnOnce(usize) -> Body + Send>;
 
 impl EngineBuilder {
     pub(crate) fn new() -> Self {
@@ -33,7 +41,14 @@ impl EngineBuilder {
         let clock: Option<Arc<dyn Clock>> = Some(Arc::new(tracker_http::TokioClock::new()));
         #[cfg(not(feature = "http"))]
         let clock = None;
-        Self { store: None, clock, delivery: Config::default(), sinks: Vec::new(), workflows: Vec::new() }
+        Self {
+            store: None,
+            clock,
+            delivery: Config::default(),
+            sinks: Vec::new(),
+            workflows: Vec::new(),
+            settings: Settings::default(),
+        }
     }
 
     /// Sets where runs and their histories are kept. Required.
@@ -73,7 +88,54 @@ impl EngineBuilder {
         F: Fn(Context, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,
     {
-        self.workflows.push((workflow.name(), body(function)));
+        self.workflows.push((workflow.name(), Box::new(|limit| body(function, limit))));
+        self
+    }
+
+    /// Sets how long runs are kept after their end; for ever unless set.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.settings.retention = retention;
+        self
+    }
+
+    /// Sets from which wait on a run is suspended: its future is dropped, and it is replayed when it is due. One
+    /// second unless set; shorter waits stay in memory, with the same events but for `workflow.paused` and
+    /// `workflow.resumed`.
+    pub fn suspend_from(mut self, wait: Duration) -> Self {
+        self.settings.suspend_from = wait;
+        self
+    }
+
+    /// Sets how many runs each call of [`Engine::work`] executes at once; 256 unless set, and at least 1.
+    pub fn runs_at_once(mut self, runs: usize) -> Self {
+        self.settings.runs_at_once = runs.max(1);
+        self
+    }
+
+    /// Sets how large an input, an output, or the result of a step may be, in bytes of JSON; 1 MiB unless set.
+    pub fn value_limit(mut self, bytes: usize) -> Self {
+        self.settings.value_limit = bytes;
+        self
+    }
+
+    /// Sets how long this engine may be silent before its runs are taken over by another one on the same store; 30
+    /// seconds unless set, and at least 1. It renews its lease three times as often.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Sets how often a run may be recovered after a crash of its process without making progress, before it fails;
+    /// 10 unless set.
+    pub fn max_recoveries(mut self, recoveries: u32) -> Self {
+        self.settings.max_recoveries = recoveries;
+        self
+    }
+
+    /// Sets how often a worker that idles looks for runs that other processes have created, and a handle for an end
+    /// elsewhere; 1 second unless set, and at least 1 millisecond.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.poll_interval = interval.max(Duration::from_millis(1));
         self
     }
 
@@ -86,8 +148,8 @@ impl EngineBuilder {
         let store = self.store.ok_or(BuildError::NoStore)?;
         let clock = self.clock.ok_or(BuildError::NoClock)?;
         let mut workflows = HashMap::new();
-        for (name, body) in self.workflows {
-            if workflows.insert(name, body).is_some() {
+        for (name, make) in self.workflows {
+            if workflows.insert(name, make(self.settings.value_limit)).is_some() {
                 return Err(BuildError::DuplicateWorkflow { name: name.into() });
             }
         }
@@ -98,7 +160,19 @@ impl EngineBuilder {
             }
             relays.push(Relay::new(name, transport, store.clone(), clock.clone(), self.delivery.clone()));
         }
-        Ok(Engine::new(store, clock, Arc::new(Gate::new()), workflows, relays, self.delivery))
+        let active = Arc::new(Active::default());
+        Ok(Engine::new(Inner {
+            lease: Lease::new(store.clone(), clock.clone(), active.clone(), self.settings.lease),
+            store,
+            clock,
+            gate: Arc::new(Gate::new()),
+            active,
+            names: workflows.keys().map(|name| (*name).to_owned()).collect(),
+            workflows,
+            relays,
+            delivery: self.delivery,
+            settings: self.settings,
+        }))
     }
 }
 

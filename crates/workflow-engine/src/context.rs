@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
+use workflow_events::Timestamp;
 
 use crate::execution::Execution;
 use crate::failure::DurableError;
+use crate::sleep::{Sleep, Wanted};
 use crate::step::Step;
 
 /// The handle through which a workflow does what is durable.
@@ -15,15 +19,11 @@ use crate::step::Step;
 /// Code between durable operations must be deterministic: what is not belongs in a step.
 pub struct Context {
     run: Arc<Execution>,
-    id: String,
-    workflow: String,
-    execution_id: Option<String>,
 }
 
 impl Context {
     pub(crate) fn new(run: Arc<Execution>) -> Self {
-        let (id, workflow, execution_id) = run.history.ids();
-        Self { run, id, workflow, execution_id }
+        Self { run }
     }
 
     /// Runs `body` as a step: its result is recorded before it is returned, failures as well as successes.
@@ -52,7 +52,7 @@ impl Context {
     ///     Ok(receipt)
     /// }
     /// ```
-    pub fn step<'a, T, E, F, Fut>(&'a self, name: impl Into<String>, mut body: F) -> Step<'a, T, E>
+    pub fn step<'a, T, E, F, Fut>(&'a self, name: impl Into<Arc<str>>, mut body: F) -> Step<'a, T, E>
     where
         T: Serialize + DeserializeOwned + Send + 'a,
         E: DurableError,
@@ -62,24 +62,76 @@ impl Context {
         Step::new(&self.run, name.into(), Box::new(move || Box::pin(body())))
     }
 
+    /// Sleeps for `duration`; the end is recorded, as a time of day, when the sleep begins.
+    ///
+    /// A wait that is not short (one second, unless the engine is built otherwise) suspends the run: its future is
+    /// dropped, nothing of it stays in memory, and it is replayed when the time has come, by whichever process works
+    /// then. A sleep over nothing returns at once and is not recorded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use workflow_engine::{Context, Failure};
+    ///
+    /// async fn remind(ctx: Context, (): ()) -> Result<(), Failure> {
+    ///     ctx.sleep(Duration::from_secs(7 * 24 * 3600)).await;
+    ///     ctx.step("mail", || async { Ok::<_, Failure>(()) }).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn sleep(&self, duration: Duration) -> Sleep<'_> {
+        Sleep::new(&self.run, Wanted::For(duration))
+    }
+
+    /// Sleeps until a time of day; one that has passed returns at once.
+    ///
+    /// Like [`sleep`](Self::sleep) otherwise.
+    pub fn sleep_until(&self, at: Timestamp) -> Sleep<'_> {
+        Sleep::new(&self.run, Wanted::Until(at))
+    }
+
+    /// Returns the time of day as the workflow knows it: when the last operation that it awaited was recorded, or
+    /// when it began.
+    ///
+    /// A replay gets the same times. Nothing is written.
+    pub fn now(&self) -> Timestamp {
+        self.run.now()
+    }
+
+    /// Returns a random number; each call of a replay gets the same as before.
+    ///
+    /// It follows from the run and the number of calls before, so that nothing is written. It is not for secrets.
+    pub fn random(&self) -> u64 {
+        self.run.random()
+    }
+
+    /// Returns a random UUID (version 4); each call of a replay gets the same as before. A good idempotency key.
+    pub fn uuid(&self) -> Uuid {
+        self.run.uuid()
+    }
+
     /// Returns the run's id.
     pub fn run_id(&self) -> &str {
-        &self.id
+        &self.run.ids.run
     }
 
     /// Returns the name of the workflow's definition.
     pub fn workflow_name(&self) -> &str {
-        &self.workflow
+        &self.run.ids.workflow
     }
 
     /// Returns the correlation id given at the start.
     pub fn execution_id(&self) -> Option<&str> {
-        self.execution_id.as_deref()
+        self.run.ids.execution.as_deref()
     }
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("run", &self.id).field("workflow", &self.workflow).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("run", &self.run.ids.run)
+            .field("workflow", &self.run.ids.workflow)
+            .finish_non_exhaustive()
     }
 }

@@ -9,23 +9,24 @@ use std::time::Duration;
 use futures::future::{Either, join_all, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tracker_core::{Clock, Config, Stop};
-use workflow_events::{Event, EventKind, RunView};
+use workflow_events::{Event, RunView};
 
+use crate::active::Active;
 use crate::builder::EngineBuilder;
-use crate::context::Context;
-use crate::driver::drive;
+use crate::cancel::{Cancel, CancelError, Cancelled};
 use crate::error::RunError;
-use crate::execution::Execution;
 use crate::failure::DurableError;
 use crate::gate::Gate;
-use crate::history::{Halt, History};
+use crate::handle::RunHandle;
+use crate::lease::Lease;
 use crate::outcome::{Outcome, RunOptions};
-use crate::payload::Payload;
 use crate::relay::Relay;
 use crate::report::{EngineReport, RelayStop, SinkReport};
-use crate::store::{Created, NewRun, Run, RunResult, Store, StoreError};
+use crate::settings::Settings;
+use crate::status::Status;
+use crate::store::{Run, RunFilter, Span, Store, StoreError};
+use crate::time::wall;
 use crate::workflow::{Body, Workflow};
 
 /// How long a shutdown whose time is up waits for commits that are under way.
@@ -33,9 +34,9 @@ const COMMIT_GRACE: Duration = Duration::from_millis(100);
 
 /// Executes workflows on a [`Store`] and delivers their lifecycle events to sinks.
 ///
-/// Cloning it makes another handle to the same engine. It starts no task of its own: runs are executed on the task
-/// that calls [`run`](Self::run), and events are delivered by [`flush`](Self::flush), [`shutdown`](Self::shutdown),
-/// and a task of yours that runs [`deliver`](Self::deliver).
+/// Cloning it makes another handle to the same engine. It starts no task of its own: a task of yours runs
+/// [`work`](Self::work), which executes runs and delivers their events; [`run`](Self::run) executes one on the task
+/// that calls it. A short-lived process calls [`run_until_idle`](Self::run_until_idle) instead.
 ///
 /// # Examples
 ///
@@ -69,16 +70,20 @@ const COMMIT_GRACE: Duration = Duration::from_millis(100);
 /// ```
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    gate: Arc<Gate>,
-    workflows: HashMap<&'static str, Body>,
-    relays: Vec<Relay>,
-    delivery: Config,
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) active: Arc<Active>,
+    pub(crate) lease: Lease,
+    pub(crate) workflows: HashMap<&'static str, Body>,
+    pub(crate) names: Vec<String>,
+    pub(crate) relays: Vec<Relay>,
+    pub(crate) delivery: Config,
+    pub(crate) settings: Settings,
 }
 
 impl Engine {
@@ -87,22 +92,16 @@ impl Engine {
         EngineBuilder::new()
     }
 
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        gate: Arc<Gate>,
-        workflows: HashMap<&'static str, Body>,
-        relays: Vec<Relay>,
-        delivery: Config,
-    ) -> Self {
-        Self { inner: Arc::new(Inner { store, clock, gate, workflows, relays, delivery }) }
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Creates a run and executes it on this task, to its end.
+    /// Creates a run and executes it on this task, until it ends or is suspended.
     ///
-    /// `options` is the run's id, or [`RunOptions`] with more. If a run with this id, this workflow and this input
-    /// has ended, its outcome is returned and nothing is executed. A workflow that fails is an
-    /// [`Outcome`], not an error.
+    /// `options` is the run's id, or [`RunOptions`] with more. For an id that exists, with the same workflow and the
+    /// same input, this is the way to go on with it: if the run has ended, its outcome is returned and nothing is
+    /// executed; if it is due, or its process has died, it is executed here; if it is being executed elsewhere, this
+    /// waits. A workflow that fails is an [`Outcome`], not an error.
     ///
     /// # Errors
     ///
@@ -110,7 +109,8 @@ impl Engine {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the run as it is, as if the process had died: `Running` in the store.
+    /// Dropping the future leaves the run as it is, as if the process had died; [`work`](Self::work), or another
+    /// `run` of the same id, takes it up.
     pub async fn run<I, O, E>(
         &self,
         workflow: &Workflow<I, O, E>,
@@ -122,28 +122,60 @@ impl Engine {
         O: DeserializeOwned,
         E: DurableError,
     {
-        let name = workflow.name();
-        let body = self.inner.workflows.get(name).ok_or_else(|| RunError::UnknownWorkflow { name: name.to_owned() })?;
-        let input = Payload::encode(&input).map_err(RunError::Input)?;
-        let RunOptions { id, execution_id } = options.into();
-        let run = NewRun { id, workflow: name.to_owned(), execution_id, input };
-        let id = run.id.clone();
-        let result = self.execute(run, body).await?;
-        Outcome::try_from(result).map_err(|source| RunError::Decode { id, source })
+        let (options, input) = (options.into(), self.inner.input(workflow.name(), &input)?);
+        let id = options.id.clone();
+        let end = self.inner.run(workflow.name(), options, input).await?;
+        end.decode().map_err(|source| RunError::Decode { id, source })
     }
 
-    async fn execute(&self, new: NewRun, body: &Body) -> Result<RunResult, RunError> {
-        let Inner { store, clock, gate, .. } = &*self.inner;
-        let _pass = gate.enter_run().ok_or(RunError::Closed)?;
-        let began = clock.now();
-        let history = History::new(store.clone(), gate.clone(), clock.clone(), new.clone());
-        let started = EventKind::WorkflowStarted { input: new.input.decode().map_err(RunError::Input)? };
-        if let Created::Exists(existing) = history.create(started).await.map_err(halted)? {
-            return ended(&new, *existing);
+    /// Creates a run for an engine that [works](Self::work), and returns at once: it is recorded, and will be
+    /// executed whatever happens to this process.
+    ///
+    /// For an id that exists, with the same workflow and the same input, nothing happens, and the handle is that of
+    /// the run there is.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]: nothing was recorded, or, for [`RunError::Store`], it may have been.
+    ///
+    /// # Cancel safety
+    ///
+    /// The run may have been created or not; call it again with the same id.
+    pub async fn start<I, O, E>(
+        &self,
+        workflow: &Workflow<I, O, E>,
+        options: impl Into<RunOptions>,
+        input: I,
+    ) -> Result<RunHandle<O, E>, RunError>
+    where
+        I: Serialize,
+    {
+        let (options, input) = (options.into(), self.inner.input(workflow.name(), &input)?);
+        let id = options.id.clone();
+        if self.inner.gate.is_closed() {
+            return Err(RunError::Closed);
         }
-        let execution = Arc::new(Execution::new(history));
-        let polled = body(Context::new(execution.clone()), new.input);
-        drive(&execution, polled, began).await.map_err(halted)
+        self.inner.create(workflow.name(), options, &input, Status::Queued).await?;
+        self.inner.active.work.notify_one();
+        Ok(RunHandle::new(self.clone(), id))
+    }
+
+    /// Returns the handle of a run that was created before. Whether there is one shows when it is used.
+    pub fn handle<I, O, E>(&self, _workflow: &Workflow<I, O, E>, id: impl Into<String>) -> RunHandle<O, E> {
+        RunHandle::new(self.clone(), id.into())
+    }
+
+    /// Cancels a run. Once this returns the cancel is durable: the run can end in no other way.
+    ///
+    /// A run that waits, or is queued, is cancelled at once. In one that is being executed the steps under way
+    /// finish and are recorded, or are dropped where they await if [`Cancel::at_once`] asks for that; nothing
+    /// further begins. The workflow's code does not see it: its future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`CancelError`]: there is no such run, or it has ended; nothing was changed.
+    pub async fn cancel(&self, id: &str, cancel: impl Into<Cancel>) -> Result<Cancelled, CancelError> {
+        self.inner.cancel(id, cancel.into()).await
     }
 
     /// Delivers every event committed before the call to every sink, for at most [`Config::flush_timeout`].
@@ -155,24 +187,30 @@ impl Engine {
         self.deliver_by(self.inner.clock.now().saturating_add(self.inner.delivery.flush_timeout())).await
     }
 
-    /// Stops taking runs, waits for those that are being executed, delivers everything, and reports; for at most
-    /// `timeout`.
+    /// Stops taking runs, lets the steps that are being executed finish, delivers everything, and reports; for at
+    /// most `timeout`.
     ///
-    /// Runs that are still executing then write nothing more: their next record is refused, and they stay `Running`
-    /// in the store. Events that were not delivered stay pending there. Idempotent.
+    /// A run goes no further than the end of its steps under way, and is left for the next engine on this store. One
+    /// whose steps take longer than there is time writes nothing more: its next record is refused. Events that were
+    /// not delivered stay pending in the store. Idempotent.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the engine stays closed; call it again.
     pub async fn shutdown(&self, timeout: Duration) -> EngineReport {
-        let Inner { clock, gate, .. } = &*self.inner;
+        let Inner { clock, gate, active, store, lease, .. } = &*self.inner;
         gate.close();
+        active.stop_all();
         let deadline = clock.now().saturating_add(timeout);
         // Deliver meanwhile: runs that take all the time there is must not leave none for their events.
         let no_run = pin!(gate.no_run());
         select(select(no_run, clock.sleep(timeout)), pin!(self.deliver())).await;
         gate.stop();
         select(pin!(gate.no_commit()), clock.sleep(COMMIT_GRACE)).await;
+        // What this engine holds can be claimed by others now, and not only when its lease is over.
+        if let Err(error) = store.retire(&lease.worker, wall(&**clock)).await {
+            tracing::warn!(%error, "the lease could not be ended; it ends by itself");
+        }
         self.deliver_by(deadline).await
     }
 
@@ -193,7 +231,7 @@ impl Engine {
         while !gate.is_stopped() {
             let outcome = match store.outbox_end().await {
                 // Nobody waits for this delivery, so it has no deadline; the shutdown that ends it delivers the rest.
-                Ok((end, _)) => match select(pin!(relay.deliver(end, Duration::MAX)), pin!(gate.stopped())).await {
+                Ok(end) => match select(pin!(relay.deliver(end.position, Duration::MAX)), pin!(gate.stopped())).await {
                     Either::Left((outcome, _)) => outcome,
                     Either::Right(_) => return,
                 },
@@ -217,7 +255,7 @@ impl Engine {
         let end = self.inner.store.outbox_end().await;
         let deliver = async |relay: &Relay| -> SinkReport {
             let outcome = match &end {
-                Ok((end, _)) => relay.deliver(*end, deadline).await,
+                Ok(end) => relay.deliver(end.position, deadline).await,
                 Err(error) => Err(StoreError::Backend(error.to_string().into()).into()),
             };
             relay.report(outcome).await
@@ -232,9 +270,20 @@ impl Engine {
     ///
     /// [`StoreError`] when the store fails, or what it holds cannot be read.
     pub async fn history(&self, id: &str) -> Result<Vec<Event>, StoreError> {
-        let records = self.inner.store.history(id).await?;
+        let Some(run) = self.inner.store.run(id).await? else { return Ok(Vec::new()) };
+        let records = self.inner.store.records(run.key, Span::All).await?;
         let events = records.iter().flat_map(|record| &record.events).map(|event| event.decode());
-        events.collect::<Result<_, _>>().map_err(|error| StoreError::Backend(error.into()))
+        let corrupt = |error| StoreError::Corrupt { what: format!("an event of run {}: {error}", run.key) };
+        events.collect::<Result<_, _>>().map_err(corrupt)
+    }
+
+    /// Returns the runs that a filter admits, in the order of their creation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store fails.
+    pub async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.inner.store.list(filter).await
     }
 
     /// Returns the view of a run that its events give; `None` if there is no such run.
@@ -245,26 +294,6 @@ impl Engine {
     pub async fn view(&self, id: &str) -> Result<Option<RunView>, StoreError> {
         let events = self.history(id).await?;
         Ok((!events.is_empty()).then(|| RunView::from_events(&events)))
-    }
-}
-
-/// What a second call for an existing run gets.
-fn ended(new: &NewRun, existing: Run) -> Result<RunResult, RunError> {
-    let conflict = |what| RunError::Conflict { id: new.id.clone(), what };
-    let value = |payload: &Payload| payload.decode::<Value>().ok();
-    if existing.created.workflow != new.workflow {
-        return Err(conflict("workflow"));
-    }
-    if value(&existing.created.input) != value(&new.input) {
-        return Err(conflict("input"));
-    }
-    existing.result.ok_or_else(|| RunError::AlreadyRunning { id: new.id.clone() })
-}
-
-fn halted(halt: Halt) -> RunError {
-    match halt {
-        Halt::Store(error) => RunError::Store(error),
-        Halt::Stopped => RunError::Closed,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One error per operation of the engine.
 
+use crate::determinism::DeterminismError;
 use crate::store::StoreError;
 
 /// An engine that cannot be built.
@@ -39,6 +40,14 @@ pub enum RunError {
     /// The input has no JSON form; nothing was recorded.
     #[error("the input cannot be encoded: {0}")]
     Input(#[source] serde_json::Error),
+    /// The input is larger than the engine's limit; nothing was recorded.
+    #[error("the input has {bytes} bytes, and the limit is {limit}")]
+    InputTooLarge {
+        /// The size of its JSON form.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The id is taken by a run of another workflow or with another input; nothing was changed.
     #[error("the run {id} exists with another {what}")]
     Conflict {
@@ -47,11 +56,20 @@ pub enum RunError {
         /// What differs: the workflow, or the input.
         what: &'static str,
     },
-    /// The run is being executed elsewhere, or was left by a process that died; nothing was changed.
-    #[error("the run {id} is already running")]
-    AlreadyRunning {
+    /// There is no run with this id; it may have been purged.
+    #[error("there is no run {id}")]
+    UnknownRun {
         /// The id.
         id: String,
+    },
+    /// The code of the workflow cannot be followed. The run is left as it is, and goes on with code that fits.
+    #[error("the run {id} is left as it is: {error}")]
+    Determinism {
+        /// The id.
+        id: String,
+        /// What is wrong.
+        #[source]
+        error: DeterminismError,
     },
     /// What is recorded of the run's end is not of the types given.
     #[error("the recorded result of run {id} is of another type: {source}")]

@@ -134,8 +134,23 @@ pub enum StepFailure<E> {
     Returned(E),
     /// It panicked, with this message.
     Panicked(String),
-    /// Its result has no JSON form, so it cannot be recorded.
+    /// It took longer than its timeout, and was cut.
+    #[serde(rename_all = "camelCase")]
+    TimedOut {
+        /// How long it was allowed to take, in milliseconds.
+        timeout_ms: u64,
+        /// How long it really took.
+        elapsed_ms: u64,
+    },
+    /// Its result has no JSON form, or none that can be read back, so it cannot be recorded.
     Unencodable(String),
+    /// Its result is larger than the engine's limit, so it is not recorded.
+    TooLarge {
+        /// The size of its JSON form.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl<E: DurableError> StepError<E> {
@@ -154,6 +169,8 @@ impl<E> StepFailure<E> {
         match self {
             Self::Returned(_) => "error",
             Self::Panicked(_) => "panic",
+            Self::TimedOut { .. } => "timeout",
+            Self::TooLarge { .. } => "tooLarge",
             Self::Unencodable(_) => "unencodable",
         }
     }
@@ -164,7 +181,11 @@ impl<E: fmt::Display> fmt::Display for StepFailure<E> {
         match self {
             Self::Returned(error) => error.fmt(f),
             Self::Panicked(message) => write!(f, "it panicked: {message}"),
+            Self::TimedOut { timeout_ms, elapsed_ms } => {
+                write!(f, "it was cut after {elapsed_ms} ms, its timeout being {timeout_ms} ms")
+            }
             Self::Unencodable(message) => write!(f, "its result cannot be recorded: {message}"),
+            Self::TooLarge { bytes, limit } => write!(f, "its result has {bytes} bytes, and the limit is {limit}"),
         }
     }
 }

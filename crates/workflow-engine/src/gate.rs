@@ -41,6 +41,15 @@ impl Gate {
             .then(|| CommitPass(self))
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.borrow().closed
+    }
+
+    /// Waits until no run is admitted any more.
+    pub(crate) async fn closed(&self) {
+        let _ = self.0.subscribe().wait_for(|state| state.closed).await;
+    }
+
     /// Admits no further run.
     pub(crate) fn close(&self) {
         self.0.send_modify(|state| state.closed = true);

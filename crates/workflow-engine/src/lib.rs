@@ -4,41 +4,70 @@ mod engine;
 
 mod builder;
 mod outcome;
+mod settings;
 mod workflow;
 
+mod cancel;
+mod create;
+mod handle;
+
 mod context;
+mod determinism;
 mod failure;
+mod retry;
+mod sleep;
 mod step;
 
+mod active;
 mod driver;
 mod execution;
+mod executor;
 mod gate;
 mod history;
+mod lease;
+mod operation;
+mod replay;
+mod seed;
 mod status;
+mod time;
+mod worker;
 
 mod payload;
 
 mod relay;
 mod report;
 
-mod memory;
 mod store;
 
 mod error;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub use builder::EngineBuilder;
+pub use cancel::{Cancel, CancelError, Cancelled};
 pub use context::Context;
+pub use determinism::DeterminismError;
 pub use engine::Engine;
 pub use error::{BuildError, RunError};
 pub use failure::{DurableError, Failure, StepError, StepFailure};
-pub use memory::MemoryStore;
-pub use outcome::{Outcome, RunFailure, RunOptions};
+pub use handle::RunHandle;
+pub use outcome::{NotCompleted, Outcome, RunFailure, RunOptions};
 pub use payload::{EncodedEvent, Payload};
 pub use report::{EngineReport, RelayStop, SinkReport};
+pub use retry::{Retry, RetryError};
+pub use settings::Retention;
+pub use sleep::Sleep;
 pub use status::{IllegalTransition, Status};
 pub use step::Step;
-pub use store::{Commit, Created, Cursor, NewRun, Position, Record, Run, RunResult, StepRecord, Store, StoreError};
+pub use store::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Cursor, Entry,
+    EntryKind, MemoryStore, NewRun, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store,
+    StoreError,
+};
+pub use worker::Idle;
 pub use workflow::Workflow;
+pub use workflow_events::Timestamp;
 
 #[cfg(feature = "http")]
 pub use tracker_http::{HttpTransport, TokioClock};

@@ -1,9 +1,11 @@
 //! What a run is started with, and how it ended.
 
 use serde::de::DeserializeOwned;
-use workflow_events::ErrorInfo;
+use serde::{Deserialize, Serialize};
+use workflow_events::{ErrorInfo, PauseReason, Timestamp};
 
-use crate::store::RunResult;
+use crate::payload::Payload;
+use crate::store::{EntryKind, Record};
 
 /// A run's id, and an optional correlation id.
 ///
@@ -48,7 +50,7 @@ impl From<String> for RunOptions {
     }
 }
 
-/// How a run ended.
+/// What an execution of a run came to.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a run may have failed"]
 #[non_exhaustive]
@@ -57,20 +59,55 @@ pub enum Outcome<Output, Error> {
     Completed(Output),
     /// It failed.
     Failed(RunFailure<Error>),
+    /// It was cancelled.
+    Cancelled {
+        /// The words of whoever cancelled it.
+        reason: Option<String>,
+    },
+    /// It is suspended, and goes on at `resume_at` where an engine [works](crate::Engine::work).
+    Paused {
+        /// What it waits for.
+        reason: PauseReason,
+        /// When it goes on.
+        resume_at: Timestamp,
+    },
 }
 
 impl<Output, Error> Outcome<Output, Error> {
-    /// Returns the output, or how the run failed.
+    /// Returns the output, or why there is none.
     ///
     /// # Errors
     ///
-    /// [`RunFailure`] when the run failed.
-    pub fn completed(self) -> Result<Output, RunFailure<Error>> {
+    /// [`NotCompleted`] when the run failed, was cancelled, or is suspended.
+    pub fn completed(self) -> Result<Output, NotCompleted<Error>> {
         match self {
             Self::Completed(output) => Ok(output),
-            Self::Failed(failure) => Err(failure),
+            Self::Failed(failure) => Err(NotCompleted::Failed(failure)),
+            Self::Cancelled { reason } => Err(NotCompleted::Cancelled { reason }),
+            Self::Paused { resume_at, .. } => Err(NotCompleted::Paused { resume_at }),
         }
     }
+}
+
+/// Why a run has no output.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotCompleted<Error> {
+    /// It failed.
+    #[error(transparent)]
+    Failed(RunFailure<Error>),
+    /// It was cancelled.
+    #[error("the run was cancelled{}", .reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    Cancelled {
+        /// The words of whoever cancelled it.
+        reason: Option<String>,
+    },
+    /// It is suspended.
+    #[error("the run is suspended until {resume_at}")]
+    Paused {
+        /// When it goes on.
+        resume_at: Timestamp,
+    },
 }
 
 /// How a run failed.
@@ -83,16 +120,52 @@ pub struct RunFailure<Error> {
     pub error: Option<Error>,
 }
 
-impl<Output: DeserializeOwned, Error: DeserializeOwned> TryFrom<RunResult> for Outcome<Output, Error> {
-    type Error = serde_json::Error;
+/// What a workflow's function came to, in its recorded form.
+#[derive(Clone, Debug)]
+pub(crate) enum RunResult {
+    Completed(Payload),
+    Failed(RecordedFailure),
+}
 
-    fn try_from(result: RunResult) -> Result<Self, serde_json::Error> {
-        Ok(match result {
-            RunResult::Completed(output) => Self::Completed(output.decode()?),
-            RunResult::Failed { info, error } => {
+/// A failure as it is recorded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RecordedFailure {
+    pub(crate) info: ErrorInfo,
+    pub(crate) error: Option<Payload>,
+}
+
+/// What an execution came to.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Returned(RunResult),
+    Cancelled { reason: Option<String> },
+    Paused { reason: PauseReason, resume_at: Timestamp, step: Option<String> },
+}
+
+impl End {
+    /// Reads how a run ended from the last record of its history; `None` if it has not ended.
+    pub(crate) fn read(last: &Record) -> Option<Result<Self, serde_json::Error>> {
+        let entry = last.entry.as_ref()?;
+        let payload = entry.payload.clone().unwrap_or_default();
+        Some(match entry.kind {
+            EntryKind::Completed => Ok(Self::Returned(RunResult::Completed(payload))),
+            EntryKind::Failed => payload.decode().map(|failure| Self::Returned(RunResult::Failed(failure))),
+            EntryKind::Cancelled => payload.decode().map(|reason| Self::Cancelled { reason }),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn decode<Output: DeserializeOwned, Error: DeserializeOwned>(
+        self,
+    ) -> Result<Outcome<Output, Error>, serde_json::Error> {
+        Ok(match self {
+            Self::Returned(RunResult::Completed(output)) => Outcome::Completed(output.decode()?),
+            Self::Returned(RunResult::Failed(RecordedFailure { info, error })) => {
                 let error = error.map(|error| error.decode()).transpose()?;
-                Self::Failed(RunFailure { info: Box::new(info), error })
+                Outcome::Failed(RunFailure { info: Box::new(info), error })
             }
+            Self::Cancelled { reason } => Outcome::Cancelled { reason },
+            Self::Paused { reason, resume_at, .. } => Outcome::Paused { reason, resume_at },
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use workflow_events::{Event, ReadEventError};
 
@@ -24,6 +24,15 @@ impl Payload {
         serde_json::value::to_raw_value(value).map(|json| Self(json.into()))
     }
 
+    /// Takes a JSON text as it is, for instance from a store.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not valid JSON.
+    pub fn from_json(json: String) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(json).map(|json| Self(json.into()))
+    }
+
     /// Decodes the value.
     ///
     /// # Errors
@@ -36,6 +45,19 @@ impl Payload {
     /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
+    }
+}
+
+/// The JSON text `null`.
+impl Default for Payload {
+    fn default() -> Self {
+        Self(RawValue::NULL.to_owned().into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|json| Self(json.into()))
     }
 }
 
@@ -67,6 +89,15 @@ impl EncodedEvent {
         Payload::encode(event).map(Self)
     }
 
+    /// Takes an event's JSON text as it is, for instance from a store.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not valid JSON. Whether it is that of an event shows when it is decoded.
+    pub fn from_json(json: String) -> Result<Self, serde_json::Error> {
+        Payload::from_json(json).map(Self)
+    }
+
     /// Decodes the event.
     ///
     /// # Errors
@@ -79,6 +110,12 @@ impl EncodedEvent {
     /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+impl From<Box<RawValue>> for EncodedEvent {
+    fn from(json: Box<RawValue>) -> Self {
+        Self(Payload(json.into()))
     }
 }
 

@@ -11,6 +11,7 @@ use tracker_core::{Books, Clock, Config, Courier, Settlement, Stop, Transport};
 
 use crate::payload::EncodedEvent;
 use crate::report::{RelayStop, SinkReport};
+use crate::seed::Seed;
 use crate::store::{Cursor, Position, Store, StoreError};
 
 /// Delivers the outbox to one sink. It holds no events: after any crash it goes on at the cursor.
@@ -46,7 +47,7 @@ impl Relay {
             Either::Left((turn, _)) => turn,
             Either::Right(_) => return Err(RelayStop::Delivery(Stop::Deadline { last: None })),
         };
-        let mut cursor = self.store.cursor(&self.name).await?;
+        let mut cursor = self.store.open_cursor(&self.name).await?;
         while cursor.position < barrier {
             let batch = self.store.outbox(cursor.position, self.config.batch_events()).await?;
             let (positions, events) = self.cut(batch);
@@ -66,7 +67,7 @@ impl Relay {
         deadline: Duration,
     ) -> Result<(), RelayStop> {
         // The jitter must differ between processes; the first event's id does.
-        let seed = seed(&events[0]);
+        let seed = Seed::of(events[0].as_str()).value();
         let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, deadline, seed);
         let mut done = 0;
         while done < events.len() {
@@ -97,16 +98,11 @@ impl Relay {
 
     pub(crate) async fn books(&self) -> Result<Books, StoreError> {
         // The cursor first: read the other way round, it could be ahead of the end.
-        let cursor = self.store.cursor(&self.name).await?;
-        let (_, accepted) = self.store.outbox_end().await?;
-        let (delivered, rejected) = (cursor.delivered, cursor.rejected);
-        Ok(Books {
-            accepted,
-            delivered,
-            rejected,
-            queued: accepted.saturating_sub(delivered + rejected),
-            ..Books::default()
-        })
+        let Cursor { delivered, rejected, missed, .. } = self.store.open_cursor(&self.name).await?;
+        let accepted = self.store.outbox_end().await?.accepted;
+        let settled = delivered + rejected + missed;
+        let queued = accepted.saturating_sub(settled);
+        Ok(Books { accepted, delivered, rejected, dropped: missed, queued, ..Books::default() })
     }
 
     pub(crate) async fn report(&self, outcome: Result<(), RelayStop>) -> SinkReport {
@@ -117,14 +113,6 @@ impl Relay {
         };
         SinkReport { sink: self.name.clone(), books, stop: outcome.err().or(unread) }
     }
-}
-
-/// FNV-1a over the event's text.
-fn seed(event: &EncodedEvent) -> u64 {
-    event
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 impl fmt::Debug for Relay {

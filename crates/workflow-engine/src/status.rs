@@ -6,24 +6,41 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
+    /// It was started and has not begun.
+    Queued,
     /// It is being executed, or the process that executed it has died.
     Running,
+    /// It is suspended: it waits for a time, and nothing of it is in memory.
+    Paused,
     /// It returned its output. Terminal.
     Completed,
     /// It returned an error, or it panicked. Terminal.
     Failed,
+    /// It was ended from outside. Terminal.
+    Cancelled,
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
+
     /// Every legal transition; `None` stands for a run that does not exist yet.
     const LEGAL: &'static [(Option<Self>, Self)] = &[
+        (None, Self::Queued),
         (None, Self::Running),
+        (Some(Self::Queued), Self::Running),
+        (Some(Self::Queued), Self::Cancelled),
         (Some(Self::Running), Self::Running),
+        (Some(Self::Running), Self::Paused),
         (Some(Self::Running), Self::Completed),
         (Some(Self::Running), Self::Failed),
+        (Some(Self::Running), Self::Cancelled),
+        (Some(Self::Paused), Self::Running),
+        (Some(Self::Paused), Self::Cancelled),
     ];
 
-    /// Checks a transition; staying the same while records are appended counts as one.
+    /// Checks a transition; staying `Running` while records are appended counts as one.
     ///
     /// # Errors
     ///
@@ -37,16 +54,29 @@ impl Status {
 
     /// Returns whether nothing can follow.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed)
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// Returns whether a commit with this status ends the claim on its run.
+    pub fn ends_claim(self) -> bool {
+        self.is_terminal() || self == Self::Paused
     }
 
     /// Returns the name, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
+    }
+
+    /// Returns the status with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 }
 
@@ -85,17 +115,22 @@ mod tests {
 
     #[test]
     fn nothing_follows_a_terminal_status() {
-        for from in [Status::Running, Status::Completed, Status::Failed] {
-            let follows = |to| Status::check(Some(from), to).is_ok();
-            let any = [Status::Running, Status::Completed, Status::Failed].into_iter().any(follows);
+        for from in Status::ALL {
+            let any = Status::ALL.into_iter().any(|to| Status::check(Some(from), to).is_ok());
             assert_eq!(any, !from.is_terminal(), "{from}");
         }
     }
 
     #[test]
+    fn a_name_is_read_back_as_its_status() {
+        assert!(Status::ALL.into_iter().all(|status| Status::parse(status.as_str()) == Some(status)));
+        assert_eq!(Status::parse("done"), None);
+    }
+
+    #[test]
     fn an_illegal_transition_lists_the_legal_ones() {
         let refused = Status::check(None, Status::Completed).unwrap_err();
-        assert_eq!(refused.to_string(), "a run cannot go from none to completed; legal from there: running");
+        assert_eq!(refused.to_string(), "a run cannot go from none to completed; legal from there: queued running");
         let refused = Status::check(Some(Status::Failed), Status::Running).unwrap_err();
         assert_eq!(refused.to_string(), "a run cannot go from failed to running; legal from there: nothing");
     }

@@ -1,40 +1,78 @@
-//! A step: execute, record, then return.
+//! A step: execute, record, then return; try again as its policy says.
 
 use std::any::Any;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, CatchUnwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use workflow_events::{ErrorInfo, EventKind};
+use workflow_events::{ErrorInfo, EventKind, PauseReason, Timestamp};
 
-use crate::execution::Execution;
+use crate::determinism::DeterminismError;
+use crate::execution::{Execution, Turn};
 use crate::failure::{DurableError, StepError, StepFailure, panic_message};
-use crate::history::Draft;
+use crate::history::{Draft, Outgoing};
+use crate::operation::{OpKey, OpKind};
 use crate::payload::Payload;
-use crate::store::StepRecord;
+use crate::replay::Begun;
+use crate::retry::Retry;
+use crate::store::{Entry, EntryKind};
+use crate::time::{ceil, millis, wall};
 
 type StepBody<'a, T, E> = Box<dyn FnMut() -> BoxFuture<'a, Result<T, E>> + Send + 'a>;
+type Caught<T, E> = Result<Result<T, E>, Box<dyn Any + Send>>;
 
 /// A step that was called; awaiting it executes it. Made by [`Context::step`](crate::Context::step).
 ///
 /// Its place among the steps of its name is claimed by the call, not by the first poll.
+///
+/// # Cancel safety
+///
+/// A step whose future is dropped, by `select!` for instance, is cut: its body is dropped where it stands, and its
+/// result, if there was one already, is asked for by nobody.
 #[must_use = "a step does nothing unless it is awaited"]
 pub struct Step<'a, T, E> {
-    name: String,
-    state: State<'a, T, E>,
+    run: &'a Execution,
+    key: OpKey,
+    body: StepBody<'a, T, E>,
+    retry: Option<Retry>,
+    retry_if: Option<Box<dyn FnMut(&StepFailure<E>) -> bool + Send + 'a>>,
+    timeout: Option<Duration>,
+    /// The attempt that is being executed or comes next, from 1.
+    attempt: u32,
+    /// When the first attempt began; `None` before it has.
+    first_began: Option<Timestamp>,
+    phase: Phase<'a, T, E>,
 }
 
-enum State<'a, T, E> {
-    Called { run: &'a Execution, occurrence: u32, body: StepBody<'a, T, E> },
-    Executing(BoxFuture<'a, Result<T, StepError<E>>>),
+enum Phase<'a, T, E> {
+    /// The next attempt is due then.
+    Waiting(Timestamp),
+    Executing(Attempt<'a, T, E>),
+    /// It has ended, and its end is being recorded.
+    Ended(Result<T, StepError<E>>),
     Done,
 }
+
+struct Attempt<'a, T, E> {
+    future: CatchUnwind<AssertUnwindSafe<BoxFuture<'a, Result<T, E>>>>,
+    at: Timestamp,
+    began: Duration,
+    /// What the history is told of its start; `None` once it was told.
+    start: Option<Vec<Draft>>,
+    /// When it must be polled for the sake of the time.
+    timer: Option<Duration>,
+    span: tracing::Span,
+}
+
+/// Nothing in it is ever pinned.
+impl<T, E> Unpin for Step<'_, T, E> {}
 
 impl Step<'_, (), ()> {
     /// A step that has run this long has its start recorded, and delivered, before its end: 100 ms.
@@ -42,9 +80,44 @@ impl Step<'_, (), ()> {
 }
 
 impl<'a, T, E> Step<'a, T, E> {
-    pub(crate) fn new(run: &'a Execution, name: String, body: StepBody<'a, T, E>) -> Self {
-        let occurrence = run.claim(&name);
-        Self { name, state: State::Called { run, occurrence, body } }
+    pub(crate) fn new(run: &'a Execution, name: Arc<str>, body: StepBody<'a, T, E>) -> Self {
+        let key = run.claim(OpKind::Step, name);
+        Self {
+            run,
+            key,
+            body,
+            retry: None,
+            retry_if: None,
+            timeout: None,
+            attempt: 1,
+            first_began: None,
+            phase: Phase::Waiting(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    /// Sets how it is tried again when an attempt fails; a step without a policy is executed once.
+    ///
+    /// Errors that the body returns and timeouts are retried; a panic is not, and neither is a result that cannot be
+    /// recorded. [`retry_if`](Self::retry_if) decides otherwise. The wait before an attempt is durable: a longer one
+    /// suspends the run.
+    pub fn retry(mut self, policy: Retry) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
+    /// Sets which failures are retried: those for which `decide` returns true. Timeouts and panics are among what it
+    /// is asked about; a result that cannot be recorded is not. It decides nothing without [`retry`](Self::retry).
+    pub fn retry_if(mut self, decide: impl FnMut(&StepFailure<E>) -> bool + Send + 'a) -> Self {
+        self.retry_if = Some(Box::new(decide));
+        self
+    }
+
+    /// Sets how long each attempt may take; then its future is dropped, and the attempt has failed.
+    ///
+    /// A future is dropped only where it awaits: a body that blocks its thread is not interrupted.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
     }
 }
 
@@ -55,98 +128,239 @@ where
 {
     type Output = Result<T, StepError<E>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
-        if let State::Called { .. } = self.state
-            && let State::Called { run, occurrence, body } = std::mem::replace(&mut self.state, State::Done)
-        {
-            let name = self.name.clone();
-            self.state = State::Executing(execute(run, name, occurrence, body).boxed());
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match this.run.turn(&this.key, poller) {
+            Turn::Released(entry) => return this.released(&entry),
+            Turn::Wait => {}
+            Turn::Live(begun) => this.go_on(begun),
         }
-        match &mut self.state {
-            State::Executing(future) => future.as_mut().poll(cx),
-            State::Called { .. } | State::Done => Poll::Pending,
-        }
+        this.poll_attempt(poller);
+        Poll::Pending
     }
 }
 
-async fn execute<T, E>(
-    run: &Execution,
-    name: String,
-    occurrence: u32,
-    mut body: StepBody<'_, T, E>,
-) -> Result<T, StepError<E>>
+impl<'a, T, E> Step<'a, T, E>
 where
-    T: Serialize + DeserializeOwned + Send,
+    T: Serialize + DeserializeOwned + Send + 'a,
     E: DurableError,
 {
-    let (clock, attempt) = (run.history.clock(), 1);
-    let (started_at, began) = (clock.wall(), clock.now());
-    let mut drafts = vec![Draft { at: started_at, kind: EventKind::StepStarted { step_name: name.clone(), attempt } }];
-
-    // `body` itself may panic before it returns a future, so it is called inside of one.
-    let execution = Box::pin(AssertUnwindSafe(async move { body().await }).catch_unwind());
-    let caught = match select(execution, clock.sleep(Step::SLOW)).await {
-        Either::Left((caught, _)) => caught,
-        Either::Right(((), execution)) => {
-            if let Err(halt) = run.history.append(std::mem::take(&mut drafts), None).await {
-                run.halt(halt).await;
+    /// Returns what is recorded. A result that was recorded just now is here already.
+    fn released(&mut self, entry: &Entry) -> Poll<Result<T, StepError<E>>> {
+        if let Phase::Ended(result) = std::mem::replace(&mut self.phase, Phase::Done) {
+            return Poll::Ready(result);
+        }
+        let recorded = match (&entry.payload, entry.kind) {
+            (Some(value), EntryKind::StepCompleted) => value.decode().map(Ok),
+            (Some(cause), _) => cause.decode().map(|cause| {
+                let (step, attempt) = (self.key.name.to_string(), entry.attempt);
+                Err(StepError { step, attempt, cause })
+            }),
+            (None, _) => Err(serde::de::Error::custom("there is no value")),
+        };
+        match recorded {
+            Ok(result) => Poll::Ready(result),
+            Err(error) => {
+                let (operation, problem) = (self.key.to_string(), error.to_string());
+                self.run.fail(DeterminismError::Type { operation, problem });
+                Poll::Pending
             }
-            execution.await
         }
-    };
+    }
 
-    let duration = clock.now().saturating_sub(began);
-    let (result, recorded) = classify(caught);
-    let result = result.map_err(|cause| StepError { step: name.clone(), attempt, cause });
-    drafts.push(Draft { at: clock.wall().max(started_at), kind: ended(&name, attempt, duration, &result) });
-    let record = StepRecord { name: name.clone(), occurrence, attempt, result: recorded };
-    if let Err(halt) = run.history.append(drafts, Some(record)).await {
-        run.halt(halt).await;
+    /// Begins the next attempt, if it is due.
+    fn go_on(&mut self, begun: Option<Begun>) {
+        let Phase::Waiting(due_at) = &mut self.phase else { return };
+        if let Some((Entry { attempt, due_at: Some(due), payload, .. }, _)) = begun {
+            *due_at = due;
+            self.attempt = attempt.saturating_add(1);
+            let first = payload.and_then(|first| first.decode::<i64>().ok());
+            self.first_began = first.and_then(|first| Timestamp::from_millis(first).ok());
+        }
+        let (due_at, at) = (*due_at, wall(&*self.run.clock));
+        if due_at > at {
+            self.run.set_wait(&self.key, Some((due_at, PauseReason::Retry)));
+            return;
+        }
+        self.first_began.get_or_insert(at);
+        let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
+        let span = tracing::info_span!("step", step = step_name, attempt);
+        let mut start = vec![EventKind::StepStarted { step_name: step_name.clone(), attempt }];
+        if let Some(timeout) = self.timeout {
+            let deadline = ceil(at.saturating_add(timeout));
+            start.push(EventKind::TimeoutSet { step_name, deadline, timeout_ms: millis(timeout), attempt });
+        }
+        let start = Some(start.into_iter().map(|kind| Draft { at, kind }).collect());
+        self.run.attempt_begins();
+        self.run.enter_step(Some(self.key.name.clone()));
+        // The body may panic before it returns a future.
+        let body = &mut self.body;
+        let future = catch_unwind(AssertUnwindSafe(|| span.in_scope(body)))
+            .unwrap_or_else(|panic| async move { std::panic::resume_unwind(panic) }.boxed());
+        self.run.enter_step(None);
+        let future = AssertUnwindSafe(future).catch_unwind();
+        let began = self.run.clock.now();
+        self.phase = Phase::Executing(Attempt { future, at, began, start, timer: None, span });
     }
-    if result.is_ok() {
-        run.step_completed(name);
+
+    fn poll_attempt(&mut self, poller: &mut Poller<'_>) {
+        let Phase::Executing(attempt) = &mut self.phase else { return };
+        self.run.enter_step(Some(self.key.name.clone()));
+        let polled = attempt.span.in_scope(|| attempt.future.poll_unpin(poller));
+        self.run.enter_step(None);
+        let now = self.run.clock.now();
+        let deadline = self.timeout.map(|timeout| attempt.began.saturating_add(timeout));
+        if let Poll::Ready(caught) = polled {
+            return self.attempt_ended(now, Some(caught));
+        }
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            return self.attempt_ended(now, None);
+        }
+        let slow = attempt.began.saturating_add(Step::SLOW);
+        if now >= slow
+            && let Some(start) = attempt.start.take()
+        {
+            self.run.record(Outgoing::events(start), false);
+        }
+        let timer = deadline.into_iter().chain(attempt.start.as_ref().map(|_| slow)).min();
+        if attempt.timer != timer {
+            attempt.timer = timer;
+            self.run.set_timer(&self.key, timer);
+        }
     }
-    result
+
+    /// Records how an attempt ended: it returned, it panicked, or (`None`) its time was up.
+    fn attempt_ended(&mut self, now: Duration, caught: Option<Caught<T, E>>) {
+        let Phase::Executing(attempt) = std::mem::replace(&mut self.phase, Phase::Done) else { return };
+        let Attempt { future, at, began, start, timer, .. } = attempt;
+        drop(future);
+        if timer.is_some() {
+            self.run.set_timer(&self.key, None);
+        }
+        let ended_at = wall(&*self.run.clock).max(at);
+        let elapsed = now.saturating_sub(began);
+        let mut events: Vec<_> = start.unwrap_or_default();
+        let mut event = |kind| events.push(Draft { at: ended_at, kind });
+        let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
+
+        let (cause, payload) = match self.classify(caught, elapsed) {
+            Ok((value, payload)) => {
+                let duration_ms = millis(elapsed);
+                event(EventKind::StepCompleted { step_name, attempt, duration_ms, cached: false });
+                return self.ended(ended_at, events, EntryKind::StepCompleted, payload, Ok(value));
+            }
+            Err(failed) => failed,
+        };
+        if let (StepFailure::TimedOut { .. }, Some(timeout)) = (&cause, self.timeout) {
+            let timeout_ms = millis(timeout);
+            event(EventKind::TimeoutExceeded { step_name: step_name.clone(), timeout_ms, attempt });
+        }
+        let error = StepError { step: step_name.clone(), attempt, cause };
+        let delay = self.retry_delay(&error.cause, ended_at);
+        let info = ErrorInfo { step_name: None, attempt: None, ..error.info() };
+        let will_retry = delay.is_some();
+        event(EventKind::StepFailed { step_name: step_name.clone(), attempt, error: info, will_retry });
+        let Some(delay) = delay else {
+            if self.retry.is_some() {
+                event(EventKind::RetryExhausted { step_name, attempts: attempt });
+            }
+            return self.ended(ended_at, events, EntryKind::StepFailed, payload, Err(error));
+        };
+        let next_attempt_at = ended_at.saturating_add(delay);
+        event(EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms: millis(delay) });
+        let first = self.first_began.and_then(|first| Payload::encode(&first.as_millis()).ok());
+        let entry = self.entry(EntryKind::RetryScheduled, Some(next_attempt_at), first);
+        self.run.record(Outgoing { at: ended_at, drafts: events, entry: Some(entry), ends: None }, true);
+        self.attempt = attempt.saturating_add(1);
+        self.run.set_wait(&self.key, Some((next_attempt_at, PauseReason::Retry)));
+        self.phase = Phase::Waiting(next_attempt_at);
+    }
+
+    fn ended(
+        &mut self,
+        at: Timestamp,
+        drafts: Vec<Draft>,
+        kind: EntryKind,
+        payload: Payload,
+        result: Result<T, StepError<E>>,
+    ) {
+        let entry = self.entry(kind, None, Some(payload));
+        self.run.record(Outgoing { at, drafts, entry: Some(entry), ends: Some(self.key.clone()) }, true);
+        self.phase = Phase::Ended(result);
+    }
+
+    fn entry(&self, kind: EntryKind, due_at: Option<Timestamp>, payload: Option<Payload>) -> Entry {
+        let (name, occurrence) = (self.key.name.to_string(), self.key.occurrence);
+        Entry { kind, name, occurrence, attempt: self.attempt, due_at, payload }
+    }
+
+    /// Turns what an attempt did into the value, or the failure, and what is recorded of it.
+    ///
+    /// A value is what its record is decoded to, now as in every replay.
+    fn classify(
+        &self,
+        caught: Option<Caught<T, E>>,
+        elapsed: Duration,
+    ) -> Result<(T, Payload), (StepFailure<E>, Payload)> {
+        let failure = match caught {
+            Some(Ok(Ok(value))) => match self.recorded(&value) {
+                Ok(recorded) => return Ok(recorded),
+                Err(failure) => failure,
+            },
+            Some(Ok(Err(error))) => StepFailure::Returned(error),
+            Some(Err(panic)) => StepFailure::Panicked(panic_message(&*panic)),
+            None => StepFailure::TimedOut {
+                timeout_ms: millis(self.timeout.unwrap_or_default()),
+                elapsed_ms: millis(elapsed),
+            },
+        };
+        Err(self.recorded(&failure).unwrap_or_else(|failure| {
+            let payload = Payload::encode(&failure).unwrap_or_default();
+            (failure, payload)
+        }))
+    }
+
+    /// Encodes a value, and decodes it again.
+    fn recorded<V: Serialize + DeserializeOwned>(&self, value: &V) -> Result<(V, Payload), StepFailure<E>> {
+        let payload = Payload::encode(value).map_err(|error| StepFailure::Unencodable(error.to_string()))?;
+        let (bytes, limit) = (payload.as_str().len(), self.run.value_limit);
+        if bytes > limit {
+            return Err(StepFailure::TooLarge { bytes, limit });
+        }
+        match payload.decode() {
+            Ok(value) => Ok((value, payload)),
+            Err(error) => Err(StepFailure::Unencodable(format!("its JSON form cannot be read back: {error}"))),
+        }
+    }
+
+    /// Returns how long to wait before the next attempt; `None` if there is none.
+    fn retry_delay(&mut self, cause: &StepFailure<E>, failed_at: Timestamp) -> Option<Duration> {
+        let policy = self.retry.as_ref()?;
+        let wanted = match (cause, &mut self.retry_if) {
+            (StepFailure::Unencodable(_) | StepFailure::TooLarge { .. }, _) => false,
+            (cause, Some(decide)) => decide(cause),
+            (cause, None) => !matches!(cause, StepFailure::Panicked(_)),
+        };
+        let elapsed = failed_at.duration_since(self.first_began.unwrap_or(failed_at));
+        let seed = self.run.seed.with(&format!("{} {}", self.key, self.attempt));
+        if wanted { policy.delay(self.attempt, elapsed, seed) } else { None }
+    }
 }
 
-/// Turns what the body did into what the workflow gets and what is recorded.
-fn classify<T: Serialize, E: DurableError>(
-    caught: Result<Result<T, E>, Box<dyn Any + Send>>,
-) -> (Result<T, StepFailure<E>>, Result<Payload, Option<Payload>>) {
-    match caught {
-        Ok(Ok(value)) => match Payload::encode(&value) {
-            Ok(payload) => (Ok(value), Ok(payload)),
-            Err(error) => (Err(StepFailure::Unencodable(error.to_string())), Err(None)),
-        },
-        Ok(Err(error)) => {
-            let payload = Payload::encode(&error).ok();
-            (Err(StepFailure::Returned(error)), Err(payload))
-        }
-        Err(panic) => (Err(StepFailure::Panicked(panic_message(&*panic))), Err(None)),
-    }
-}
-
-fn ended<T, E: DurableError>(
-    name: &str,
-    attempt: u32,
-    duration: Duration,
-    result: &Result<T, StepError<E>>,
-) -> EventKind {
-    let step_name = name.to_owned();
-    match result {
-        Ok(_) => {
-            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            EventKind::StepCompleted { step_name, attempt, duration_ms, cached: false }
-        }
-        Err(error) => {
-            let error = ErrorInfo { step_name: None, attempt: None, ..error.info() };
-            EventKind::StepFailed { step_name, attempt, error, will_retry: false }
-        }
+impl<T, E> Drop for Step<'_, T, E> {
+    fn drop(&mut self) {
+        let (executing, told) = match &self.phase {
+            Phase::Executing(attempt) => (true, attempt.start.is_none()),
+            _ => (false, false),
+        };
+        let cut = told
+            .then(|| Draft { at: wall(&*self.run.clock), kind: crate::execution::cut(&self.key.name, self.attempt) });
+        self.run.forget(&self.key, executing, cut);
     }
 }
 
 impl<T, E> fmt::Debug for Step<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Step").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Step").field("key", &self.key).finish_non_exhaustive()
     }
 }

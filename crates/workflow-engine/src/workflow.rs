@@ -14,8 +14,8 @@ use workflow_events::ErrorInfo;
 
 use crate::context::Context;
 use crate::failure::{DurableError, Failure, panic_message};
+use crate::outcome::{RecordedFailure, RunResult};
 use crate::payload::Payload;
-use crate::store::RunResult;
 
 /// The name of a workflow and the types of its input, output and error.
 ///
@@ -64,7 +64,7 @@ impl<Input, Output, Error> fmt::Debug for Workflow<Input, Output, Error> {
 pub(crate) type Body = Arc<dyn Fn(Context, Payload) -> BoxFuture<'static, RunResult> + Send + Sync>;
 
 /// Erases the types of `function`. Its panics, and values without a JSON form, become failures.
-pub(crate) fn body<I, O, E, F, Fut>(function: F) -> Body
+pub(crate) fn body<I, O, E, F, Fut>(function: F, output_limit: usize) -> Body
 where
     I: DeserializeOwned + Send + 'static,
     O: Serialize + Send + 'static,
@@ -84,10 +84,16 @@ where
             let caught: Result<Result<O, E>, Box<dyn Any + Send>> = AssertUnwindSafe(run).catch_unwind().await;
             match caught {
                 Ok(Ok(output)) => match Payload::encode(&output) {
+                    Ok(output) if output.as_str().len() > output_limit => {
+                        let bytes = output.as_str().len();
+                        failed("tooLarge", format!("the output has {bytes} bytes, and the limit is {output_limit}"))
+                    }
                     Ok(output) => RunResult::Completed(output),
                     Err(error) => failed("unencodable", format!("the output cannot be recorded: {error}")),
                 },
-                Ok(Err(error)) => RunResult::Failed { info: error.info(), error: Payload::encode(&error).ok() },
+                Ok(Err(error)) => {
+                    RunResult::Failed(RecordedFailure { info: error.info(), error: Payload::encode(&error).ok() })
+                }
                 Err(panic) => failed("panic", format!("the workflow panicked: {}", panic_message(&*panic))),
             }
         }
@@ -95,6 +101,7 @@ where
     })
 }
 
-fn failed(kind: &str, message: String) -> RunResult {
-    RunResult::Failed { info: ErrorInfo { kind: Some(kind.into()), ..ErrorInfo::new(message) }, error: None }
+pub(crate) fn failed(kind: &str, message: String) -> RunResult {
+    let info = ErrorInfo { kind: Some(kind.into()), ..ErrorInfo::new(message) };
+    RunResult::Failed(RecordedFailure { info, error: None })
 }

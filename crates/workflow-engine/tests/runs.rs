@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use support::{Bench, STEPS, types};
 use workflow_engine::{
-    BuildError, Context, DurableError, Engine, Failure, Outcome, RunError, StepError, StepFailure, Store, Workflow,
+    BuildError, Context, DurableError, Engine, EntryKind, Failure, Outcome, RunError, StepError, StepFailure, Workflow,
 };
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
@@ -47,11 +47,15 @@ fn two_runs_of_one_id_at_once_execute_the_body_once() {
     const HELD: Workflow<(), ()> = Workflow::new("held");
     let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
     let (counter, clock) = (calls.clone(), bench.clock.clone());
-    let held = move |_: Context, (): ()| {
+    let held = move |ctx: Context, (): ()| {
         counter.fetch_add(1, Ordering::Relaxed);
         let clock = clock.clone();
         async move {
-            tracker_core::Clock::sleep(&*clock, std::time::Duration::from_secs(1)).await;
+            let hold = || async {
+                tracker_core::Clock::sleep(&*clock, std::time::Duration::from_secs(1)).await;
+                Ok::<_, Failure>(())
+            };
+            ctx.step("hold", hold).await?;
             Ok::<_, Failure>(())
         }
     };
@@ -59,7 +63,7 @@ fn two_runs_of_one_id_at_once_execute_the_body_once() {
     bench.clock.run(async {
         let (one, two) = futures::future::join(engine.run(&HELD, "r", ()), engine.run(&HELD, "r", ())).await;
         assert_eq!(one.unwrap(), Outcome::Completed(()));
-        assert!(matches!(two.unwrap_err(), RunError::AlreadyRunning { .. }));
+        assert_eq!(two.unwrap(), Outcome::Completed(()), "the second waits for the first");
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     });
 }
@@ -81,9 +85,10 @@ fn a_typed_error_comes_back_as_its_own_type() {
             let Outcome::Failed(failure) = engine.run(&PAY, "r", ()).await.unwrap() else { panic!("it fails") };
             assert_eq!(failure.error, Some(PaymentError::Declined("no funds".into())));
         }
-        let record = &bench.store.history("r").await.unwrap()[1];
-        let recorded = record.step.as_ref().unwrap().result.as_ref().unwrap_err().as_ref().unwrap();
-        assert_eq!(recorded.decode::<PaymentError>().unwrap(), PaymentError::Declined("no funds".into()));
+        let record = &bench.records("r").await[1];
+        let recorded = record.entry.as_ref().unwrap().payload.as_ref().unwrap();
+        let cause = StepFailure::Returned(PaymentError::Declined("no funds".into()));
+        assert_eq!(recorded.decode::<StepFailure<PaymentError>>().unwrap(), cause);
     });
 }
 
@@ -102,9 +107,10 @@ fn empty_results_are_recorded_like_any_other() {
     let engine = bench.builder().workflow(&EMPTY, empty).build().unwrap();
     bench.clock.run(async {
         assert_eq!(engine.run(&EMPTY, "r", ()).await.unwrap(), Outcome::Completed(()));
-        let history = bench.store.history("r").await.unwrap();
-        let results: Vec<_> = history.iter().filter_map(|record| record.step.as_ref()).collect();
-        let texts: Vec<_> = results.iter().map(|step| step.result.as_ref().unwrap().as_str()).collect();
+        let history = bench.records("r").await;
+        let entries = history.iter().filter_map(|record| record.entry.as_ref());
+        let steps: Vec<_> = entries.filter(|entry| entry.kind == EntryKind::StepCompleted).collect();
+        let texts: Vec<_> = steps.iter().map(|step| step.payload.as_ref().unwrap().as_str()).collect();
         assert_eq!(texts, ["null", "null", "false", "\"\"", "[]"]);
     });
 }
@@ -123,11 +129,11 @@ fn parallel_steps_are_all_recorded_and_may_borrow() {
     bench.clock.run(async {
         let outcome = engine.run(&PARALLEL, "r", (1..=100).collect()).await.unwrap();
         assert_eq!(outcome, Outcome::Completed(10_100));
-        let history = bench.store.history("r").await.unwrap();
-        let mut doubles: Vec<_> =
-            history.iter().filter_map(|r| r.step.as_ref()).filter(|s| s.name == "double").collect();
-        doubles.sort_by_key(|step| step.occurrence);
-        let results: Vec<u32> = doubles.iter().map(|s| s.result.as_ref().unwrap().decode().unwrap()).collect();
+        let history = bench.records("r").await;
+        let entries = history.iter().filter_map(|record| record.entry.as_ref());
+        let mut doubles: Vec<_> = entries.filter(|entry| entry.name == "double").collect();
+        doubles.sort_by_key(|entry| entry.occurrence);
+        let results: Vec<u32> = doubles.iter().map(|s| s.payload.as_ref().unwrap().decode().unwrap()).collect();
         assert_eq!(results, (1..=100).map(|n| n * 2).collect::<Vec<_>>(), "occurrences are claimed by the call");
         assert!(engine.view("r").await.unwrap().unwrap().is_complete());
     });

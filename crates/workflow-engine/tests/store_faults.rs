@@ -1,118 +1,64 @@
-//! A store that fails is not a failed step: the run is left as it is, and user code never sees it.
+//! A store that fails is not a failed step: user code never sees it, and a write that can be repeated is.
 
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
-use support::{STEPS, Sink, steps};
+use support::{Bench, STEPS, Sink, steps};
 use tracker_core::testing::TestClock;
-use workflow_engine::{
-    Commit, Context, Created, Cursor, EncodedEvent, Engine, Failure, MemoryStore, NewRun, Position, Record, Run,
-    RunError, Status, Store, StoreError, Workflow,
-};
+use workflow_engine::testing::{Fault, FaultStore};
+use workflow_engine::{Context, Engine, Failure, MemoryStore, Outcome, RunError, Status, Store, StoreError, Workflow};
 
-/// A memory store whose n-th write fails, before it happens or after it has happened.
-#[derive(Debug)]
-struct Failing {
-    kept: MemoryStore,
-    writes: AtomicUsize,
-    fail_at: usize,
-    after: bool,
-}
-
-impl Failing {
-    fn new(fail_at: usize, after: bool) -> Self {
-        Self { kept: MemoryStore::new(), writes: AtomicUsize::new(0), fail_at, after }
-    }
-
-    fn fails(&self) -> bool {
-        self.writes.fetch_add(1, Ordering::Relaxed) == self.fail_at
-    }
-}
-
-fn broken<T>() -> Result<T, StoreError> {
-    Err(StoreError::Backend("the disk is full".into()))
-}
-
-#[async_trait]
-impl Store for Failing {
-    async fn create(&self, run: NewRun, record: Record) -> Result<Created, StoreError> {
-        match (self.fails(), self.after) {
-            (false, _) => self.kept.create(run, record).await,
-            (true, false) => broken(),
-            (true, true) => self.kept.create(run, record).await.and_then(|_| broken()),
-        }
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        match (self.fails(), self.after) {
-            (false, _) => self.kept.commit(commit).await,
-            (true, false) => broken(),
-            (true, true) => self.kept.commit(commit).await.and_then(|()| broken()),
-        }
-    }
-
-    async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
-        self.kept.run(id).await
-    }
-
-    async fn history(&self, id: &str) -> Result<Vec<Record>, StoreError> {
-        self.kept.history(id).await
-    }
-
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        self.kept.outbox(after, limit).await
-    }
-
-    async fn outbox_end(&self) -> Result<(Position, u64), StoreError> {
-        self.kept.outbox_end().await
-    }
-
-    async fn cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
-        self.kept.cursor(sink).await
-    }
-
-    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
-        if self.fails() { broken() } else { self.kept.set_cursor(sink, cursor).await }
-    }
+/// An engine on a store with faults at these writes. Write 0 is the lease, write 1 creates the first run.
+fn engine(faults: impl IntoIterator<Item = (usize, Fault)>) -> (Arc<TestClock>, Arc<FaultStore>, Arc<Sink>, Engine) {
+    let store = FaultStore::new(Arc::new(MemoryStore::new()));
+    let store = faults.into_iter().fold(store, |store, (write, fault)| store.with_fault(write, fault));
+    let (clock, store, sink) = (Arc::new(TestClock::new()), Arc::new(store), Arc::new(Sink::new()));
+    let builder = Engine::builder().store(store.clone()).clock(clock.clone()).workflow(&STEPS, steps);
+    let engine = builder.sink("collector", sink.clone()).build().unwrap();
+    (clock, store, sink, engine)
 }
 
 #[test]
-fn a_failed_write_leaves_the_run_as_it_is_and_every_event_that_was_written_is_delivered() {
-    for (fail_at, after) in (0..5).flat_map(|at| [(at, false), (at, true)]) {
-        let (clock, store, sink) =
-            (Arc::new(TestClock::new()), Arc::new(Failing::new(fail_at, after)), Arc::new(Sink::new()));
-        let engine = Engine::builder()
-            .store(store.clone())
-            .clock(clock.clone())
-            .workflow(&STEPS, steps)
-            .sink("collector", sink.clone())
-            .build()
-            .unwrap();
+fn a_single_failed_write_does_not_fail_the_workflow() {
+    for (fault, write) in
+        [Fault::FailBefore, Fault::FailAfter].into_iter().flat_map(|fault| (1..6).map(move |write| (fault, write)))
+    {
+        let (clock, _, sink, engine) = engine([(write, fault)]);
         clock.run(async {
             let outcome = engine.run(&STEPS, "r", 3).await;
-            assert!(matches!(outcome, Err(RunError::Store(StoreError::Backend(_)))), "write {fail_at}: {outcome:?}");
-            let run = store.run("r").await.unwrap();
-            let ended = fail_at == 4 && after;
-            let status = (fail_at > 0 || after).then_some(if ended { Status::Completed } else { Status::Running });
-            assert_eq!(run.map(|run| run.status), status, "write {fail_at}, after: {after}");
-
-            let report = engine.flush().await;
-            assert!(report.is_delivered(), "{report}");
-            let delivered: Vec<_> = sink.delivered().iter().map(|event| event.decode().unwrap()).collect();
+            assert_eq!(outcome.unwrap(), Outcome::Completed(3), "{fault:?} at {write}");
+            assert!(engine.flush().await.is_complete());
             let history = engine.history("r").await.unwrap();
-            assert_eq!(delivered, history, "write {fail_at}, after: {after}");
             assert!(history.iter().zip(1..).all(|(event, seq)| event.seq == seq), "the history is contiguous");
+            assert_eq!(support::decode(&sink.delivered()), history, "{fault:?} at {write}");
+            let recovered = usize::from(fault == Fault::FailAfter && write == 1);
+            assert_eq!(history.len(), 8 + recovered, "no event is written twice: {fault:?} at {write}");
         });
     }
 }
 
 #[test]
+fn a_store_that_stays_down_leaves_the_run_as_it_is_and_a_worker_takes_it_up_again() {
+    // The third step's record fails, with all its repetitions, and so does the release after it.
+    let (clock, store, sink, engine) = engine((4..11).map(|write| (write, Fault::FailBefore)));
+    clock.run(async {
+        let outcome = engine.run(&STEPS, "r", 3).await;
+        assert!(matches!(outcome, Err(RunError::Store(StoreError::Backend(_)))), "{outcome:?}");
+        assert_eq!(store.run("r").await.unwrap().map(|run| run.status), Some(Status::Running));
+        let idle = engine.run_until_idle().await.unwrap();
+        assert_eq!((idle.executed, idle.next_wake), (1, None));
+        assert!(idle.report.is_complete());
+        assert_eq!(store.run("r").await.unwrap().map(|run| run.status), Some(Status::Completed));
+        assert_eq!(support::decode(&sink.delivered()), engine.history("r").await.unwrap());
+    });
+}
+
+#[test]
 fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
     const CATCHES: Workflow<(), ()> = Workflow::new("catches");
-    let (clock, caught) = (Arc::new(TestClock::new()), Arc::new(AtomicBool::new(false)));
+    let (bench, caught) = (Bench::new(), Arc::new(AtomicBool::new(false)));
     let flag = caught.clone();
     let catches = move |ctx: Context, (): ()| {
         let flag = flag.clone();
@@ -122,23 +68,20 @@ fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
             Ok::<_, Failure>(())
         }
     };
-    let store = Arc::new(Failing::new(1, false));
-    let builder = Engine::builder().store(store).clock(clock.clone());
+    let store = (2..8).fold(FaultStore::new(bench.store.clone()), |store, n| store.with_fault(n, Fault::FailBefore));
+    let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
     let engine = builder.workflow(&CATCHES, catches).build().unwrap();
-    clock.run(async {
+    bench.clock.run(async {
         let outcome = engine.run(&CATCHES, "r", ()).await;
         assert!(matches!(outcome, Err(RunError::Store(_))));
-        assert!(!caught.load(Ordering::Relaxed), "the function was polled again after its run had been halted");
+        assert!(!caught.load(Ordering::Relaxed), "the function was polled again after its run had been left");
     });
 }
 
 #[test]
 fn a_cursor_that_cannot_be_written_repeats_events_and_loses_none() {
-    let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
-    // Writes 0 to 2 are those of a run with one step; write 3 is the sink's first cursor.
-    let store = Arc::new(Failing::new(3, false));
-    let builder = Engine::builder().store(store).clock(clock.clone()).workflow(&STEPS, steps);
-    let engine = builder.sink("collector", sink.clone()).build().unwrap();
+    // Writes 0 to 3 are those of a run with one step; 4 opens the sink's cursor, 5 moves it.
+    let (clock, _, sink, engine) = engine([(5, Fault::FailBefore)]);
     clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;

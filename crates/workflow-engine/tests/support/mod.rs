@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use tracker_core::testing::{MemoryTransport, TestClock};
-use workflow_engine::{Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Workflow};
+use workflow_engine::{
+    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Record, Span, Store, Workflow,
+};
 use workflow_events::Event;
 
 /// Where test events go.
@@ -37,6 +39,19 @@ impl Bench {
     pub fn builder(&self) -> EngineBuilder {
         let builder = Engine::builder().store(self.store.clone()).clock(self.clock.clone());
         builder.sink("collector", self.sink.clone()).workflow(&STEPS, steps)
+    }
+
+    /// The records of a run.
+    pub async fn records(&self, id: &str) -> Vec<Record> {
+        let run = self.store.run(id).await.unwrap().expect("there is such a run");
+        self.store.records(run.key, Span::All).await.unwrap()
+    }
+
+    /// The types of the events in a run's history.
+    pub async fn told(&self, id: &str) -> Vec<String> {
+        let records = self.records(id).await;
+        let events: Vec<_> = records.iter().flat_map(|record| record.events.clone()).collect();
+        types(&decode(&events)).into_iter().map(str::to_owned).collect()
     }
 
     pub fn delivered(&self) -> Vec<Event> {

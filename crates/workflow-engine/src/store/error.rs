@@ -1,0 +1,56 @@
+//! Why a store did not do what it was asked for.
+
+use crate::status::IllegalTransition;
+use crate::store::{CancelRequest, RunKey};
+
+/// A store did not do what it was asked for; but for [`Backend`](Self::Backend), nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no run with this key.
+    #[error("there is no run with the key {key}")]
+    UnknownRun {
+        /// The key.
+        key: RunKey,
+    },
+    /// The claim is not, or no longer, the one under which the run may be advanced.
+    #[error("the claim on run {key} with epoch {epoch} has ended: the run is claimed anew, due, or terminal")]
+    Fenced {
+        /// The run's key.
+        key: RunKey,
+        /// The epoch of the claim.
+        epoch: u64,
+    },
+    /// The first record does not follow on the history.
+    #[error("the history of run {key} ends at {last_seq}, and a record starting with {first_seq} does not follow")]
+    Behind {
+        /// The run's key.
+        key: RunKey,
+        /// Where its history ends.
+        last_seq: u64,
+        /// Where the record starts.
+        first_seq: u64,
+    },
+    /// The run cannot have that status now.
+    #[error(transparent)]
+    Transition(#[from] IllegalTransition),
+    /// A cancel was accepted before: the run can only end as `Cancelled`.
+    #[error("the run is to be cancelled")]
+    CancelRequested(Box<CancelRequest>),
+    /// What is stored cannot be read.
+    #[error("the store holds what cannot be read: {what}")]
+    Corrupt {
+        /// What it is, and why; never a payload.
+        what: String,
+    },
+    /// The storage itself failed. What was asked for may have happened or not.
+    #[error("the store failed: {0}")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// Returns whether it may help to try again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Backend(_))
+    }
+}

@@ -1,0 +1,394 @@
+//! The in-memory store: complete, and gone with the process.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use workflow_events::Timestamp;
+
+use crate::payload::EncodedEvent;
+use crate::status::Status;
+use crate::store::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Cursor, NewRun,
+    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError,
+};
+
+/// A [`Store`] in memory: for tests, and for programs whose runs need not outlive them.
+///
+/// It survives nothing: when the process ends, runs and undelivered events are gone.
+#[derive(Default)]
+pub struct MemoryStore {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    runs: BTreeMap<RunKey, KeptRun>,
+    keys: HashMap<String, RunKey>,
+    last_key: u64,
+    /// The runs that are due, now or later.
+    due: BTreeSet<(Timestamp, RunKey)>,
+    /// The workers, until when their leases last, and what they hold.
+    workers: HashMap<String, (Timestamp, BTreeSet<RunKey>)>,
+    /// The events that are kept, by place.
+    outbox: BTreeMap<Position, EncodedEvent>,
+    end: OutboxEnd,
+    purged: u64,
+    cursors: HashMap<String, Cursor>,
+}
+
+struct KeptRun {
+    run: Run,
+    epoch: u64,
+    records: Vec<Record>,
+    /// The places of its events.
+    positions: Vec<Position>,
+}
+
+impl MemoryStore {
+    /// Creates an empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No critical section can be left half done by a panic, so poisoning says nothing.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn create(&self, new: NewRun) -> Result<Created, StoreError> {
+        self.lock().create(new)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.lock().commit(commit)
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError> {
+        Ok(self.lock().claim(&request))
+    }
+
+    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
+        let mut kept = self.lock();
+        kept.claimed(claim)?;
+        kept.let_go(claim.key, Some(due_at));
+        Ok(())
+    }
+
+    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+        let kept = &mut *self.lock();
+        let (lease, held) = kept.workers.entry(worker.to_owned()).or_insert_with(|| (until, BTreeSet::new()));
+        *lease = until;
+        let cancel = |key: &RunKey| Some((*key, kept.runs.get(key)?.run.cancel.clone()?));
+        Ok(held.iter().filter_map(cancel).collect())
+    }
+
+    async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut kept = self.lock();
+        for key in kept.workers.remove(worker).map(|(_, held)| held).unwrap_or_default() {
+            kept.let_go(key, Some(now));
+        }
+        Ok(())
+    }
+
+    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError> {
+        Ok(self.lock().request_cancel(run, request))
+    }
+
+    async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        let kept = self.lock();
+        Ok(kept.keys.get(id).and_then(|key| kept.runs.get(key)).map(|kept| kept.run.clone()))
+    }
+
+    async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
+        let kept = self.lock();
+        let records = kept.runs.get(&key).map(|kept| kept.records.as_slice()).unwrap_or_default();
+        Ok(match span {
+            Span::All => records.to_vec(),
+            Span::First => records.first().cloned().into_iter().collect(),
+            Span::Last => records.last().cloned().into_iter().collect(),
+        })
+    }
+
+    async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        let kept = self.lock();
+        let after = filter.after.map_or(0, |key| key.0);
+        let runs = kept.runs.range(RunKey(after.saturating_add(1))..).map(|(_, kept)| &kept.run);
+        let admits = |run: &&Run| {
+            (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
+                && filter.workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
+                && filter.id_prefix.as_ref().is_none_or(|prefix| run.id.starts_with(prefix))
+        };
+        Ok(runs.filter(admits).take(filter.limit).cloned().collect())
+    }
+
+    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        let kept = self.lock();
+        let behind = kept.outbox.range(Position(after.0.saturating_add(1))..);
+        Ok(behind.take(limit).map(|(position, event)| (*position, event.clone())).collect())
+    }
+
+    async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
+        Ok(self.lock().end)
+    }
+
+    async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
+        let mut kept = self.lock();
+        let missed = kept.purged;
+        Ok(*kept.cursors.entry(sink.to_owned()).or_insert(Cursor { missed, ..Cursor::default() }))
+    }
+
+    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
+        let mut kept = self.lock();
+        let standing = kept.cursors.entry(sink.to_owned()).or_default();
+        if standing.position < cursor.position {
+            *standing = Cursor { missed: standing.missed, ..cursor };
+        }
+        Ok(())
+    }
+
+    async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {
+        Ok(self.lock().cursors.remove(sink).is_some())
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        Ok(self.lock().purge(&purge))
+    }
+}
+
+impl Kept {
+    fn create(&mut self, new: NewRun) -> Result<Created, StoreError> {
+        if let Some(existing) = self.keys.get(&new.id).and_then(|key| self.runs.get(key)) {
+            return Ok(Created::Exists(Box::new(existing.run.clone())));
+        }
+        Status::check(None, new.status)?;
+        let key = RunKey(self.last_key + 1);
+        let NewRun { id, workflow, execution_id, status, worker, record } = new;
+        follow(key, 0, std::slice::from_ref(&record))?;
+        self.last_key = key.0;
+        let run = Run {
+            key,
+            id: id.clone(),
+            workflow,
+            execution_id,
+            status,
+            last_seq: 0,
+            created_at: record.at,
+            ended_at: None,
+            due_at: None,
+            worker: None,
+            recoveries: 0,
+            cancel: None,
+        };
+        let created_at = record.at;
+        self.keys.insert(id, key);
+        self.runs.insert(key, KeptRun { run, epoch: 0, records: Vec::new(), positions: Vec::new() });
+        self.append(key, vec![record]);
+        match status {
+            Status::Running => self.hold(key, worker),
+            _ => self.let_go(key, Some(created_at)),
+        }
+        Ok(Created::New(Claim { key, epoch: self.runs[&key].epoch }))
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<Committed, StoreError> {
+        let Commit { claim, records, status, due_at } = commit;
+        let run = &self.claimed(claim)?.run;
+        follow(claim.key, run.last_seq, &records)?;
+        Status::check(Some(run.status), status)?;
+        let cancel = run.cancel.clone();
+        if let Some(cancel) = &cancel
+            && status.ends_claim()
+            && status != Status::Cancelled
+        {
+            return Err(StoreError::CancelRequested(Box::new(cancel.clone())));
+        }
+        let ended_at = records.last().map(|record| record.at).filter(|_| status.is_terminal());
+        let progress = records.iter().any(|record| record.entry.is_some());
+        self.append(claim.key, records);
+        if let Some(KeptRun { run, .. }) = self.runs.get_mut(&claim.key) {
+            run.status = status;
+            run.ended_at = ended_at;
+            run.recoveries = if progress { 0 } else { run.recoveries };
+        }
+        if status.ends_claim() {
+            self.let_go(claim.key, due_at.filter(|_| status == Status::Paused));
+        }
+        Ok(Committed { cancel })
+    }
+
+    /// Returns the run, if `claim` is the right to advance it.
+    fn claimed(&self, claim: Claim) -> Result<&KeptRun, StoreError> {
+        let Claim { key, epoch } = claim;
+        let kept = self.runs.get(&key).ok_or(StoreError::UnknownRun { key })?;
+        let held = kept.run.due_at.is_none() && !kept.run.status.is_terminal();
+        if held && kept.epoch == epoch { Ok(kept) } else { Err(StoreError::Fenced { key, epoch }) }
+    }
+
+    fn append(&mut self, key: RunKey, records: Vec<Record>) {
+        let Some(kept) = self.runs.get_mut(&key) else { return };
+        for record in records {
+            kept.run.last_seq = record.last_seq();
+            for event in &record.events {
+                self.end = OutboxEnd { position: Position(self.end.position.0 + 1), accepted: self.end.accepted + 1 };
+                self.outbox.insert(self.end.position, event.clone());
+                kept.positions.push(self.end.position);
+            }
+            kept.records.push(record);
+        }
+    }
+
+    /// Makes `worker` the holder of a run.
+    fn hold(&mut self, key: RunKey, worker: String) {
+        let Some(kept) = self.runs.get_mut(&key) else { return };
+        if let Some(due_at) = kept.run.due_at.take() {
+            self.due.remove(&(due_at, key));
+        }
+        kept.epoch += 1;
+        let held = self.workers.entry(worker.clone()).or_insert_with(|| (kept.run.created_at, BTreeSet::new()));
+        held.1.insert(key);
+        kept.run.worker = Some(worker);
+    }
+
+    /// Ends a claim in good order.
+    fn let_go(&mut self, key: RunKey, due_at: Option<Timestamp>) {
+        let Some(kept) = self.runs.get_mut(&key) else { return };
+        let holder = kept.run.worker.take().and_then(|worker| self.workers.get_mut(&worker));
+        if let Some((_, held)) = holder {
+            held.remove(&key);
+        }
+        kept.run.due_at = due_at;
+        self.due.extend(due_at.map(|due_at| (due_at, key)));
+    }
+
+    fn claim(&mut self, request: &ClaimRequest) -> Claims {
+        self.expire(request.now);
+        if let Some(id) = &request.run {
+            return self.claim_one(request, id);
+        }
+        let mut claims = Claims::default();
+        let mut chosen = Vec::new();
+        for (due_at, key) in &self.due {
+            let Some(KeptRun { run, .. }) = self.runs.get(key) else { continue };
+            let wanted = request.wants(&run.workflow);
+            if !wanted && *due_at <= request.now && !claims.unknown.contains(&run.workflow) {
+                claims.unknown.push(run.workflow.clone());
+            }
+            if wanted && (*due_at > request.now || chosen.len() == request.limit) {
+                claims.next_due = Some(*due_at);
+                break;
+            }
+            if wanted {
+                chosen.push(*key);
+            }
+        }
+        let wants = |key: &RunKey| self.runs.get(key).is_some_and(|kept| request.wants(&kept.run.workflow));
+        let others = self.workers.iter().filter(|(name, _)| **name != request.worker);
+        let leases = others.filter(|(_, (_, held))| held.iter().any(wants)).map(|(_, (until, _))| *until);
+        claims.next_due = leases.chain(claims.next_due).min();
+        claims.runs = chosen.into_iter().map(|key| self.take(key, &request.worker)).collect();
+        claims
+    }
+
+    fn claim_one(&mut self, request: &ClaimRequest, id: &str) -> Claims {
+        let Some(run) = self.keys.get(id).and_then(|key| self.runs.get(key)).map(|kept| &kept.run) else {
+            return Claims::default();
+        };
+        let (key, due_at) = (run.key, run.due_at);
+        let own = due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
+        if !request.wants(&run.workflow) || !(own || due_at.is_some_and(|due_at| due_at <= request.now)) {
+            return Claims { next_due: due_at, ..Claims::default() };
+        }
+        Claims { runs: vec![self.take(key, &request.worker)], ..Claims::default() }
+    }
+
+    fn take(&mut self, key: RunKey, worker: &str) -> Claimed {
+        let died = self.runs[&key].run.worker.as_deref().is_some_and(|holder| holder != worker);
+        self.hold(key, worker.to_owned());
+        let kept = self.runs.get_mut(&key).expect("the run is there, it has just been held");
+        kept.run.recoveries += u32::from(died);
+        Claimed { claim: Claim { key, epoch: kept.epoch }, run: kept.run.clone(), died }
+    }
+
+    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them.
+    fn expire(&mut self, now: Timestamp) {
+        let expired = self.workers.extract_if(|_, (until, _)| *until <= now);
+        for (_, (until, held)) in expired {
+            for key in held {
+                let Some(kept) = self.runs.get_mut(&key) else { continue };
+                kept.run.due_at = Some(until);
+                self.due.insert((until, key));
+            }
+        }
+    }
+
+    fn request_cancel(&mut self, id: &str, request: CancelRequest) -> CancelReply {
+        let Some(kept) = self.keys.get(id).and_then(|key| self.runs.get_mut(key)) else {
+            return CancelReply::Unknown;
+        };
+        let run = &mut kept.run;
+        if run.status.is_terminal() {
+            return CancelReply::Ended(run.status);
+        }
+        let at = request.at;
+        run.cancel = Some(match run.cancel.take() {
+            Some(standing) => CancelRequest { at_once: standing.at_once || request.at_once, ..standing },
+            None => request,
+        });
+        if let Some(due_at) = run.due_at.filter(|due_at| *due_at > at) {
+            self.due.remove(&(due_at, run.key));
+            self.due.insert((at, run.key));
+            run.due_at = Some(at);
+        }
+        CancelReply::Accepted(Box::new(run.clone()))
+    }
+
+    fn purge(&mut self, purge: &Purge) -> Purged {
+        let settled = self.cursors.values().map(|cursor| cursor.position).min();
+        let over = |kept: &&KeptRun| {
+            let ended_at = kept.run.ended_at.filter(|at| purge.before(kept.run.status).is_some_and(|end| *at < end));
+            ended_at.is_some() && settled.is_none_or(|settled| kept.positions.iter().all(|event| *event <= settled))
+        };
+        let mut ended: Vec<_> = self.runs.values().filter(over).map(|kept| (kept.run.ended_at, kept.run.key)).collect();
+        ended.sort_unstable();
+        let mut purged = Purged::default();
+        for (_, key) in ended.into_iter().take(purge.limit) {
+            let Some(kept) = self.runs.remove(&key) else { continue };
+            self.keys.remove(&kept.run.id);
+            kept.positions.iter().for_each(|position| drop(self.outbox.remove(position)));
+            purged.runs += 1;
+            purged.events += kept.positions.len() as u64;
+        }
+        self.purged += purged.events;
+        purged
+    }
+}
+
+impl ClaimRequest {
+    fn wants(&self, workflow: &str) -> bool {
+        self.workflows.as_ref().is_none_or(|wanted| wanted.iter().any(|name| name == workflow))
+    }
+}
+
+/// Checks that `records` have events, and that they follow on `last_seq` and on each other.
+fn follow(key: RunKey, last_seq: u64, records: &[Record]) -> Result<(), StoreError> {
+    let first_seq = records.first().map_or(0, |record| record.first_seq);
+    let end = records.iter().try_fold(last_seq, |end, record| {
+        (record.first_seq == end + 1 && !record.events.is_empty()).then(|| record.last_seq())
+    });
+    if end.is_some_and(|end| end > last_seq) { Ok(()) } else { Err(StoreError::Behind { key, last_seq, first_seq }) }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (runs, events) = {
+            let kept = self.lock();
+            (kept.runs.len(), kept.outbox.len())
+        };
+        f.debug_struct("MemoryStore").field("runs", &runs).field("events", &events).finish()
+    }
+}

@@ -1,0 +1,135 @@
+//! The seam to storage: runs, their histories, who works on them, and the cursors of the sinks.
+
+mod error;
+mod memory;
+mod outbox;
+mod record;
+mod run;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use workflow_events::Timestamp;
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use outbox::{Cursor, OutboxEnd, Position};
+pub use record::{Entry, EntryKind, Record, Span};
+pub use run::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, NewRun, Purge,
+    Purged, Run, RunFilter, RunKey,
+};
+
+use crate::payload::EncodedEvent;
+
+/// Keeps runs, their histories, the claims of workers, and the cursors of the sinks.
+///
+/// A store keeps and orders; it decides nothing. Every method is atomic: it happens as a whole or not at all, and
+/// what it did is kept, as durably as the store says, when it returns. The conformance suite in
+/// [`testing`](crate::testing) states every rule below as a test. Object safe: hold it as `Arc<dyn Store>`.
+///
+/// # Claims
+///
+/// A run that is not terminal is *claimed* by one worker, or *due* at some time, and never both. A worker's claims
+/// live as long as its lease, which it renews for all of them at once with [`renew`](Self::renew). Each claim has an
+/// epoch, one higher than the last; what is done under an older one is refused with [`StoreError::Fenced`].
+///
+/// # Time
+///
+/// Times come from the engine's clock as arguments; a store that is shared between machines may judge by its own.
+///
+/// # Errors
+///
+/// Every method may return [`StoreError::Backend`] when the storage fails, and [`StoreError::Corrupt`] when it holds
+/// what cannot be read.
+///
+/// # Cancel safety
+///
+/// A future that is dropped may have happened or not; no method leaves anything half done.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// Creates a run with the first record of its history, unless its id is taken; then returns that run.
+    ///
+    /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is due at once. Any
+    /// other status is refused with [`StoreError::Transition`].
+    async fn create(&self, new: NewRun) -> Result<Created, StoreError>;
+
+    /// Appends records to the history of a claimed run and sets its status.
+    ///
+    /// `Paused` and every terminal status end the claim; a paused run is due at [`Commit::due_at`]. A record with an
+    /// entry is progress: it sets [`Run::recoveries`] back to 0.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was changed: [`StoreError::UnknownRun`], [`StoreError::Fenced`], [`StoreError::Behind`],
+    /// [`StoreError::Transition`]; and [`StoreError::CancelRequested`] for a commit that would end the claim, other
+    /// than as `Cancelled`, after a cancel was accepted. They are checked in this order.
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
+
+    /// Claims runs that are due, the longest due first (then in the order of their creation), at most
+    /// [`ClaimRequest::limit`].
+    ///
+    /// First, the runs of every worker whose lease has run out become due at the time it ran out. Claiming such a
+    /// run counts as a recovery: its worker died with it.
+    ///
+    /// With [`ClaimRequest::run`] only that run is considered, and it is also claimed if the same worker holds it
+    /// already; that is no recovery.
+    async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError>;
+
+    /// Ends a claim and changes nothing else; the run is due at `due_at`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownRun`], [`StoreError::Fenced`]: nothing was changed.
+    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError>;
+
+    /// Sets how long the lease of `worker` lasts; returns the cancels that wait for a run that it holds.
+    ///
+    /// A worker never heard of gets a lease; so does one whose lease had run out (its old claims are lost or not,
+    /// as [`claim`](Self::claim) has decided).
+    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError>;
+
+    /// Ends the lease of `worker` in good order: the runs that it holds are due at `now`, and claiming them does not
+    /// count as a recovery.
+    async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Asks for the cancel of a run. From then on it can only end as `Cancelled`.
+    ///
+    /// A run that nobody holds is due at [`CancelRequest::at`] if it was due later. If a cancel was asked for
+    /// before, its reason and its time stand; `at_once` of either counts.
+    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError>;
+
+    /// Returns a run; `None` if there is none with this id.
+    async fn run(&self, id: &str) -> Result<Option<Run>, StoreError>;
+
+    /// Returns records of a run's history in order; empty if there is no such run.
+    async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError>;
+
+    /// Returns the runs that a filter admits, in the order of their creation.
+    async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
+
+    /// Returns events of all runs that stand behind `after` in the outbox, in order, at most `limit`.
+    ///
+    /// The events of one run are in the order of their `seq`. Once an event has been returned, none will ever appear
+    /// before it.
+    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError>;
+
+    /// Returns where the outbox ends, and how many events were ever put there.
+    async fn outbox_end(&self) -> Result<OutboxEnd, StoreError>;
+
+    /// Returns a sink's cursor. A sink never heard of gets one at the start; from then on no purge removes what it
+    /// has not settled.
+    async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError>;
+
+    /// Moves a sink's cursor forward; one that stands further already stays where it is.
+    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError>;
+
+    /// Forgets a sink, so that it holds up purges no longer; returns whether there was one.
+    async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError>;
+
+    /// Removes terminal runs that have ended long enough ago and whose events every sink has settled, with
+    /// everything that belongs to them; the longest ended first.
+    ///
+    /// Keys and positions are never used again.
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
+}

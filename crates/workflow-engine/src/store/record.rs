@@ -1,0 +1,129 @@
+//! What a run's history is made of.
+
+use std::fmt;
+
+use workflow_events::Timestamp;
+
+use crate::payload::{EncodedEvent, Payload};
+
+/// One entry of a run's history: the lifecycle events that it is, and what a replay needs of it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The `seq` of its first event.
+    pub first_seq: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// Its lifecycle events, with consecutive `seq`; at least one.
+    pub events: Vec<EncodedEvent>,
+    /// What a replay needs; `None` where the events say it all.
+    pub entry: Option<Entry>,
+}
+
+impl Record {
+    /// Returns the `seq` of its last event.
+    pub fn last_seq(&self) -> u64 {
+        (self.first_seq + self.events.len() as u64).saturating_sub(1)
+    }
+}
+
+/// What a replay needs of a record. It is flat, so that a store maps it to columns; the engine gives it its meaning.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it records.
+    pub kind: EntryKind,
+    /// The step's name; empty for what has none.
+    pub name: String,
+    /// How many operations of this kind and name the run had called before, plus one; 0 for what is no operation.
+    pub occurrence: u32,
+    /// The attempt of a step, from 1; 0 for what has none.
+    pub attempt: u32,
+    /// When it is due: the end of a sleep, the next attempt of a step.
+    pub due_at: Option<Timestamp>,
+    /// The value that belongs to it.
+    pub payload: Option<Payload>,
+}
+
+/// What an [`Entry`] records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// The run was created; the payload is its input.
+    Created,
+    /// The first execution began.
+    Started,
+    /// A step ended well; the payload is its result.
+    StepCompleted,
+    /// A step failed for good; the payload is its error.
+    StepFailed,
+    /// An attempt of a step failed, and the next one is due at `due_at`.
+    RetryScheduled,
+    /// A sleep began that ends at `due_at`.
+    SleepStarted,
+    /// A sleep is over.
+    SleepCompleted,
+    /// The run was suspended; the payload is the reason.
+    Paused,
+    /// The run completed; the payload is its output.
+    Completed,
+    /// The run failed; the payload is its error.
+    Failed,
+    /// The run was cancelled; the payload is the caller's reason, or null.
+    Cancelled,
+}
+
+impl EntryKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Created,
+        Self::Started,
+        Self::StepCompleted,
+        Self::StepFailed,
+        Self::RetryScheduled,
+        Self::SleepStarted,
+        Self::SleepCompleted,
+        Self::Paused,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Returns the name under which it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::StepCompleted => "step.completed",
+            Self::StepFailed => "step.failed",
+            Self::RetryScheduled => "retry.scheduled",
+            Self::SleepStarted => "sleep.started",
+            Self::SleepCompleted => "sleep.completed",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Returns the kind with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which records of a history are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Span {
+    /// All of them.
+    All,
+    /// The first, which holds the input.
+    First,
+    /// The last, which holds how the run ended, once it has.
+    Last,
+}

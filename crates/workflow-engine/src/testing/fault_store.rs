@@ -1,0 +1,209 @@
+//! A store that fails or dies at a chosen write.
+
+use std::collections::HashMap;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use async_trait::async_trait;
+use workflow_events::Timestamp;
+
+use crate::payload::EncodedEvent;
+use crate::store::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
+    Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError,
+};
+
+/// What happens at a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, and has not happened.
+    FailBefore,
+    /// It fails, and has happened.
+    FailAfter,
+    /// The process dies before it happens: it never returns, and nothing else ever does.
+    DieBefore,
+    /// The process dies after it has happened.
+    DieAfter,
+}
+
+/// A [`Store`] around another one, with faults at chosen writes.
+///
+/// Every operation is done when its future is polled first, also if the store behind has threads of its own: so it
+/// can be used on a [`TestClock`](super::TestClock), which does not wait for other threads.
+#[derive(Debug)]
+pub struct FaultStore {
+    inner: Arc<dyn Store>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    writes: usize,
+    faults: HashMap<usize, Fault>,
+    dead: bool,
+    wakers: Vec<Waker>,
+}
+
+impl FaultStore {
+    /// Wraps `inner`, without any fault.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, state: Mutex::default() }
+    }
+
+    /// Adds a fault at a write, counted from 0.
+    #[must_use]
+    pub fn with_fault(self, write: usize, fault: Fault) -> Self {
+        self.lock().faults.insert(write, fault);
+        self
+    }
+
+    /// Returns how many writes were begun.
+    pub fn writes(&self) -> usize {
+        self.lock().writes
+    }
+
+    /// Completes when the process has died.
+    pub async fn died(&self) {
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.dead {
+                return Poll::Ready(());
+            }
+            state.wakers.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Returns the store behind.
+    pub fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    async fn write<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let fault = {
+            let mut state = self.lock();
+            let fault = state.faults.get(&state.writes).copied();
+            state.writes += usize::from(!state.dead);
+            if state.dead { Some(Fault::DieBefore) } else { fault }
+        };
+        let failed = || Err(StoreError::Backend("a fault was injected".into()));
+        match fault {
+            None => block_on(operation),
+            Some(Fault::FailBefore) => failed(),
+            Some(Fault::FailAfter) => block_on(operation).and_then(|_| failed()),
+            Some(Fault::DieBefore) => self.die().await,
+            Some(Fault::DieAfter) => {
+                // What it returned, nobody will ever know.
+                let _ = block_on(operation);
+                self.die().await
+            }
+        }
+    }
+
+    async fn read<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let dead = self.lock().dead;
+        if dead { self.die().await } else { block_on(operation) }
+    }
+
+    async fn die<T>(&self) -> T {
+        {
+            let mut state = self.lock();
+            state.dead = true;
+            state.wakers.drain(..).for_each(Waker::wake);
+        }
+        pending().await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Polls `future` on this thread until it is ready.
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+#[async_trait]
+impl Store for FaultStore {
+    async fn create(&self, new: NewRun) -> Result<Created, StoreError> {
+        self.write(self.inner.create(new)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.write(self.inner.commit(commit)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError> {
+        self.write(self.inner.claim(request)).await
+    }
+
+    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
+        self.write(self.inner.release(claim, due_at)).await
+    }
+
+    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+        self.write(self.inner.renew(worker, until)).await
+    }
+
+    async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(self.inner.retire(worker, now)).await
+    }
+
+    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError> {
+        self.write(self.inner.request_cancel(run, request)).await
+    }
+
+    async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        self.read(self.inner.run(id)).await
+    }
+
+    async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
+        self.read(self.inner.records(key, span)).await
+    }
+
+    async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.read(self.inner.list(filter)).await
+    }
+
+    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        self.read(self.inner.outbox(after, limit)).await
+    }
+
+    async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
+        self.read(self.inner.outbox_end()).await
+    }
+
+    async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
+        self.write(self.inner.open_cursor(sink)).await
+    }
+
+    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
+        self.write(self.inner.set_cursor(sink, cursor)).await
+    }
+
+    async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {
+        self.write(self.inner.drop_cursor(sink)).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        self.write(self.inner.purge(purge)).await
+    }
+}

@@ -1,0 +1,233 @@
+//! The work of an engine: claims runs that are due, executes them, and keeps house.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Either, join3, select};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use workflow_events::Timestamp;
+
+use crate::engine::{Engine, Inner};
+use crate::executor::REST;
+use crate::report::EngineReport;
+use crate::store::{ClaimRequest, Claimed, Claims, Purged, StoreError};
+use crate::time::wall;
+
+/// How often runs whose retention is over are purged.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+/// How many runs a purge removes in one write.
+const PURGE_BATCH: usize = 256;
+
+/// What [`Engine::run_until_idle`] came to.
+#[derive(Debug)]
+#[must_use = "it says when there will be work again, and whether every event was delivered"]
+pub struct Idle {
+    /// How many executions of runs there were; a run that was suspended and went on counts twice.
+    pub executed: usize,
+    /// When the next run is due; `None` if none is.
+    pub next_wake: Option<Timestamp>,
+    /// Workflows that have runs which are due, and that this engine does not know.
+    pub unknown: Vec<String>,
+    /// What was delivered.
+    pub report: EngineReport,
+}
+
+impl Engine {
+    /// Executes runs that are due, delivers events, and purges what its retention is over, until the engine is shut
+    /// down. Run it on a task of its own, or on several: each executes other runs.
+    ///
+    /// It takes up runs that were [started](Self::start), whose sleep or retry is due, and whose process has died.
+    ///
+    /// # Cancel safety
+    ///
+    /// The runs that it was executing are taken up by the next call, or by another worker once this engine's lease
+    /// is over.
+    pub async fn work(&self) {
+        join3(self.inner.work(), self.deliver(), self.inner.keep_house()).await;
+    }
+
+    /// Executes everything that can be executed now, delivers its events, and returns when there will be work again:
+    /// the whole life of a short-lived process.
+    ///
+    /// Delivery takes at most [`Config::flush_timeout`](tracker_core::Config::flush_timeout).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when runs cannot be claimed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`work`](Self::work).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use std::{sync::Arc, time::Duration};
+    /// use workflow_engine::{Context, Engine, Failure, MemoryStore, Workflow};
+    ///
+    /// const NIGHTLY: Workflow<(), ()> = Workflow::new("nightly");
+    ///
+    /// async fn nightly(ctx: Context, (): ()) -> Result<(), Failure> {
+    ///     ctx.step("report", || async { Ok::<_, Failure>(()) }).await?;
+    ///     ctx.sleep(Duration::from_secs(24 * 3600)).await;
+    ///     Ok(())
+    /// }
+    ///
+    /// let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&NIGHTLY, nightly).build()?;
+    /// engine.start(&NIGHTLY, "nightly-1", ()).await?;
+    /// let idle = engine.run_until_idle().await?;
+    /// assert_eq!(idle.executed, 1);
+    /// assert!(idle.next_wake.is_some(), "it sleeps until tomorrow");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn run_until_idle(&self) -> Result<Idle, StoreError> {
+        let inner = &*self.inner;
+        let (mut executing, mut executed) = (FuturesUnordered::new(), 0);
+        let (next_wake, unknown) = loop {
+            for claimed in inner.take_up().await? {
+                executing.push(inner.execute(claimed, None, REST));
+            }
+            let room = inner.settings.runs_at_once - executing.len();
+            let Claims { runs, next_due, unknown } = inner.claim(room).await?;
+            executing.extend(runs.into_iter().map(|claimed| inner.execute(claimed, None, REST)));
+            executed += usize::from(executing.next().await.is_some());
+            if executing.is_empty() && next_due.is_none_or(|due_at| due_at > wall(&*inner.clock)) {
+                break (next_due, unknown);
+            }
+        };
+        inner.purge().await?;
+        Ok(Idle { executed, next_wake, unknown, report: self.flush().await })
+    }
+
+    /// Removes the runs whose [retention](crate::Retention) is over and whose events every sink has settled.
+    ///
+    /// [`work`](Self::work) does it every minute, [`run_until_idle`](Self::run_until_idle) at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store fails; what was purged before stays purged.
+    pub async fn purge(&self) -> Result<Purged, StoreError> {
+        self.inner.purge().await
+    }
+}
+
+impl Inner {
+    /// Claims and executes runs until the gate is closed, and then finishes with what it has.
+    async fn work(&self) {
+        let mut executing: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let (mut known, mut look) = (Claims::default(), true);
+        while !self.gate.is_closed() {
+            let room = self.settings.runs_at_once - executing.len();
+            if look && room > 0 {
+                let claimed = async { Ok::<_, StoreError>((self.take_up().await?, self.claim(room).await?)) }.await;
+                match claimed {
+                    Ok((dropped, claims)) => {
+                        self.report_unknown(&known.unknown, &claims.unknown);
+                        let runs = dropped.into_iter().chain(claims.runs);
+                        executing.extend(runs.map(|run| self.execute(run, None, REST).map(drop).boxed()));
+                        known = Claims { runs: Vec::new(), ..claims };
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "runs could not be claimed; it will be tried again");
+                        known.next_due = None;
+                    }
+                }
+            }
+            let now = wall(&*self.clock);
+            let due_in = known.next_due.filter(|_| look && room > 0).map(|due_at| due_at.duration_since(now));
+            let pause = due_in.map_or(self.settings.poll_interval, |due_in| due_in.min(self.settings.poll_interval));
+            let (notified, closed) = (pin!(self.active.work.notified()), pin!(self.gate.closed()));
+            let due = select(select(self.clock.sleep(pause), notified), closed);
+            look = match executing.is_empty() {
+                true => {
+                    due.await;
+                    true
+                }
+                // Many small claims cost more than one large one.
+                false => match select(due, executing.next()).await {
+                    Either::Left(_) => true,
+                    Either::Right(_) => executing.len() * 2 <= self.settings.runs_at_once,
+                },
+            };
+        }
+        while executing.next().await.is_some() {}
+    }
+
+    /// Claims runs that are due, at most `limit`.
+    pub(crate) async fn claim(&self, limit: usize) -> Result<Claims, StoreError> {
+        self.lease.ensure().await?;
+        self.store.claim(self.request(None, limit)).await
+    }
+
+    /// Claims one run, if it is due, or held by this worker and executed by nobody.
+    pub(crate) async fn claim_run(&self, id: &str) -> Result<Option<Claimed>, StoreError> {
+        if self.active.is_active(id) {
+            return Ok(None);
+        }
+        self.lease.ensure().await?;
+        let request = ClaimRequest { workflows: None, ..self.request(Some(id.to_owned()), 1) };
+        Ok(self.store.claim(request).await?.runs.pop())
+    }
+
+    /// Claims the runs whose execution here was dropped.
+    async fn take_up(&self) -> Result<Vec<Claimed>, StoreError> {
+        let mut claimed = Vec::new();
+        let mut dropped = self.active.take_dropped().into_iter();
+        while let Some(id) = dropped.next() {
+            match self.claim_run(&id).await {
+                Ok(run) => claimed.extend(run),
+                Err(error) => {
+                    std::iter::once(id).chain(dropped).for_each(|id| self.active.take_up(id));
+                    for run in claimed {
+                        self.active.take_up(run.run.id);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
+    fn request(&self, run: Option<String>, limit: usize) -> ClaimRequest {
+        let (worker, now) = (self.lease.worker.clone(), wall(&*self.clock));
+        ClaimRequest { worker, now, run, workflows: Some(self.names.clone()), limit }
+    }
+
+    fn report_unknown(&self, before: &[String], unknown: &[String]) {
+        for workflow in unknown.iter().filter(|name| !before.contains(name)) {
+            tracing::warn!(workflow, "runs of a workflow that is not registered here are due; they stay as they are");
+        }
+    }
+
+    async fn keep_house(&self) {
+        while self.settings.retention.is_limited() && !self.gate.is_closed() {
+            if let Err(error) = self.purge().await {
+                tracing::error!(%error, "runs could not be purged; it will be tried again");
+            }
+            select(self.clock.sleep(PURGE_INTERVAL), pin!(self.gate.closed())).await;
+        }
+    }
+
+    async fn purge(&self) -> Result<Purged, StoreError> {
+        let mut purged = Purged::default();
+        if !self.settings.retention.is_limited() {
+            return Ok(purged);
+        }
+        // A sink that the store has never heard of would not hold up the purge.
+        for relay in &self.relays {
+            self.store.open_cursor(relay.name()).await?;
+        }
+        let purge = self.settings.retention.purge(wall(&*self.clock), PURGE_BATCH);
+        loop {
+            let Purged { runs, events } = self.store.purge(purge).await?;
+            purged = Purged { runs: purged.runs + runs, events: purged.events + events };
+            if runs < PURGE_BATCH as u64 {
+                return Ok(purged);
+            }
+        }
+    }
+}
