@@ -185,6 +185,9 @@ impl Driver {
             self.body = None;
             return self.end(now, End::Cancelled { reason: cancel.reason });
         }
+        if self.body.is_some() && !machine.is_draining() && machine.fire_wait(now) {
+            return Ok(Round::Continue);
+        }
         if !machine.queue.is_empty() && (executing || ends || !may_end) {
             drop(machine);
             return self.flush();
@@ -267,7 +270,9 @@ impl Driver {
             }
         }
         let clock = &self.execution.clock;
-        self.execution.machine().fire(clock.now(), wall(&**clock));
+        let mut machine = self.execution.machine();
+        machine.fire_timers(clock.now());
+        machine.fire_wait(wall(&**clock));
         Round::Continue
     }
 }

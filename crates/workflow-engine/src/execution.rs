@@ -75,6 +75,8 @@ struct Op {
     waker: Option<Waker>,
     released: Option<Entry>,
     wait: Option<(Timestamp, u64)>,
+    /// Whether its wait is over.
+    is_due: bool,
     timer: Option<(Duration, u64)>,
 }
 
@@ -199,6 +201,11 @@ impl Execution {
         }
     }
 
+    /// Returns whether the wait of an operation is over; told once.
+    pub(crate) fn take_due(&self, key: &OpKey) -> bool {
+        self.machine().ops.get_mut(key).is_some_and(|op| std::mem::take(&mut op.is_due))
+    }
+
     /// Forgets an operation whose future is dropped. If an attempt of it is being executed, `cut` is what the
     /// history is told of that.
     pub(crate) fn forget(&self, key: &OpKey, executing: bool, cut: Option<Draft>) {
@@ -307,17 +314,25 @@ impl Machine {
         }
     }
 
-    /// Wakes the operations whose time has come.
-    pub(crate) fn fire(&mut self, monotonic: Duration, wall: Timestamp) {
-        // What has fired is removed: an operation whose future nobody polls any more must not fire for ever.
-        while let Some(entry) = self.waits.first_entry().filter(|entry| entry.key().0 <= wall) {
-            let (key, _) = entry.remove();
-            self.wake(&key, |op| op.wait = None);
-        }
+    /// Wakes the operations whose timers are up. What has fired is removed: an operation whose future nobody polls any
+    /// more must not fire for ever.
+    pub(crate) fn fire_timers(&mut self, monotonic: Duration) {
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= monotonic) {
             let key = entry.remove();
             self.wake(&key, |op| op.timer = None);
         }
+    }
+
+    /// Wakes the operation that has waited for the earliest time, if that has come; one at a time, so that waits end
+    /// in the order of their times, also if a process has slept through all of them.
+    pub(crate) fn fire_wait(&mut self, wall: Timestamp) -> bool {
+        let Some(entry) = self.waits.first_entry().filter(|entry| entry.key().0 <= wall) else { return false };
+        let (key, _) = entry.remove();
+        self.wake(&key, |op| {
+            op.wait = None;
+            op.is_due = true;
+        });
+        true
     }
 
     fn wake(&mut self, key: &OpKey, change: impl FnOnce(&mut Op)) {

@@ -80,12 +80,11 @@ impl<'a> Sleep<'a> {
 
     /// Records that it is over, or waits until it is.
     fn go_on(&mut self, began: Timestamp, due_at: Timestamp) {
-        let now = wall(&*self.run.clock);
-        if now < due_at {
+        if !self.run.take_due(&self.key) {
             self.run.set_wait(&self.key, Some((due_at, PauseReason::Sleep)));
             return;
         }
-        self.run.set_wait(&self.key, None);
+        let now = wall(&*self.run.clock);
         let event = EventKind::SleepCompleted { duration_ms: millis(now.duration_since(began)) };
         let payload = Payload::from_json(self.wanted.to_string()).ok();
         self.record(now, event, EntryKind::SleepCompleted, None, payload);

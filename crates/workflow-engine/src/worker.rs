@@ -94,10 +94,10 @@ impl Engine {
             let room = inner.settings.runs_at_once - executing.len();
             let Claims { runs, next_due, unknown } = inner.claim(room).await?;
             executing.extend(runs.into_iter().map(|claimed| inner.execute(claimed, None, REST)));
-            executed += usize::from(executing.next().await.is_some());
-            if executing.is_empty() && next_due.is_none_or(|due_at| due_at > wall(&*inner.clock)) {
+            if executing.next().await.is_none() {
                 break (next_due, unknown);
             }
+            executed += 1;
         };
         inner.purge().await?;
         Ok(Idle { executed, next_wake, unknown, report: self.flush().await })

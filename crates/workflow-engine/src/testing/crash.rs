@@ -209,7 +209,8 @@ impl CrashTest {
             let process = live(engine, script, clock.clone());
             let died = clock.run(async { matches!(select(pin!(process), pin!(store.died())).await, Either::Right(_)) });
             writes.push(store.writes());
-            assert_eq!(died, crash.is_some(), "a process dies where it is told to, with {crashes:?}");
+            // Delays are random, so a process may make fewer writes than the one before it, and end well.
+            assert!(crash.is_some() || !died, "a process died that was not told to, with {crashes:?}");
             effects.lock(|seen| seen.store = None);
         }
         let store = reopen();

@@ -1,0 +1,250 @@
+//! The workflows whose processes are killed, for crash enumeration on every store.
+
+#![allow(unreachable_pub, reason = "test binaries of two crates compile this module")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use workflow_engine::testing::Effects;
+use workflow_engine::{Cancel, Context, Engine, EngineBuilder, Failure, Retry, Status, Workflow};
+
+/// A workflow, and what a process does with it.
+pub struct Scenario {
+    pub name: &'static str,
+    pub build: fn(EngineBuilder, &Effects) -> EngineBuilder,
+    pub script: fn(Engine) -> BoxFuture<'static, ()>,
+    pub sinks: usize,
+    /// The ends that are right besides the one without a crash.
+    pub accepting: &'static [Status],
+}
+
+const WF: Workflow<u32, u32> = Workflow::new("scenario");
+
+pub const ALL: &[Scenario] = &[
+    Scenario { name: "one step", build: |b, e| steps(b, e), script: |e| run(e, 1), sinks: 1, accepting: &[] },
+    Scenario { name: "three steps", build: |b, e| steps(b, e), script: |e| run(e, 3), sinks: 1, accepting: &[] },
+    Scenario { name: "start then run", build: |b, e| steps(b, e), script: start_then_run, sinks: 1, accepting: &[] },
+    Scenario { name: "two sinks", build: |b, e| steps(b, e), script: |e| run(e, 2), sinks: 2, accepting: &[] },
+    Scenario { name: "parallel steps", build: parallel, script: |e| run(e, 3), sinks: 1, accepting: &[] },
+    Scenario { name: "retry then success", build: retry, script: |e| run(e, 2), sinks: 1, accepting: &[] },
+    Scenario { name: "exhausted, fallback", build: fallback, script: |e| run(e, 2), sinks: 1, accepting: &[] },
+    Scenario { name: "sleep", build: sleep, script: |e| run(e, 1), sinks: 1, accepting: &[] },
+    Scenario { name: "timeout", build: timeout, script: |e| run(e, 1), sinks: 1, accepting: &[] },
+    Scenario { name: "select", build: select, script: |e| run(e, 1), sinks: 1, accepting: &[] },
+    Scenario {
+        name: "cancel a queued run",
+        build: |b, e| steps(b, e),
+        script: |e| cancel(e, Duration::ZERO),
+        sinks: 1,
+        accepting: &[Status::Completed],
+    },
+    Scenario {
+        name: "cancel a sleeping run",
+        build: sleep,
+        script: |e| cancel_later(e, Duration::from_secs(60)),
+        sinks: 1,
+        accepting: &[Status::Completed],
+    },
+    Scenario {
+        name: "cancel a running run",
+        build: slow,
+        script: |e| cancel_later(e, Duration::from_millis(1_500)),
+        sinks: 1,
+        accepting: &[Status::Completed],
+    },
+    Scenario {
+        name: "cancel a running run at once",
+        build: slow,
+        script: |e| cancel_at_once(e, Duration::from_millis(1_500)),
+        sinks: 1,
+        accepting: &[Status::Completed],
+    },
+];
+
+fn run(engine: Engine, input: u32) -> BoxFuture<'static, ()> {
+    async move { drop(engine.run(&WF, "r", input).await) }.boxed()
+}
+
+fn start_then_run(engine: Engine) -> BoxFuture<'static, ()> {
+    async move {
+        drop(engine.start(&WF, "r", 2).await);
+        drop(engine.run(&WF, "r", 2).await);
+    }
+    .boxed()
+}
+
+fn cancel(engine: Engine, _: Duration) -> BoxFuture<'static, ()> {
+    async move {
+        drop(engine.start(&WF, "r", 2).await);
+        drop(engine.cancel("r", "the customer called").await);
+    }
+    .boxed()
+}
+
+fn cancel_later(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
+    cancel_with(engine, after, Cancel::new("the customer called"))
+}
+
+fn cancel_at_once(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
+    cancel_with(engine, after, Cancel::new("the customer called").at_once())
+}
+
+/// Waits in a workflow of its own, on the test's clock, while the other one runs.
+fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'static, ()> {
+    const WAIT: Workflow<u64, ()> = Workflow::new("wait");
+    async move {
+        let cancelling = async {
+            let millis = u64::try_from(after.as_millis()).unwrap();
+            drop(engine.run(&WAIT, "wait", millis).await);
+            drop(engine.cancel("r", cancel).await);
+        };
+        drop(futures::future::join(engine.run(&WF, "r", 1), cancelling).await);
+    }
+    .boxed()
+}
+
+/// Registers what is waited with: a step on the engine's clock, so that nothing is suspended.
+fn waiting(builder: EngineBuilder) -> EngineBuilder {
+    const WAIT: Workflow<u64, ()> = Workflow::new("wait");
+    builder.suspend_from(Duration::from_secs(3600)).workflow(&WAIT, |ctx: Context, millis: u64| async move {
+        ctx.sleep(Duration::from_millis(millis)).await;
+        Ok::<_, Failure>(())
+    })
+}
+
+fn register<F, Fut>(builder: EngineBuilder, effects: &Effects, function: F) -> EngineBuilder
+where
+    F: Fn(Context, u32, Effects) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<u32, Failure>> + Send + 'static,
+{
+    let effects = effects.clone();
+    builder.workflow(&WF, move |ctx, input| function(ctx, input, effects.clone()))
+}
+
+fn steps(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(builder, effects, |ctx, count, effects| async move {
+        for n in 1..=count {
+            let name = format!("step-{n}");
+            ctx.step(name.clone(), || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), &name)) }).await?;
+        }
+        Ok(count)
+    })
+}
+
+fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(builder, effects, |ctx, count, effects| async move {
+        let step = |n: u32| {
+            let (effects, id) = (effects.clone(), ctx.run_id().to_owned());
+            ctx.step(format!("step-{n}"), move || {
+                let (effects, id) = (effects.clone(), id.clone());
+                async move {
+                    effects.happened(&id, &format!("step-{n}"));
+                    Ok::<_, Failure>(n * 2)
+                }
+            })
+        };
+        let sum: u32 = futures::future::try_join_all((1..=count).map(step)).await?.iter().sum();
+        ctx.step("sum", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "sum")) }).await?;
+        Ok(sum)
+    })
+}
+
+/// Fails twice, then succeeds: once waiting in memory, once suspended. The count survives crashes, like the world.
+fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(builder, effects, |ctx, failures, effects| async move {
+        let policy = Retry::function(|attempt| Duration::from_millis(if attempt == 1 { 50 } else { 60_000 }));
+        let body = || async {
+            effects.happened(ctx.run_id(), "flaky");
+            let happened = effects.count(ctx.run_id(), "flaky");
+            if happened > failures as usize { Ok(()) } else { Err(Failure::new("not yet")) }
+        };
+        ctx.step("flaky", body).retry(policy.attempts(9)?).await?;
+        Ok(failures)
+    })
+}
+
+fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(builder, effects, |ctx, _, effects| async move {
+        let body = || async {
+            effects.happened(ctx.run_id(), "broken");
+            Err::<u32, _>(Failure::new("never"))
+        };
+        let policy = Retry::constant(Duration::from_secs(10)).attempts(2)?;
+        let got = match ctx.step("broken", body).retry(policy).await {
+            Ok(value) => value,
+            Err(_) => {
+                let body = || async {
+                    effects.happened(ctx.run_id(), "fallback");
+                    Ok::<_, Failure>(7)
+                };
+                ctx.step("fallback", body).await?
+            }
+        };
+        ctx.sleep(Duration::from_secs(60)).await;
+        Ok(got)
+    })
+}
+
+fn sleep(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(waiting(builder).suspend_from(Duration::from_secs(1)), effects, |ctx, input, effects| async move {
+        ctx.step("before", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "before")) }).await?;
+        ctx.sleep(Duration::from_millis(20)).await;
+        ctx.sleep(Duration::from_secs(3600)).await;
+        ctx.step("after", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "after")) }).await?;
+        Ok(input)
+    })
+}
+
+fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(builder, effects, |ctx, input, effects| async move {
+        let calls = Arc::new(AtomicU32::new(0));
+        let body = || {
+            let (effects, calls, ctx) = (&effects, calls.clone(), &ctx);
+            async move {
+                effects.happened(ctx.run_id(), "slow");
+                if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Failure>(())
+            }
+        };
+        let policy = Retry::constant(Duration::from_secs(5)).attempts(3)?;
+        ctx.step("slow", body).timeout(Duration::from_millis(250)).retry(policy).await?;
+        Ok(input)
+    })
+}
+
+fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(builder, effects, |ctx, _, effects| async move {
+        let effects = &effects;
+        let ctx = &ctx;
+        let fast = ctx.step("fast", || async move { Ok::<_, Failure>(effects.happened(ctx.run_id(), "fast")) });
+        let never = ctx.step("never", || std::future::pending::<Result<(), Failure>>());
+        let won = match futures::future::select(never, fast).await {
+            futures::future::Either::Left(_) => 1,
+            futures::future::Either::Right(_) => 2,
+        };
+        let body = || async move { Ok::<_, Failure>(effects.happened(ctx.run_id(), "late")) };
+        match futures::future::select(ctx.sleep(Duration::from_secs(30)), ctx.sleep(Duration::from_secs(20))).await {
+            futures::future::Either::Left(_) => Err(Failure::new("the longer sleep won")),
+            futures::future::Either::Right(_) => {
+                ctx.step("late", body).await?;
+                Ok(won)
+            }
+        }
+    })
+}
+
+/// Two steps of a second each, waiting on the engine's clock through a sleep of their own kind.
+fn slow(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
+    register(waiting(builder), effects, |ctx, input, effects| async move {
+        for name in ["one", "two", "three"] {
+            ctx.step(name, || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), name)) }).await?;
+            ctx.sleep(Duration::from_secs(1)).await;
+        }
+        Ok(input)
+    })
+}
