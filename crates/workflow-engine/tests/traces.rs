@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Bench, STEPS, types};
+use support::{Bench, STEPS, killed_after, types, work_off};
 use tracker_core::Clock;
-use workflow_engine::{Context, Failure, Outcome, RunOptions, Workflow};
-use workflow_events::{Event, EventKind};
+use workflow_engine::{Context, Engine, Failure, Outcome, Retry, RunOptions, Status, Timestamp, Workflow};
+use workflow_events::{Event, EventKind, PauseReason, ResumeReason};
 
 /// Checks what holds of every trace: places, ids, names, and that the sink received just this.
 fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
@@ -139,5 +141,216 @@ fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
         let EventKind::StepCompleted { duration_ms, .. } = history[2].kind else { panic!("{:?}", history[2]) };
         assert_eq!(duration_ms, 60_000);
         assert_eq!(history[2].timestamp.as_millis() - history[1].timestamp.as_millis(), 60_000);
+    });
+}
+
+const FLAKY: Workflow<u32, u32> = Workflow::new("flaky");
+
+/// A step that fails `failures` times before it succeeds, tried again after 60 s each time, at most `ATTEMPTS` times.
+async fn flaky(ctx: Context, failures: u32, calls: Arc<AtomicU32>) -> Result<u32, Failure> {
+    let body = || async {
+        let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if call > failures { Ok(call) } else { Err(Failure::new("not yet")) }
+    };
+    let policy = Retry::constant(Duration::from_secs(60)).without_jitter().attempts(3)?;
+    Ok(ctx.step("flaky", body).retry(policy).await?)
+}
+
+fn with_flaky(bench: &Bench) -> (Engine, Arc<AtomicU32>) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let engine = bench.builder().workflow(&FLAKY, move |ctx, failures| flaky(ctx, failures, counted.clone()));
+    (engine.build().unwrap(), calls)
+}
+
+#[test]
+fn start() {
+    let bench = Bench::new();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        let handle = engine.start(&STEPS, RunOptions::new("r").execution_id("e"), 1).await.unwrap();
+        assert_eq!(bench.told("r").await, ["workflow.queued"]);
+        assert_eq!(handle.status().await.unwrap(), Some(Status::Queued));
+        work_off(&bench, &engine).await;
+        let expected = ["workflow.queued", "workflow.started", "step.started", "step.completed", "workflow.completed"];
+        assert_eq!(bench.told("r").await, expected);
+        assert_eq!(handle.result().await.unwrap(), Outcome::Completed(1));
+        assert_eq!(handle.completed_steps().await.unwrap(), ["step-1"]);
+        check_envelopes(&bench, &engine.history("r").await.unwrap(), "r", "steps");
+    });
+}
+
+#[test]
+fn two_failures_then_success() {
+    let bench = Bench::new();
+    let (engine, _) = with_flaky(&bench);
+    bench.clock.run(async {
+        let outcome = engine.run(&FLAKY, "r", 2).await.unwrap();
+        let resume_at = Timestamp::from_millis(60_000).unwrap();
+        assert_eq!(outcome, Outcome::Paused { reason: PauseReason::Retry, resume_at });
+        work_off(&bench, &engine).await;
+        let history = engine.history("r").await.unwrap();
+        let failed = ["step.started", "step.failed", "retry.scheduled", "workflow.paused", "workflow.resumed"];
+        let expected = [&["workflow.started"], &failed[..], &failed[..]].concat();
+        let expected = [&expected[..], &["step.started", "step.completed", "workflow.completed"]].concat();
+        assert_eq!(types(&history), expected);
+        check_envelopes(&bench, &history, "r", "flaky");
+
+        let EventKind::StepFailed { attempt: 1, will_retry: true, .. } = history[2].kind else { panic!() };
+        let retry = EventKind::RetryScheduled {
+            step_name: "flaky".into(),
+            attempt: 1,
+            next_attempt_at: resume_at,
+            delay_ms: 60_000,
+        };
+        assert_eq!(history[3].kind, retry);
+        let paused = EventKind::WorkflowPaused {
+            reason: PauseReason::Retry,
+            resume_at: Some(resume_at),
+            step_name: Some("flaky".into()),
+        };
+        assert_eq!(history[4].kind, paused);
+        assert_eq!(history[5].kind, EventKind::WorkflowResumed { reason: ResumeReason::Retry });
+        assert_eq!(history[6].kind, EventKind::StepStarted { step_name: "flaky".into(), attempt: 2 });
+        assert_eq!(history[11].kind, EventKind::StepStarted { step_name: "flaky".into(), attempt: 3 });
+    });
+}
+
+#[test]
+fn exhausted() {
+    let bench = Bench::new();
+    let (engine, calls) = with_flaky(&bench);
+    bench.clock.run(async {
+        let _ = engine.run(&FLAKY, "r", 9).await.unwrap();
+        work_off(&bench, &engine).await;
+        let history = engine.history("r").await.unwrap();
+        let end = ["step.started", "step.failed", "retry.exhausted", "workflow.failed"];
+        assert_eq!(types(&history)[11..], end);
+        assert!(matches!(history[12].kind, EventKind::StepFailed { attempt: 3, will_retry: false, .. }));
+        assert_eq!(history[13].kind, EventKind::RetryExhausted { step_name: "flaky".into(), attempts: 3 });
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        let Outcome::Failed(failure) = engine.run(&FLAKY, "r", 9).await.unwrap() else { panic!("it failed") };
+        assert_eq!((failure.info.attempt, failure.info.step_name.as_deref()), (Some(3), Some("flaky")));
+        assert_eq!(calls.load(Ordering::Relaxed), 3, "nothing was executed for the answer");
+    });
+}
+
+#[test]
+fn a_short_retry_is_waited_for_in_memory() {
+    let bench = Bench::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let engine = bench.builder().suspend_from(Duration::from_secs(61));
+    let engine = engine.workflow(&FLAKY, move |ctx, failures| flaky(ctx, failures, counted.clone())).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&FLAKY, "r", 1).await.unwrap(), Outcome::Completed(2));
+        let expected = [
+            "workflow.started",
+            "step.started",
+            "step.failed",
+            "retry.scheduled",
+            "step.started",
+            "step.completed",
+            "workflow.completed",
+        ];
+        assert_eq!(bench.told("r").await, expected);
+    });
+}
+
+#[test]
+fn sleep() {
+    const SLEEPS: Workflow<(), ()> = Workflow::new("sleeps");
+    let bench = Bench::new();
+    let sleeps = |ctx: Context, (): ()| async move {
+        ctx.step("before", || async { Ok::<_, Failure>(()) }).await?;
+        ctx.sleep(Duration::from_secs(3600)).await;
+        ctx.step("after", || async { Ok::<_, Failure>(()) }).await?;
+        Ok::<_, Failure>(())
+    };
+    let engine = bench.builder().workflow(&SLEEPS, sleeps).build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&SLEEPS, "r", ()).await.unwrap();
+        let resume_at = Timestamp::from_millis(3_600_000).unwrap();
+        let history = engine.history("r").await.unwrap();
+        let expected = ["workflow.started", "step.started", "step.completed", "sleep.started", "workflow.paused"];
+        assert_eq!(types(&history), expected);
+        assert_eq!(history[3].kind, EventKind::SleepStarted { duration_ms: 3_600_000, resume_at });
+        let paused =
+            EventKind::WorkflowPaused { reason: PauseReason::Sleep, resume_at: Some(resume_at), step_name: None };
+        assert_eq!(history[4].kind, paused);
+
+        work_off(&bench, &engine).await;
+        let history = engine.history("r").await.unwrap();
+        let expected = ["workflow.resumed", "sleep.completed", "step.started", "step.completed", "workflow.completed"];
+        assert_eq!(types(&history)[5..], expected);
+        assert_eq!(history[5].kind, EventKind::WorkflowResumed { reason: ResumeReason::Timer });
+        assert_eq!(history[6].kind, EventKind::SleepCompleted { duration_ms: 3_600_000 });
+        let EventKind::WorkflowCompleted { duration_ms, completed_steps, .. } = &history[9].kind else { panic!() };
+        assert_eq!((*duration_ms, completed_steps.join(" ")), (3_600_000, "before after".into()), "pauses included");
+        check_envelopes(&bench, &history, "r", "sleeps");
+    });
+}
+
+#[test]
+fn timeout_without_retry() {
+    const STUCK: Workflow<(), ()> = Workflow::new("stuck");
+    let bench = Bench::new();
+    let stuck = |ctx: Context, (): ()| async move {
+        let body = || std::future::pending::<Result<(), Failure>>();
+        Ok::<_, Failure>(ctx.step("stuck", body).timeout(Duration::from_millis(50)).await?)
+    };
+    let engine = bench.builder().workflow(&STUCK, stuck).build().unwrap();
+    bench.clock.run(async {
+        let Outcome::Failed(failure) = engine.run(&STUCK, "r", ()).await.unwrap() else { panic!("it fails") };
+        assert_eq!(failure.info.kind.as_deref(), Some("timeout"));
+        let history = engine.history("r").await.unwrap();
+        let expected =
+            ["workflow.started", "step.started", "timeout.set", "timeout.exceeded", "step.failed", "workflow.failed"];
+        assert_eq!(types(&history), expected);
+        let (step_name, deadline) = ("stuck".to_owned(), Timestamp::from_millis(50).unwrap());
+        let set = EventKind::TimeoutSet { step_name: step_name.clone(), deadline, timeout_ms: 50, attempt: 1 };
+        assert_eq!(history[2].kind, set);
+        assert_eq!(history[3].kind, EventKind::TimeoutExceeded { step_name, timeout_ms: 50, attempt: 1 });
+    });
+}
+
+#[test]
+fn crash_in_a_step() {
+    let bench = Bench::new();
+    let (died, clock) = (Arc::new(AtomicBool::new(false)), bench.clock.clone());
+    const SLOW: Workflow<(), ()> = Workflow::new("slow");
+    let slow = move |ctx: Context, (): ()| {
+        let (died, clock) = (died.clone(), clock.clone());
+        async move {
+            let body = || async {
+                if !died.swap(true, Ordering::Relaxed) {
+                    clock.sleep(Duration::from_secs(3600)).await;
+                }
+                Ok::<_, Failure>(())
+            };
+            Ok::<_, Failure>(ctx.step("slow", body).await?)
+        }
+    };
+    let engine = |bench: &Bench| bench.builder().workflow(&SLOW, slow.clone()).build().unwrap();
+    bench.clock.run(async {
+        {
+            let engine = engine(&bench);
+            killed_after(&bench, Duration::from_secs(1), engine.run(&SLOW, "r", ())).await;
+        }
+        let engine = engine(&bench);
+        work_off(&bench, &engine).await;
+        let history = engine.history("r").await.unwrap();
+        let expected = [
+            "workflow.started",
+            "step.started",
+            "workflow.resumed",
+            "step.started",
+            "step.completed",
+            "workflow.completed",
+        ];
+        assert_eq!(types(&history), expected);
+        assert_eq!(history[2].kind, EventKind::WorkflowResumed { reason: ResumeReason::Recovery });
+        assert_eq!(history[3].kind, history[1].kind, "the same attempt again");
+        check_envelopes(&bench, &history, "r", "slow");
     });
 }

@@ -2,11 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary compiles this module and uses a part of it")]
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::{Either, select};
+use tracker_core::Clock;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use workflow_engine::{
-    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Record, Span, Store, Workflow,
+    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Record, Span, Store, Timestamp, Workflow,
 };
 use workflow_events::Event;
 
@@ -65,4 +69,22 @@ pub fn decode(events: &[EncodedEvent]) -> Vec<Event> {
 
 pub fn types(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.kind.type_name()).collect()
+}
+
+/// Works through every sleep, until nothing is due any more.
+pub async fn work_off(bench: &Bench, engine: &Engine) {
+    while let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake {
+        bench.clock.sleep(next_wake.duration_since(now(bench))).await;
+    }
+}
+
+/// The time of day on the test's clock.
+pub fn now(bench: &Bench) -> Timestamp {
+    Timestamp::try_from(bench.clock.wall()).unwrap()
+}
+
+/// Polls `future` for `time`, then drops it: as if its process had died.
+pub async fn killed_after<F: Future>(bench: &Bench, time: Duration, future: F) {
+    let future = pin!(future);
+    assert!(matches!(select(future, bench.clock.sleep(time)).await, Either::Right(_)), "it ended before");
 }
