@@ -1,0 +1,151 @@
+//! Cancels: durable, at every point, and never seen by the code that is cancelled.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::future::{join, join3};
+use support::{Bench, STEPS, now, work_off};
+use tracker_core::Clock;
+use workflow_engine::{
+    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Failure, Outcome, Status, Store, Workflow,
+};
+
+const WF: Workflow<(), ()> = Workflow::new("wf");
+
+/// Two steps at once of one and two seconds, then another; counts what finishes.
+async fn works(ctx: Context, clock: Arc<dyn Clock>, finished: Arc<AtomicU32>) -> Result<(), Failure> {
+    let wait = |seconds: u64| {
+        let (clock, finished) = (clock.clone(), finished.clone());
+        move || {
+            let (clock, finished) = (clock.clone(), finished.clone());
+            async move {
+                clock.sleep(Duration::from_secs(seconds)).await;
+                finished.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Failure>(())
+            }
+        }
+    };
+    let (one, two) = join(ctx.step("one", wait(1)), ctx.step("two", wait(2))).await;
+    one.and(two)?;
+    Ok(ctx.step("three", wait(3)).await?)
+}
+
+/// Runs [`works`], cancels it after half a second, and returns what its history tells and how many steps finished.
+fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
+    let (bench, finished) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let (clock, counted): (Arc<dyn Clock>, _) = (bench.clock.clone(), finished.clone());
+    let builder = bench.builder().workflow(&WF, move |ctx, ()| works(ctx, clock.clone(), counted.clone()));
+    let engine = builder.build().unwrap();
+    bench.clock.run(async {
+        let stop = async {
+            bench.clock.sleep(Duration::from_millis(500)).await;
+            assert_eq!(engine.cancel("r", cancel).await.unwrap(), Cancelled::Requested);
+        };
+        let (outcome, ()) = join(engine.run(&WF, "r", ()), stop).await;
+        assert!(matches!(outcome.unwrap(), Outcome::Cancelled { .. }));
+        let told = bench.told("r").await;
+        (told, finished.load(Ordering::Relaxed))
+    })
+}
+
+#[test]
+fn the_steps_under_way_finish_and_nothing_further_begins() {
+    let (told, finished) = cancelled(Cancel::new("enough"));
+    let steps = ["step.started", "step.started", "step.completed", "step.completed"];
+    assert_eq!(told, [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat());
+    assert_eq!(finished, 2);
+}
+
+#[test]
+fn steps_are_cut_at_once_if_that_is_asked_for_and_their_starts_get_their_ends() {
+    let (told, finished) = cancelled(Cancel::new("enough").at_once());
+    let steps = ["step.started", "step.started", "step.failed", "step.failed"];
+    assert_eq!(told, [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat());
+    assert_eq!(finished, 0);
+}
+
+#[test]
+fn what_waits_is_cancelled_at_once() {
+    let bench = Bench::new();
+    let sleeps = |ctx: Context, (): ()| async move {
+        ctx.sleep(Duration::from_secs(3600)).await;
+        Ok::<_, Failure>(())
+    };
+    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
+    bench.clock.run(async {
+        engine.start(&STEPS, "queued", 1).await.unwrap();
+        assert_eq!(engine.cancel("queued", "enough").await.unwrap(), Cancelled::Done);
+        assert_eq!(bench.told("queued").await, ["workflow.queued", "workflow.cancelled"]);
+
+        let _ = engine.run(&WF, "paused", ()).await.unwrap();
+        assert_eq!(engine.cancel("paused", "enough").await.unwrap(), Cancelled::Done);
+        assert_eq!(bench.told("paused").await.last().unwrap(), "workflow.cancelled");
+        assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
+
+        let again = engine.cancel("paused", "more").await.unwrap_err();
+        assert!(matches!(again, CancelError::Ended { status: Status::Cancelled, .. }), "{again}");
+        let unknown = engine.cancel("nobody", "enough").await.unwrap_err();
+        assert!(matches!(unknown, CancelError::UnknownRun { .. }), "{unknown}");
+        let reason = Some("enough".to_owned());
+        assert_eq!(engine.handle(&WF, "paused").result().await.unwrap(), Outcome::Cancelled { reason });
+    });
+}
+
+#[test]
+fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
+    let bench = Bench::new();
+    let store = bench.store.clone();
+    // The cancel is in the store, and the engine that executes the run has not heard of it.
+    let wf = move |_: Context, (): ()| {
+        let store = store.clone();
+        async move {
+            let at = workflow_engine::Timestamp::UNIX_EPOCH;
+            let request = CancelRequest { reason: None, at_once: false, at };
+            let reply = store.request_cancel("r", request).await?;
+            assert!(matches!(reply, CancelReply::Accepted(_)));
+            Ok::<_, Failure>(())
+        }
+    };
+    let engine = bench.builder().workflow(&WF, wf).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Cancelled { reason: None });
+        assert_eq!(bench.told("r").await, ["workflow.started", "workflow.cancelled"]);
+    });
+}
+
+#[test]
+fn a_cancel_that_was_accepted_survives_its_process() {
+    let bench = Bench::new();
+    bench.clock.run(async {
+        let dies = bench.builder().build().unwrap();
+        dies.start(&STEPS, "r", 1).await.unwrap();
+        let request = CancelRequest { reason: Some("enough".into()), at_once: false, at: now(&bench) };
+        bench.store.request_cancel("r", request).await.unwrap();
+        drop(dies);
+        let engine = bench.builder().build().unwrap();
+        work_off(&bench, &engine).await;
+        assert_eq!(bench.told("r").await, ["workflow.queued", "workflow.cancelled"], "not a step was executed");
+    });
+}
+
+#[test]
+fn two_cancels_and_the_end_race_and_there_is_one_end() {
+    let bench = Bench::new();
+    let clock = bench.clock.clone();
+    let finished = Arc::new(AtomicU32::new(0));
+    let builder = bench.builder().workflow(&WF, move |ctx, ()| works(ctx, clock.clone(), finished.clone()));
+    let engine = builder.build().unwrap();
+    bench.clock.run(async {
+        let cancel = async |after: u64, reason: &str| {
+            bench.clock.sleep(Duration::from_millis(after)).await;
+            engine.cancel("r", reason).await
+        };
+        let (outcome, first, second) =
+            join3(engine.run(&WF, "r", ()), cancel(1_500, "first"), cancel(1_600, "second")).await;
+        assert_eq!(outcome.unwrap(), Outcome::Cancelled { reason: Some("first".into()) }, "the first reason stands");
+        assert!(first.is_ok() && second.is_ok());
+    });
+}
