@@ -8,6 +8,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("workflow-events", &[]),
     ("tracker-http", &["tracker-core"]),
     ("workflow-engine", &["tracker-core", "tracker-http", "workflow-events"]),
+    ("workflow-sqlite", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
 ];
 
 /// What tracker-core may use; loom only under its cfg.

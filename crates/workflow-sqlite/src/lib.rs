@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod store;
+
+mod open;
+
+mod lock;
+mod schema;
+
+mod checkpoint;
+mod reader;
+mod writer;
+
+mod claims;
+mod purge;
+mod writes;
+
+mod reads;
+mod row;
+
+pub use open::{Durability, OpenError, Options};
+pub use store::SqliteStore;

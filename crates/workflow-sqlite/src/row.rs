@@ -1,0 +1,137 @@
+//! Rows as values: what a row must hold, and the typed error if it does not.
+
+use rusqlite::Row;
+use serde_json::value::RawValue;
+use workflow_engine::{
+    CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status, StoreError, Timestamp,
+};
+
+/// Why an operation was not done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was refused before it wrote anything.
+    Refused(StoreError),
+    /// SQLite failed, perhaps in the middle of it.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        // A value of another type than the column's can only be damage: the tables are strict.
+        match error {
+            rusqlite::Error::InvalidColumnType(_, column, _) => corrupt(format!("column {column} has a wrong type")),
+            rusqlite::Error::IntegralValueOutOfRange(column, _) => corrupt(format!("column {column} is out of range")),
+            error => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Sqlite(error) => Self::Backend(error.into()),
+        }
+    }
+}
+
+pub(crate) fn corrupt(what: String) -> Failure {
+    Failure::Refused(StoreError::Corrupt { what })
+}
+
+/// The columns of a run, in the order of [`run`].
+pub(crate) const RUN: &str = "key, id, workflow, execution_id, status, created_at, ended_at, due_at, worker, recoveries, \
+     cancel_reason, cancel_at_once, cancel_at, epoch, \
+     coalesce((SELECT last_seq FROM history WHERE run = runs.key ORDER BY seq DESC LIMIT 1), 0)";
+
+/// Reads a run, and the epoch of its last claim.
+pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
+    let key: u64 = row.get(0)?;
+    let what = |column: &str| format!("run {key}: {column}");
+    let status: String = row.get(4)?;
+    let time = |index, column: &str| timestamp(row.get(index)?, || what(column));
+    let maybe = |index, column: &str| {
+        row.get::<_, Option<i64>>(index)?.map(|millis| timestamp(millis, || what(column))).transpose()
+    };
+    let cancel = match maybe(12, "cancel_at")? {
+        Some(at) => Some(CancelRequest { reason: row.get(10)?, at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false), at }),
+        None => None,
+    };
+    let run = Run {
+        key: RunKey(key),
+        id: row.get(1)?,
+        workflow: row.get(2)?,
+        execution_id: row.get(3)?,
+        status: Status::parse(&status).ok_or_else(|| corrupt(what("status")))?,
+        created_at: time(5, "created_at")?,
+        ended_at: maybe(6, "ended_at")?,
+        due_at: maybe(7, "due_at")?,
+        worker: row.get(8)?,
+        recoveries: row.get(9)?,
+        cancel,
+        last_seq: row.get(14)?,
+    };
+    Ok((run, row.get(13)?))
+}
+
+/// The columns of a record, in the order of [`record`].
+pub(crate) const RECORD: &str =
+    "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
+
+/// Reads a record.
+pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {
+    let position: u64 = row.get(0)?;
+    let what = |column: &str| format!("history {position}: {column}");
+    let (first_seq, last_seq): (u64, u64) = (row.get(1)?, row.get(2)?);
+    let events = events(row.get_ref(4)?.as_str().map_err(|_| corrupt(what("events")))?, position)?;
+    if first_seq + events.len() as u64 != last_seq + 1 {
+        return Err(corrupt(what("last_seq")));
+    }
+    let entry = match row.get::<_, Option<String>>(5)? {
+        None => None,
+        Some(kind) => Some(Entry {
+            kind: EntryKind::parse(&kind).ok_or_else(|| corrupt(what("kind")))?,
+            name: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
+            occurrence: row.get::<_, Option<u32>>(7)?.unwrap_or_default(),
+            attempt: row.get::<_, Option<u32>>(8)?.unwrap_or_default(),
+            due_at: match row.get::<_, Option<i64>>(9)? {
+                Some(millis) => Some(timestamp(millis, || what("due_at"))?),
+                None => None,
+            },
+            payload: match row.get::<_, Option<String>>(10)? {
+                Some(json) => Some(Payload::from_json(json).map_err(|_| corrupt(what("payload")))?),
+                None => None,
+            },
+        }),
+    };
+    Ok(Record { first_seq, at: timestamp(row.get(3)?, || what("at"))?, events, entry })
+}
+
+/// Reads the events of a record, to the byte.
+pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, Failure> {
+    let events: Vec<Box<RawValue>> =
+        serde_json::from_str(json).map_err(|_| corrupt(format!("history {position}: events")))?;
+    Ok(events.into_iter().map(EncodedEvent::from).collect())
+}
+
+/// Writes the events of a record: a JSON array, so that plain SQL can read it.
+pub(crate) fn events_json(record: &Record) -> String {
+    let length: usize = record.events.iter().map(|event| event.as_str().len() + 1).sum();
+    let mut json = String::with_capacity(length + 1);
+    for (event, separator) in record.events.iter().zip(std::iter::once('[').chain(std::iter::repeat(','))) {
+        json.push(separator);
+        json.push_str(event.as_str());
+    }
+    json.push(']');
+    json
+}
+
+pub(crate) fn timestamp(millis: i64, what: impl FnOnce() -> String) -> Result<Timestamp, Failure> {
+    Timestamp::from_millis(millis).map_err(|_| corrupt(what()))
+}

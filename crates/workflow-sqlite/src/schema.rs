@@ -1,0 +1,95 @@
+//! The versions of the file, and the way from one to the next.
+
+use rusqlite::Connection;
+
+use crate::open::OpenError;
+
+/// Marks a file as ours: "wflw" in ASCII.
+pub(crate) const APPLICATION_ID: i64 = 0x7766_6c77;
+
+/// What leads from one version to the next. One that was released is never changed: its checksum is in the files.
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "first", sql: include_str!("schema/0001-first.sql") }];
+
+const HISTORY: &str = "
+    CREATE TABLE IF NOT EXISTS migrations (
+        version    INTEGER PRIMARY KEY,
+        name       TEXT    NOT NULL,
+        checksum   TEXT    NOT NULL,
+        applied_at INTEGER NOT NULL
+    ) STRICT";
+
+/// Refuses a file that is not ours, or of a version that this program does not know.
+pub(crate) fn check(connection: &Connection) -> Result<(), OpenError> {
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(OpenError::NotOurs);
+    }
+    let (found, known) = (version(connection)?, latest());
+    if found > known {
+        return Err(OpenError::Newer { found, known });
+    }
+    Ok(())
+}
+
+/// Brings a file to the latest version; each step is one transaction.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let begun = version(connection)?;
+    if begun > 0 {
+        for migration in MIGRATIONS.iter().filter(|migration| migration.version <= begun) {
+            let sql = "SELECT checksum FROM migrations WHERE version = ?1";
+            let recorded: String = connection.query_row(sql, [migration.version], |row| row.get(0))?;
+            if recorded != checksum(migration.sql) {
+                return Err(OpenError::Changed { version: migration.version });
+            }
+        }
+    }
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > begun) {
+        let Migration { version, name, sql } = migration;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(HISTORY)?;
+        transaction.execute_batch(sql)?;
+        transaction.execute(
+            "INSERT INTO migrations (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, unixepoch() * 1000)",
+            (version, name, checksum(sql)),
+        )?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn latest() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
+/// FNV-1a: it is to find mistakes, not enemies, who could write the checksum as well.
+fn checksum(sql: &str) -> String {
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    format!("{:016x}", sql.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_follow_each_other_and_released_ones_do_not_change() {
+        assert!(MIGRATIONS.iter().zip(1..).all(|(migration, version)| migration.version == version));
+        // Add a line with each release; never change one.
+        let released = ["15a99f62f49feeb5"];
+        let sums: Vec<_> = MIGRATIONS.iter().map(|migration| checksum(migration.sql)).collect();
+        assert_eq!(sums, released);
+    }
+}

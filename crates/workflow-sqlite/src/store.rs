@@ -1,0 +1,275 @@
+//! The store: a handle to the threads that own the file.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared;
+use rusqlite::Connection;
+use workflow_engine::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, EncodedEvent, NewRun,
+    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError, Timestamp,
+};
+
+use crate::lock::Lock;
+use crate::open::{self, Durability, OpenError, Options};
+use crate::reader::{READERS, Read};
+use crate::row::Failure;
+use crate::writer::{Call, Db, Wal, Write};
+use crate::{checkpoint, reads, schema, writer};
+
+/// A [`Store`] in one SQLite file.
+///
+/// Cloning it makes another handle to the same file; when the last one is dropped, the threads finish what is queued
+/// and end by themselves. Dropping never blocks.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use workflow_engine::{Context, Engine, Failure, Outcome, Workflow};
+/// use workflow_sqlite::SqliteStore;
+///
+/// const GREET: Workflow<String, String> = Workflow::new("greet");
+///
+/// async fn greet(ctx: Context, name: String) -> Result<String, Failure> {
+///     Ok(ctx.step("compose", || async { Ok::<_, Failure>(format!("hello, {name}")) }).await?)
+/// }
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("runs.db");
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let engine = Engine::builder().store(Arc::new(SqliteStore::open(path)?)).workflow(&GREET, greet).build()?;
+/// let outcome = engine.run(&GREET, "greeting-1", "world".to_owned()).await?;
+/// assert_eq!(outcome, Outcome::Completed("hello, world".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore {
+    path: Arc<PathBuf>,
+    durability: Durability,
+    writes: Sender<Box<dyn Write>>,
+    reads: Sender<Read>,
+    /// Where the outbox ends, as of the last commit.
+    end: Arc<AtomicU64>,
+    closed: Shared<oneshot::Receiver<()>>,
+}
+
+impl SqliteStore {
+    /// Opens a file with [`Durability::PowerLoss`], as [`Options::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] as there.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Options::default().open(path)
+    }
+
+    /// Starts the configuration of a store.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Returns what commits survive.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Completes when the file is closed and its lock released: after every handle, this one included, is dropped.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        // The threads drop the sender when they end.
+        self.closed.clone().map(drop)
+    }
+
+    pub(crate) fn open_with(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)?;
+        }
+        let lock = Lock::take(path)?;
+        let mut connection = open::writer(path)?;
+        schema::check(&connection)?;
+        open::make_durable(&connection, durability)?;
+        schema::migrate(&mut connection)?;
+        let db = take_over(connection)?;
+        let (writes, write_queue) = channel();
+        let (reads, read_queue) = channel::<Read>();
+        let (grown, growths) = sync_channel(1);
+        let (closing, closed) = oneshot::channel();
+        let end = Arc::new(AtomicU64::new(db.end));
+        let wal = Wal { path: wal(path), grown };
+        let mut helpers = Vec::new();
+        let checkpoints = open::writer(path)?;
+        checkpoints.execute_batch("PRAGMA cache_size = -512")?;
+        let log = wal.path.clone();
+        helpers.push(spawn("checkpoint", move || checkpoint::work(&checkpoints, &growths, &log))?);
+        let read_queue = Arc::new(Mutex::new(read_queue));
+        for _ in 0..READERS {
+            let (connection, queue) = (open::reader(path)?, read_queue.clone());
+            helpers.push(spawn("reader", move || crate::reader::work(&connection, &queue))?);
+        }
+        let ended = end.clone();
+        spawn("writer", move || {
+            writer::work(db, &write_queue, &ended, &wal);
+            drop(wal);
+            // The file is closed when nobody has it open, and only then is it another's turn.
+            helpers.into_iter().for_each(|helper| drop(helper.join()));
+            drop(lock);
+            drop(closing);
+        })?;
+        Ok(Self { path: Arc::new(path.to_owned()), durability, writes, reads, end, closed: closed.shared() })
+    }
+
+    /// Has the writer do something, and waits until it is durable.
+    async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Db) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Box::new(Call::new(operation, reply));
+        self.writes.send(write).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Has a reader do something.
+    async fn read<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let read: Read = Box::new(move |connection| {
+            // Whoever asked may have gone.
+            let _ = reply.send(operation(connection).map_err(StoreError::from));
+        });
+        self.reads.send(read).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is due.
+fn take_over(connection: Connection) -> Result<Db, OpenError> {
+    connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE runs SET due_at = 0 WHERE worker IS NOT NULL AND due_at IS NULL;
+         DELETE FROM workers;
+         COMMIT;",
+    )?;
+    let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
+    let end = connection.query_row(
+        &format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"),
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(Db { connection, held: HashMap::new(), end })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(format!("sqlite-{name}")).spawn(work)
+}
+
+fn wal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn gone() -> StoreError {
+    StoreError::Backend("the threads of the store have ended".into())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create(&self, new: NewRun) -> Result<Created, StoreError> {
+        self.write(move |db| db.create(&new)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.write(move |db| db.commit(&commit)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError> {
+        self.write(move |db| db.claim(&request)).await
+    }
+
+    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
+        self.write(move |db| db.release(claim, due_at)).await
+    }
+
+    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+        let worker = worker.to_owned();
+        self.write(move |db| db.renew(&worker, until)).await
+    }
+
+    async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError> {
+        let worker = worker.to_owned();
+        self.write(move |db| db.retire(&worker, now)).await
+    }
+
+    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError> {
+        let run = run.to_owned();
+        self.write(move |db| db.request_cancel(&run, &request)).await
+    }
+
+    async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |connection| reads::run(connection, &id)).await
+    }
+
+    async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
+        self.read(move |connection| reads::records(connection, key, span)).await
+    }
+
+    async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |connection| reads::list(connection, &filter)).await
+    }
+
+    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        self.read(move |connection| reads::outbox(connection, after, limit)).await
+    }
+
+    async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
+        // A place for each event there ever was.
+        let end = self.end.load(Ordering::Acquire);
+        Ok(OutboxEnd { position: Position(end), accepted: end })
+    }
+
+    async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
+        let name = sink.to_owned();
+        if let Some(cursor) = self.read(move |connection| reads::cursor(connection, &name)).await? {
+            return Ok(cursor);
+        }
+        let name = sink.to_owned();
+        self.write(move |db| db.open_cursor(&name)).await
+    }
+
+    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
+        let sink = sink.to_owned();
+        self.write(move |db| db.set_cursor(&sink, cursor)).await
+    }
+
+    async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {
+        let sink = sink.to_owned();
+        self.write(move |db| db.drop_cursor(&sink)).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        self.write(move |db| db.purge(&purge)).await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).field("durability", &self.durability).finish()
+    }
+}

@@ -1,0 +1,39 @@
+//! Crash enumeration on SQLite: a process is killed at every write to its file, before and after it, and the file is
+//! opened again by the next one.
+
+#[path = "../../workflow-engine/tests/scenarios/mod.rs"]
+mod scenarios;
+
+use std::sync::Arc;
+
+use workflow_engine::Store;
+use workflow_engine::testing::{CrashTest, Reopen};
+use workflow_sqlite::{Durability, SqliteStore};
+
+/// A file of its own for each history of crashes, opened again after each of them.
+fn file() -> Reopen {
+    let folder = tempfile::tempdir().unwrap();
+    let mut last: Option<SqliteStore> = None;
+    Box::new(move || {
+        if let Some(store) = last.take() {
+            let closed = store.closed();
+            drop(store);
+            futures::executor::block_on(closed);
+        }
+        // What a power loss takes is no matter of this test: nothing of the system's cache is lost.
+        let options = SqliteStore::options().durability(Durability::ProcessCrash);
+        let store = options.open(folder.path().join("runs.db")).unwrap();
+        last = Some(store.clone());
+        Arc::new(store) as Arc<dyn Store>
+    })
+}
+
+#[test]
+fn nothing_is_lost_wherever_a_process_dies() {
+    for scenario in scenarios::ALL {
+        let test = CrashTest::new(file, scenario.build).sinks(scenario.sinks).accepting(scenario.accepting);
+        let report = test.run(scenario.script);
+        println!("{}: {report}", scenario.name);
+        assert_eq!(report.crashes, 2 * report.writes, "{}: {report}", scenario.name);
+    }
+}
