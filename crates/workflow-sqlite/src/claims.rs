@@ -1,7 +1,7 @@
 //! Claims and leases: who works on what.
 
 use rusqlite::{Params, params};
-use workflow_engine::{CancelRequest, ClaimRequest, Claim, Claimed, Claims, RunKey, Timestamp};
+use workflow_engine::{CancelRequest, Claim, ClaimRequest, Claimed, Claims, RunKey, Timestamp};
 
 use crate::reads;
 use crate::row::{self, Failure, RUN};
@@ -121,7 +121,11 @@ impl Db {
     }
 
     /// Returns the only column of a query.
-    pub(crate) fn column<T: rusqlite::types::FromSql>(&self, sql: &str, values: impl Params) -> Result<Vec<T>, Failure> {
+    pub(crate) fn column<T: rusqlite::types::FromSql>(
+        &self,
+        sql: &str,
+        values: impl Params,
+    ) -> Result<Vec<T>, Failure> {
         let mut select = self.connection.prepare_cached(sql)?;
         let rows = select.query_map(values, |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)

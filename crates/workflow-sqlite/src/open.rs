@@ -132,7 +132,8 @@ pub(crate) fn make_durable(connection: &Connection, durability: Durability) -> R
     };
     connection.execute_batch(&format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {level};"))?;
     for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", number)] {
-        let found = connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, rusqlite::types::Value>(0))?;
+        let found =
+            connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, rusqlite::types::Value>(0))?;
         let found = match found {
             rusqlite::types::Value::Text(text) => text,
             rusqlite::types::Value::Integer(number) => number.to_string(),
@@ -143,7 +144,8 @@ pub(crate) fn make_durable(connection: &Connection, durability: Durability) -> R
         }
     }
     // The checkpoint thread does what autocheckpoint would do inside of commits.
-    connection.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;")?;
+    connection
+        .execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;")?;
     Ok(())
 }
 

@@ -60,7 +60,9 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
         row.get::<_, Option<i64>>(index)?.map(|millis| timestamp(millis, || what(column))).transpose()
     };
     let cancel = match maybe(12, "cancel_at")? {
-        Some(at) => Some(CancelRequest { reason: row.get(10)?, at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false), at }),
+        Some(at) => {
+            Some(CancelRequest { reason: row.get(10)?, at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false), at })
+        }
         None => None,
     };
     let run = Run {
@@ -81,8 +83,7 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
 }
 
 /// The columns of a record, in the order of [`record`].
-pub(crate) const RECORD: &str =
-    "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
+pub(crate) const RECORD: &str = "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
 
 /// Reads a record.
 pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {

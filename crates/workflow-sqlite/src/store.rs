@@ -165,11 +165,8 @@ fn take_over(connection: Connection) -> Result<Db, OpenError> {
          COMMIT;",
     )?;
     let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
-    let end = connection.query_row(
-        &format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"),
-        [],
-        |row| row.get(0),
-    )?;
+    let end = connection
+        .query_row(&format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"), [], |row| row.get(0))?;
     Ok(Db { connection, held: HashMap::new(), end })
 }
 
