@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::SqliteStore;
@@ -132,13 +133,7 @@ pub(crate) fn make_durable(connection: &Connection, durability: Durability) -> R
     };
     connection.execute_batch(&format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {level};"))?;
     for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", number)] {
-        let found =
-            connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, rusqlite::types::Value>(0))?;
-        let found = match found {
-            rusqlite::types::Value::Text(text) => text,
-            rusqlite::types::Value::Integer(number) => number.to_string(),
-            other => format!("{other:?}"),
-        };
+        let found = setting(connection, pragma)?;
         if found != wanted {
             return Err(OpenError::Setting { pragma, found, wanted });
         }
@@ -147,6 +142,17 @@ pub(crate) fn make_durable(connection: &Connection, durability: Durability) -> R
     connection
         .execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;")?;
     Ok(())
+}
+
+/// Returns what a pragma is set to.
+pub(crate) fn setting(connection: &Connection, pragma: &str) -> rusqlite::Result<String> {
+    connection.pragma_query_value(None, pragma, |row| {
+        Ok(match row.get(0)? {
+            Value::Text(text) => text,
+            Value::Integer(number) => number.to_string(),
+            other => format!("{other:?}"),
+        })
+    })
 }
 
 /// Opens a connection that only reads.

@@ -84,6 +84,16 @@ impl SqliteStore {
         self.durability
     }
 
+    /// Returns a setting of the connection that writes, as SQLite has it: a pragma's name to its value.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Backend`] if there is no such pragma.
+    pub async fn setting(&self, pragma: &str) -> Result<String, StoreError> {
+        let pragma = pragma.to_owned();
+        self.write(move |db| open::setting(&db.connection, &pragma).map_err(Failure::Sqlite)).await
+    }
+
     /// Completes when the file is closed and its lock released: after every handle, this one included, is dropped.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         // The threads drop the sender when they end.

@@ -1,0 +1,245 @@
+//! The file: what it keeps, who may open it, and what happens when it is damaged.
+
+mod support;
+
+use std::process::Command;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use support::{File, commit, event, new_run, record, started};
+use workflow_engine::{
+    ClaimRequest, Created, Cursor, Position, Purge, RunFilter, RunKey, Span, Status, Store, StoreError, Timestamp,
+};
+use workflow_sqlite::{Durability, OpenError, SqliteStore};
+
+#[tokio::test]
+async fn everything_is_there_when_the_file_is_opened_again() {
+    let file = File::new();
+    let store = file.open();
+    let claim = started(&store, "r").await;
+    store.commit(commit(claim, vec![record(2, 3)], Status::Running)).await.unwrap();
+    let cursor = Cursor { position: Position(2), delivered: 2, ..Cursor::default() };
+    store.open_cursor("sink").await.unwrap();
+    store.set_cursor("sink", cursor).await.unwrap();
+    let before = (store.records(claim.key, Span::All).await.unwrap(), store.outbox(Position(0), 99).await.unwrap());
+    file.close(store).await;
+
+    let store = file.open();
+    let after = (store.records(claim.key, Span::All).await.unwrap(), store.outbox(Position(0), 99).await.unwrap());
+    assert_eq!(format!("{after:?}"), format!("{before:?}"));
+    let texts = |events: &[(Position, workflow_engine::EncodedEvent)]| {
+        events.iter().map(|(position, event)| (*position, event.as_str().to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&after.1), texts(&before.1), "to the byte");
+    assert_eq!(store.open_cursor("sink").await.unwrap(), cursor);
+    assert_eq!(store.outbox_end().await.unwrap().accepted, 4);
+    let request =
+        ClaimRequest { worker: "next".into(), now: Timestamp::UNIX_EPOCH, run: None, workflows: None, limit: 9 };
+    let claims = store.claim(request).await.unwrap();
+    assert_eq!((claims.runs.len(), claims.runs[0].died, claims.runs[0].run.recoveries), (1, true, 1));
+    let refused = store.commit(commit(claim, vec![record(5, 1)], Status::Running)).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "the claim of the process that died is over");
+}
+
+#[tokio::test]
+async fn places_and_keys_are_not_used_again_after_a_purge() {
+    let file = File::new();
+    let store = file.open();
+    let claim = started(&store, "r").await;
+    store.commit(commit(claim, vec![record(2, 1)], Status::Completed)).await.unwrap();
+    let purge = Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() };
+    let purged = store.purge(purge).await.unwrap();
+    assert_eq!((purged.runs, purged.events), (1, 2));
+    file.close(store).await;
+
+    let store = file.open();
+    assert_eq!(store.run("r").await.unwrap(), None);
+    let again = started(&store, "r").await;
+    assert!(again.key > claim.key);
+    assert_eq!(store.records(again.key, Span::All).await.unwrap().len(), 1, "nothing of the old run");
+    let outbox = store.outbox(Position(0), 9).await.unwrap();
+    assert_eq!(outbox.iter().map(|(position, _)| position.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(store.open_cursor("late").await.unwrap().missed, 2);
+}
+
+#[tokio::test]
+async fn a_second_store_on_the_file_is_told_who_has_it() {
+    let file = File::new();
+    let store = file.open();
+    let Err(OpenError::Locked { holder, .. }) = SqliteStore::open(file.path()) else { panic!("it is open") };
+    assert_eq!(holder, format!("process {}", std::process::id()));
+    // Another process gets the same answer: this test binary, with the path of the file.
+    let test = Command::new(std::env::current_exe().unwrap())
+        .args(["opens_a_file_that_is_in_use", "--exact", "--ignored"])
+        .env("IN_USE", file.path())
+        .output()
+        .unwrap();
+    assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stdout));
+    file.close(store).await;
+    let _ = file.open();
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn opens_a_file_that_is_in_use() {
+    let path = std::env::var("IN_USE").expect("the other test sets it");
+    let error = SqliteStore::open(&path).expect_err("it is in use");
+    assert!(error.to_string().contains("is in use by process "), "{error}");
+}
+
+#[tokio::test]
+async fn settings_that_durability_depends_on_are_what_was_asked_for() {
+    let file = File::new();
+    for (durability, level) in [(Durability::PowerLoss, "2"), (Durability::ProcessCrash, "1")] {
+        let store = SqliteStore::options().durability(durability).open(file.path()).unwrap();
+        assert_eq!(store.durability(), durability);
+        assert_eq!(store.setting("journal_mode").await.unwrap(), "wal");
+        assert_eq!(store.setting("synchronous").await.unwrap(), level);
+        file.close(store).await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_not_ours_are_refused_and_left_alone() {
+    let file = File::new();
+    std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+    std::fs::write(file.path(), "this is no database, however long it is".repeat(100)).unwrap();
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotADatabase)));
+
+    let file = File::new();
+    file.raw(|db| db.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap());
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotOurs)));
+    file.raw(|db| assert_eq!(count(db, "SELECT count(*) FROM sqlite_schema"), 1));
+}
+
+#[tokio::test]
+async fn other_versions_are_refused() {
+    let file = File::new();
+    file.close(file.open()).await;
+    file.raw(|db| db.execute_batch("UPDATE migrations SET checksum = 'other'").unwrap());
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::Changed { version: 1 })));
+    file.raw(|db| db.execute_batch("PRAGMA user_version = 99").unwrap());
+    let newer = SqliteStore::open(file.path());
+    assert!(matches!(newer, Err(OpenError::Newer { found: 99, known: 1 })), "{newer:?}");
+}
+
+#[tokio::test]
+async fn damaged_rows_are_typed_errors() {
+    let damages = [
+        ("UPDATE runs SET status = 'sleeping'", "status"),
+        ("UPDATE runs SET created_at = 9223372036854775807", "created_at"),
+        ("UPDATE runs SET recoveries = -1", "out of range"),
+        ("UPDATE history SET events = '[{]'", "events"),
+        ("UPDATE history SET last_seq = 7", "last_seq"),
+        ("UPDATE history SET kind = 'unheard of'", "kind"),
+        ("UPDATE history SET payload = 'secret {', kind = 'created'", "payload"),
+        ("UPDATE history SET seq = -5", "out of range"),
+    ];
+    for (damage, named) in damages {
+        let file = File::new();
+        let store = file.open();
+        let claim = started(&store, "r").await;
+        file.close(store).await;
+        file.raw(|db| db.execute_batch(damage).unwrap());
+        let store = file.open();
+        let run = store.run("r").await.map(drop);
+        let records = store.records(claim.key, Span::All).await.map(drop);
+        let listed = store.list(&RunFilter::default()).await.map(drop);
+        let error = [run, records, listed].into_iter().find_map(Result::err).unwrap_or_else(|| panic!("{damage}"));
+        let text = error.to_string();
+        assert!(matches!(error, StoreError::Corrupt { .. }) && text.contains(named), "{damage}: {text}");
+        assert!(!text.contains("secret"), "no payload in errors: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_group() {
+    let file = File::new();
+    file.close(file.open()).await;
+    file.raw(|db| {
+        db.execute_batch(
+            "CREATE TRIGGER guilty BEFORE INSERT ON history WHEN new.name = 'guilty'
+             BEGIN SELECT RAISE(ABORT, 'a statement in the middle of a write fails'); END",
+        )
+        .unwrap();
+    });
+    let store = Arc::new(file.open());
+    let mut claims = Vec::new();
+    for n in 0..64 {
+        claims.push(started(&store, &format!("r{n}")).await);
+    }
+    let commits = claims.iter().enumerate().map(|(n, claim)| {
+        let (store, claim) = (store.clone(), *claim);
+        let mut records = vec![record(2, 1), record(3, 1)];
+        if n % 16 == 5 {
+            records[1].entry.as_mut().unwrap().name = "guilty".into();
+        }
+        let status = if n % 16 == 7 { Status::Queued } else { Status::Running };
+        async move { store.commit(commit(claim, records, status)).await }
+    });
+    let answers = futures::future::join_all(commits).await;
+    for (n, (answer, claim)) in answers.into_iter().zip(&claims).enumerate() {
+        let records = store.records(claim.key, Span::All).await.unwrap().len();
+        match n % 16 {
+            5 => assert!(matches!(answer, Err(StoreError::Backend(_))) && records == 1, "{n}: {records}"),
+            7 => assert!(matches!(answer, Err(StoreError::Transition(_))) && records == 1, "{n}: {records}"),
+            _ => assert!(answer.is_ok() && records == 3, "{n}: {answer:?}"),
+        }
+    }
+    let outbox = store.outbox(Position(0), 999).await.unwrap();
+    assert!(outbox.iter().zip(1..).all(|((position, _), place)| position.0 == place), "no place is left empty");
+    assert_eq!(outbox.len() as u64, store.outbox_end().await.unwrap().accepted);
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_has_happened_or_not_and_nothing_else() {
+    let file = File::new();
+    let store = file.open();
+    for n in 0..50 {
+        let mut create = Box::pin(store.create(new_run(&format!("r{n}"), Status::Queued)));
+        let _ = futures::poll!(&mut create);
+        drop(create);
+    }
+    let last = store.create(new_run("last", Status::Queued)).await.unwrap();
+    assert!(matches!(last, Created::New(claim) if claim.key == RunKey(51)), "all of them were written: {last:?}");
+}
+
+#[test]
+fn queries_use_their_indexes() {
+    let file = File::new();
+    futures::executor::block_on(file.close(file.open()));
+    let plans = [
+        "SELECT key FROM runs WHERE due_at <= 5 ORDER BY due_at, key LIMIT 9",
+        "SELECT due_at FROM runs WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1",
+        "SELECT key FROM runs WHERE worker = 'w'",
+        "SELECT * FROM history WHERE run = 1 ORDER BY seq DESC LIMIT 1",
+        "SELECT * FROM history WHERE position >= 7 ORDER BY position",
+        "SELECT * FROM runs WHERE id = 'r'",
+    ];
+    file.raw(|db| {
+        for query in plans {
+            let plan: String = db.query_row(&format!("EXPLAIN QUERY PLAN {query}"), [], |row| row.get(3)).unwrap();
+            assert!(plan.starts_with("SEARCH"), "{query}: {plan}");
+        }
+        let events = "SELECT count(*) FROM history, json_each(history.events)";
+        assert_eq!(count(db, events), 0, "plain SQL reads the events");
+    });
+}
+
+fn count(db: &Connection, sql: &str) -> i64 {
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn events_are_read_by_plain_sql_while_the_store_is_open() {
+    let file = File::new();
+    futures::executor::block_on(async {
+        let store = file.open();
+        started(&store, "r").await;
+        file.raw(|db| {
+            let sql = "SELECT value ->> 'seq' FROM history, json_each(history.events)";
+            assert_eq!(count(db, sql), 1);
+        });
+        assert_eq!(event(1).as_str(), store.outbox(Position(0), 1).await.unwrap()[0].1.as_str());
+    });
+}

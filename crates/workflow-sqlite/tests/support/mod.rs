@@ -1,0 +1,75 @@
+//! What the tests of the store share.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use workflow_engine::{
+    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store, Timestamp,
+};
+use workflow_sqlite::SqliteStore;
+
+/// A file in a folder of its own.
+pub(crate) struct File(TempDir);
+
+impl File {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("deep/er/runs.db")
+    }
+
+    pub(crate) fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.path()).unwrap()
+    }
+
+    pub(crate) async fn close(&self, store: SqliteStore) {
+        let closed = store.closed();
+        drop(store);
+        closed.await;
+    }
+
+    /// Works on the file past the store.
+    pub(crate) fn raw(&self, work: impl FnOnce(&Connection)) {
+        std::fs::create_dir_all(self.path().parent().unwrap()).unwrap();
+        work(&Connection::open(self.path()).unwrap());
+    }
+}
+
+pub(crate) fn event(seq: u64) -> EncodedEvent {
+    EncodedEvent::from_json(format!("{{ \"seq\":{seq},  \"text\": \"it's \\u00e9\" }}")).unwrap()
+}
+
+/// A record of `events` events, with an entry.
+pub(crate) fn record(first_seq: u64, events: u64) -> Record {
+    let entry = Entry {
+        kind: EntryKind::StepCompleted,
+        name: "step".into(),
+        occurrence: 1,
+        attempt: 1,
+        due_at: None,
+        payload: Some(Payload::encode(&first_seq).unwrap()),
+    };
+    let events = (first_seq..first_seq + events).map(event).collect();
+    Record { first_seq, at: Timestamp::UNIX_EPOCH, events, entry: Some(entry) }
+}
+
+pub(crate) fn new_run(id: &str, status: Status) -> NewRun {
+    let (workflow, worker) = ("workflow".into(), "worker".into());
+    NewRun { id: id.into(), workflow, execution_id: None, status, worker, record: record(1, 1) }
+}
+
+/// Creates a run that its creator holds.
+pub(crate) async fn started(store: &SqliteStore, id: &str) -> Claim {
+    store.renew("worker", Timestamp::MAX).await.unwrap();
+    match store.create(new_run(id, Status::Running)).await.unwrap() {
+        Created::New(claim) => claim,
+        Created::Exists(run) => panic!("{run:?}"),
+    }
+}
+
+pub(crate) fn commit(claim: Claim, records: Vec<Record>, status: Status) -> Commit {
+    Commit { claim, records, status, due_at: None }
+}
