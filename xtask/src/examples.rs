@@ -2,14 +2,26 @@
 //!
 //! Each says in its docs how CI treats it: `//! CI: run`, or `//! CI: build` where it needs what only a user has.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
 
-use crate::shell::{Outcome, cargo, root};
+use crate::shell::{Outcome, cargo, program, root};
 
-/// Runs the quickstart; it must say that its books balance.
+/// Runs the quickstart, kills it, and starts it again; it must go on, and say that its books balance.
 pub(crate) fn quickstart(_: &[String]) -> Outcome {
-    let said = cargo(["run", "--release", "--example", "quickstart"]).output()?;
+    cargo(["build", "--release", "--example", "quickstart"]).run()?;
+    let data = "target/quickstart";
+    match fs::remove_dir_all(format!("{}/{data}", root())) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(format!("{data}: {error}")),
+        _ => {}
+    }
+    let quickstart = || program("target/release/examples/quickstart", "quickstart", ["--data", data]);
+    quickstart().kill_after(Duration::from_millis(200))?;
+    let said = quickstart().output()?;
+    if !said.contains("recovered ") {
+        return Err("it has recovered nothing of the process that was killed".into());
+    }
     let books = said.lines().find(|line| line.contains(" accepted = ")).ok_or("it printed no books")?;
     if books.contains(" 0 accepted") || !books.contains("+ 0 rejected + 0 dropped + 0 returned + 0 pending") {
         return Err(format!("not everything was delivered: {books}"));

@@ -28,7 +28,12 @@ const STEPS: &[Step] = &[
     Step { name: "doctest", about: "the examples in the documentation", in_ci: true, run: doctest },
     Step { name: "rustdoc", about: "the documentation, warnings as errors", in_ci: true, run: rustdoc },
     Step { name: "loom", about: "the loom models, preemption bound 3 (--exhaustive: none)", in_ci: true, run: loom },
-    Step { name: "quickstart", about: "the quickstart, for real", in_ci: true, run: examples::quickstart },
+    Step {
+        name: "quickstart",
+        about: "the quickstart, killed and started again",
+        in_ci: true,
+        run: examples::quickstart,
+    },
     Step {
         name: "examples",
         about: "every example that needs no server of the user's",
@@ -37,6 +42,7 @@ const STEPS: &[Step] = &[
     },
     Step { name: "readme", about: "every command of the README", in_ci: true, run: readme::run },
     Step { name: "losses", about: "the loss table with 1,000,000 racing shutdowns", in_ci: false, run: losses },
+    Step { name: "kills", about: "1,000 times SIGKILL over one SQLite file", in_ci: false, run: kills },
     Step { name: "bench", about: "the benchmarks beside their peers", in_ci: false, run: bench },
     Step { name: "mutants", about: "cargo-mutants on the state machine and the policy", in_ci: false, run: mutants },
 ];
@@ -44,7 +50,7 @@ const STEPS: &[Step] = &[
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.is_empty() || arguments[0] == "--help" || arguments[0] == "help" {
-        println!("usage: cargo xtask <step>\n\n  ci           all steps but the last three (--no-skips: a skip fails)");
+        println!("usage: cargo xtask <step>\n\n  ci           all steps but the last four (--no-skips: a skip fails)");
         STEPS.iter().for_each(|step| println!("  {:<12} {}", step.name, step.about));
         return ExitCode::SUCCESS;
     }
@@ -148,8 +154,16 @@ fn losses(_: &[String]) -> Outcome {
     cargo(["run", "--release", "--package", "tracker-http", "--example", "loss_table", "--", "--full"]).run()
 }
 
+fn kills(_: &[String]) -> Outcome {
+    let test = ["--test", "sigkill", "--", "--nocapture"];
+    cargo(["test", "--package", "workflow-sqlite", "--all-features"].into_iter().chain(test)).env("KILLS", "1000").run()
+}
+
 fn bench(_: &[String]) -> Outcome {
-    cargo(["run", "--release", "--manifest-path", "crates/bench/Cargo.toml"]).run()
+    for bin in ["tracker", "engine"] {
+        cargo(["run", "--release", "--manifest-path", "crates/bench/Cargo.toml", "--bin", bin]).run()?;
+    }
+    Ok(None)
 }
 
 fn mutants(_: &[String]) -> Outcome {

@@ -1,6 +1,7 @@
 //! Running a program, and saying which.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What became of a step: done, skipped because of what is missing, or failed.
 pub(crate) type Outcome = Result<Option<String>, String>;
@@ -53,6 +54,18 @@ impl Shell {
         self.announce();
         let status = self.command.status().map_err(|error| format!("{}: {error}", self.shown))?;
         if status.success() { Ok(None) } else { Err(format!("{}: {status}", self.shown)) }
+    }
+
+    /// Runs it, and kills it after `time`; fails if it has ended before.
+    pub(crate) fn kill_after(mut self, time: Duration) -> Outcome {
+        println!("$ {}   (killed after {} ms)", self.shown, time.as_millis());
+        let mut child = self.command.spawn().map_err(|error| format!("{}: {error}", self.shown))?;
+        std::thread::sleep(time);
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("{} ended by itself: {status}", self.shown));
+        }
+        let killed = child.kill().and_then(|()| child.wait());
+        killed.map(|_| None).map_err(|error| format!("{}: {error}", self.shown))
     }
 
     /// Runs it, shows and returns its standard output; fails unless it exits with 0.

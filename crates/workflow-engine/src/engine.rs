@@ -264,6 +264,12 @@ impl Engine {
         EngineReport { sinks, active_runs: self.inner.gate.runs() }
     }
 
+    /// Returns the state of delivery as it is, without delivering anything.
+    pub async fn report(&self) -> EngineReport {
+        let sinks = join_all(self.inner.relays.iter().map(|relay| relay.report(Ok(())))).await;
+        EngineReport { sinks, active_runs: self.inner.gate.runs() }
+    }
+
     /// Returns a run's lifecycle events in order; empty if there is no such run.
     ///
     /// # Errors

@@ -1,27 +1,33 @@
-//! One workflow run per order, three steps each against a real HTTP shop, every event delivered over a real socket.
+//! One workflow run per order, three steps each against a real HTTP shop, every event delivered over a real socket;
+//! on SQLite, so that it can be killed at any moment and started again to go on.
 //!
 //! CI: run
 //!
-//! `cargo run --release --example quickstart -- [orders.jsonl] [--endpoint URL]`
+//! `cargo run --release --example quickstart -- [orders.jsonl] [--endpoint URL] [--data DIR] [--store sqlite|memory]`
 //!
-//! Without `--endpoint` it starts a receiver of its own that answers 503 for the first half second and loses one
-//! acknowledgement. With it, `TRACKER_TOKEN` is sent as the bearer token, if it is set.
+//! Runs and undelivered events are kept in `.wf/quickstart`, unless `--data` says where, or `--store memory` keeps them
+//! nowhere. Without `--endpoint` it starts a receiver of its own that answers 503 for the first half second and loses
+//! one acknowledgement. With it, `TRACKER_TOKEN` is sent as the bearer token, if it is set.
 //! The exit code is 1 unless every accepted event is delivered and the receiver's count agrees; 2 for wrong usage.
 
+mod arguments;
 mod orders;
 mod progress;
 mod shop;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arguments::{Arguments, Kept};
 use futures::{StreamExt, stream};
 use orders::Order;
 use progress::Progress;
 use shop::{Shop, ShopClient};
 use tracker_http::testing::{Answer, FaultServer};
-use workflow_engine::{Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, Workflow};
+use workflow_engine::{Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, RunFilter, Store, Workflow};
+use workflow_sqlite::SqliteStore;
 
 const ORDER: Workflow<Order, String> = Workflow::new("order");
 
@@ -40,7 +46,7 @@ async fn main() -> ExitCode {
     let arguments = match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(message) => {
-            eprintln!("{message}\nusage: quickstart [orders.jsonl] [--endpoint URL]");
+            eprintln!("{message}\nusage: {}", Arguments::USAGE);
             return ExitCode::from(2);
         }
     };
@@ -64,27 +70,42 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         println!("that receiver answers 503 for the first half second and loses one acknowledgement");
     }
 
+    let store: Arc<dyn Store> = match &arguments.kept {
+        Kept::In(folder) => Arc::new(SqliteStore::open(folder.join("runs.db"))?),
+        Kept::Nowhere => Arc::new(MemoryStore::new()),
+    };
     let mut transport = HttpTransport::builder(endpoint);
     if let Ok(token) = std::env::var("TRACKER_TOKEN") {
         transport = transport.token(token);
     }
     let client = shop.client();
     let engine = Engine::builder()
-        .store(Arc::new(MemoryStore::new()))
+        .store(store)
         .workflow(&ORDER, move |ctx, input| order(ctx, client.clone(), input))
         .sink("receiver", Arc::new(transport.build()?))
         .build()?;
-    let delivery = tokio::spawn({
+    let before = recovered(&engine, &arguments.kept).await?;
+    let worker = tokio::spawn({
         let engine = engine.clone();
-        async move { engine.deliver().await }
+        async move { engine.work().await }
     });
 
     let started = Instant::now();
     let progress = Progress::new(orders.valid.len());
+    // An order that was finished before returns its outcome; one that was under way goes on where it was.
     let runs = stream::iter(orders.valid).map(|order| engine.run(&ORDER, order.id.clone(), order));
     let mut totals = Totals::default();
     let mut outcomes = runs.buffer_unordered(AT_ONCE);
-    while let Some(outcome) = outcomes.next().await {
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    loop {
+        let outcome = tokio::select! {
+            outcome = outcomes.next() => outcome,
+            _ = &mut interrupted => {
+                println!("interrupted: start it again to go on");
+                break;
+            }
+        };
+        let Some(outcome) = outcome else { break };
         progress.advance();
         match outcome {
             Ok(Outcome::Completed(_)) => totals.completed += 1,
@@ -95,15 +116,17 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
             }
         }
     }
+    drop(outcomes);
     progress.finish();
     let report = engine.shutdown(Duration::from_secs(30)).await;
-    delivery.await?;
+    worker.await?;
 
     println!();
     println!("  runs       {:>7}", totals.completed + totals.failed);
     println!("  completed  {:>7}", totals.completed);
     println!("  failed     {:>7}", totals.failed);
-    println!("  steps      {:>7}", shop.calls());
+    println!("  before     {:>7}", before.finished);
+    println!("  steps now  {:>7}", shop.calls());
     if totals.refused + orders.malformed > 0 {
         println!("  not run    {:>7}", totals.refused + orders.malformed);
     }
@@ -117,9 +140,39 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
     let agrees = receiver.is_none_or(|receiver| {
         let (received, distinct) = (receiver.received(), receiver.distinct());
         println!("the receiver counted {distinct} events, after {} duplicates were dropped", received - distinct);
-        distinct as u64 == sink.books.accepted
+        distinct as u64 == sink.books.accepted - before.settled
     });
+    if let Kept::In(folder) = &arguments.kept {
+        println!("kept in {}: start it again, and nothing is done twice", folder.display());
+    }
     Ok(report.is_complete() && sink.books.is_balanced() && agrees)
+}
+
+/// What an earlier process has left.
+struct Before {
+    /// How many runs had ended.
+    finished: usize,
+    /// How many events had been delivered, or refused.
+    settled: u64,
+}
+
+/// Says what an earlier process has left.
+async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::error::Error>> {
+    let all = engine.list(&RunFilter { limit: usize::MAX >> 1, ..RunFilter::default() }).await?;
+    let finished = all.iter().filter(|run| run.status.is_terminal()).count();
+    let report = engine.report().await;
+    let books = report.sink("receiver").map(|sink| sink.books).unwrap_or_default();
+    match kept {
+        Kept::Nowhere => println!("kept in memory: a kill loses everything"),
+        Kept::In(folder) if all.is_empty() => println!("kept in {}: nothing to recover", folder.display()),
+        Kept::In(folder) => println!(
+            "kept in {}: recovered {} runs under way, {finished} finished, {} events not delivered yet",
+            folder.display(),
+            all.len() - finished,
+            books.pending(),
+        ),
+    }
+    Ok(Before { finished, settled: books.accepted - books.pending() })
 }
 
 /// A receiver that fails like real ones: it comes up late, and an answer of its gets lost.
@@ -142,25 +195,4 @@ struct Totals {
     completed: usize,
     failed: usize,
     refused: usize,
-}
-
-struct Arguments {
-    orders: Option<String>,
-    endpoint: Option<String>,
-}
-
-impl Arguments {
-    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut read = Self { orders: None, endpoint: None };
-        while let Some(argument) = arguments.next() {
-            if argument == "--endpoint" {
-                read.endpoint = Some(arguments.next().ok_or("--endpoint needs a URL")?);
-            } else if argument.starts_with('-') || read.orders.is_some() {
-                return Err(format!("unexpected argument {argument}"));
-            } else {
-                read.orders = Some(argument);
-            }
-        }
-        Ok(read)
-    }
 }

@@ -1,0 +1,41 @@
+//! What the command line says.
+
+use std::path::PathBuf;
+
+/// The arguments.
+pub(crate) struct Arguments {
+    pub(crate) orders: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) kept: Kept,
+}
+
+/// Where runs and events are kept.
+pub(crate) enum Kept {
+    In(PathBuf),
+    Nowhere,
+}
+
+impl Arguments {
+    pub(crate) const USAGE: &str = "quickstart [orders.jsonl] [--endpoint URL] [--data DIR] [--store sqlite|memory]";
+
+    pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut read = Self { orders: None, endpoint: None, kept: Kept::In(PathBuf::from(".wf/quickstart")) };
+        while let Some(argument) = arguments.next() {
+            let mut value = |what: &str| arguments.next().ok_or(format!("{argument} needs {what}"));
+            match argument.as_str() {
+                "--endpoint" => read.endpoint = Some(value("a URL")?),
+                "--data" => read.kept = Kept::In(value("a folder")?.into()),
+                "--store" => match value("sqlite or memory")?.as_str() {
+                    "memory" => read.kept = Kept::Nowhere,
+                    "sqlite" => {}
+                    other => return Err(format!("there is no store {other}")),
+                },
+                _ if argument.starts_with('-') || read.orders.is_some() => {
+                    return Err(format!("unexpected argument {argument}"));
+                }
+                _ => read.orders = Some(argument),
+            }
+        }
+        Ok(read)
+    }
+}
