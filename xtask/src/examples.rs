@@ -17,7 +17,7 @@ pub(crate) fn quickstart(_: &[String]) -> Outcome {
         _ => {}
     }
     let quickstart = || program("target/release/examples/quickstart", "quickstart", ["--data", data]);
-    quickstart().kill_after(Duration::from_millis(200))?;
+    quickstart().kill_after(Duration::from_millis(100))?;
     let said = quickstart().output()?;
     if !said.contains("recovered ") {
         return Err("it has recovered nothing of the process that was killed".into());

@@ -96,19 +96,19 @@ impl Context {
     ///
     /// A replay gets the same times. Nothing is written.
     pub fn now(&self) -> Timestamp {
-        self.run.now()
+        self.run.machine().now()
     }
 
     /// Returns a random number; each call of a replay gets the same as before.
     ///
     /// It follows from the run and the number of calls before, so that nothing is written. It is not for secrets.
     pub fn random(&self) -> u64 {
-        self.run.random()
+        self.run.machine().random()
     }
 
     /// Returns a random UUID (version 4); each call of a replay gets the same as before. A good idempotency key.
     pub fn uuid(&self) -> Uuid {
-        self.run.uuid()
+        self.run.machine().uuid()
     }
 
     /// Returns the run's id.

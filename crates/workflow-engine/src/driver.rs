@@ -12,8 +12,9 @@ use workflow_events::{EventKind, Timestamp};
 
 use crate::active::Signal;
 use crate::determinism::DeterminismError;
-use crate::execution::{Execution, Released};
+use crate::execution::Execution;
 use crate::history::{Answer, Halt, History, Outgoing};
+use crate::machine::Released;
 use crate::outcome::{End, RunResult};
 use crate::payload::Payload;
 use crate::status::Status;

@@ -45,12 +45,12 @@ impl DurableError for String {
 /// (So that this works it is not itself a `std::error::Error`, as with `anyhow::Error`.)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Failure(ErrorInfo);
+pub struct Failure(Box<ErrorInfo>);
 
 impl Failure {
     /// A failure with this message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self(ErrorInfo::new(message))
+        Self(Box::new(ErrorInfo::new(message)))
     }
 
     /// Adds a kind: a short word by which programs tell failures apart.
@@ -91,7 +91,7 @@ impl fmt::Display for Failure {
 
 impl DurableError for Failure {
     fn info(&self) -> ErrorInfo {
-        self.0.clone()
+        (*self.0).clone()
     }
 }
 
@@ -109,7 +109,7 @@ impl<E: Error> From<E> for Failure {
 
 impl<E: DurableError> From<StepError<E>> for Failure {
     fn from(error: StepError<E>) -> Self {
-        Self(error.info())
+        Self(Box::new(error.info()))
     }
 }
 

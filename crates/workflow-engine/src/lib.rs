@@ -25,6 +25,7 @@ mod executor;
 mod gate;
 mod history;
 mod lease;
+mod machine;
 mod operation;
 mod replay;
 mod seed;

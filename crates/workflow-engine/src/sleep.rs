@@ -8,8 +8,9 @@ use std::time::Duration;
 use workflow_events::{EventKind, PauseReason, Timestamp};
 
 use crate::determinism::DeterminismError;
-use crate::execution::{Execution, Turn};
+use crate::execution::Execution;
 use crate::history::{Draft, Outgoing};
+use crate::machine::Turn;
 use crate::operation::{OpKey, OpKind};
 use crate::payload::Payload;
 use crate::store::{Entry, EntryKind};
@@ -44,11 +45,11 @@ enum Phase {
 
 impl<'a> Sleep<'a> {
     pub(crate) fn new(run: &'a Execution, wanted: Wanted) -> Self {
-        let key = run.claim(OpKind::Sleep, "".into());
+        let key = run.machine().claim(OpKind::Sleep, "".into());
         // A sleep over nothing is over at once, and is not recorded: the same in every replay.
         let nothing = match wanted {
             Wanted::For(duration) => duration.is_zero(),
-            Wanted::Until(at) => at <= run.now(),
+            Wanted::Until(at) => at <= run.machine().now(),
         };
         Self { run, key, wanted, phase: if nothing { Phase::Done } else { Phase::Called } }
     }
@@ -80,8 +81,8 @@ impl<'a> Sleep<'a> {
 
     /// Records that it is over, or waits until it is.
     fn go_on(&mut self, began: Timestamp, due_at: Timestamp) {
-        if !self.run.take_due(&self.key) {
-            self.run.set_wait(&self.key, Some((due_at, PauseReason::Sleep)));
+        if !self.run.machine().take_due(&self.key) {
+            self.run.machine().set_wait(&self.key, Some((due_at, PauseReason::Sleep)));
             return;
         }
         let now = wall(&*self.run.clock);
@@ -102,7 +103,9 @@ impl<'a> Sleep<'a> {
         let occurrence = self.key.occurrence;
         let entry = Entry { kind, name: String::new(), occurrence, attempt: 0, due_at, payload };
         let ends = (kind == EntryKind::SleepCompleted).then(|| self.key.clone());
-        self.run.record(Outgoing { at, drafts: vec![Draft { at, kind: event }], entry: Some(entry), ends }, false);
+        self.run
+            .machine()
+            .record(Outgoing { at, drafts: vec![Draft { at, kind: event }], entry: Some(entry), ends }, false);
     }
 }
 
@@ -113,7 +116,8 @@ impl Future for Sleep<'_> {
         if matches!(self.phase, Phase::Done) {
             return Poll::Ready(());
         }
-        match self.run.turn(&self.key, poller) {
+        let turn = self.run.machine().turn(&self.key, poller);
+        match turn {
             Turn::Released(entry) => {
                 if !self.is_recorded_as(&entry) {
                     return Poll::Pending;
@@ -140,7 +144,7 @@ impl Future for Sleep<'_> {
 
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
-        self.run.forget(&self.key, false, None);
+        self.run.machine().forget(&self.key, false, None);
     }
 }
 

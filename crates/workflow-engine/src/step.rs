@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 use workflow_events::{ErrorInfo, EventKind, PauseReason, Timestamp};
 
 use crate::determinism::DeterminismError;
-use crate::execution::{Execution, Turn};
+use crate::execution::Execution;
 use crate::failure::{DurableError, StepError, StepFailure, panic_message};
 use crate::history::{Draft, Outgoing};
+use crate::machine::Turn;
 use crate::operation::{OpKey, OpKind};
 use crate::payload::Payload;
 use crate::replay::Begun;
@@ -26,6 +27,7 @@ use crate::store::{Entry, EntryKind};
 use crate::time::{ceil, millis, wall};
 
 type StepBody<'a, T, E> = Box<dyn FnMut() -> BoxFuture<'a, Result<T, E>> + Send + 'a>;
+type Decide<'a, E> = Box<dyn FnMut(&StepFailure<E>) -> bool + Send + 'a>;
 type Caught<T, E> = Result<Result<T, E>, Box<dyn Any + Send>>;
 
 /// A step that was called; awaiting it executes it. Made by [`Context::step`](crate::Context::step).
@@ -42,7 +44,7 @@ pub struct Step<'a, T, E> {
     key: OpKey,
     body: StepBody<'a, T, E>,
     retry: Option<Retry>,
-    retry_if: Option<Box<dyn FnMut(&StepFailure<E>) -> bool + Send + 'a>>,
+    retry_if: Option<Decide<'a, E>>,
     timeout: Option<Duration>,
     /// The attempt that is being executed or comes next, from 1.
     attempt: u32,
@@ -81,7 +83,7 @@ impl Step<'_, (), ()> {
 
 impl<'a, T, E> Step<'a, T, E> {
     pub(crate) fn new(run: &'a Execution, name: Arc<str>, body: StepBody<'a, T, E>) -> Self {
-        let key = run.claim(OpKind::Step, name);
+        let key = run.machine().claim(OpKind::Step, name);
         Self {
             run,
             key,
@@ -130,7 +132,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        match this.run.turn(&this.key, poller) {
+        let turn = this.run.machine().turn(&this.key, poller);
+        match turn {
             Turn::Released(entry) => return this.released(&entry),
             Turn::Wait => {}
             Turn::Live(begun) => this.go_on(begun),
@@ -179,7 +182,7 @@ where
         }
         let (due_at, at) = (*due_at, wall(&*self.run.clock));
         if due_at > at {
-            self.run.set_wait(&self.key, Some((due_at, PauseReason::Retry)));
+            self.run.machine().set_wait(&self.key, Some((due_at, PauseReason::Retry)));
             return;
         }
         self.first_began.get_or_insert(at);
@@ -191,13 +194,13 @@ where
             start.push(EventKind::TimeoutSet { step_name, deadline, timeout_ms: millis(timeout), attempt });
         }
         let start = Some(start.into_iter().map(|kind| Draft { at, kind }).collect());
-        self.run.attempt_begins();
-        self.run.enter_step(Some(self.key.name.clone()));
+        self.run.machine().attempt_begins();
+        self.run.machine().enter_step(Some(self.key.name.clone()));
         // The body may panic before it returns a future.
         let body = &mut self.body;
         let future = catch_unwind(AssertUnwindSafe(|| span.in_scope(body)))
             .unwrap_or_else(|panic| async move { std::panic::resume_unwind(panic) }.boxed());
-        self.run.enter_step(None);
+        self.run.machine().enter_step(None);
         let future = AssertUnwindSafe(future).catch_unwind();
         let began = self.run.clock.now();
         self.phase = Phase::Executing(Attempt { future, at, began, start, timer: None, span });
@@ -205,9 +208,9 @@ where
 
     fn poll_attempt(&mut self, poller: &mut Poller<'_>) {
         let Phase::Executing(attempt) = &mut self.phase else { return };
-        self.run.enter_step(Some(self.key.name.clone()));
+        self.run.machine().enter_step(Some(self.key.name.clone()));
         let polled = attempt.span.in_scope(|| attempt.future.poll_unpin(poller));
-        self.run.enter_step(None);
+        self.run.machine().enter_step(None);
         let now = self.run.clock.now();
         let deadline = self.timeout.map(|timeout| attempt.began.saturating_add(timeout));
         if let Poll::Ready(caught) = polled {
@@ -220,12 +223,12 @@ where
         if now >= slow
             && let Some(start) = attempt.start.take()
         {
-            self.run.record(Outgoing::events(start), false);
+            self.run.machine().record(Outgoing::events(start), false);
         }
         let timer = deadline.into_iter().chain(attempt.start.as_ref().map(|_| slow)).min();
         if attempt.timer != timer {
             attempt.timer = timer;
-            self.run.set_timer(&self.key, timer);
+            self.run.machine().set_timer(&self.key, timer);
         }
     }
 
@@ -235,7 +238,7 @@ where
         let Attempt { future, at, began, start, timer, .. } = attempt;
         drop(future);
         if timer.is_some() {
-            self.run.set_timer(&self.key, None);
+            self.run.machine().set_timer(&self.key, None);
         }
         let ended_at = wall(&*self.run.clock).max(at);
         let elapsed = now.saturating_sub(began);
@@ -270,9 +273,9 @@ where
         event(EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms: millis(delay) });
         let first = self.first_began.and_then(|first| Payload::encode(&first.as_millis()).ok());
         let entry = self.entry(EntryKind::RetryScheduled, Some(next_attempt_at), first);
-        self.run.record(Outgoing { at: ended_at, drafts: events, entry: Some(entry), ends: None }, true);
+        self.run.machine().record(Outgoing { at: ended_at, drafts: events, entry: Some(entry), ends: None }, true);
         self.attempt = attempt.saturating_add(1);
-        self.run.set_wait(&self.key, Some((next_attempt_at, PauseReason::Retry)));
+        self.run.machine().set_wait(&self.key, Some((next_attempt_at, PauseReason::Retry)));
         self.phase = Phase::Waiting(next_attempt_at);
     }
 
@@ -285,7 +288,7 @@ where
         result: Result<T, StepError<E>>,
     ) {
         let entry = self.entry(kind, None, Some(payload));
-        self.run.record(Outgoing { at, drafts, entry: Some(entry), ends: Some(self.key.clone()) }, true);
+        self.run.machine().record(Outgoing { at, drafts, entry: Some(entry), ends: Some(self.key.clone()) }, true);
         self.phase = Phase::Ended(result);
     }
 
@@ -353,9 +356,8 @@ impl<T, E> Drop for Step<'_, T, E> {
             Phase::Executing(attempt) => (true, attempt.start.is_none()),
             _ => (false, false),
         };
-        let cut = told
-            .then(|| Draft { at: wall(&*self.run.clock), kind: crate::execution::cut(&self.key.name, self.attempt) });
-        self.run.forget(&self.key, executing, cut);
+        let cut = told.then(|| Draft { at: wall(&*self.run.clock), kind: cut(&self.key.name, self.attempt) });
+        self.run.machine().forget(&self.key, executing, cut);
     }
 }
 
@@ -363,4 +365,10 @@ impl<T, E> fmt::Debug for Step<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step").field("key", &self.key).finish_non_exhaustive()
     }
+}
+
+/// What the history is told of a step whose future was dropped while it was being executed.
+fn cut(step: &str, attempt: u32) -> EventKind {
+    let error = ErrorInfo { kind: Some("dropped".into()), ..ErrorInfo::new("the step was dropped before it ended") };
+    EventKind::StepFailed { step_name: step.into(), attempt, error, will_retry: false }
 }

@@ -1,5 +1,7 @@
 //! Cancels: durable, at every point, and never seen by the code that is cancelled.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::sync::Arc;

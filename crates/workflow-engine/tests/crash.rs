@@ -1,6 +1,8 @@
 //! Crash enumeration: a process is killed at every write to its store, before and after it, and the one that recovers
 //! too; whatever is killed, everything comes out right.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod scenarios;
 
 use workflow_engine::testing::CrashTest;

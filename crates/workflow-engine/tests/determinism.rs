@@ -1,5 +1,7 @@
 //! Code that does not go with its history, or waits for what is not durable, is told so; the run is left as it is.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::time::Duration;

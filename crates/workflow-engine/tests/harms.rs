@@ -1,6 +1,8 @@
 //! The faults of the engine that inspired this one (`docs/determinism.md`, and the italics of its design), each as a
 //! test named after the harm it did. `docs/verification.md` says how each fault was put in to see its test fail.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::pin::pin;
@@ -336,7 +338,7 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
     let bench = Bench::new();
     // A process that dies within a second of its start, and again and again.
     let poison = |ctx: Context, (): ()| async move {
-        Ok::<_, Failure>(ctx.step("dies", || std::future::pending::<Result<String, Failure>>()).await?)
+        Ok::<_, Failure>(ctx.step("dies", std::future::pending::<Result<String, Failure>>).await?)
     };
     bench.clock.run(async {
         let mut deaths = 0;

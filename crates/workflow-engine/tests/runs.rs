@@ -1,5 +1,7 @@
 //! Runs and steps: what they return, what is recorded, what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};

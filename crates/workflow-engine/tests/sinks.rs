@@ -1,5 +1,7 @@
 //! Delivery: any number of sinks, each with its cursor; a flush is a barrier; a shutdown reports.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The engine over real sockets on several threads: runs, flushes and aborted runs at once, against a failing endpoint.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! A store that fails is not a failed step: user code never sees it, and a write that can be repeated is.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The traces of the event contract, as the history has them and as a sink receives them.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 mod support;
 
 use std::sync::Arc;

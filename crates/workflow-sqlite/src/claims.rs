@@ -47,20 +47,28 @@ impl Db {
     }
 
     fn claim_one(&mut self, request: &ClaimRequest, id: &str) -> Result<Claims, Failure> {
-        let Some(run) = reads::run(&self.connection, id)? else { return Ok(Claims::default()) };
-        let wanted = request.workflows.as_ref().is_none_or(|names| names.contains(&run.workflow));
+        let mut claims = Claims::default();
+        let Some(run) = reads::run(&self.connection, id)? else { return Ok(claims) };
+        let due = run.due_at.is_some_and(|due_at| due_at <= request.now);
         let own = run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
-        if !wanted || !(own || run.due_at.is_some_and(|due_at| due_at <= request.now)) {
-            return Ok(Claims { next_due: run.due_at, ..Claims::default() });
+        if request.workflows.as_ref().is_some_and(|names| !names.contains(&run.workflow)) {
+            claims.unknown.extend(due.then_some(run.workflow));
+        } else if (due || own) && request.limit > 0 {
+            claims.runs.push(self.take(run.key, &request.worker)?);
+        } else if !own {
+            claims.next_due = match (run.due_at, &run.worker) {
+                (None, Some(holder)) => self.lease(holder)?,
+                (due_at, _) => due_at,
+            };
         }
-        Ok(Claims { runs: vec![self.take(run.key, &request.worker)?], ..Claims::default() })
+        Ok(claims)
     }
 
     /// Gives a run to a worker. One that was held when its worker died counts a recovery.
     fn take(&mut self, key: RunKey, worker: &str) -> Result<Claimed, Failure> {
-        let select = self.connection.prepare_cached("SELECT worker FROM runs WHERE key = ?1");
-        let holder: Option<String> = select?.query_row([key.0], |row| row.get(0))?;
-        let died = holder.is_some_and(|holder| holder != worker);
+        // A run that is due and still has a worker was held when its lease ran out.
+        let sql = "SELECT worker IS NOT NULL AND due_at IS NOT NULL FROM runs WHERE key = ?1";
+        let died: bool = self.connection.prepare_cached(sql)?.query_row([key.0], |row| row.get(0))?;
         let sql = format!(
             "UPDATE runs SET worker = ?2, due_at = NULL, epoch = epoch + 1, recoveries = recoveries + ?3 \
              WHERE key = ?1 RETURNING {RUN}"
@@ -78,7 +86,7 @@ impl Db {
     fn expire(&mut self, now: Timestamp) -> Result<(), Failure> {
         let dead: Vec<String> = self.column("SELECT name FROM workers WHERE until <= ?1", [now.as_millis()])?;
         for worker in dead {
-            let until = self.lease(&worker)?;
+            let until = self.lease(&worker)?.map(Timestamp::as_millis);
             self.forget(&worker)?;
             let sql = "UPDATE runs SET due_at = ?2 WHERE worker = ?1 AND due_at IS NULL";
             self.connection.execute(sql, params![worker, until])?;

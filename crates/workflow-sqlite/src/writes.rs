@@ -77,7 +77,7 @@ impl Db {
             return Ok(held.clone());
         }
         let (run, last) = self.run_by_key(key)?.ok_or(StoreError::UnknownRun { key })?;
-        if run.due_at.is_some() || run.status.is_terminal() || last != epoch {
+        if run.due_at.is_some() || run.worker.is_none() || last != epoch {
             return Err(StoreError::Fenced { key, epoch }.into());
         }
         Ok(held(&run, epoch))
@@ -153,8 +153,8 @@ impl Db {
 
     pub(crate) fn set_cursor(&mut self, sink: &str, cursor: Cursor) -> Result<(), Failure> {
         let Cursor { position: Position(position), delivered, rejected, .. } = cursor;
-        let sql = "INSERT INTO cursors (sink, position, delivered, rejected, missed) VALUES (?1, ?2, ?3, ?4, 0) \
-                   ON CONFLICT DO UPDATE SET position = ?2, delivered = ?3, rejected = ?4 WHERE position < ?2";
+        let sql = "INSERT INTO cursors (sink, position, delivered, rejected, missed) \
+                   SELECT ?1, ?2, ?3, ?4, purged FROM outbox WHERE true ON CONFLICT DO UPDATE SET position = ?2, delivered = ?3, rejected = ?4 WHERE position < ?2";
         self.connection.prepare_cached(sql)?.execute(params![sink, position, delivered, rejected])?;
         Ok(())
     }
@@ -163,9 +163,11 @@ impl Db {
         Ok(self.connection.execute("DELETE FROM cursors WHERE sink = ?1", [sink])? > 0)
     }
 
-    pub(crate) fn lease(&self, worker: &str) -> Result<Option<i64>, Failure> {
+    /// Returns until when the lease of a worker lasts.
+    pub(crate) fn lease(&self, worker: &str) -> Result<Option<Timestamp>, Failure> {
         let mut select = self.connection.prepare_cached("SELECT until FROM workers WHERE name = ?1")?;
-        Ok(select.query_row([worker], |row| row.get(0)).optional()?)
+        let until: Option<i64> = select.query_row([worker], |row| row.get(0)).optional()?;
+        until.map(|until| row::timestamp(until, || format!("worker {worker}: until"))).transpose()
     }
 }
 

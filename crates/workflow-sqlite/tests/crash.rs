@@ -1,6 +1,8 @@
 //! Crash enumeration on SQLite: a process is killed at every write to its file, before and after it, and the file is
 //! opened again by the next one.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
 #[path = "../../workflow-engine/tests/scenarios/mod.rs"]
 mod scenarios;
 

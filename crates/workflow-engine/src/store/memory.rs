@@ -1,5 +1,7 @@
 //! The in-memory store: complete, and gone with the process.
 
+mod claims;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +12,8 @@ use workflow_events::Timestamp;
 use crate::payload::EncodedEvent;
 use crate::status::Status;
 use crate::store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Cursor, NewRun,
-    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
+    Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError,
 };
 
 /// A [`Store`] in memory: for tests, and for programs whose runs need not outlive them.
@@ -27,8 +29,8 @@ struct Kept {
     runs: BTreeMap<RunKey, KeptRun>,
     keys: HashMap<String, RunKey>,
     last_key: u64,
-    /// The runs that are due, now or later.
-    due: BTreeSet<(Timestamp, RunKey)>,
+    /// The runs that are due, now or later, by workflow.
+    due: HashMap<String, BTreeSet<(Timestamp, RunKey)>>,
     /// The workers, until when their leases last, and what they hold.
     workers: HashMap<String, (Timestamp, BTreeSet<RunKey>)>,
     /// The events that are kept, by place.
@@ -144,7 +146,8 @@ impl Store for MemoryStore {
 
     async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
         let mut kept = self.lock();
-        let standing = kept.cursors.entry(sink.to_owned()).or_default();
+        let missed = kept.purged;
+        let standing = kept.cursors.entry(sink.to_owned()).or_insert(Cursor { missed, ..Cursor::default() });
         if standing.position < cursor.position {
             *standing = Cursor { missed: standing.missed, ..cursor };
         }
@@ -225,7 +228,7 @@ impl Kept {
     fn claimed(&self, claim: Claim) -> Result<&KeptRun, StoreError> {
         let Claim { key, epoch } = claim;
         let kept = self.runs.get(&key).ok_or(StoreError::UnknownRun { key })?;
-        let held = kept.run.due_at.is_none() && !kept.run.status.is_terminal();
+        let held = kept.run.due_at.is_none() && kept.run.worker.is_some();
         if held && kept.epoch == epoch { Ok(kept) } else { Err(StoreError::Fenced { key, epoch }) }
     }
 
@@ -242,90 +245,6 @@ impl Kept {
         }
     }
 
-    /// Makes `worker` the holder of a run.
-    fn hold(&mut self, key: RunKey, worker: String) {
-        let Some(kept) = self.runs.get_mut(&key) else { return };
-        if let Some(due_at) = kept.run.due_at.take() {
-            self.due.remove(&(due_at, key));
-        }
-        kept.epoch += 1;
-        let held = self.workers.entry(worker.clone()).or_insert_with(|| (kept.run.created_at, BTreeSet::new()));
-        held.1.insert(key);
-        kept.run.worker = Some(worker);
-    }
-
-    /// Ends a claim in good order.
-    fn let_go(&mut self, key: RunKey, due_at: Option<Timestamp>) {
-        let Some(kept) = self.runs.get_mut(&key) else { return };
-        let holder = kept.run.worker.take().and_then(|worker| self.workers.get_mut(&worker));
-        if let Some((_, held)) = holder {
-            held.remove(&key);
-        }
-        kept.run.due_at = due_at;
-        self.due.extend(due_at.map(|due_at| (due_at, key)));
-    }
-
-    fn claim(&mut self, request: &ClaimRequest) -> Claims {
-        self.expire(request.now);
-        if let Some(id) = &request.run {
-            return self.claim_one(request, id);
-        }
-        let mut claims = Claims::default();
-        let mut chosen = Vec::new();
-        for (due_at, key) in &self.due {
-            let Some(KeptRun { run, .. }) = self.runs.get(key) else { continue };
-            let wanted = request.wants(&run.workflow);
-            if !wanted && *due_at <= request.now && !claims.unknown.contains(&run.workflow) {
-                claims.unknown.push(run.workflow.clone());
-            }
-            if wanted && (*due_at > request.now || chosen.len() == request.limit) {
-                claims.next_due = Some(*due_at);
-                break;
-            }
-            if wanted {
-                chosen.push(*key);
-            }
-        }
-        let wants = |key: &RunKey| self.runs.get(key).is_some_and(|kept| request.wants(&kept.run.workflow));
-        let others = self.workers.iter().filter(|(name, _)| **name != request.worker);
-        let leases = others.filter(|(_, (_, held))| held.iter().any(wants)).map(|(_, (until, _))| *until);
-        claims.next_due = leases.chain(claims.next_due).min();
-        claims.runs = chosen.into_iter().map(|key| self.take(key, &request.worker)).collect();
-        claims
-    }
-
-    fn claim_one(&mut self, request: &ClaimRequest, id: &str) -> Claims {
-        let Some(run) = self.keys.get(id).and_then(|key| self.runs.get(key)).map(|kept| &kept.run) else {
-            return Claims::default();
-        };
-        let (key, due_at) = (run.key, run.due_at);
-        let own = due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
-        if !request.wants(&run.workflow) || !(own || due_at.is_some_and(|due_at| due_at <= request.now)) {
-            return Claims { next_due: due_at, ..Claims::default() };
-        }
-        Claims { runs: vec![self.take(key, &request.worker)], ..Claims::default() }
-    }
-
-    fn take(&mut self, key: RunKey, worker: &str) -> Claimed {
-        let died = self.runs[&key].run.worker.as_deref().is_some_and(|holder| holder != worker);
-        self.hold(key, worker.to_owned());
-        let kept = self.runs.get_mut(&key).expect("the run is there, it has just been held");
-        kept.run.recoveries += u32::from(died);
-        Claimed { claim: Claim { key, epoch: kept.epoch }, run: kept.run.clone(), died }
-    }
-
-    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them.
-    fn expire(&mut self, now: Timestamp) {
-        let expired = self.workers.extract_if(|_, (until, _)| *until <= now);
-        for (_, (until, held)) in expired {
-            for key in held {
-                let Some(kept) = self.runs.get_mut(&key) else { continue };
-                kept.run.due_at = Some(until);
-                self.due.insert((until, key));
-            }
-        }
-    }
-
     fn request_cancel(&mut self, id: &str, request: CancelRequest) -> CancelReply {
         let Some(kept) = self.keys.get(id).and_then(|key| self.runs.get_mut(key)) else {
             return CancelReply::Unknown;
@@ -339,12 +258,11 @@ impl Kept {
             Some(standing) => CancelRequest { at_once: standing.at_once || request.at_once, ..standing },
             None => request,
         });
-        if let Some(due_at) = run.due_at.filter(|due_at| *due_at > at) {
-            self.due.remove(&(due_at, run.key));
-            self.due.insert((at, run.key));
-            run.due_at = Some(at);
+        let key = run.key;
+        if run.due_at.is_some_and(|due_at| due_at > at) {
+            self.set_due(key, Some(at));
         }
-        CancelReply::Accepted(Box::new(run.clone()))
+        CancelReply::Accepted(Box::new(self.runs[&key].run.clone()))
     }
 
     fn purge(&mut self, purge: &Purge) -> Purged {
@@ -365,12 +283,6 @@ impl Kept {
         }
         self.purged += purged.events;
         purged
-    }
-}
-
-impl ClaimRequest {
-    fn wants(&self, workflow: &str) -> bool {
-        self.workflows.as_ref().is_none_or(|wanted| wanted.iter().any(|name| name == workflow))
     }
 }
 

@@ -36,7 +36,8 @@ use crate::payload::EncodedEvent;
 ///
 /// # Time
 ///
-/// Times come from the engine's clock as arguments; a store that is shared between machines may judge by its own.
+/// Times come from the engine's clock as arguments, in whole milliseconds; a store that is shared between machines may
+/// judge by its own.
 ///
 /// # Errors
 ///

@@ -64,6 +64,9 @@ impl Effects {
 /// Opens the same storage again, as a process does that starts.
 pub type Reopen = Box<dyn FnMut() -> Arc<dyn Store>>;
 
+/// Registers the workflows under test.
+type Build = Box<dyn Fn(EngineBuilder, &Effects) -> EngineBuilder>;
+
 /// What a process does with its engine after its start.
 type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 
@@ -97,7 +100,7 @@ type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 /// ```
 pub struct CrashTest {
     storage: Box<dyn Fn() -> Reopen>,
-    build: Box<dyn Fn(EngineBuilder, &Effects) -> EngineBuilder>,
+    build: Build,
     sinks: usize,
     twice: bool,
     outcomes: Vec<Status>,

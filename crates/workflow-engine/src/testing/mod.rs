@@ -1,8 +1,9 @@
-//! Tools for tests: a store that fails or dies on purpose, and crash enumeration.
+//! Tools for tests: the suite that every store must pass, a store that fails or dies on purpose, crash enumeration.
 //!
 //! The test clock and the recording transport come from `tracker-core`; the in-memory store is
 //! [`MemoryStore`](crate::MemoryStore).
 
+pub mod conformance;
 mod crash;
 mod fault_store;
 

@@ -115,6 +115,12 @@ fn waiting(builder: EngineBuilder) -> EngineBuilder {
     })
 }
 
+/// The effect of a step that does nothing else.
+async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
+    effects.happened(run, step);
+    Ok(())
+}
+
 fn register<F, Fut>(builder: EngineBuilder, effects: &Effects, function: F) -> EngineBuilder
 where
     F: Fn(Context, u32, Effects) -> Fut + Send + Sync + 'static,
@@ -128,7 +134,7 @@ fn steps(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, count, effects| async move {
         for n in 1..=count {
             let name = format!("step-{n}");
-            ctx.step(name.clone(), || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), &name)) }).await?;
+            ctx.step(name.clone(), || note(&effects, ctx.run_id(), &name)).await?;
         }
         Ok(count)
     })
@@ -147,7 +153,7 @@ fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             })
         };
         let sum: u32 = futures::future::try_join_all((1..=count).map(step)).await?.iter().sum();
-        ctx.step("sum", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "sum")) }).await?;
+        ctx.step("sum", || note(&effects, ctx.run_id(), "sum")).await?;
         Ok(sum)
     })
 }
@@ -190,10 +196,10 @@ fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 
 fn sleep(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(waiting(builder).suspend_from(Duration::from_secs(1)), effects, |ctx, input, effects| async move {
-        ctx.step("before", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "before")) }).await?;
+        ctx.step("before", || note(&effects, ctx.run_id(), "before")).await?;
         ctx.sleep(Duration::from_millis(20)).await;
         ctx.sleep(Duration::from_secs(3600)).await;
-        ctx.step("after", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "after")) }).await?;
+        ctx.step("after", || note(&effects, ctx.run_id(), "after")).await?;
         Ok(input)
     })
 }
@@ -219,15 +225,13 @@ fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 
 fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, _, effects| async move {
-        let effects = &effects;
-        let ctx = &ctx;
-        let fast = ctx.step("fast", || async move { Ok::<_, Failure>(effects.happened(ctx.run_id(), "fast")) });
-        let never = ctx.step("never", || std::future::pending::<Result<(), Failure>>());
+        let fast = ctx.step("fast", || note(&effects, ctx.run_id(), "fast"));
+        let never = ctx.step("never", std::future::pending::<Result<(), Failure>>);
         let won = match futures::future::select(never, fast).await {
             futures::future::Either::Left(_) => 1,
             futures::future::Either::Right(_) => 2,
         };
-        let body = || async move { Ok::<_, Failure>(effects.happened(ctx.run_id(), "late")) };
+        let body = || note(&effects, ctx.run_id(), "late");
         match futures::future::select(ctx.sleep(Duration::from_secs(30)), ctx.sleep(Duration::from_secs(20))).await {
             futures::future::Either::Left(_) => Err(Failure::new("the longer sleep won")),
             futures::future::Either::Right(_) => {
@@ -242,7 +246,7 @@ fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 fn slow(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(waiting(builder), effects, |ctx, input, effects| async move {
         for name in ["one", "two", "three"] {
-            ctx.step(name, || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), name)) }).await?;
+            ctx.step(name, || note(&effects, ctx.run_id(), name)).await?;
             ctx.sleep(Duration::from_secs(1)).await;
         }
         Ok(input)

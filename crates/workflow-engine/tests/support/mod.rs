@@ -1,6 +1,11 @@
 //! What the engine's tests share.
 
-#![allow(dead_code, unreachable_pub, reason = "every test binary compiles this module and uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test binary compiles this module and uses a part of it"
+)]
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,0 +1,101 @@
+//! How far each sink has come.
+
+use super::fixture::*;
+use super::snapshot::events;
+use crate::{Cursor, Position, Purge, Status};
+
+/// Returns a sink's cursor.
+pub(super) async fn open(store: &Shared, sink: &str) -> Cursor {
+    store.open_cursor(sink).await.expect("a cursor is opened")
+}
+
+/// Moves a sink's cursor.
+pub(super) async fn set(store: &Shared, sink: &str, position: Position, delivered: u64, rejected: u64) {
+    let cursor = Cursor { position, delivered, rejected, missed: 0 };
+    store.set_cursor(sink, cursor).await.expect("a cursor is moved");
+}
+
+pub(super) async fn a_new_cursor_is_at_the_start(store: Shared) {
+    assert_eq!(open(&store, "early").await, Cursor::default(), "nothing has a fate");
+    ended(&store, "a", Status::Completed, at(0)).await;
+    for _ in 0..2 {
+        assert_eq!(open(&store, "late").await, Cursor::default(), "nothing was purged, so nothing is missed");
+    }
+}
+
+pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
+    for id in ["a", "b", "c"] {
+        ended(&store, id, Status::Completed, at(0)).await;
+    }
+    let places: Vec<_> = events(&store, Position(0)).await.into_iter().map(|(position, _)| position).collect();
+    open(&store, "s").await;
+    set(&store, "s", places[2], 2, 1).await;
+    let standing = Cursor { position: places[2], delivered: 2, rejected: 1, missed: 0 };
+    assert_eq!(open(&store, "s").await, standing, "it is where it was moved to");
+    set(&store, "s", places[1], 2, 0).await;
+    set(&store, "s", Position(0), 0, 0).await;
+    assert_eq!(open(&store, "s").await, standing, "it stands further already");
+    let lies = Cursor { position: places[4], delivered: 3, rejected: 2, missed: 77 };
+    store.set_cursor("s", lies).await.expect("a cursor is moved");
+    assert_eq!(open(&store, "s").await, Cursor { missed: 0, ..lies }, "what was missed only the store sets");
+}
+
+pub(super) async fn cursors_are_independent(store: Shared) {
+    ended(&store, "a", Status::Completed, at(0)).await;
+    let places: Vec<_> = events(&store, Position(0)).await.into_iter().map(|(position, _)| position).collect();
+    for sink in ["one", "two", "One", "it's"] {
+        open(&store, sink).await;
+    }
+    set(&store, "one", places[1], 2, 0).await;
+    set(&store, "it's", places[0], 0, 1).await;
+    assert_eq!(open(&store, "one").await, Cursor { position: places[1], delivered: 2, ..Cursor::default() });
+    assert_eq!(open(&store, "it's").await, Cursor { position: places[0], rejected: 1, ..Cursor::default() });
+    for untouched in ["two", "One"] {
+        assert_eq!(open(&store, untouched).await, Cursor::default(), "{untouched:?} has not moved");
+    }
+}
+
+/// Purges every completed run that every sink has settled.
+async fn purge_all(store: &Shared) -> u64 {
+    let purge = Purge { completed: Some(at(1_000)), limit: 100, ..Purge::default() };
+    store.purge(purge).await.expect("runs are purged").events
+}
+
+pub(super) async fn what_was_purged_before_is_missed(store: Shared) {
+    open(&store, "early").await;
+    ended(&store, "a", Status::Completed, at(0)).await;
+    ended(&store, "b", Status::Completed, at(0)).await;
+    let end = store.outbox_end().await.expect("the end is read");
+    set(&store, "early", end.position, 3, 1).await;
+    assert_eq!(purge_all(&store).await, 4);
+    let early = Cursor { position: end.position, delivered: 3, rejected: 1, missed: 0 };
+    assert_eq!(open(&store, "early").await, early, "it missed nothing");
+    let late = Cursor { missed: 4, ..Cursor::default() };
+    assert_eq!(open(&store, "late").await, late, "the late sink can never see what is gone");
+    ended(&store, "c", Status::Completed, at(1)).await;
+    let end = store.outbox_end().await.expect("the end is read");
+    for sink in ["early", "late"] {
+        let before = open(&store, sink).await;
+        set(&store, sink, end.position, before.delivered + 2, before.rejected).await;
+    }
+    assert_eq!(purge_all(&store).await, 2);
+    assert_eq!(open(&store, "late").await.missed, 4, "what it has seen it has not missed");
+    assert_eq!(open(&store, "latest").await.missed, 6, "all that is gone");
+}
+
+pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
+    let drop_cursor = async |sink| store.drop_cursor(sink).await.expect("a cursor is dropped");
+    assert!(!drop_cursor("s").await, "there was none");
+    open(&store, "s").await;
+    open(&store, "other").await;
+    ended(&store, "a", Status::Completed, at(0)).await;
+    let end = store.outbox_end().await.expect("the end is read");
+    set(&store, "s", end.position, 2, 0).await;
+    assert_eq!(purge_all(&store).await, 0, "the other sink has settled nothing");
+    assert!(drop_cursor("other").await, "there was one");
+    assert!(!drop_cursor("other").await, "there is none any more");
+    assert_eq!(open(&store, "s").await.position, end.position, "another sink is not meant");
+    assert_eq!(purge_all(&store).await, 2, "a sink that is forgotten holds up nothing");
+    assert!(drop_cursor("s").await, "there was one");
+    assert_eq!(open(&store, "s").await, Cursor { missed: 2, ..Cursor::default() }, "it begins anew");
+}

@@ -1,0 +1,26 @@
+//! The suite passes for the store in memory.
+
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use workflow_engine::testing::conformance::{self, model, scale};
+use workflow_engine::{MemoryStore, Store};
+
+async fn fresh() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+#[test]
+fn the_store_in_memory_conforms() {
+    block_on(conformance::all(fresh));
+}
+
+#[test]
+fn the_store_in_memory_agrees_with_the_model() {
+    block_on(model::agrees(fresh, model::Sequences::default()));
+}
+
+#[test]
+fn the_store_in_memory_takes_many_runs() {
+    block_on(async { scale::many_runs(fresh().await, scale::MANY).await });
+}

@@ -1,0 +1,44 @@
+//! The conformance suite of `Store` passes on SQLite.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
+use std::sync::{Arc, Mutex};
+
+use futures::executor::block_on;
+use tempfile::TempDir;
+use workflow_engine::Store;
+use workflow_engine::testing::conformance::{self, model, scale};
+use workflow_sqlite::{Durability, SqliteStore};
+
+/// Files for stores, removed at the end.
+#[derive(Default)]
+struct Files(Mutex<Vec<TempDir>>);
+
+impl Files {
+    fn fresh(&self) -> Arc<dyn Store> {
+        let folder = tempfile::tempdir().unwrap();
+        // What a power loss takes is no matter of this suite.
+        let options = SqliteStore::options().durability(Durability::ProcessCrash);
+        let store = options.open(folder.path().join("runs.db")).unwrap();
+        self.0.lock().unwrap().push(folder);
+        Arc::new(store)
+    }
+}
+
+#[test]
+fn the_store_on_sqlite_conforms() {
+    let files = Files::default();
+    block_on(conformance::all(|| async { files.fresh() }));
+}
+
+#[test]
+fn the_store_on_sqlite_agrees_with_the_model() {
+    let files = Files::default();
+    block_on(model::agrees(|| async { files.fresh() }, model::Sequences::default()));
+}
+
+#[test]
+fn the_store_on_sqlite_takes_many_runs() {
+    let files = Files::default();
+    block_on(async { scale::many_runs(files.fresh(), scale::MANY).await });
+}
