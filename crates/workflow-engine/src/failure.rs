@@ -26,6 +26,11 @@ use workflow_events::ErrorInfo;
 /// impl DurableError for PaymentError {}
 /// assert_eq!(PaymentError::Declined.info().message, "the card was declined");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a durable error",
+    note = "an error of your own: derive serde's traits and write `impl DurableError for {Self} {{}}`",
+    note = "any other error: let the step return `Failure`, into which `?` converts every standard error"
+)]
 pub trait DurableError: fmt::Display + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Returns what lifecycle events say of this error: its text as `message`, its serde form as `details`.
     fn info(&self) -> ErrorInfo {

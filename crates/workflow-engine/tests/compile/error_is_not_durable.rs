@@ -1,0 +1,13 @@
+//! A step's error must be durable: it is recorded, and comes back as its own type.
+
+use workflow_engine::{Context, Failure};
+
+async fn order(ctx: Context, (): ()) -> Result<(), Failure> {
+    let charge = || async { Err::<(), std::io::Error>(std::io::ErrorKind::NotFound.into()) };
+    let _ = ctx.step("charge", charge).await;
+    Ok(())
+}
+
+fn main() {
+    let _ = order;
+}

@@ -1,0 +1,258 @@
+//! Workers: they take up what is due, hand over what they leave, and never advance a run that another has.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::future::{join, join_all, join3};
+use support::{Bench, STEPS, killed_after, work_off};
+use tracker_core::Clock;
+use workflow_engine::{
+    Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store, Workflow,
+};
+use workflow_events::EventKind;
+
+const WF: Workflow<(), u32> = Workflow::new("wf");
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A workflow of one step that takes an hour of the test's clock, and counts how often it has begun.
+fn slow(bench: &Bench, begun: &Arc<AtomicU32>) -> Engine {
+    let (clock, begun) = (bench.clock.clone(), begun.clone());
+    let function = move |ctx: Context, (): ()| {
+        let (clock, begun) = (clock.clone(), begun.clone());
+        async move {
+            let body = || async {
+                let before = begun.fetch_add(1, Ordering::Relaxed);
+                clock.sleep(HOUR).await;
+                Ok::<_, Failure>(before)
+            };
+            Ok::<_, Failure>(ctx.step("slow", body).await?)
+        }
+    };
+    bench.builder().workflow(&WF, function).build().unwrap()
+}
+
+#[test]
+fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
+    let bench = Bench::new();
+    let sleeps = |ctx: Context, (): ()| async move {
+        ctx.sleep(HOUR).await;
+        Ok::<_, Failure>(7)
+    };
+    let engine = bench.builder().workflow(&WF, sleeps).runs_at_once(4).build().unwrap();
+    bench.clock.run(async {
+        let work = async {
+            let handles = join_all((0..50).map(|n| engine.start(&WF, format!("r{n}"), ()))).await;
+            for handle in handles {
+                assert_eq!(handle.unwrap().result().await.unwrap(), Outcome::Completed(7));
+            }
+            engine.shutdown(Duration::from_secs(5)).await
+        };
+        let ((), (), report) = join3(engine.work(), engine.work(), work).await;
+        assert!(report.is_complete(), "{report}");
+        assert_eq!(bench.delivered().len(), 50 * 7);
+    });
+}
+
+#[test]
+fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
+    let (bench, begun) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let first = slow(&bench, &begun);
+    let second = slow(&bench, &begun);
+    bench.clock.run(async {
+        let takes_over = async {
+            bench.clock.sleep(Duration::from_secs(60)).await;
+            // Its lease is cut short, as if it had been frozen for longer.
+            let run = bench.store.run("r").await.unwrap().unwrap();
+            bench.store.renew(run.worker.as_deref().unwrap(), support::now(&bench)).await.unwrap();
+            second.run(&WF, "r", ()).await
+        };
+        let (one, two) = join(first.run(&WF, "r", ()), takes_over).await;
+        assert_eq!(two.unwrap(), Outcome::Completed(1));
+        assert_eq!(one.unwrap(), Outcome::Completed(1), "the first gave way, and waited for the second");
+        let told = bench.told("r").await;
+        assert_eq!(told.iter().filter(|told| *told == "step.completed").count(), 1, "{told:?}");
+        assert_eq!(begun.load(Ordering::Relaxed), 2, "at least once: the frozen one had begun");
+    });
+}
+
+#[test]
+fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
+    let (bench, begun) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let engine = slow(&bench, &begun);
+    bench.clock.run(async {
+        let stop = async {
+            killed_after(&bench, Duration::from_secs(60), engine.run(&WF, "r", ())).await;
+            let outcome = engine.handle(&WF, "r").result().await;
+            let report = engine.shutdown(Duration::from_secs(5)).await;
+            (outcome, report)
+        };
+        let ((), (outcome, report)) = join(engine.work(), stop).await;
+        assert_eq!(outcome.unwrap(), Outcome::Completed(1));
+        assert!(report.is_complete());
+        let run = bench.store.run("r").await.unwrap().unwrap();
+        assert_eq!(run.recoveries, 0);
+    });
+}
+
+#[test]
+fn a_shutdown_hands_over_at_once_what_it_leaves() {
+    let (bench, begun) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let (first, second) = (slow(&bench, &begun), slow(&bench, &begun));
+    bench.clock.run(async {
+        let stop = async {
+            bench.clock.sleep(Duration::from_secs(60)).await;
+            first.shutdown(Duration::from_secs(5)).await
+        };
+        let (outcome, report) = join(first.run(&WF, "r", ()), stop).await;
+        assert!(matches!(outcome, Err(RunError::Closed)), "{outcome:?}");
+        assert!(report.is_delivered());
+        let before = bench.clock.now();
+        assert_eq!(second.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(1));
+        assert!(bench.clock.now() - before < HOUR + Duration::from_secs(10), "no lease had to run out");
+        assert_eq!(bench.store.run("r").await.unwrap().unwrap().recoveries, 0, "nothing has died");
+    });
+}
+
+#[test]
+fn a_run_stops_behind_the_step_that_a_shutdown_met() {
+    let bench = Bench::new();
+    let clock = bench.clock.clone();
+    let function = move |ctx: Context, (): ()| {
+        let clock = clock.clone();
+        async move {
+            for n in 0..100 {
+                let body = || async {
+                    clock.sleep(Duration::from_secs(60)).await;
+                    Ok::<_, Failure>(n)
+                };
+                ctx.step("minute", body).await?;
+            }
+            Ok::<_, Failure>(100)
+        }
+    };
+    let engine = |bench: &Bench| bench.builder().workflow(&WF, function.clone()).build().unwrap();
+    bench.clock.run(async {
+        let first = engine(&bench);
+        let stop = async {
+            bench.clock.sleep(Duration::from_secs(90)).await;
+            first.shutdown(HOUR).await
+        };
+        let (outcome, report) = join(first.run(&WF, "r", ()), stop).await;
+        assert!(matches!(outcome, Err(RunError::Closed)));
+        assert_eq!((report.active_runs, bench.clock.now()), (0, Duration::from_secs(120)), "it took what it needed");
+        let second = engine(&bench);
+        assert_eq!(second.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(100));
+        assert_eq!(bench.clock.now(), Duration::from_secs(6_000), "no minute was spent twice");
+    });
+}
+
+#[test]
+fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
+    let bench = Bench::new();
+    bench.clock.run(async {
+        let knows = bench.builder().workflow(&WF, |_: Context, (): ()| async { Ok::<_, Failure>(1) }).build().unwrap();
+        knows.start(&WF, "r", ()).await.unwrap();
+        let does_not = bench.builder().build().unwrap();
+        does_not.start(&STEPS, "s", 1).await.unwrap();
+        let idle = does_not.run_until_idle().await.unwrap();
+        assert_eq!((idle.executed, idle.unknown), (1, vec!["wf".to_owned()]));
+        assert_eq!(knows.handle(&WF, "r").status().await.unwrap(), Some(Status::Queued));
+        work_off(&bench, &knows).await;
+        assert_eq!(knows.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(1));
+    });
+}
+
+#[test]
+fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
+    let bench = Bench::new();
+    let engine = bench.builder().retention(Retention { completed: Some(HOUR), ..Retention::default() });
+    let engine = engine.workflow(&WF, |_: Context, (): ()| async { Err(Failure::new("no")) }).build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        let _ = engine.run(&WF, "failed", ()).await.unwrap();
+        bench.clock.sleep(HOUR * 2).await;
+        assert_eq!(engine.purge().await.unwrap().runs, 0, "the sink has not received its events");
+        assert!(engine.flush().await.is_complete());
+        let purged = engine.purge().await.unwrap();
+        assert_eq!((purged.runs, purged.events), (1, 4), "and the failed run is kept");
+        assert_eq!(engine.list(&RunFilter::default()).await.unwrap().len(), 1);
+        let again = engine.run(&STEPS, "r", 2).await.unwrap();
+        assert_eq!(again, Outcome::Completed(2), "the id is free, and nothing of the old run is seen");
+        let report = engine.flush().await;
+        assert!(report.is_complete() && report.sink("collector").unwrap().books.is_balanced(), "{report}");
+    });
+}
+
+#[test]
+fn a_step_that_loses_a_select_after_its_start_was_told_gets_its_end() {
+    let bench = Bench::new();
+    let function = |ctx: Context, (): ()| async move {
+        let hangs = ctx.step("hangs", std::future::pending::<Result<(), Failure>>);
+        futures::future::select(hangs, ctx.sleep(Duration::from_millis(500))).await;
+        Ok::<_, Failure>(ctx.step("next", || async { Ok::<_, Failure>(1) }).await?)
+    };
+    let engine = bench.builder().workflow(&WF, function).build().unwrap();
+    bench.clock.run(async {
+        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(1));
+        let history = engine.history("r").await.unwrap();
+        let started = history.iter().filter(|event| matches!(event.kind, EventKind::StepStarted { .. })).count();
+        let ended = history
+            .iter()
+            .filter(|event| matches!(event.kind, EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }));
+        assert_eq!((started, ended.count()), (2, 2), "{:?}", support::types(&history));
+    });
+}
+
+#[test]
+fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
+    let bench = Bench::new();
+    const LARGE: Workflow<String, String> = Workflow::new("large");
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let function = move |ctx: Context, text: String| {
+        let calls = counted.clone();
+        async move {
+            let body = || async {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Failure>(text.repeat(10))
+            };
+            let policy = workflow_engine::Retry::constant(Duration::from_millis(1));
+            match ctx.step("repeat", body).retry(policy).await {
+                Err(error) if matches!(error.cause, StepFailure::TooLarge { bytes: 1_002, limit: 1_000 }) => Ok(text),
+                other => Ok::<_, Failure>(other?.repeat(2)),
+            }
+        }
+    };
+    let engine = bench.builder().value_limit(1_000).workflow(&LARGE, function).build().unwrap();
+    bench.clock.run(async {
+        let text = "x".repeat(100);
+        assert_eq!(engine.run(&LARGE, "r", text.clone()).await.unwrap(), Outcome::Completed(text));
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "another attempt would be as large");
+        let refused = engine.run(&LARGE, "input", "x".repeat(2_000)).await;
+        assert!(matches!(refused, Err(RunError::InputTooLarge { bytes: 2_002, limit: 1_000 })), "{refused:?}");
+        let Outcome::Failed(failure) = engine.run(&LARGE, "output", "x".repeat(60)).await.unwrap() else { panic!() };
+        assert_eq!(failure.info.kind.as_deref(), Some("tooLarge"), "{failure}");
+    });
+}
+
+#[test]
+fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
+    let bench = Bench::new();
+    let function = |ctx: Context, (): ()| async move {
+        let steps = (0..10_000_u32).map(|n| ctx.step("one", move || async move { Ok::<_, Failure>(n) }));
+        let sum = futures::future::try_join_all(steps).await?.iter().sum::<u32>();
+        futures::future::join_all((0..1_000).map(|_| ctx.sleep(HOUR))).await;
+        Ok::<_, Failure>(sum)
+    };
+    let engine = bench.builder().workflow(&WF, function).build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&WF, "r", ()).await.unwrap();
+        work_off(&bench, &engine).await;
+        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed((0..10_000).sum()));
+    });
+}
