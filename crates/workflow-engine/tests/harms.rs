@@ -27,15 +27,22 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
 
 #[test]
 fn select_swaps_the_results_of_two_steps_of_one_name() {
-    let bench = Bench::new();
-    let swaps = |ctx: Context, (): ()| async move {
-        // The second call is polled first; its result must stay its own, now and in the replay.
-        let (first, second) =
-            (ctx.step("pick", || ok("first".to_owned())), ctx.step("pick", || ok("second".to_owned())));
-        let second = second.await?;
-        let first = first.await?;
-        ctx.sleep(HOUR).await;
-        Ok::<_, Failure>(format!("{first} {second}"))
+    let (bench, executions) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let swaps = move |ctx: Context, (): ()| {
+        // tokio's `select!` polls in a random order; this is the order of one execution, and then the other one.
+        let first_first = executions.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        async move {
+            let (first, second) =
+                (ctx.step("pick", || ok("first".to_owned())), ctx.step("pick", || ok("second".to_owned())));
+            let (first, second) = if first_first {
+                join(first, second).await
+            } else {
+                let (second, first) = join(second, first).await;
+                (first, second)
+            };
+            ctx.sleep(HOUR).await;
+            Ok::<_, Failure>(format!("{} {}", first?, second?))
+        }
     };
     let engine = bench.builder().workflow(&WF, swaps).build().unwrap();
     bench.clock.run(async {
@@ -222,15 +229,15 @@ fn of_three_parallel_steps_one_is_left() {
 #[test]
 fn a_retry_after_a_timeout_never_runs() {
     let bench = Bench::new();
-    let calls = Arc::new(AtomicU32::new(0));
-    let counted = calls.clone();
+    let (calls, clock) = (Arc::new(AtomicU32::new(0)), bench.clock.clone());
     let times_out = move |ctx: Context, (): ()| {
-        let calls = counted.clone();
+        let (calls, clock) = (calls.clone(), clock.clone());
         async move {
             let body = || async {
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 {
                     std::future::pending::<()>().await;
                 }
+                clock.sleep(Duration::from_secs(9)).await;
                 Ok::<_, Failure>("second attempt".to_owned())
             };
             let step = ctx.step("hangs", body).timeout(Duration::from_secs(10));
