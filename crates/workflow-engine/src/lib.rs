@@ -72,8 +72,3 @@ pub use workflow_events::Timestamp;
 
 #[cfg(feature = "http")]
 pub use tracker_http::{HttpTransport, TokioClock};
-
-/// Compiles the example of the repository's README.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-mod readme {}

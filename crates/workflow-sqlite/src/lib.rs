@@ -20,3 +20,13 @@ mod row;
 
 pub use open::{Durability, OpenError, Options};
 pub use store::SqliteStore;
+
+/// Compiles the examples of the repository's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
+/// Runs the examples of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+mod guide {}
