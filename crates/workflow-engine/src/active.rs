@@ -72,6 +72,10 @@ impl Signal {
         self.woken.swap(false, Ordering::AcqRel)
     }
 
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+
     pub(crate) fn register(&self, waker: &Waker) {
         self.task.register(waker);
     }

@@ -175,6 +175,9 @@ impl Inner {
             if run.status.is_terminal() {
                 return self.end_of(&run).await;
             }
+            if self.gate.is_stopped() {
+                return Err(RunError::Closed);
+            }
             self.wait(changed).await;
         }
     }

@@ -21,6 +21,9 @@ use crate::status::Status;
 use crate::store::{CancelRequest, EntryKind, StoreError};
 use crate::time::{millis, wall};
 
+/// How many rounds a poll of the driver has at most: a long replay must not keep its thread to itself.
+const ROUNDS: usize = 256;
+
 /// Drives a run until it ends, is suspended, or is left as it is.
 pub(crate) struct Driver {
     execution: Arc<Execution>,
@@ -73,7 +76,12 @@ impl Driver {
         if let Some(problem) = self.execution.machine().take_problem() {
             return Err(Halt::Determinism(problem));
         }
-        if self.poll_body()? || self.release()? {
+        match self.poll_body()? {
+            Polled::Waits => return Ok(Round::Continue),
+            Polled::Yields => return Ok(Round::Yield),
+            Polled::Not => {}
+        }
+        if self.release()? {
             return Ok(Round::Continue);
         }
         if let Some(round) = self.poll_commit(poller)? {
@@ -106,24 +114,26 @@ impl Driver {
     }
 
     /// Polls the workflow's future if it was woken.
-    fn poll_body(&mut self) -> Result<bool, Halt> {
-        let Some(body) = &mut self.body else { return Ok(false) };
+    fn poll_body(&mut self) -> Result<Polled, Halt> {
+        let Some(body) = &mut self.body else { return Ok(Polled::Not) };
         if !self.signal.take_woken() {
-            return Ok(false);
+            return Ok(Polled::Not);
         }
         let waker = Waker::from(self.signal.clone());
         self.execution.machine().set_polling(true);
         let polled = body.as_mut().poll(&mut Poller::from_waker(&waker));
         let mut machine = self.execution.machine();
         machine.set_polling(false);
-        let Poll::Ready(result) = polled else { return Ok(true) };
+        let Poll::Ready(result) = polled else {
+            return Ok(if self.signal.is_woken() { Polled::Yields } else { Polled::Waits });
+        };
         if let Some(problem) = machine.take_problem().or_else(|| machine.left_over()) {
             return Err(Halt::Determinism(problem));
         }
         drop(machine);
         self.result = Some(result);
         self.body = None;
-        Ok(true)
+        Ok(Polled::Waits)
     }
 
     /// Releases the next operation that has ended, unless the run is to go no further.
@@ -278,9 +288,20 @@ impl Driver {
     }
 }
 
+/// What became of the workflow's future in a round.
+enum Polled {
+    /// It was not woken, or is not there.
+    Not,
+    /// It has returned, or waits to be woken.
+    Waits,
+    /// It has woken itself: it wants its task to let others go first.
+    Yields,
+}
+
 /// What a round of the driver came to.
 enum Round {
     Continue,
+    Yield,
     Pending,
     End(End),
 }
@@ -290,9 +311,10 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
         self.signal.register(poller.waker());
-        loop {
+        for _ in 0..ROUNDS {
             match self.round(poller) {
                 Ok(Round::Continue) => {}
+                Ok(Round::Yield) => break,
                 Ok(Round::Pending) => return Poll::Pending,
                 Ok(Round::End(end)) => return Poll::Ready(Ok(end)),
                 Err(halt) => {
@@ -302,6 +324,8 @@ impl Future for Driver {
                 }
             }
         }
+        poller.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -39,7 +39,8 @@ impl<Output, Error> RunHandle<Output, Error> {
     ///
     /// # Errors
     ///
-    /// [`RunError::UnknownRun`], [`RunError::Decode`], [`RunError::Store`].
+    /// [`RunError::UnknownRun`], [`RunError::Decode`], [`RunError::Store`]; [`RunError::Closed`] when this engine is
+    /// shut down and the run has not ended: it goes on in the next one.
     pub async fn result(&self) -> Result<Outcome<Output, Error>, RunError>
     where
         Output: DeserializeOwned,

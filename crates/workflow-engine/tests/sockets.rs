@@ -5,13 +5,16 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use support::{STEPS, steps};
 use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
-use workflow_engine::{Engine, HttpTransport, MemoryStore};
+use workflow_engine::{Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, Workflow};
 
 const RUNS: u32 = 200;
 
@@ -79,4 +82,44 @@ async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fail
         assert!(seqs.iter().zip(1..).all(|(seq, place)| *seq == place), "{run} arrived as {seqs:?}");
         assert_eq!(seqs.len(), engine.history(&run).await.unwrap().len());
     }
+}
+
+#[tokio::test]
+async fn a_workflow_that_yields_lets_the_other_tasks_of_its_thread_go_first() {
+    const YIELDS: Workflow<(), u32> = Workflow::new("yields");
+    static OTHER: AtomicBool = AtomicBool::new(false);
+    let yields = |ctx: Context, (): ()| async move {
+        let body = || async {
+            let mut yielded = 0_u32;
+            poll_fn(|cx| {
+                yielded += 1;
+                if OTHER.load(Ordering::Relaxed) || yielded == 1_000_000 {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            Ok::<_, Failure>(yielded)
+        };
+        Ok::<_, Failure>(ctx.step("yield", body).await?)
+    };
+    let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&YIELDS, yields).build().unwrap();
+    let other = tokio::spawn(async { OTHER.store(true, Ordering::Relaxed) });
+    let Outcome::Completed(yielded) = engine.run(&YIELDS, "r", ()).await.unwrap() else { panic!("it completes") };
+    assert!(yielded < 1_000_000, "the other task of the thread was never polled");
+    other.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handle_that_waits_is_told_when_its_engine_is_shut_down() {
+    const NEVER: Workflow<(), ()> = Workflow::new("never");
+    let never = |ctx: Context, (): ()| async move {
+        ctx.sleep(Duration::from_secs(3600)).await;
+        Ok::<_, Failure>(())
+    };
+    let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&NEVER, never).build().unwrap();
+    let handle = engine.start(&NEVER, "r", ()).await.unwrap();
+    let (result, _report) = tokio::join!(handle.result(), engine.shutdown(Duration::from_secs(1)));
+    assert!(matches!(result, Err(workflow_engine::RunError::Closed)), "{result:?}");
 }

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use futures::future::join_all;
-use workflow_engine::{Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store, Timestamp};
+use workflow_engine::{
+    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store, Timestamp,
+};
 use workflow_sqlite::{Durability, SqliteStore};
 
 /// Records per second, each caller waiting for its commit before the next.
@@ -22,8 +24,7 @@ pub async fn records(callers: usize, durability: Durability) -> f64 {
         let store = store.clone();
         tokio::spawn(async move {
             for seq in 2..2 + each as u64 {
-                let commit =
-                    Commit { claim, records: vec![record(seq)], status: Status::Running, due_at: None };
+                let commit = Commit { claim, records: vec![record(seq)], status: Status::Running, due_at: None };
                 store.commit(commit).await.expect("a commit");
             }
         })

@@ -80,8 +80,7 @@ pub async fn replay(records: u32) -> f64 {
             }
             Ok::<_, Failure>(1)
         };
-        ctx.step("last", last).await
-            .map_err(Failure::from)
+        ctx.step("last", last).await.map_err(Failure::from)
     }
     LAST.store(false, Ordering::Relaxed);
     let folder = tempfile::tempdir().expect("a folder");

@@ -52,12 +52,14 @@ pub trait Store: Debug + Send + Sync {
     /// Creates a run with the first record of its history, unless its id is taken; then returns that run.
     ///
     /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is due at once. Any
-    /// other status is refused with [`StoreError::Transition`].
+    /// other status is refused with [`StoreError::Transition`], and a record that is not a first one with
+    /// [`StoreError::Behind`].
     async fn create(&self, new: NewRun) -> Result<Created, StoreError>;
 
     /// Appends records to the history of a claimed run and sets its status.
     ///
-    /// `Paused` and every terminal status end the claim; a paused run is due at [`Commit::due_at`]. A record with an
+    /// `Paused` and every terminal status end the claim; a paused run is due at [`Commit::due_at`], and with `None` only
+    /// once a cancel is asked for. A record with an
     /// entry is progress: it sets [`Run::recoveries`] back to 0.
     ///
     /// # Errors
@@ -74,7 +76,7 @@ pub trait Store: Debug + Send + Sync {
     /// run counts as a recovery: its worker died with it.
     ///
     /// With [`ClaimRequest::run`] only that run is considered, and it is also claimed if the same worker holds it
-    /// already; that is no recovery.
+    /// already; that is no recovery. If another worker holds it, `next_due` is the end of that one's lease.
     async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError>;
 
     /// Ends a claim and changes nothing else; the run is due at `due_at`.

@@ -1,12 +1,11 @@
 //! How runs begin.
 
-use super::fixture::{
-    Shared, any, append, at, claim, commit, create, ids, list_all, new_run, note, queued, read, record, running,
-};
+use super::fixture::*;
 use super::snapshot::{Snapshot, Written, history};
 use crate::{Created, NewRun, Run, Status, StoreError};
 
 pub(super) async fn a_new_run_has_what_it_was_created_with(store: Shared) {
+    lease(&store, "creator", at(100)).await;
     for (id, status, execution_id) in [("a", Status::Queued, Some("corr-1")), ("b", Status::Running, None)] {
         let first = record(id, 1, at(7), 3);
         let new = NewRun {
@@ -42,7 +41,7 @@ pub(super) async fn a_taken_id_returns_its_run_untouched(store: Shared) {
     let held = running(&store, "held", "w", at(0)).await;
     commit(&store, append(held, "held", 2, Status::Running, at(1))).await;
     queued(&store, "due", at(1)).await;
-    super::fixture::ended(&store, "over", Status::Failed, at(2)).await;
+    ended(&store, "over", Status::Failed, at(2)).await;
     for id in ["held", "due", "over"] {
         let (run, before) = (read(&store, id).await, Snapshot::of(&store).await);
         for status in [Status::Queued, Status::Running] {
@@ -75,7 +74,7 @@ pub(super) async fn a_queued_run_is_due_at_once_and_unclaimed(store: Shared) {
     assert_eq!((run.due_at, run.worker), (Some(at(5)), None), "a queued run is due when it was created, and nobody's");
     let refused = store.commit(append(created, "a", 2, Status::Running, at(5))).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "creating a queued run is no claim: {refused:?}");
-    super::fixture::lease(&store, "w", at(100)).await;
+    lease(&store, "w", at(100)).await;
     let claims = claim(&store, any("w", at(5), 9)).await;
     assert_eq!(ids(&claims), ["a"], "it can be claimed at that very time");
     assert_eq!(claims.runs[0].claim.epoch, 1, "its first claim has epoch 1");
@@ -87,7 +86,7 @@ pub(super) async fn a_running_run_is_claimed_by_its_creator_with_epoch_1(store: 
     assert_eq!(created.epoch, 1, "the first claim has epoch 1");
     let run = read(&store, "a").await;
     assert_eq!((run.key, run.due_at, run.worker.as_deref()), (created.key, None, Some("w")), "its creator holds it");
-    super::fixture::lease(&store, "other", at(100)).await;
+    lease(&store, "other", at(100)).await;
     assert_eq!(ids(&claim(&store, any("other", at(1), 9)).await), [""; 0], "nobody else can have it");
     assert_eq!(ids(&claim(&store, any("w", at(1), 9)).await), [""; 0], "and its creator has it already");
     commit(&store, append(created, "a", 2, Status::Running, at(1))).await;

@@ -1,8 +1,6 @@
 //! What a commit appends, and what it makes of the run.
 
-use super::fixture::{
-    Shared, append, at, commit, create, lease, new_run, note, pause, queued, read, record, running, take,
-};
+use super::fixture::*;
 use super::snapshot::{Snapshot, Written, history};
 use crate::{Claim, Commit, NewRun, RunKey, Span, Status, StoreError};
 
@@ -11,26 +9,19 @@ pub(super) async fn records_are_appended_in_order(store: Shared) {
     let mut written = history(&store, &read(&store, "a").await).await;
     let commits = [
         vec![record("a", 2, at(1), 1)],
-        vec![note("a", 3, at(1), 4), record("a", 7, at(2), 2), note("a", 9, at(0), 1)],
-        vec![note("a", 10, at(3), 1)],
+        vec![record("a", 3, at(1), 9)],
+        vec![note("a", 12, at(1), 4), record("a", 16, at(2), 2), note("a", 18, at(0), 1)],
+        vec![note("a", 19, at(3), 1)],
     ];
     for records in commits {
         written.extend(records.iter().map(Written::from));
         let last_seq = records.last().map(crate::Record::last_seq).expect("there are records");
-        let run = Run2 { status: Status::Running, last_seq };
         commit(&store, Commit { claim, records, status: Status::Running, due_at: None }).await;
         let now = read(&store, "a").await;
-        assert_eq!(Run2 { status: now.status, last_seq: now.last_seq }, run, "the run knows where its history ends");
+        assert_eq!((now.status, now.last_seq), (Status::Running, last_seq), "the run knows where its history ends");
         assert_eq!((now.due_at, now.worker.as_deref()), (None, Some("w")), "the claim goes on");
         assert_eq!(history(&store, &now).await, written, "the history is what was committed, in order");
     }
-}
-
-/// The part of a run that a commit changes.
-#[derive(Debug, PartialEq)]
-struct Run2 {
-    status: Status,
-    last_seq: u64,
 }
 
 pub(super) async fn records_that_do_not_follow_are_refused(store: Shared) {
@@ -134,5 +125,9 @@ pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
         assert_eq!((run.status, run.ended_at), (status, Some(ended_at)), "it ended when its last record was written");
         assert_eq!((run.due_at, run.worker), (None, None), "it is neither due nor held");
     }
-    assert_eq!(store.claim(super::fixture::any("w", at(5_000), 9)).await.expect("a claim is answered").runs.len(), 0);
+    let claim = running(&store, "at once", "w", at(0)).await;
+    let records = vec![record("at once", 2, at(7), 1), record("at once", 3, at(9), 1), note("at once", 4, at(8), 1)];
+    commit(&store, Commit { claim, records, status: Status::Completed, due_at: None }).await;
+    assert_eq!(read(&store, "at once").await.ended_at, Some(at(8)), "the last record says when, not the latest");
+    assert_eq!(store.claim(any("w", at(5_000), 9)).await.expect("a claim is answered").runs.len(), 0);
 }

@@ -89,6 +89,12 @@ pub(super) async fn a_renewed_lease_lasts_longer(store: Shared) {
 }
 
 pub(super) async fn a_lease_is_one_per_worker(store: Shared) {
+    lease(&store, "one", at(10)).await;
+    queued(&store, "queued", at(0)).await;
+    take(&store, "one", at(0), "queued").await;
+    let paused = running(&store, "paused", "one", at(0)).await;
+    commit(&store, pause(paused, "paused", 2, at(0))).await;
+    take(&store, "one", at(0), "paused").await;
     for worker in ["one", "two"] {
         for n in 0..2 {
             running(&store, &format!("{worker}-{n}"), worker, at(0)).await;
@@ -97,7 +103,9 @@ pub(super) async fn a_lease_is_one_per_worker(store: Shared) {
     lease(&store, "one", at(10)).await;
     lease(&store, "two", at(20)).await;
     lease(&store, "w", at(1_000)).await;
-    assert_eq!(ids(&claim(&store, any("w", at(15), 9)).await), ["one-0", "one-1"], "all that one worker held");
+    let claims = claim(&store, any("w", at(15), 9)).await;
+    assert_eq!(ids(&claims), ["queued", "paused", "one-0", "one-1"], "all that one worker held, whatever its status");
+    assert!(claims.runs.iter().all(|claimed| claimed.died), "it died with all of them: {claims:?}");
     assert_eq!(ids(&claim(&store, any("w", at(20), 9)).await), ["two-0", "two-1"], "and then the other");
 }
 
@@ -148,8 +156,11 @@ pub(super) async fn progress_resets_the_recoveries(store: Shared) {
     store.release(second.claim, at(21)).await.expect("a claim is released");
     let third = take(&store, "w2", at(21), "a").await;
     assert_eq!(third.run.recoveries, 2, "a release is no progress, and no recovery");
-    let records = vec![note("a", 4, at(22), 1), record("a", 5, at(22), 1), note("a", 6, at(22), 1)];
-    commit(&store, Commit { records, ..idle(third.claim, 4) }).await;
+    commit(&store, Commit { status: Status::Paused, due_at: Some(at(22)), ..idle(third.claim, 4) }).await;
+    let fourth = take(&store, "w2", at(22), "a").await;
+    assert_eq!(fourth.run.recoveries, 2, "a pause without an entry is no progress either");
+    let records = vec![note("a", 6, at(22), 1), record("a", 7, at(22), 1), note("a", 8, at(22), 1)];
+    commit(&store, Commit { records, ..idle(fourth.claim, 6) }).await;
     assert_eq!(read(&store, "a").await.recoveries, 0, "one record with an entry is progress");
 }
 

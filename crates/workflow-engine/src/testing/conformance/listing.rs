@@ -28,6 +28,7 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
 }
 
 pub(super) async fn filters_are_combined(store: Shared) {
+    lease(&store, "w", at(100)).await;
     for (n, workflow) in ["order", "billing", "Order"].into_iter().enumerate() {
         for status in ["queued", "running", "paused", "completed", "failed", "cancelled"] {
             let id = format!("{status}-{n}");

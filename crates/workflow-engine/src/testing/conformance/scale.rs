@@ -48,8 +48,8 @@ pub async fn many_runs(store: Arc<dyn Store>, runs: usize) {
     assert_eq!(end.accepted, 5 * runs as u64, "every event is there");
 }
 
-/// Claims every due run in batches, the round's turn for each, then pauses them all, the last claimed for the shortest;
-/// returns them in the order of claiming.
+/// Claims every due run in batches, then pauses them all, what was claimed last for the shortest time; returns them in
+/// the order of claiming.
 async fn claim_and_pause(store: &Shared, now: Timestamp, runs: usize, round: u64, pause_until: i64) -> Vec<RunKey> {
     let mut claimed = Vec::with_capacity(runs);
     loop {

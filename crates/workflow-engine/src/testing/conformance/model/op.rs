@@ -52,8 +52,8 @@ impl Generator {
         self.now += self.random.i64(1..1_500);
         match self.random.u32(0..100) {
             0..14 => self.create(),
-            14..44 => vec![self.commit(model)],
-            44..60 => self.claim(),
+            14..44 if !model.standing().is_empty() || self.rarely() => vec![self.commit(model)],
+            14..60 => self.claim(),
             60..64 => vec![self.release(model)],
             64..68 => vec![self.renew()],
             68..70 => vec![Op::Retire(self.pick(&WORKERS), self.time(0))],
@@ -109,15 +109,19 @@ impl Generator {
             records.push(self.record("x", next, events));
             next += events;
         }
+        // The records of one commit have times of their own; the last decides when a run ends.
+        for (record, age) in records.iter_mut().rev().zip(0..) {
+            record.at = self.time(-age);
+        }
         let due_at = (status == Status::Paused).then(|| self.around(5_000));
         Op::Commit(Commit { claim, records, status, due_at })
     }
 
     fn claim(&mut self) -> Vec<Op> {
         let worker = self.pick(&WORKERS);
-        let run = (self.random.u32(0..3) == 0).then(|| self.pick(&IDS));
-        let workflows = self.random.bool().then(|| {
-            let wanted = WORKFLOWS.iter().filter(|_| self.random.bool());
+        let run = (self.random.u32(0..4) == 0).then(|| self.pick(&IDS));
+        let workflows = (self.random.u32(0..3) == 0).then(|| {
+            let wanted = WORKFLOWS.iter().filter(|_| self.random.u32(0..3) > 0);
             wanted.map(|&name| name.to_owned()).collect()
         });
         let request =
@@ -170,11 +174,14 @@ impl Generator {
 
     fn cursor(&mut self, model: &Naive) -> Op {
         let sink = self.pick(&SINKS);
-        let Some(standing) = model.cursor(&sink) else { return Op::Open(sink) };
-        let position = self.place(model).max(self.place(model));
+        let Some(standing) = model.cursor(&sink) else {
+            // A cursor at the start holds up every purge, so that not too many may be opened.
+            return if self.random.u32(0..4) == 0 { Op::Open(sink) } else { self.purge() };
+        };
+        let position = if self.random.u32(0..4) > 0 { Position(model.accepted()) } else { self.place(model) };
         match self.random.u32(0..12) {
             0..2 => Op::Open(sink),
-            2 => Op::Drop(sink),
+            2..5 => Op::Drop(sink),
             // What a cursor that stays where it is does with other counts is not documented.
             _ if position == standing.position => Op::Set(sink, standing),
             _ => {
@@ -186,8 +193,8 @@ impl Generator {
 
     fn purge(&mut self) -> Op {
         let mut before = || {
-            let age = self.random.i64(0..3_000);
-            (self.random.u32(0..4) > 0).then(|| self.time(-age))
+            let age = self.random.i64(0..2_000);
+            (!self.rarely()).then(|| self.time(-age))
         };
         let (completed, failed, cancelled) = (before(), before(), before());
         Op::Purge(Purge { completed, failed, cancelled, limit: self.random.usize(0..4) })
