@@ -18,7 +18,8 @@ fn config(in_flight: usize) -> Config {
 }
 
 async fn flush(tracker: &HttpTracker<Value>) {
-    timeout(Duration::from_secs(10), tracker.flush()).await.expect("a flush ends").ok().expect("everything arrives");
+    // Longer than a request may take: one whose answer never comes is tried again.
+    timeout(Duration::from_secs(30), tracker.flush()).await.expect("a flush ends").ok().expect("everything arrives");
 }
 
 async fn rounds(closing: Answer, in_flight: usize, events_a_round: usize) {
