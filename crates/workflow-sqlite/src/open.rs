@@ -8,6 +8,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::SqliteStore;
 
+/// How long a connection waits for another one; only checkpoints of the same process can be in its way.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
+
 /// What a commit survives once it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -120,7 +123,7 @@ impl From<rusqlite::Error> for OpenError {
 pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -159,7 +162,7 @@ pub(crate) fn setting(connection: &Connection, pragma: &str) -> rusqlite::Result
 pub(crate) fn reader(path: &Path) -> Result<Connection, OpenError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;")?;
     Ok(connection)
 }

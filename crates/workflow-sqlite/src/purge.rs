@@ -13,7 +13,7 @@ impl Db {
         let sql = "SELECT key FROM runs WHERE ended_at IS NOT NULL AND ( \
                    status = 'completed' AND ended_at < ?1 OR status = 'failed' AND ended_at < ?2 \
                    OR status = 'cancelled' AND ended_at < ?3) \
-                   AND (SELECT position + last_seq - seq FROM history WHERE run = runs.key ORDER BY seq DESC LIMIT 1) \
+                   AND (SELECT position + last_seq - seq FROM history WHERE run = runs.key ORDER BY last_seq DESC LIMIT 1) \
                    <= coalesce((SELECT min(position) FROM cursors), 9223372036854775807) \
                    ORDER BY ended_at, key LIMIT ?4";
         let limit = i64::try_from(purge.limit).unwrap_or(i64::MAX);

@@ -14,9 +14,9 @@ pub(crate) fn run(connection: &Connection, id: &str) -> Result<Option<Run>, Fail
 
 pub(crate) fn records(connection: &Connection, key: RunKey, span: Span) -> Result<Vec<Record>, Failure> {
     let order = match span {
-        Span::First => "seq LIMIT 1",
-        Span::Last => "seq DESC LIMIT 1",
-        _ => "seq",
+        Span::First => "last_seq LIMIT 1",
+        Span::Last => "last_seq DESC LIMIT 1",
+        _ => "last_seq",
     };
     let sql = format!("SELECT {RECORD} FROM history WHERE run = ?1 ORDER BY {order}");
     let mut select = connection.prepare_cached(&sql)?;

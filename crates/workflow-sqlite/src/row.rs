@@ -48,7 +48,7 @@ pub(crate) fn corrupt(what: String) -> Failure {
 /// The columns of a run, in the order of [`run`].
 pub(crate) const RUN: &str = "key, id, workflow, execution_id, status, created_at, ended_at, due_at, worker, recoveries, \
      cancel_reason, cancel_at_once, cancel_at, epoch, \
-     coalesce((SELECT last_seq FROM history WHERE run = runs.key ORDER BY seq DESC LIMIT 1), 0)";
+     coalesce((SELECT max(last_seq) FROM history WHERE run = runs.key), 0)";
 
 /// Reads a run, and the epoch of its last claim.
 pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {

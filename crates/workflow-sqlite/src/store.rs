@@ -18,11 +18,12 @@ use workflow_engine::{
     OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError, Timestamp,
 };
 
+use crate::checkpoint::{LogWatch, Turn};
 use crate::lock::Lock;
 use crate::open::{self, Durability, OpenError, Options};
 use crate::reader::{READERS, Read};
 use crate::row::Failure;
-use crate::writer::{Call, Db, Wal, Write};
+use crate::writer::{Call, Db, Write};
 use crate::{checkpoint, reads, schema, writer};
 
 /// A [`Store`] in one SQLite file.
@@ -109,18 +110,19 @@ impl SqliteStore {
         schema::check(&connection)?;
         open::make_durable(&connection, durability)?;
         schema::migrate(&mut connection)?;
-        let db = take_over(connection)?;
+        let mut db = take_over(connection)?;
         let (writes, write_queue) = channel();
         let (reads, read_queue) = channel::<Read>();
         let (grown, growths) = sync_channel(1);
         let (closing, closed) = oneshot::channel();
         let end = Arc::new(AtomicU64::new(db.end));
-        let wal = Wal { path: wal(path), grown };
+        let turn = Turn::default();
+        let log = LogWatch::new(&mut db.connection, grown, turn.clone())?;
         let mut helpers = Vec::new();
         let checkpoints = open::writer(path)?;
         checkpoints.execute_batch("PRAGMA cache_size = -512")?;
-        let log = wal.path.clone();
-        helpers.push(spawn("checkpoint", move || checkpoint::work(&checkpoints, &growths, &log))?);
+        let turns = turn.clone();
+        helpers.push(spawn("checkpoint", move || checkpoint::work(&checkpoints, &growths, &turns))?);
         let read_queue = Arc::new(Mutex::new(read_queue));
         for _ in 0..READERS {
             let (connection, queue) = (open::reader(path)?, read_queue.clone());
@@ -128,8 +130,7 @@ impl SqliteStore {
         }
         let ended = end.clone();
         spawn("writer", move || {
-            writer::work(db, &write_queue, &ended, &wal);
-            drop(wal);
+            writer::work(db, &write_queue, &ended, log);
             // The file is closed when nobody has it open, and only then is it another's turn.
             helpers.into_iter().for_each(|helper| drop(helper.join()));
             drop(lock);
@@ -182,12 +183,6 @@ fn take_over(connection: Connection) -> Result<Db, OpenError> {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(format!("sqlite-{name}")).spawn(work)
-}
-
-fn wal(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
 }
 
 fn gone() -> StoreError {

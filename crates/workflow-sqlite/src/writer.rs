@@ -5,16 +5,14 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 
 use futures::channel::oneshot;
 use rusqlite::Connection;
 use workflow_engine::{CancelRequest, RunKey, Status, StoreError};
 
-use crate::checkpoint::WAL_LIMIT;
+use crate::checkpoint::LogWatch;
 use crate::row::Failure;
 
 /// How many writes a group has at most.
@@ -87,72 +85,54 @@ where
 }
 
 /// Works until every handle of the store is gone, and everything that was queued is done.
-pub(crate) fn work(mut db: Db, queue: &Receiver<Box<dyn Write>>, end: &Arc<AtomicU64>, wal: &Wal) {
+pub(crate) fn work(mut db: Db, queue: &Receiver<Box<dyn Write>>, end: &AtomicU64, mut log: LogWatch) {
     while let Ok(first) = queue.recv() {
         let group: Vec<_> = std::iter::once(first).chain(queue.try_iter()).take(GROUP).collect();
-        commit(&mut db, group, end);
-        wal.look(&db.connection);
-    }
-    let truncated = db.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    if let Err(error) = truncated {
-        tracing::debug!(%error, "the last checkpoint was not complete; the next opening goes on with it");
+        settle(&mut db, group, end);
+        log.after_commit(&db.connection);
     }
 }
 
-/// Commits a group; if SQLite fails, each of its writes by itself, so that only the guilty one fails.
-fn commit(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
+/// Why a group was not committed.
+enum Undone {
+    /// One of its writes failed; none has happened.
+    Write(rusqlite::Error),
+    /// The transaction could not begin or commit. In the second case it may have happened or not.
+    Transaction(rusqlite::Error),
+}
+
+/// Commits a group and answers it. If one of its writes fails, each is done again by itself, so that it fails alone.
+fn settle(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
     let before = db.end;
-    match transact(db, &mut group) {
-        Ok(()) => {
-            end.store(db.end, Ordering::Release);
-            group.into_iter().for_each(|write| write.answer(None));
+    let Err(undone) = transact(db, &mut group) else {
+        end.store(db.end, Ordering::Release);
+        return group.into_iter().for_each(|write| write.answer(None));
+    };
+    db.end = before;
+    // What is remembered may come from the transaction that was rolled back.
+    db.held.clear();
+    let error = match undone {
+        Undone::Write(_) if group.len() > 1 => {
+            return group.into_iter().for_each(|write| settle(db, vec![write], end));
         }
-        Err(error) => {
-            db.end = before;
-            // What is remembered may come from the transaction that was rolled back.
-            db.held.clear();
-            if let [_] = group.as_slice() {
-                let message = error.to_string();
-                group.into_iter().for_each(|write| write.answer(Some(StoreError::Backend(message.clone().into()))));
-            } else {
-                group.into_iter().for_each(|write| commit(db, vec![write], end));
-            }
-        }
-    }
+        Undone::Write(error) | Undone::Transaction(error) => error.to_string(),
+    };
+    group.into_iter().for_each(|write| write.answer(Some(StoreError::Backend(error.clone().into()))));
 }
 
-fn transact(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), rusqlite::Error> {
-    db.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+fn transact(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), Undone> {
+    let statement = |db: &Db, sql| db.connection.prepare_cached(sql)?.execute([]).map(drop);
+    statement(db, "BEGIN IMMEDIATE").map_err(Undone::Transaction)?;
     let done = group.iter_mut().try_for_each(|write| {
         // A panic here would leave everybody waiting for ever; it cannot be, and it is an error like any other.
         catch_unwind(AssertUnwindSafe(|| write.execute(db))).unwrap_or(Err(rusqlite::Error::InvalidQuery))
     });
-    let done = done.and_then(|()| db.connection.prepare_cached("COMMIT")?.execute([]).map(drop));
-    if done.is_err() && !db.connection.is_autocommit() {
-        db.connection.execute_batch("ROLLBACK")?;
+    let done = done.map_err(Undone::Write).and_then(|()| statement(db, "COMMIT").map_err(Undone::Transaction));
+    if done.is_err()
+        && !db.connection.is_autocommit()
+        && let Err(error) = statement(db, "ROLLBACK")
+    {
+        return Err(Undone::Transaction(error));
     }
     done
-}
-
-/// The write-ahead log, which the checkpoint thread keeps short, and the writer if that does not suffice.
-pub(crate) struct Wal {
-    pub(crate) path: PathBuf,
-    /// Wakes the checkpoint thread.
-    pub(crate) grown: SyncSender<()>,
-}
-
-impl Wal {
-    fn look(&self, connection: &Connection) {
-        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        if bytes > WAL_LIMIT {
-            // With steady writes the log is never wholly copied while others write; between groups nobody does.
-            let restarted = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            if let Err(error) = restarted {
-                tracing::warn!(%error, bytes, "the write-ahead log could not be cut");
-            }
-        } else if bytes > crate::checkpoint::WAL_STEP {
-            // If it is awake already it will see this growth too.
-            let _ = self.grown.try_send(());
-        }
-    }
 }

@@ -32,7 +32,8 @@ CREATE TABLE history (
     due_at     INTEGER,
     payload    TEXT
 ) STRICT;
-CREATE UNIQUE INDEX history_run ON history (run, seq);
+-- The last seq, and not the first: where a history ends is then read from the index alone.
+CREATE UNIQUE INDEX history_run ON history (run, last_seq);
 
 CREATE TABLE workers (
     name  TEXT    PRIMARY KEY,
