@@ -98,6 +98,8 @@ pub(crate) struct Active {
     state: Mutex<State>,
     /// Tells workers that there may be something to claim.
     pub(crate) work: Notify,
+    /// Whether a claim may have happened of which nobody here knows.
+    in_doubt: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -171,10 +173,41 @@ impl Active {
         std::mem::take(&mut lock(&self.state).dropped)
     }
 
+    /// Begins a claim. Unless it is told how that ended, this worker may hold runs of which nobody here knows: its
+    /// future was dropped, or the store failed in the middle of it.
+    pub(crate) fn begin_claim(&self) -> ClaimBegun<'_> {
+        ClaimBegun(Some(self))
+    }
+
+    /// Returns whether this worker may hold runs of which nobody here knows; told once.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.in_doubt.swap(false, Ordering::AcqRel)
+    }
+
     /// Has a run that this worker holds taken up again.
     pub(crate) fn take_up(&self, id: String) {
         lock(&self.state).dropped.push(id);
         self.work.notify_one();
+    }
+}
+
+/// A claim whose end is not known.
+#[derive(Debug)]
+pub(crate) struct ClaimBegun<'a>(Option<&'a Active>);
+
+impl ClaimBegun<'_> {
+    /// Notes that it is known how the claim ended.
+    pub(crate) fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for ClaimBegun<'_> {
+    fn drop(&mut self) {
+        if let Some(active) = self.0 {
+            active.in_doubt.store(true, Ordering::Release);
+            active.work.notify_one();
+        }
     }
 }
 

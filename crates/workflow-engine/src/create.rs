@@ -65,10 +65,12 @@ impl Inner {
             record,
         };
         self.lease.ensure().await?;
+        let begun = self.active.begin_claim();
         let created = {
             let _pass = self.gate.enter_commit().ok_or(RunError::Closed)?;
             self.retried(|| self.store.create(new.clone())).await?
         };
+        begun.ended();
         match created {
             Created::New(claim) => {
                 let run = Run {

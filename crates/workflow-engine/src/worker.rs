@@ -11,7 +11,7 @@ use workflow_events::Timestamp;
 use crate::engine::{Engine, Inner};
 use crate::executor::REST;
 use crate::report::EngineReport;
-use crate::store::{ClaimRequest, Claimed, Claims, Purged, StoreError};
+use crate::store::{ClaimRequest, Claimed, Claims, Purged, RunFilter, StoreError};
 use crate::time::wall;
 
 /// How often runs whose retention is over are purged.
@@ -88,6 +88,9 @@ impl Engine {
         let inner = &*self.inner;
         let (mut executing, mut executed) = (FuturesUnordered::new(), 0);
         let (next_wake, unknown) = loop {
+            if inner.gate.is_closed() {
+                break (None, Vec::new());
+            }
             for claimed in inner.take_up().await? {
                 executing.push(inner.execute(claimed, None, REST));
             }
@@ -165,7 +168,7 @@ impl Inner {
     /// Claims runs that are due, at most `limit`.
     pub(crate) async fn claim(&self, limit: usize) -> Result<Claims, StoreError> {
         self.lease.ensure().await?;
-        self.store.claim(self.request(None, limit)).await
+        self.ask(self.request(None, limit)).await
     }
 
     /// Claims one run, if it is due, or held by this worker and executed by nobody.
@@ -175,13 +178,28 @@ impl Inner {
         }
         self.lease.ensure().await?;
         let request = ClaimRequest { workflows: None, ..self.request(Some(id.to_owned()), 1) };
-        Ok(self.store.claim(request).await?.runs.pop())
+        Ok(self.ask(request).await?.runs.pop())
+    }
+
+    async fn ask(&self, request: ClaimRequest) -> Result<Claims, StoreError> {
+        let begun = self.active.begin_claim();
+        let claims = self.store.claim(request).await?;
+        begun.ended();
+        Ok(claims)
     }
 
     /// Claims the runs whose execution here was dropped.
     async fn take_up(&self) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = Vec::new();
-        let mut dropped = self.active.take_dropped().into_iter();
+        let mut dropped = self.active.take_dropped();
+        if self.active.take_doubt() {
+            let begun = self.active.begin_claim();
+            let worker = Some(self.lease.worker.clone());
+            let held = self.store.list(&RunFilter { worker, limit: usize::MAX >> 1, ..RunFilter::default() }).await?;
+            dropped.extend(held.into_iter().filter(|run| run.due_at.is_none()).map(|run| run.id));
+            begun.ended();
+        }
+        let mut dropped = dropped.into_iter();
         while let Some(id) = dropped.next() {
             match self.claim_run(&id).await {
                 Ok(run) => claimed.extend(run),

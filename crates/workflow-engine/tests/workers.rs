@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::{join, join_all, join3};
 use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
+use workflow_engine::testing::{Fault, FaultStore};
 use workflow_engine::{
     Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store, Workflow,
 };
@@ -254,5 +255,36 @@ fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
         assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed((0..10_000).sum()));
+    });
+}
+
+#[test]
+fn a_claim_that_the_store_made_and_did_not_answer_is_taken_up() {
+    let bench = Bench::new();
+    // Write 0 is the lease, 1 creates the run, 2 claims it.
+    let store = FaultStore::new(bench.store.clone()).with_fault(2, Fault::FailAfter);
+    let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+    let engine = builder.workflow(&STEPS, support::steps).build().unwrap();
+    bench.clock.run(async {
+        engine.start(&STEPS, "r", 1).await.unwrap();
+        assert!(engine.run_until_idle().await.is_err());
+        assert_eq!(bench.store.run("r").await.unwrap().unwrap().due_at, None, "this engine holds it, unknowingly");
+        assert_eq!(engine.run_until_idle().await.unwrap().executed, 1);
+        assert_eq!(engine.run(&STEPS, "r", 1).await.unwrap(), Outcome::Completed(1));
+    });
+}
+
+#[test]
+fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
+    let bench = Bench::new();
+    let engine = bench.builder().build().unwrap();
+    bench.clock.run(async {
+        engine.start(&STEPS, "r", 1).await.unwrap();
+        assert!(engine.shutdown(Duration::from_secs(1)).await.is_delivered());
+        assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
+        engine.work().await;
+        let refused = engine.start(&STEPS, "s", 1).await;
+        assert!(matches!(refused, Err(RunError::Closed)));
+        assert_eq!(bench.store.run("r").await.unwrap().unwrap().status, Status::Queued, "the next engine takes it");
     });
 }

@@ -29,7 +29,7 @@ pub(crate) fn records(connection: &Connection, key: RunKey, span: Span) -> Resul
 }
 
 pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Run>, Failure> {
-    let RunFilter { statuses, workflow, id_prefix, after, limit } = filter;
+    let RunFilter { statuses, workflow, id_prefix, worker, after, limit } = filter;
     let mut sql = format!("SELECT {RUN} FROM runs WHERE key > ?");
     let mut values = vec![Value::from(after.map_or(0, |key| i64::try_from(key.0).unwrap_or(i64::MAX)))];
     if !statuses.is_empty() {
@@ -40,6 +40,10 @@ pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     if let Some(workflow) = workflow {
         sql += " AND workflow = ?";
         values.push(workflow.clone().into());
+    }
+    if let Some(worker) = worker {
+        sql += " AND worker = ?";
+        values.push(worker.clone().into());
     }
     if let Some(prefix) = id_prefix {
         // Not LIKE: every character of a prefix stands for itself.

@@ -123,6 +123,7 @@ impl Store for MemoryStore {
         let admits = |run: &&Run| {
             (filter.statuses.is_empty() || filter.statuses.contains(&run.status))
                 && filter.workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
+                && filter.worker.as_ref().is_none_or(|worker| run.worker.as_ref() == Some(worker))
                 && filter.id_prefix.as_ref().is_none_or(|prefix| run.id.starts_with(prefix))
         };
         Ok(runs.filter(admits).take(filter.limit).cloned().collect())

@@ -171,6 +171,8 @@ pub struct RunFilter {
     pub workflow: Option<String>,
     /// Only ids that start with this.
     pub id_prefix: Option<String>,
+    /// Only runs that this worker holds, or held when its lease ran out.
+    pub worker: Option<String>,
     /// Only runs created after this one: the last of the page before.
     pub after: Option<RunKey>,
     /// How many at most.
@@ -179,7 +181,7 @@ pub struct RunFilter {
 
 impl Default for RunFilter {
     fn default() -> Self {
-        Self { statuses: Vec::new(), workflow: None, id_prefix: None, after: None, limit: 100 }
+        Self { statuses: Vec::new(), workflow: None, id_prefix: None, worker: None, after: None, limit: 100 }
     }
 }
 

@@ -169,6 +169,7 @@ impl Generator {
             id_prefix: self.random.bool().then(|| self.pick(&["a", "a%", "a_", "", "x"])),
             after: self.random.bool().then(|| self.any_claim(model).key),
             limit: self.random.usize(0..6),
+            ..RunFilter::default()
         })
     }
 
