@@ -63,6 +63,20 @@ pub(super) async fn filters_are_combined(store: Shared) {
     assert_eq!(listed(&store, unknown).await, [""; 0], "a workflow is a name, not a pattern");
 }
 
+pub(super) async fn a_worker_is_listed_with_what_it_holds(store: Shared) {
+    lease(&store, "w", at(100)).await;
+    lease(&store, "v", at(100)).await;
+    for (id, worker) in [("a", "w"), ("b", "v"), ("c", "w")] {
+        let new = NewRun { status: Status::Running, worker: worker.to_owned(), ..new_run(id, at(0)) };
+        create(&store, new).await;
+    }
+    let held = |worker: &str| RunFilter { worker: Some(worker.to_owned()), ..RunFilter::default() };
+    assert_eq!(listed(&store, held("w")).await, ["a", "c"]);
+    store.retire("w", at(1)).await.expect("a worker retires");
+    assert_eq!(listed(&store, held("w")).await, [""; 0], "it holds nothing any more");
+    assert_eq!(listed(&store, held("v")).await, ["b"]);
+}
+
 pub(super) async fn a_prefix_is_literal(store: Shared) {
     let odd = [
         "a%b",

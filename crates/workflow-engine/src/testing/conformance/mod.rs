@@ -206,6 +206,7 @@ checks! {
     listing {
         runs_are_listed_in_the_order_of_creation
         filters_are_combined
+        a_worker_is_listed_with_what_it_holds
         a_prefix_is_literal
         pages_follow_each_other
     }
