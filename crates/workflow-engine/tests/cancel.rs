@@ -4,15 +4,17 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{join, join3};
 use support::{Bench, STEPS, now, work_off};
 use tracker_core::Clock;
+use workflow_engine::testing::FaultStore;
 use workflow_engine::{
-    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Failure, Outcome, Status, Store, Workflow,
+    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Engine, Failure, Outcome, Status, Store,
+    Workflow,
 };
 
 const WF: Workflow<(), ()> = Workflow::new("wf");
@@ -150,4 +152,46 @@ fn two_cancels_and_the_end_race_and_there_is_one_end() {
         assert_eq!(outcome.unwrap(), Outcome::Cancelled { reason: Some("first".into()) }, "the first reason stands");
         assert!(first.is_ok() && second.is_ok());
     });
+}
+
+#[test]
+fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
+    async fn works(ctx: Context, (): ()) -> Result<(), Failure> {
+        ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
+        ctx.sleep(Duration::from_millis(10)).await;
+        let two = ctx.step("two", || async { Ok::<_, Failure>(()) });
+        let (two, ()) = join(two, ctx.sleep(Duration::from_secs(3600))).await;
+        two?;
+        Ok(ctx.step("three", || async { Ok::<_, Failure>(()) }).await?)
+    }
+    let mut accepted_at = Vec::new();
+    for write in 0..30 {
+        let (bench, reply) = (Bench::new(), Arc::new(Mutex::new(None)));
+        let (told, at) = (reply.clone(), now(&bench));
+        let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |store| {
+            let request = CancelRequest { reason: Some("from beside".into()), at_once: write % 2 == 0, at };
+            let reply = futures::executor::block_on(store.request_cancel("r", request)).unwrap();
+            *told.lock().unwrap() = Some(matches!(reply, CancelReply::Accepted(_)));
+        });
+        let store = Arc::new(store);
+        let builder = Engine::builder().store(store.clone()).clock(bench.clock.clone()).workflow(&WF, works);
+        let engine = builder.sink("collector", bench.sink.clone()).build().unwrap();
+        bench.clock.run(async {
+            let _ = engine.run(&WF, "r", ()).await.unwrap();
+            work_off(&bench, &engine).await;
+            let accepted = reply.lock().unwrap().unwrap_or(false);
+            let outcome = engine.handle(&WF, "r").result().await.unwrap();
+            let expected = match accepted {
+                true => Outcome::Cancelled { reason: Some("from beside".to_owned()) },
+                false => Outcome::Completed(()),
+            };
+            assert_eq!(outcome, expected, "at write {write}");
+            let told = bench.told("r").await;
+            let ends = ["workflow.completed", "workflow.failed", "workflow.cancelled"];
+            assert_eq!(told.iter().filter(|told| ends.contains(&told.as_str())).count(), 1, "{told:?}");
+            assert_eq!(bench.delivered().len(), told.len());
+            accepted_at.extend(accepted.then_some(write));
+        });
+    }
+    assert!(accepted_at.len() >= 8 && accepted_at.len() < 30, "cancels were accepted at the writes {accepted_at:?}");
 }

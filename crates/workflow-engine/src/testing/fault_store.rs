@@ -1,6 +1,7 @@
 //! A store that fails or dies at a chosen write.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,16 +34,19 @@ pub enum Fault {
 ///
 /// Every operation is done when its future is polled first, also if the store behind has threads of its own: so it
 /// can be used on a [`TestClock`](super::TestClock), which does not wait for other threads.
-#[derive(Debug)]
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+/// What is done to the store behind, from beside, right before a write.
+type Meddle = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
+
+#[derive(Default)]
 struct State {
     writes: usize,
     faults: HashMap<usize, Fault>,
+    meddles: HashMap<usize, Meddle>,
     dead: bool,
     wakers: Vec<Waker>,
 }
@@ -57,6 +61,13 @@ impl FaultStore {
     #[must_use]
     pub fn with_fault(self, write: usize, fault: Fault) -> Self {
         self.lock().faults.insert(write, fault);
+        self
+    }
+
+    /// Does something to the store behind right before a write, counted from 0: what another process might do.
+    #[must_use]
+    pub fn with_meddle(self, write: usize, meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static) -> Self {
+        self.lock().meddles.insert(write, Box::new(meddle));
         self
     }
 
@@ -84,12 +95,16 @@ impl FaultStore {
     }
 
     async fn write<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let fault = {
+        let (fault, meddle) = {
             let mut state = self.lock();
-            let fault = state.faults.get(&state.writes).copied();
+            let write = state.writes;
             state.writes += usize::from(!state.dead);
-            if state.dead { Some(Fault::DieBefore) } else { fault }
+            let fault = if state.dead { Some(Fault::DieBefore) } else { state.faults.get(&write).copied() };
+            (fault, state.meddles.remove(&write).filter(|_| !state.dead))
         };
+        if let Some(meddle) = meddle {
+            meddle(&self.inner);
+        }
         let failed = || Err(StoreError::Backend("a fault was injected".into()));
         match fault {
             None => block_on(operation),
@@ -205,5 +220,12 @@ impl Store for FaultStore {
 
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
         self.write(self.inner.purge(purge)).await
+    }
+}
+
+impl fmt::Debug for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let writes = self.lock().writes;
+        f.debug_struct("FaultStore").field("inner", &self.inner).field("writes", &writes).finish_non_exhaustive()
     }
 }
