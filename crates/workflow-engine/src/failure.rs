@@ -130,6 +130,13 @@ pub struct StepError<E> {
     pub cause: StepFailure<E>,
 }
 
+/// A workflow may return it as it is: `Workflow<Input, Output, StepError<PaymentError>>`.
+impl<E: DurableError> DurableError for StepError<E> {
+    fn info(&self) -> ErrorInfo {
+        self.info()
+    }
+}
+
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

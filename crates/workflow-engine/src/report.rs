@@ -61,6 +61,9 @@ impl EngineReport {
 /// One line per sink: `collector: 412 accepted = 412 delivered + ...`, and why delivery ended early, if it did.
 impl fmt::Display for EngineReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sinks.is_empty() {
+            return f.write_str("no sink, so nothing was to be delivered");
+        }
         for (index, sink) in self.sinks.iter().enumerate() {
             let end_of_last = if index > 0 { "\n" } else { "" };
             write!(f, "{end_of_last}{}: {}", sink.sink, sink.books)?;

@@ -247,3 +247,24 @@ fn events_are_read_by_plain_sql_while_the_store_is_open() {
         assert_eq!(event(1).as_str(), store.outbox(Position(0), 1).await.unwrap()[0].1.as_str());
     });
 }
+
+#[test]
+fn every_query_of_the_documentation_runs_while_the_store_is_open() {
+    let file = File::new();
+    futures::executor::block_on(async {
+        let store = file.open();
+        started(&store, "order-17").await;
+        store.open_cursor("sink").await.unwrap();
+        let page = include_str!("../../../docs/schema.md");
+        let sql = page.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let queries: Vec<_> = sql.split(";\n").filter(|query| query.contains("SELECT")).collect();
+        assert_eq!(queries.len(), 5);
+        file.raw(|db| {
+            for query in queries {
+                let mut statement = db.prepare(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+                let mut rows = statement.query([]).unwrap();
+                while rows.next().unwrap().is_some() {}
+            }
+        });
+    });
+}
