@@ -138,9 +138,7 @@ impl Inner {
     async fn go_on(&self, id: &str) -> Result<End, RunError> {
         loop {
             let changed = self.active.changed(id);
-            let Some(run) = self.store.run(id).await? else {
-                return Err(RunError::UnknownRun { id: id.to_owned() });
-            };
+            let run = self.existing(id).await?;
             if run.status.is_terminal() {
                 return self.end_of(&run).await;
             }
@@ -171,9 +169,7 @@ impl Inner {
     pub(crate) async fn result(&self, id: &str) -> Result<End, RunError> {
         loop {
             let changed = self.active.changed(id);
-            let Some(run) = self.store.run(id).await? else {
-                return Err(RunError::UnknownRun { id: id.to_owned() });
-            };
+            let run = self.existing(id).await?;
             if run.status.is_terminal() {
                 return self.end_of(&run).await;
             }
@@ -182,6 +178,10 @@ impl Inner {
             }
             self.wait(changed).await;
         }
+    }
+
+    async fn existing(&self, id: &str) -> Result<Run, RunError> {
+        self.store.run(id).await?.ok_or_else(|| RunError::UnknownRun { id: id.to_owned() })
     }
 
     /// Waits until a run has changed here, or long enough for it to have changed elsewhere.
