@@ -267,3 +267,24 @@ fn time_and_randomness_are_the_same_in_a_replay() {
         assert_ne!(other.split(' ').nth(1), first.split(' ').nth(1), "another run draws other numbers");
     });
 }
+
+#[test]
+fn a_worker_leaves_such_a_run_and_tries_again_after_thirty_seconds() {
+    let bench = Bench::new();
+    let before = deployed(&bench, original);
+    let after = deployed(&bench, |_, ()| async { Ok("nothing of that".to_owned()) });
+    bench.clock.run(async {
+        let _ = before.run(&WF, "r", ()).await.unwrap();
+        bench.clock.sleep(HOUR).await;
+        let told = bench.told("r").await;
+        for _ in 0..20 {
+            let idle = after.run_until_idle().await.unwrap();
+            let rest = idle.next_wake.unwrap().duration_since(now(&bench));
+            assert_eq!((idle.executed, rest), (1, Duration::from_secs(30)));
+            bench.clock.sleep(rest).await;
+        }
+        assert_eq!(bench.told("r").await, told, "nothing is recorded, however often it is tried");
+        work_off(&bench, &before).await;
+        assert_eq!(before.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("shipped".into()));
+    });
+}

@@ -288,3 +288,23 @@ fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
         assert_eq!(bench.store.run("r").await.unwrap().unwrap().status, Status::Queued, "the next engine takes it");
     });
 }
+
+#[test]
+fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
+    let bench = Bench::new();
+    let engine = bench.builder().retention(Retention::all(HOUR)).build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "old", 1).await.unwrap();
+        assert!(engine.flush().await.is_complete());
+        bench.clock.sleep(HOUR * 2).await;
+        assert_eq!(engine.purge().await.unwrap().events, 4);
+        let late = Arc::new(support::Sink::new());
+        let next = bench.builder().sink("late", late.clone()).build().unwrap();
+        let _ = next.run(&STEPS, "new", 1).await.unwrap();
+        let report = next.flush().await;
+        let books = report.sink("late").unwrap().books;
+        assert_eq!((books.accepted, books.delivered, books.dropped, books.pending()), (8, 4, 4, 0));
+        assert!(books.is_balanced() && report.is_delivered() && !report.is_complete(), "{report}");
+        assert_eq!(late.delivered().len(), 4);
+    });
+}
