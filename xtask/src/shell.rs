@@ -56,13 +56,15 @@ impl Shell {
         if status.success() { Ok(None) } else { Err(format!("{}: {status}", self.shown)) }
     }
 
-    /// Runs it, and kills it after `time`; fails if it has ended before.
-    pub(crate) fn kill_after(mut self, time: Duration) -> Outcome {
-        println!("$ {}   (killed after {} ms)", self.shown, time.as_millis());
+    /// Runs it, and kills it as soon as `now` says so; fails if it has ended before.
+    pub(crate) fn kill_when(mut self, now: impl Fn() -> bool) -> Outcome {
+        println!("$ {}   (to be killed)", self.shown);
         let mut child = self.command.spawn().map_err(|error| format!("{}: {error}", self.shown))?;
-        std::thread::sleep(time);
-        if let Ok(Some(status)) = child.try_wait() {
-            return Err(format!("{} ended by itself: {status}", self.shown));
+        while !now() {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(format!("{} ended by itself: {status}", self.shown));
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
         let killed = child.kill().and_then(|()| child.wait());
         killed.map(|_| None).map_err(|error| format!("{}: {error}", self.shown))
