@@ -37,9 +37,15 @@ impl Lease {
         if renewed.is_some_and(|renewed| now < renewed + self.interval()) {
             return Ok(());
         }
+        self.renew().await?;
+        *renewed = Some(now);
+        Ok(())
+    }
+
+    /// Renews the lease, however long ago that was done last.
+    pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let until = ceil(wall(&*self.clock).saturating_add(self.length));
         self.active.cancel_all(self.store.renew(&self.worker, until).await?);
-        *renewed = Some(now);
         Ok(())
     }
 

@@ -94,7 +94,7 @@ impl Engine {
             for claimed in inner.take_up().await? {
                 executing.push(inner.execute(claimed, None, REST));
             }
-            let room = inner.settings.runs_at_once - executing.len();
+            let room = inner.settings.runs_at_once.saturating_sub(executing.len());
             let Claims { runs, next_due, unknown } = inner.claim(room).await?;
             let more = runs.len() == room;
             executing.extend(runs.into_iter().map(|claimed| inner.execute(claimed, None, REST)));
@@ -129,7 +129,7 @@ impl Inner {
         let mut executing: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         let (mut known, mut look) = (Claims::default(), true);
         while !self.gate.is_closed() {
-            let room = self.settings.runs_at_once - executing.len();
+            let room = self.settings.runs_at_once.saturating_sub(executing.len());
             if look && room > 0 {
                 let claimed = async { Ok::<_, StoreError>((self.take_up().await?, self.claim(room).await?)) }.await;
                 match claimed {
@@ -194,6 +194,8 @@ impl Inner {
         let mut dropped = self.active.take_dropped();
         if self.active.take_doubt() {
             let begun = self.active.begin_claim();
+            // What was asked for before this write has happened once it has, or never will.
+            self.lease.renew().await?;
             let worker = Some(self.lease.worker.clone());
             let held = self.store.list(&RunFilter { worker, limit: usize::MAX >> 1, ..RunFilter::default() }).await?;
             dropped.extend(held.into_iter().filter(|run| run.due_at.is_none()).map(|run| run.id));

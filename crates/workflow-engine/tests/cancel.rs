@@ -13,8 +13,8 @@ use support::{Bench, STEPS, now, work_off};
 use tracker_core::Clock;
 use workflow_engine::testing::FaultStore;
 use workflow_engine::{
-    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Engine, Failure, Outcome, Status, Store,
-    Workflow,
+    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Engine, Failure, Outcome, Retry, Status,
+    Store, Workflow,
 };
 
 const WF: Workflow<(), ()> = Workflow::new("wf");
@@ -194,4 +194,36 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
         });
     }
     assert!(accepted_at.len() >= 8 && accepted_at.len() < 30, "cancels were accepted at the writes {accepted_at:?}");
+}
+
+#[test]
+fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_history() {
+    async fn long(ctx: Context, (): ()) -> Result<(), Failure> {
+        for _ in 0..400 {
+            ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
+        }
+        let policy = Retry::constant(Duration::from_secs(60)).attempts(9)?;
+        Ok(ctx.step("begun", || async { Err(Failure::new("no")) }).retry(policy).await?)
+    }
+    for cancels in [true, false] {
+        let bench = Bench::new();
+        let engine = bench.builder().workflow(&WF, long).build().unwrap();
+        bench.clock.run(async {
+            let _ = engine.run(&WF, "r", ()).await.unwrap();
+            bench.clock.sleep(Duration::from_secs(60)).await;
+            // A driver gives way after some hundred rounds; so this comes in the middle.
+            let beside = async {
+                if cancels {
+                    assert_eq!(engine.cancel("r", "enough").await.unwrap(), Cancelled::Requested);
+                } else {
+                    let _ = engine.shutdown(Duration::from_secs(5)).await;
+                }
+            };
+            let (outcome, ()) = join(engine.run(&WF, "r", ()), beside).await;
+            match cancels {
+                true => assert!(matches!(outcome.unwrap(), Outcome::Cancelled { .. })),
+                false => assert!(matches!(outcome, Err(workflow_engine::RunError::Closed)), "{outcome:?}"),
+            }
+        });
+    }
 }

@@ -46,7 +46,8 @@ use crate::payload::EncodedEvent;
 ///
 /// # Cancel safety
 ///
-/// A future that is dropped may have happened or not; no method leaves anything half done.
+/// A write whose future is dropped may have happened or not; it is not left half done, and it happens before any write
+/// that the same worker asks for later, or never.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
     /// Creates a run with the first record of its history, unless its id is taken; then returns that run.
