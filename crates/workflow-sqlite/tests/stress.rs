@@ -53,17 +53,17 @@ async fn every_run_has_one_end_and_the_one_that_was_promised() {
         let engine = engine.clone();
         tokio::spawn(async move {
             let id = format!("r{n}");
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 // Dropped at a random moment; a worker takes it up.
                 let patience = Duration::from_micros(fastrand::u64(..20_000));
                 let _ = timeout(patience, engine.run(&WF, id.as_str(), n)).await;
             }
             let handle = engine.start(&WF, id.as_str(), n).await.unwrap();
             let mut promised = false;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 sleep(Duration::from_micros(fastrand::u64(..40_000))).await; // tidy: sleep: at a random moment
                 let cancel = Cancel::new("enough");
-                let cancel = if n % 4 == 0 { cancel.at_once() } else { cancel };
+                let cancel = if n.is_multiple_of(4) { cancel.at_once() } else { cancel };
                 match handle.cancel(cancel).await {
                     Ok(_) => promised = true,
                     Err(CancelError::Ended { .. }) => {}
@@ -92,7 +92,7 @@ async fn every_run_has_one_end_and_the_one_that_was_promised() {
             let ended = count(|kind| matches!(kind, EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }));
             let started = count(|kind| matches!(kind, EventKind::StepStarted { .. }));
             // A run that was dropped leaves starts without ends, as a crash does.
-            assert!(started == ended || n % 3 == 0 && started > ended, "{id}: {started} starts, {ended} ends");
+            assert!(started == ended || n.is_multiple_of(3) && started > ended, "{id}: {started} starts, {ended} ends");
             (promised, events.len())
         })
     };

@@ -1,5 +1,7 @@
 //! What the tests of the store share.
 
+#![allow(dead_code, clippy::unwrap_used, reason = "every test binary compiles this module and uses a part of it")]
+
 use std::path::PathBuf;
 
 use rusqlite::Connection;
