@@ -1,96 +1,17 @@
 //! The runs that this engine is executing, and how they are reached from outside.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll};
 
+use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use crate::store::{CancelRequest, RunKey};
-
-/// What reaches the driver of one run: wake-ups of the workflow's future, cancels, and the engine's shutdown.
-///
-/// It is the waker with which the workflow's future is polled.
-#[derive(Debug)]
-pub(crate) struct Signal {
-    task: AtomicWaker,
-    woken: AtomicBool,
-    raised: AtomicBool,
-    orders: Mutex<Orders>,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
-    cancel: Option<CancelRequest>,
-    stop: bool,
-}
-
-impl Signal {
-    pub(crate) fn new() -> Self {
-        Self {
-            task: AtomicWaker::new(),
-            // The first poll needs no wake-up.
-            woken: AtomicBool::new(true),
-            raised: AtomicBool::new(false),
-            orders: Mutex::default(),
-        }
-    }
-
-    /// Orders the run's cancel.
-    pub(crate) fn cancel(&self, request: CancelRequest) {
-        self.order(|orders| orders.cancel = Some(request));
-    }
-
-    /// Orders that no further operation begins.
-    pub(crate) fn stop(&self) {
-        self.order(|orders| orders.stop = true);
-    }
-
-    fn order(&self, give: impl FnOnce(&mut Orders)) {
-        give(&mut lock(&self.orders));
-        self.raised.store(true, Ordering::Release);
-        self.task.wake();
-    }
-
-    pub(crate) fn wake_driver(&self) {
-        self.task.wake();
-    }
-
-    /// Takes the orders that have come: a cancel, and whether to stop.
-    pub(crate) fn take(&self) -> (Option<CancelRequest>, bool) {
-        if !self.raised.swap(false, Ordering::AcqRel) {
-            return (None, false);
-        }
-        let mut orders = lock(&self.orders);
-        (orders.cancel.take(), orders.stop)
-    }
-
-    pub(crate) fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::AcqRel)
-    }
-
-    pub(crate) fn is_woken(&self) -> bool {
-        self.woken.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn register(&self, waker: &Waker) {
-        self.task.register(waker);
-    }
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.task.wake();
-    }
-}
+use crate::signal::Signal;
+use crate::store::{CancelRequest, Claimed, RunKey};
 
 /// The runs that this engine is executing, by id, and who waits for them.
 #[derive(Debug, Default)]
@@ -106,20 +27,14 @@ pub(crate) struct Active {
 struct State {
     runs: HashMap<String, (RunKey, Arc<Signal>)>,
     waiting: HashMap<String, Vec<oneshot::Sender<()>>>,
-    /// Runs whose execution was dropped before its end: this worker holds them, and executes them no more.
+    /// Runs that this worker holds and does not execute: their execution was dropped before its end, or never began.
     dropped: Vec<String>,
 }
 
 impl Active {
-    /// Notes that a run is executed here; `None` if it already is.
-    pub(crate) fn enter(self: &Arc<Self>, id: &str, key: RunKey) -> Option<ActiveRun> {
-        let mut state = lock(&self.state);
-        if state.runs.contains_key(id) {
-            return None;
-        }
-        let signal = Arc::new(Signal::new());
-        state.runs.insert(id.to_owned(), (key, signal.clone()));
-        Some(ActiveRun { active: self.clone(), id: id.to_owned(), signal, finished: false })
+    /// Takes over a run that was claimed.
+    pub(crate) fn taken(self: &Arc<Self>, claimed: Claimed) -> Taken {
+        Taken { active: self.clone(), claimed: Some(claimed) }
     }
 
     pub(crate) fn is_active(&self, id: &str) -> bool {
@@ -151,13 +66,10 @@ impl Active {
     }
 
     /// Completes when the run's state here changes: it ends, is suspended, or is dropped.
-    pub(crate) fn changed(&self, id: &str) -> oneshot::Receiver<()> {
+    pub(crate) fn changed<'a>(&'a self, id: &'a str) -> Changed<'a> {
         let (sender, receiver) = oneshot::channel();
-        let mut state = lock(&self.state);
-        let waiting = state.waiting.entry(id.to_owned()).or_default();
-        waiting.retain(|sender| !sender.is_canceled());
-        waiting.push(sender);
-        receiver
+        lock(&self.state).waiting.entry(id.to_owned()).or_default().push(sender);
+        Changed { active: self, id, receiver }
     }
 
     /// Tells those who wait for the run.
@@ -169,8 +81,10 @@ impl Active {
         }
     }
 
-    pub(crate) fn take_dropped(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.state).dropped)
+    /// Takes the runs that are to be taken up again.
+    pub(crate) fn take_dropped(&self) -> Dropped<'_> {
+        let ids = std::mem::take(&mut lock(&self.state).dropped);
+        Dropped { active: self, ids, later: Vec::new() }
     }
 
     /// Begins a claim. Unless it is told how that ended, this worker may hold runs of which nobody here knows: its
@@ -185,9 +99,102 @@ impl Active {
     }
 
     /// Has a run that this worker holds taken up again.
-    pub(crate) fn take_up(&self, id: String) {
+    fn take_up(&self, id: String) {
         lock(&self.state).dropped.push(id);
         self.work.notify_one();
+    }
+}
+
+/// Runs that are to be taken up again; those that are left wait until a worker looks for work the next time.
+#[derive(Debug)]
+pub(crate) struct Dropped<'a> {
+    active: &'a Active,
+    ids: Vec<String>,
+    later: Vec<String>,
+}
+
+impl Dropped<'_> {
+    /// Adds runs.
+    pub(crate) fn extend(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.ids.extend(ids);
+    }
+
+    /// Takes the next one.
+    pub(crate) fn next(&mut self) -> Option<String> {
+        self.ids.pop()
+    }
+
+    /// Leaves a run for later.
+    pub(crate) fn later(&mut self, id: String) {
+        self.later.push(id);
+    }
+}
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        let left = self.ids.drain(..).chain(self.later.drain(..));
+        lock(&self.active.state).dropped.extend(left);
+    }
+}
+
+/// A run that this worker has claimed and does not execute yet. Dropped, it is taken up again.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    active: Arc<Active>,
+    /// `None` once it is executed.
+    claimed: Option<Claimed>,
+}
+
+impl Taken {
+    /// Notes that the run is executed from now on; `None` if it already is, by an execution that was fenced by this
+    /// claim and is still about to notice: then it is taken up again later.
+    pub(crate) fn enter(mut self) -> Option<(Claimed, ActiveRun)> {
+        let mut state = lock(&self.active.state);
+        let run = &self.claimed.as_ref()?.run;
+        if state.runs.contains_key(&run.id) {
+            return None;
+        }
+        let (id, signal) = (run.id.clone(), Arc::new(Signal::new()));
+        state.runs.insert(id.clone(), (run.key, signal.clone()));
+        drop(state);
+        let active = self.active.clone();
+        Some((self.claimed.take()?, ActiveRun { active, id, signal, finished: false }))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(claimed) = self.claimed.take() {
+            self.active.take_up(claimed.run.id);
+        }
+    }
+}
+
+/// Waits for a run to change here.
+#[derive(Debug)]
+pub(crate) struct Changed<'a> {
+    active: &'a Active,
+    id: &'a str,
+    receiver: oneshot::Receiver<()>,
+}
+
+impl Future for Changed<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Context<'_>) -> Poll<()> {
+        self.receiver.poll_unpin(poller).map(drop)
+    }
+}
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        let mut state = lock(&self.active.state);
+        let Some(waiting) = state.waiting.get_mut(self.id) else { return };
+        waiting.retain(|sender| !sender.is_canceled());
+        if waiting.is_empty() {
+            state.waiting.remove(self.id);
+        }
     }
 }
 
@@ -229,16 +236,22 @@ impl ActiveRun {
 
 impl Drop for ActiveRun {
     fn drop(&mut self) {
-        lock(&self.active.state).runs.remove(&self.id);
-        if !self.finished {
-            self.active.take_up(std::mem::take(&mut self.id));
-        } else {
-            self.active.tell(&self.id);
+        let again = {
+            let mut state = lock(&self.active.state);
+            state.runs.remove(&self.id);
+            if !self.finished {
+                state.dropped.push(self.id.clone());
+            }
+            state.dropped.contains(&self.id)
+        };
+        if again {
+            self.active.work.notify_one();
         }
+        self.active.tell(&self.id);
     }
 }
 
 /// No critical section can be left half done by a panic, so poisoning says nothing.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

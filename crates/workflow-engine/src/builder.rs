@@ -83,7 +83,7 @@ impl EngineBuilder {
     pub fn workflow<I, O, E, F, Fut>(mut self, workflow: &Workflow<I, O, E>, function: F) -> Self
     where
         I: DeserializeOwned + Send + 'static,
-        O: Serialize + Send + 'static,
+        O: Serialize + DeserializeOwned + Send + 'static,
         E: DurableError,
         F: Fn(Context, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,

@@ -103,12 +103,23 @@ impl Inner {
         if run.due_at.is_none() {
             return Ok(Cancelled::Requested);
         }
-        // Nobody holds it, so it is ended here; should this fail, whoever claims it next ends it.
-        let Some(claimed) = self.claim_run(id).await? else { return Ok(Cancelled::Requested) };
-        match self.execute(claimed, None, Duration::ZERO).await {
-            Ok(_) => Ok(Cancelled::Done),
-            Err(Halt::Store(error)) => Err(error.into()),
-            Err(_) => Ok(Cancelled::Requested),
+        // Nobody holds it, so it is ended here; should this fail, whoever claims it next ends it. The execution here
+        // that has just suspended it may not be gone yet.
+        for _ in 0..2 {
+            let changed = self.active.changed(id);
+            if let Some(taken) = self.claim_run(id).await? {
+                return match self.execute(taken, None, Duration::ZERO).await {
+                    Ok(_) => Ok(Cancelled::Done),
+                    Err(Halt::Store(error)) => Err(error.into()),
+                    Err(_) => Ok(Cancelled::Requested),
+                };
+            }
+            if !self.active.is_active(id) {
+                break;
+            }
+            self.wait(changed).await;
         }
+        let ended = self.store.run(id).await?.is_some_and(|run| run.status == Status::Cancelled);
+        Ok(if ended { Cancelled::Done } else { Cancelled::Requested })
     }
 }

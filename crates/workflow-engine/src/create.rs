@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use workflow_events::EventKind;
 
+use crate::active::Changed;
 use crate::engine::Inner;
 use crate::error::RunError;
 use crate::history::{Halt, Ids, Outgoing};
@@ -64,7 +65,7 @@ impl Inner {
             worker: self.lease.worker.clone(),
             record,
         };
-        self.lease.ensure().await?;
+        self.retried(|| self.lease.ensure()).await?;
         let begun = self.active.begin_claim();
         let created = {
             let _pass = self.gate.enter_commit().ok_or(RunError::Closed)?;
@@ -102,8 +103,11 @@ impl Inner {
         if existing.workflow != workflow {
             return Err(conflict("workflow"));
         }
-        let first = self.store.records(existing.key, Span::First).await?.pop();
-        let recorded = first.and_then(|record| record.entry?.payload);
+        let Some(first) = self.store.records(existing.key, Span::First).await?.pop() else {
+            // It was purged just now.
+            return Ok(());
+        };
+        let recorded = first.entry.and_then(|entry| entry.payload);
         let same = recorded.is_some_and(|recorded| {
             // The order of fields in the text is no part of a value.
             let value = |payload: &Payload| payload.decode::<Value>().ok();
@@ -121,7 +125,7 @@ impl Inner {
         let halt = match self.create(workflow, options, &input, Status::Running).await? {
             Made::New(new) => {
                 let (claimed, replay) = *new;
-                match self.execute(claimed, Some(replay), Duration::ZERO).await {
+                match self.execute(self.active.taken(claimed), Some(replay), Duration::ZERO).await {
                     Ok(end) => return Ok(end),
                     Err(halt) => halt,
                 }
@@ -142,8 +146,8 @@ impl Inner {
             if run.status.is_terminal() {
                 return self.end_of(&run).await;
             }
-            if let Some(claimed) = self.claim_run(id).await? {
-                match self.execute(claimed, None, Duration::ZERO).await {
+            if let Some(taken) = self.claim_run(id).await? {
+                match self.execute(taken, None, Duration::ZERO).await {
                     Ok(end) => return Ok(end),
                     Err(Halt::Fenced) => continue,
                     Err(halt) => return Err(left(id, halt)),
@@ -153,8 +157,8 @@ impl Inner {
                 && let Some(resume_at) = run.due_at
             {
                 let last = self.store.records(run.key, Span::Last).await?.pop();
-                let reason = last.and_then(|record| record.entry?.payload?.decode().ok());
-                if let Some(reason) = reason {
+                let paused = last.and_then(|record| record.entry).filter(|entry| entry.kind == EntryKind::Paused);
+                if let Some(reason) = paused.and_then(|entry| entry.payload?.decode().ok()) {
                     return Ok(End::Paused { reason, resume_at, step: None });
                 }
             }
@@ -185,7 +189,7 @@ impl Inner {
     }
 
     /// Waits until a run has changed here, or long enough for it to have changed elsewhere.
-    async fn wait(&self, changed: futures::channel::oneshot::Receiver<()>) {
+    pub(crate) async fn wait(&self, changed: Changed<'_>) {
         select(pin!(changed), self.clock.sleep(self.settings.poll_interval)).await;
     }
 

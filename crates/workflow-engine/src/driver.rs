@@ -1,5 +1,6 @@
 //! Polls one run: replays it, executes it, commits what happens, and suspends, ends or leaves it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll, Waker};
@@ -7,22 +8,23 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde::Serialize;
-use workflow_events::{EventKind, Timestamp};
+use workflow_events::Timestamp;
 
-use crate::active::Signal;
 use crate::determinism::DeterminismError;
 use crate::execution::Execution;
 use crate::history::{Answer, Halt, History, Outgoing};
 use crate::machine::Released;
 use crate::outcome::{End, RunResult};
-use crate::payload::Payload;
+use crate::signal::Signal;
 use crate::status::Status;
-use crate::store::{CancelRequest, EntryKind, StoreError};
+use crate::store::{CancelRequest, EntryKind};
 use crate::time::{millis, wall};
 
 /// How many rounds a poll of the driver has at most: a long replay must not keep its thread to itself.
 const ROUNDS: usize = 256;
+/// How often the task lets others go first before its run is judged to wait for nothing durable: what the workflow
+/// waits for may be ready, and its waker deferred, as by tokio, which wakes those every 61 polls at the latest.
+const LOOKS: u32 = 128;
 
 /// Drives a run until it ends, is suspended, or is left as it is.
 pub(crate) struct Driver {
@@ -37,6 +39,8 @@ pub(crate) struct Driver {
     result: Option<RunResult>,
     commit: Option<Committing>,
     timer: Option<(Duration, BoxFuture<'static, ()>)>,
+    /// How often the run was about to be judged since the workflow's future was polled last.
+    looks: u32,
 }
 
 /// A commit under way.
@@ -57,7 +61,7 @@ impl Driver {
         started_at: Timestamp,
     ) -> Self {
         let (body, result, commit, timer) = (None, None, None, None);
-        Self { execution, history, signal, suspend_from, started_at, body, result, commit, timer }
+        Self { execution, history, signal, suspend_from, started_at, body, result, commit, timer, looks: 0 }
     }
 
     /// Sets the workflow's future.
@@ -81,16 +85,40 @@ impl Driver {
             Polled::Yields => return Ok(Round::Yield),
             Polled::Not => {}
         }
-        if self.release()? {
-            return Ok(Round::Continue);
+        match self.release() {
+            Released::One => return Ok(Round::Continue),
+            Released::None => {}
+            Released::Unclaimed(key) => {
+                let mismatch = self.execution.machine().mismatch(&key);
+                return self.judge(mismatch);
+            }
         }
         if let Some(round) = self.poll_commit(poller)? {
             return Ok(round);
         }
-        if self.body.is_some() && self.execution.machine().go_live().map_err(Halt::Determinism)? {
-            return Ok(Round::Continue);
+        if self.body.is_some() {
+            let live = self.execution.machine().go_live();
+            match live {
+                Ok(true) => return Ok(Round::Continue),
+                Ok(false) => {}
+                Err(mismatch) => return self.judge(mismatch),
+            }
         }
         self.decide(poller)
+    }
+
+    /// Judges that the code cannot be followed, once it has had the time to go on by itself.
+    fn judge(&mut self, error: DeterminismError) -> Result<Round, Halt> {
+        self.looks += 1;
+        if self.looks > LOOKS { Err(Halt::Determinism(error)) } else { Ok(Round::Yield) }
+    }
+
+    /// Drops the workflow's future. What panics in there was about to go anyway.
+    fn drop_body(&mut self) {
+        let body = self.body.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(body))).is_err() {
+            tracing::error!(run = self.history.ids.run, "a workflow panicked while its future was dropped");
+        }
     }
 
     /// Learns of cancels and of the engine's shutdown.
@@ -109,7 +137,7 @@ impl Driver {
         drop(machine);
         if at_once {
             // Its steps record that they were cut.
-            self.body = None;
+            self.drop_body();
         }
     }
 
@@ -119,6 +147,7 @@ impl Driver {
         if !self.signal.take_woken() {
             return Ok(Polled::Not);
         }
+        self.looks = 0;
         let waker = Waker::from(self.signal.clone());
         self.execution.machine().set_polling(true);
         let polled = body.as_mut().poll(&mut Poller::from_waker(&waker));
@@ -132,21 +161,17 @@ impl Driver {
         }
         drop(machine);
         self.result = Some(result);
-        self.body = None;
+        self.drop_body();
         Ok(Polled::Waits)
     }
 
-    /// Releases the next operation that has ended, unless the run is to go no further.
-    fn release(&mut self) -> Result<bool, Halt> {
+    /// Grants an operation its end, unless the run is to go no further.
+    fn release(&mut self) -> Released {
         let mut machine = self.execution.machine();
         if self.body.is_none() || machine.cancel.is_some() || machine.is_draining() {
-            return Ok(false);
+            return Released::None;
         }
-        match machine.release() {
-            Released::One => Ok(true),
-            Released::None => Ok(false),
-            Released::Unclaimed(key) => Err(Halt::Determinism(machine.mismatch(&key))),
-        }
+        machine.release()
     }
 
     /// Polls the commit under way; `None` if there is none, or none any more and the run goes on.
@@ -193,7 +218,7 @@ impl Driver {
             // The future goes now, so that nothing of it can happen after the end.
             machine.close();
             drop(machine);
-            self.body = None;
+            self.drop_body();
             return self.end(now, End::Cancelled { reason: cancel.reason });
         }
         if self.body.is_some() && !machine.is_draining() && machine.fire_wait(now) {
@@ -216,11 +241,11 @@ impl Driver {
         }
         let Some((due_at, reason, step)) = wait else {
             // Nothing is going on; if there is something to write, the next round looks again.
-            return if unwritten { self.flush() } else { Err(Halt::Determinism(DeterminismError::NotDurable)) };
+            return if unwritten { self.flush() } else { self.judge(DeterminismError::NotDurable) };
         };
         if due_at.duration_since(now) >= self.suspend_from {
             self.execution.machine().close();
-            self.body = None;
+            self.drop_body();
             return self.end(now, End::Paused { reason, resume_at: due_at, step });
         }
         if unwritten { self.flush() } else { Ok(self.wait(poller)) }
@@ -242,7 +267,7 @@ impl Driver {
         let newly = newly.filter(|entry| entry.kind == EntryKind::StepCompleted).map(|entry| entry.name.clone());
         let completed_steps = completed_steps.into_iter().chain(newly).collect();
         let duration_ms = millis(now.duration_since(self.started_at));
-        let (last, status, due_at) = end_record(now, &end, completed_steps, duration_ms)?;
+        let (last, status, due_at) = end.record(now, completed_steps, duration_ms)?;
         outgoing.push(last);
         self.begin_commit(outgoing, status, due_at, Some(end))
     }
@@ -319,7 +344,7 @@ impl Future for Driver {
                 Ok(Round::End(end)) => return Poll::Ready(Ok(end)),
                 Err(halt) => {
                     self.execution.machine().close();
-                    self.body = None;
+                    self.drop_body();
                     return Poll::Ready(Err(halt));
                 }
             }
@@ -333,41 +358,6 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.execution.machine().close();
+        self.drop_body();
     }
-}
-
-/// The record that ends an execution.
-fn end_record(
-    now: Timestamp,
-    end: &End,
-    completed_steps: Vec<String>,
-    duration_ms: u64,
-) -> Result<(Outgoing, Status, Option<Timestamp>), Halt> {
-    Ok(match end {
-        End::Returned(RunResult::Completed(output)) => {
-            let event = EventKind::WorkflowCompleted { completed_steps, duration_ms, output: output.decode().ok() };
-            (Outgoing::of_run(now, event, EntryKind::Completed, Some(output.clone())), Status::Completed, None)
-        }
-        End::Returned(RunResult::Failed(failure)) => {
-            let event = EventKind::WorkflowFailed { error: failure.info.clone(), completed_steps };
-            (Outgoing::of_run(now, event, EntryKind::Failed, Some(encode(failure)?)), Status::Failed, None)
-        }
-        End::Cancelled { reason } => {
-            let event = EventKind::WorkflowCancelled { reason: reason.clone(), completed_steps };
-            (Outgoing::of_run(now, event, EntryKind::Cancelled, Some(encode(reason)?)), Status::Cancelled, None)
-        }
-        End::Paused { reason, resume_at, step } => {
-            let event = EventKind::WorkflowPaused {
-                reason: reason.clone(),
-                resume_at: Some(*resume_at),
-                step_name: step.clone(),
-            };
-            let payload = encode(reason)?;
-            (Outgoing::of_run(now, event, EntryKind::Paused, Some(payload)), Status::Paused, Some(*resume_at))
-        }
-    })
-}
-
-fn encode<T: Serialize>(value: &T) -> Result<Payload, Halt> {
-    Payload::encode(value).map_err(|error| Halt::Store(StoreError::Backend(error.into())))
 }

@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, join_all, select};
+use futures::FutureExt;
+use futures::future::{Either, join_all, pending, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracker_core::{Clock, Config, Stop};
@@ -25,7 +26,7 @@ use crate::relay::Relay;
 use crate::report::{EngineReport, RelayStop, SinkReport};
 use crate::settings::Settings;
 use crate::status::Status;
-use crate::store::{Run, RunFilter, Span, Store, StoreError};
+use crate::store::{Position, Run, RunFilter, Span, Store, StoreError};
 use crate::time::wall;
 use crate::workflow::{Body, Workflow};
 
@@ -203,8 +204,8 @@ impl Engine {
         active.stop_all();
         let deadline = clock.now().saturating_add(timeout);
         // Deliver meanwhile: runs that take all the time there is must not leave none for their events.
-        let no_run = pin!(gate.no_run());
-        select(select(no_run, clock.sleep(timeout)), pin!(self.deliver())).await;
+        let deliver = self.deliver().then(|()| pending::<()>());
+        select(select(pin!(gate.no_run()), clock.sleep(timeout)), pin!(deliver)).await;
         gate.stop();
         select(pin!(gate.no_commit()), clock.sleep(COMMIT_GRACE)).await;
         // What this engine holds can be claimed by others now, and not only when its lease is over.
@@ -226,26 +227,31 @@ impl Engine {
     }
 
     async fn deliver_to(&self, relay: &Relay) {
-        let Inner { store, clock, gate, delivery, .. } = &*self.inner;
-        let mut seen = 0;
+        let Inner { store, clock, gate, delivery, settings, .. } = &*self.inner;
+        let (mut seen, mut delivered) = (0, Position::default());
         while !gate.is_stopped() {
             let outcome = match store.outbox_end().await {
+                Ok(end) if end.position <= delivered => Ok(()),
                 // Nobody waits for this delivery, so it has no deadline; the shutdown that ends it delivers the rest.
                 Ok(end) => match select(pin!(relay.deliver(end.position, Duration::MAX)), pin!(gate.stopped())).await {
-                    Either::Left((outcome, _)) => outcome,
+                    Either::Left((outcome, _)) => outcome.map(|()| delivered = end.position),
                     Either::Right(_) => return,
                 },
                 Err(error) => Err(error.into()),
             };
             match outcome {
-                Ok(()) => seen = gate.committed_beyond(seen).await,
+                // What other processes commit is seen when it is looked for.
+                Ok(()) => match select(pin!(gate.committed_beyond(seen)), clock.sleep(settings.poll_interval)).await {
+                    Either::Left((committed, _)) => seen = committed,
+                    Either::Right(_) => {}
+                },
                 Err(stop) => {
                     tracing::error!(
                         sink = relay.name(),
                         kind = kind(&stop),
                         "delivery has stopped; it will be tried again"
                     );
-                    clock.sleep(delivery.max_delay()).await;
+                    select(clock.sleep(delivery.max_delay()), pin!(gate.stopped())).await;
                 }
             }
         }

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracker_core::Clock;
 use workflow_events::Timestamp;
 
-use crate::active::Signal;
 use crate::determinism::DeterminismError;
 use crate::history::Ids;
 use crate::machine::Machine;
 use crate::replay::Replay;
 use crate::seed::Seed;
+use crate::signal::Signal;
 
 /// One execution of a run, shared by its context, its operations and its driver.
 pub(crate) struct Execution {

@@ -8,6 +8,7 @@ use futures::future::{Either, select};
 use tracing::Instrument;
 use workflow_events::{EventKind, PauseReason, ResumeReason, Timestamp};
 
+use crate::active::{ActiveRun, Taken};
 use crate::context::Context;
 use crate::driver::Driver;
 use crate::engine::Inner;
@@ -27,14 +28,9 @@ impl Inner {
     /// Executes a claimed run until it ends, is suspended, or is left; in the last case lets it rest for `rest`.
     ///
     /// `created` is the replay of a run that was created just now, by this call's caller.
-    pub(crate) async fn execute(&self, claimed: Claimed, created: Option<Replay>, rest: Duration) -> Result<End, Halt> {
-        let (claim, key, id) = (claimed.claim, claimed.run.key, claimed.run.id.clone());
-        let Some(active) = self.active.enter(&id, key) else {
-            // An execution of it that was fenced is still about to notice.
-            let due_at = wall(&*self.clock).saturating_add(self.settings.poll_interval);
-            self.store.release(claim, due_at).await?;
-            return Err(Halt::Fenced);
-        };
+    pub(crate) async fn execute(&self, taken: Taken, created: Option<Replay>, rest: Duration) -> Result<End, Halt> {
+        let Some((claimed, active)) = taken.enter() else { return Err(Halt::Fenced) };
+        let (claim, id) = (claimed.claim, claimed.run.id.clone());
         let driven = match self.gate.enter_run() {
             Some(_pass) => {
                 let span = tracing::info_span!("workflow", run = id, workflow = claimed.run.workflow);
@@ -66,12 +62,7 @@ impl Inner {
         driven
     }
 
-    async fn drive(
-        &self,
-        claimed: Claimed,
-        created: Option<Replay>,
-        active: &crate::active::ActiveRun,
-    ) -> Result<End, Halt> {
+    async fn drive(&self, claimed: Claimed, created: Option<Replay>, active: &ActiveRun) -> Result<End, Halt> {
         let Claimed { claim, run, .. } = claimed;
         let fresh = created.is_some();
         let replay = match created {

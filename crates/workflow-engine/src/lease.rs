@@ -1,14 +1,16 @@
 //! The lease of this engine as a worker: one for all the runs that it executes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::lock::Mutex;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use tracker_core::Clock;
 use uuid::Uuid;
+use workflow_events::Timestamp;
 
-use crate::active::Active;
+use crate::active::{Active, lock};
 use crate::store::{Store, StoreError};
 use crate::time::{ceil, wall};
 
@@ -19,33 +21,75 @@ pub(crate) struct Lease {
     clock: Arc<dyn Clock>,
     active: Arc<Active>,
     length: Duration,
-    /// When it was renewed last, by the monotonic clock; `None` before it began.
-    renewed: Mutex<Option<Duration>>,
+    standing: Arc<Mutex<Option<Renewed>>>,
+    /// The renewal under way, if there is one: whoever needs it drives it, so that nobody who does not blocks it.
+    renewal: Mutex<Option<WeakShared<Renewal>>>,
+}
+
+type Renewal = BoxFuture<'static, Result<(), Arc<StoreError>>>;
+
+/// A renewal that has happened.
+#[derive(Clone, Copy, Debug)]
+struct Renewed {
+    /// When, by the monotonic clock.
+    at: Duration,
+    /// Until when the lease lasts, by the time of day.
+    until: Timestamp,
 }
 
 impl Lease {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, active: Arc<Active>, length: Duration) -> Self {
         // No two engines are the same worker, whatever process and machine they are in.
         let worker = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
-        Self { worker, store, clock, active, length, renewed: Mutex::new(None) }
+        Self { worker, store, clock, active, length, standing: Arc::default(), renewal: Mutex::default() }
     }
 
     /// Renews the lease, unless it was renewed not long ago.
     pub(crate) async fn ensure(&self) -> Result<(), StoreError> {
-        let mut renewed = self.renewed.lock().await;
-        let now = self.clock.now();
-        if renewed.is_some_and(|renewed| now < renewed + self.interval()) {
-            return Ok(());
+        // Twice: a renewal that was begun long ago, by a future that nobody has polled since, is not enough.
+        for _ in 0..2 {
+            if self.is_fresh() {
+                break;
+            }
+            self.renewal().await.map_err(|error| match &*error {
+                StoreError::Corrupt { what } => StoreError::Corrupt { what: what.clone() },
+                _ => StoreError::Backend(error.into()),
+            })?;
         }
-        self.renew().await?;
-        *renewed = Some(now);
         Ok(())
     }
 
-    /// Renews the lease, however long ago that was done last.
+    /// Returns whether the lease needs no renewal, by either clock: a machine that was suspended, or whose time of
+    /// day was set, finds that the two disagree.
+    fn is_fresh(&self) -> bool {
+        let Some(Renewed { at, until }) = *lock(&self.standing) else { return false };
+        let left = until.duration_since(wall(&*self.clock));
+        let second = Duration::from_secs(1);
+        self.clock.now() < at + self.interval() && left + self.interval() >= self.length && left <= self.length + second
+    }
+
+    /// Returns the renewal under way, or begins one.
+    fn renewal(&self) -> Shared<Renewal> {
+        let mut standing = lock(&self.renewal);
+        let under_way = standing.as_ref().and_then(WeakShared::upgrade).filter(|renewal| renewal.peek().is_none());
+        under_way.unwrap_or_else(|| {
+            let (at, until) = (self.clock.now(), self.until());
+            let (store, active, renewed) = (self.store.clone(), self.active.clone(), self.standing.clone());
+            let worker = self.worker.clone();
+            let renewal = async move {
+                active.cancel_all(store.renew(&worker, until).await?);
+                *lock(&renewed) = Some(Renewed { at, until });
+                Ok(())
+            };
+            let renewal = renewal.boxed().shared();
+            *standing = renewal.downgrade();
+            renewal
+        })
+    }
+
+    /// Renews the lease with a write of its own, however long ago that was done last.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        let until = ceil(wall(&*self.clock).saturating_add(self.length));
-        self.active.cancel_all(self.store.renew(&self.worker, until).await?);
+        self.active.cancel_all(self.store.renew(&self.worker, self.until()).await?);
         Ok(())
     }
 
@@ -61,6 +105,10 @@ impl Lease {
             };
             self.clock.sleep(delay).await;
         }
+    }
+
+    fn until(&self) -> Timestamp {
+        ceil(wall(&*self.clock).saturating_add(self.length))
     }
 
     /// A lease outlives two renewals that fail.

@@ -5,6 +5,7 @@ mod engine;
 mod builder;
 mod outcome;
 mod settings;
+mod signal;
 mod workflow;
 
 mod cancel;
@@ -20,6 +21,7 @@ mod step;
 
 mod active;
 mod driver;
+mod ends;
 mod execution;
 mod executor;
 mod gate;

@@ -1,11 +1,10 @@
 //! The machine of one execution: pure, without I/O and without a lock.
 //!
 //! Operations claim their keys, ask for their turn, and say what happened to them. What happened goes into a queue,
-//! which the driver commits. An operation is *released*, which is to say that its future may become ready, only
-//! once its end is in the history, one at a time, and in the order of the history: so a replay, which takes the
-//! ends from the history, lets the code go the same way.
+//! which the driver commits. The future of an operation becomes ready only once its end is in the history, one at a
+//! time, by the rule of [`Ends`]: so a replay, which takes the ends from the history, lets the code go the same way.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::{Context as Poller, Waker};
 use std::thread::{self, ThreadId};
@@ -14,12 +13,13 @@ use std::time::Duration;
 use uuid::Uuid;
 use workflow_events::{PauseReason, Timestamp};
 
-use crate::active::Signal;
 use crate::determinism::DeterminismError;
+use crate::ends::Ends;
 use crate::history::{Draft, Outgoing};
 use crate::operation::{OpKey, OpKind};
 use crate::replay::{Begun, Ended, Replay};
 use crate::seed::Seed;
+use crate::signal::Signal;
 use crate::store::{CancelRequest, Entry, EntryKind};
 
 pub(crate) struct Machine {
@@ -27,11 +27,11 @@ pub(crate) struct Machine {
     calls: HashMap<(OpKind, Arc<str>), u32>,
     /// The operations that were called and whose futures have not been dropped.
     ops: HashMap<OpKey, Op>,
-    /// The ends that are in the history and not released yet.
-    ended: VecDeque<Ended>,
+    /// The ends that are in the history.
+    ends: Ends,
     /// What a history knows of operations that have begun and not ended.
     begun: HashMap<OpKey, Begun>,
-    /// Whether everything in the history that was read at the beginning is released.
+    /// Whether the code stands where the history that was read at the beginning ends.
     live: bool,
     /// What is to be committed, in order.
     pub(crate) queue: Vec<Outgoing>,
@@ -62,7 +62,10 @@ pub(crate) struct Machine {
 #[derive(Default)]
 struct Op {
     waker: Option<Waker>,
-    released: Option<Entry>,
+    /// Whether it was polled since it was last granted its end.
+    asks: bool,
+    /// The place of its end, once that is settled.
+    end: Option<u64>,
     wait: Option<(Timestamp, u64)>,
     /// Whether its wait is over.
     is_due: bool,
@@ -79,13 +82,13 @@ pub(crate) enum Turn {
     Live(Option<Begun>),
 }
 
-/// What became of the next end in the history.
+/// What became of the ends in the history.
 pub(crate) enum Released {
-    /// An operation was released; the workflow's future may want to be polled.
+    /// One was granted; the workflow's future may want to be polled.
     One,
-    /// There was none.
+    /// There was none that anyone asks for.
     None,
-    /// The operation that it belongs to was never called.
+    /// The operation that the next one belongs to was never called.
     Unclaimed(OpKey),
 }
 
@@ -96,7 +99,7 @@ impl Machine {
             calls: HashMap::new(),
             ops: HashMap::new(),
             live: false,
-            ended: replay.ended,
+            ends: Ends::new(replay.ended),
             begun: replay.begun,
             queue: Vec::new(),
             waits: BTreeMap::new(),
@@ -131,12 +134,18 @@ impl Machine {
         self.check_place(key);
         let may_begin = self.live && !self.draining && self.cancel.is_none() && self.problem.is_none();
         let Some(op) = self.ops.get_mut(key) else { return Turn::Wait };
-        if let Some(entry) = op.released.take() {
+        if let Some(Ended { entry, at, .. }) = op.end.and_then(|place| self.ends.take(place)) {
+            self.now = self.now.max(at);
             return Turn::Released(entry);
         }
+        op.asks = true;
         match &mut op.waker {
             Some(waker) => waker.clone_from(poller.waker()),
             None => op.waker = Some(poller.waker().clone()),
+        }
+        if let Some(place) = op.end {
+            self.ends.ask(place);
+            return Turn::Wait;
         }
         if may_begin { Turn::Live(self.begun.remove(key)) } else { Turn::Wait }
     }
@@ -189,6 +198,7 @@ impl Machine {
         if let Some(op) = self.ops.remove(key) {
             op.wait.map(|wait| self.waits.remove(&wait));
             op.timer.map(|timer| self.timers.remove(&timer));
+            op.end.map(|place| self.ends.forget(place));
         }
         self.executing -= usize::from(executing);
         if let Some(draft) = cut.filter(|_| !self.closed) {
@@ -229,23 +239,29 @@ impl Machine {
         self.polling = polling.then(|| thread::current().id());
     }
 
-    /// Releases the next end in the history.
+    /// Grants the next end to the operation that asks for it. To be called when the workflow's future waits.
     pub(crate) fn release(&mut self) -> Released {
         loop {
-            let Some(next) = self.ended.front() else { return Released::None };
-            let called = self.called(&next.key);
-            if !called {
-                return Released::Unclaimed(next.key.clone());
-            }
-            let Some(Ended { key, entry, at }) = self.ended.pop_front() else { return Released::None };
-            self.now = self.now.max(at);
-            // The future of an operation that is not there was dropped: nobody asks how it ended.
-            if let Some(op) = self.ops.get_mut(&key) {
-                op.released = Some(entry);
-                if let Some(waker) = op.waker.take() {
-                    waker.wake();
+            if let Some(key) = self.ends.grant() {
+                if let Some(op) = self.ops.get_mut(key) {
+                    op.asks = false;
+                    op.waker.take().map(Waker::wake);
                 }
                 return Released::One;
+            }
+            if let Some(next) = self.ends.coming().next().filter(|next| !self.called(next)) {
+                return Released::Unclaimed(next.clone());
+            }
+            let Some((place, key)) = self.ends.settle() else { return Released::None };
+            match self.ops.get_mut(key) {
+                Some(op) => {
+                    op.end = Some(place);
+                    if op.asks {
+                        self.ends.ask(place);
+                    }
+                }
+                // Its future was dropped: nobody asks how it ended.
+                None => self.ends.forget(place),
             }
         }
     }
@@ -257,7 +273,7 @@ impl Machine {
     /// The history says that an operation has begun which the code has not called.
     pub(crate) fn go_live(&mut self) -> Result<bool, DeterminismError> {
         // A run that is to go no further stands somewhere in its replay, and has no need to reach the end of it.
-        if self.live || self.draining || self.cancel.is_some() || !self.ended.is_empty() {
+        if self.live || self.draining || self.cancel.is_some() || !self.ends.are_settled() {
             return Ok(false);
         }
         if let Some(key) = self.begun.keys().find(|key| !self.called(key)) {
@@ -275,7 +291,7 @@ impl Machine {
                 if entry.kind == EntryKind::StepCompleted {
                     self.completed_steps.push(entry.name.clone());
                 }
-                self.ended.push_back(Ended { key, entry, at });
+                self.ends.push(Ended { key, entry, at });
             }
         }
     }
@@ -345,9 +361,8 @@ impl Machine {
 
     /// Returns what in the history nobody has asked for, when the workflow's function has returned.
     pub(crate) fn left_over(&self) -> Option<DeterminismError> {
-        let ended = self.ended.iter().map(|ended| &ended.key);
         let begun = self.begun.keys().filter(|_| !self.live);
-        let left = ended.chain(begun).find(|key| !self.called(key))?;
+        let left = self.ends.coming().chain(begun).find(|key| !self.called(key))?;
         Some(DeterminismError::LeftOver { recorded: left.to_string() })
     }
 

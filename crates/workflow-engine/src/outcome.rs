@@ -2,10 +2,12 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use workflow_events::{ErrorInfo, PauseReason, Timestamp};
+use workflow_events::{ErrorInfo, EventKind, PauseReason, Timestamp};
 
+use crate::history::Outgoing;
 use crate::payload::Payload;
-use crate::store::{EntryKind, Record};
+use crate::status::Status;
+use crate::store::{EntryKind, Record, StoreError};
 
 /// A run's id, and an optional correlation id.
 ///
@@ -152,6 +154,43 @@ impl End {
             EntryKind::Failed => payload.decode().map(|failure| Self::Returned(RunResult::Failed(failure))),
             EntryKind::Cancelled => payload.decode().map(|reason| Self::Cancelled { reason }),
             _ => return None,
+        })
+    }
+
+    /// Returns the record that ends an execution, and what the run is with it.
+    pub(crate) fn record(
+        &self,
+        now: Timestamp,
+        completed_steps: Vec<String>,
+        duration_ms: u64,
+    ) -> Result<(Outgoing, Status, Option<Timestamp>), StoreError> {
+        let encoded = |payload: Result<Payload, serde_json::Error>| {
+            payload.map(Some).map_err(|error| StoreError::Backend(error.into()))
+        };
+        Ok(match self {
+            Self::Returned(RunResult::Completed(output)) => {
+                let event = EventKind::WorkflowCompleted { completed_steps, duration_ms, output: output.decode().ok() };
+                (Outgoing::of_run(now, event, EntryKind::Completed, Some(output.clone())), Status::Completed, None)
+            }
+            Self::Returned(RunResult::Failed(failure)) => {
+                let event = EventKind::WorkflowFailed { error: failure.info.clone(), completed_steps };
+                let payload = encoded(Payload::encode(failure))?;
+                (Outgoing::of_run(now, event, EntryKind::Failed, payload), Status::Failed, None)
+            }
+            Self::Cancelled { reason } => {
+                let event = EventKind::WorkflowCancelled { reason: reason.clone(), completed_steps };
+                let payload = encoded(Payload::encode(reason))?;
+                (Outgoing::of_run(now, event, EntryKind::Cancelled, payload), Status::Cancelled, None)
+            }
+            Self::Paused { reason, resume_at, step } => {
+                let event = EventKind::WorkflowPaused {
+                    reason: reason.clone(),
+                    resume_at: Some(*resume_at),
+                    step_name: step.clone(),
+                };
+                let payload = encoded(Payload::encode(reason))?;
+                (Outgoing::of_run(now, event, EntryKind::Paused, payload), Status::Paused, Some(*resume_at))
+            }
         })
     }
 

@@ -236,7 +236,6 @@ where
     fn attempt_ended(&mut self, now: Duration, caught: Option<Caught<T, E>>) {
         let Phase::Executing(attempt) = std::mem::replace(&mut self.phase, Phase::Done) else { return };
         let Attempt { future, at, began, start, timer, .. } = attempt;
-        drop(future);
         if timer.is_some() {
             self.run.machine().set_timer(&self.key, None);
         }
@@ -246,7 +245,12 @@ where
         let mut event = |kind| events.push(Draft { at: ended_at, kind });
         let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
 
-        let (cause, payload) = match self.classify(caught, elapsed) {
+        // Dropping the future, and encoding what it returned, are the user's code too.
+        let classified = catch_unwind(AssertUnwindSafe(|| {
+            drop(future);
+            self.classify(caught, elapsed)
+        }));
+        let (cause, mut payload) = match classified.unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok((value, payload)) => {
                 let duration_ms = millis(elapsed);
                 event(EventKind::StepCompleted { step_name, attempt, duration_ms, cached: false });
@@ -258,9 +262,14 @@ where
             let timeout_ms = millis(timeout);
             event(EventKind::TimeoutExceeded { step_name: step_name.clone(), timeout_ms, attempt });
         }
-        let error = StepError { step: step_name.clone(), attempt, cause };
-        let delay = self.retry_delay(&error.cause, ended_at);
-        let info = ErrorInfo { step_name: None, attempt: None, ..error.info() };
+        let mut error = StepError { step: step_name.clone(), attempt, cause };
+        // So are the decision to try again and the error's own words.
+        let judged = catch_unwind(AssertUnwindSafe(|| (self.retry_delay(&error.cause, ended_at), error.info())));
+        let (delay, info) = judged.unwrap_or_else(|panic| {
+            (error.cause, payload) = panicked(&*panic);
+            (None, error.info())
+        });
+        let info = ErrorInfo { step_name: None, attempt: None, ..info };
         let will_retry = delay.is_some();
         event(EventKind::StepFailed { step_name: step_name.clone(), attempt, error: info, will_retry });
         let Some(delay) = delay else {
@@ -365,6 +374,13 @@ impl<T, E> fmt::Debug for Step<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step").field("key", &self.key).finish_non_exhaustive()
     }
+}
+
+/// What is returned, and recorded, of an attempt that panicked.
+fn panicked<E: DurableError>(panic: &(dyn Any + Send)) -> (StepFailure<E>, Payload) {
+    let failure = StepFailure::<E>::Panicked(panic_message(panic));
+    let payload = Payload::encode(&failure).unwrap_or_default();
+    (failure, payload)
 }
 
 /// What the history is told of a step whose future was dropped while it was being executed.

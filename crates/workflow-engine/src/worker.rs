@@ -3,15 +3,16 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Either, join3, select};
+use futures::future::{BoxFuture, Either, join3, pending, select};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use workflow_events::Timestamp;
 
+use crate::active::Taken;
 use crate::engine::{Engine, Inner};
 use crate::executor::REST;
 use crate::report::EngineReport;
-use crate::store::{ClaimRequest, Claimed, Claims, Purged, RunFilter, StoreError};
+use crate::store::{ClaimRequest, Claims, Purged, RunFilter, StoreError};
 use crate::time::wall;
 
 /// How often runs whose retention is over are purged.
@@ -91,13 +92,12 @@ impl Engine {
             if inner.gate.is_closed() {
                 break (None, Vec::new());
             }
-            for claimed in inner.take_up().await? {
-                executing.push(inner.execute(claimed, None, REST));
-            }
             let room = inner.settings.runs_at_once.saturating_sub(executing.len());
-            let Claims { runs, next_due, unknown } = inner.claim(room).await?;
+            let (ended, found) = drive(&mut executing, inner.look(room)).await;
+            executed += ended;
+            let Found { runs, next_due, unknown } = found?;
             let more = runs.len() == room;
-            executing.extend(runs.into_iter().map(|claimed| inner.execute(claimed, None, REST)));
+            executing.extend(runs.into_iter().map(|taken| inner.execute(taken, None, REST)));
             if executing.is_empty() {
                 break (next_due, unknown);
             }
@@ -107,6 +107,10 @@ impl Engine {
                 executed += 1;
             }
         };
+        // A shutdown lets the steps under way finish.
+        while executing.next().await.is_some() {
+            executed += 1;
+        }
         inner.purge().await?;
         Ok(Idle { executed, next_wake, unknown, report: self.flush().await })
     }
@@ -123,32 +127,41 @@ impl Engine {
     }
 }
 
+/// What a worker has found to do.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    runs: Vec<Taken>,
+    next_due: Option<Timestamp>,
+    unknown: Vec<String>,
+}
+
 impl Inner {
     /// Claims and executes runs until the gate is closed, and then finishes with what it has.
     async fn work(&self) {
         let mut executing: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
-        let (mut known, mut look) = (Claims::default(), true);
+        let (mut known, mut look) = (Found::default(), true);
         while !self.gate.is_closed() {
             let room = self.settings.runs_at_once.saturating_sub(executing.len());
-            if look && room > 0 {
-                let claimed = async { Ok::<_, StoreError>((self.take_up().await?, self.claim(room).await?)) }.await;
-                match claimed {
-                    Ok((dropped, claims)) => {
-                        self.report_unknown(&known.unknown, &claims.unknown);
-                        let runs = dropped.into_iter().chain(claims.runs);
-                        executing.extend(runs.map(|run| self.execute(run, None, REST).map(drop).boxed()));
-                        known = Claims { runs: Vec::new(), ..claims };
-                    }
+            let (mut looked, mut failed) = (look && room > 0, false);
+            if looked {
+                let found = match drive(&mut executing, self.look(room)).await.1 {
+                    Ok(found) => found,
                     Err(error) => {
                         tracing::error!(%error, "runs could not be claimed; it will be tried again");
-                        known.next_due = None;
+                        (looked, failed) = (false, true);
+                        Found::default()
                     }
-                }
+                };
+                self.report_unknown(&known.unknown, &found.unknown);
+                executing.extend(found.runs.into_iter().map(|run| self.execute(run, None, REST).map(drop).boxed()));
+                known = Found { runs: Vec::new(), ..found };
             }
             let now = wall(&*self.clock);
-            let due_in = known.next_due.filter(|_| look && room > 0).map(|due_at| due_at.duration_since(now));
+            let due_in = known.next_due.filter(|_| looked).map(|due_at| due_at.duration_since(now));
             let pause = due_in.map_or(self.settings.poll_interval, |due_in| due_in.min(self.settings.poll_interval));
-            let (notified, closed) = (pin!(self.active.work.notified()), pin!(self.gate.closed()));
+            // A store that fails is not asked again at once, whoever has work to tell of.
+            let notified = async { if failed { pending().await } else { self.active.work.notified().await } };
+            let (notified, closed) = (pin!(notified), pin!(self.gate.closed()));
             let due = select(select(self.clock.sleep(pause), notified), closed);
             look = match executing.is_empty() {
                 true => {
@@ -158,39 +171,42 @@ impl Inner {
                 // Many small claims cost more than one large one.
                 false => match select(due, executing.next()).await {
                     Either::Left(_) => true,
-                    Either::Right(_) => executing.len() * 2 <= self.settings.runs_at_once,
+                    Either::Right(_) => !failed && executing.len() * 2 <= self.settings.runs_at_once,
                 },
             };
         }
         while executing.next().await.is_some() {}
     }
 
-    /// Claims runs that are due, at most `limit`.
-    pub(crate) async fn claim(&self, limit: usize) -> Result<Claims, StoreError> {
+    /// Claims runs to execute, at most `room`: first those that this worker holds already.
+    async fn look(&self, room: usize) -> Result<Found, StoreError> {
+        let mut runs = self.take_up(room).await?;
         self.lease.ensure().await?;
-        self.ask(self.request(None, limit)).await
+        let found = self.ask(self.request(None, room.saturating_sub(runs.len()))).await?;
+        runs.extend(found.runs);
+        Ok(Found { runs, ..found })
     }
 
     /// Claims one run, if it is due, or held by this worker and executed by nobody.
-    pub(crate) async fn claim_run(&self, id: &str) -> Result<Option<Claimed>, StoreError> {
+    pub(crate) async fn claim_run(&self, id: &str) -> Result<Option<Taken>, StoreError> {
         if self.active.is_active(id) {
             return Ok(None);
         }
-        self.lease.ensure().await?;
+        self.retried(|| self.lease.ensure()).await?;
         let request = ClaimRequest { workflows: None, ..self.request(Some(id.to_owned()), 1) };
         Ok(self.ask(request).await?.runs.pop())
     }
 
-    async fn ask(&self, request: ClaimRequest) -> Result<Claims, StoreError> {
+    async fn ask(&self, request: ClaimRequest) -> Result<Found, StoreError> {
         let begun = self.active.begin_claim();
-        let claims = self.store.claim(request).await?;
+        let Claims { runs, next_due, unknown } = self.store.claim(request).await?;
         begun.ended();
-        Ok(claims)
+        let runs = runs.into_iter().map(|claimed| self.active.taken(claimed)).collect();
+        Ok(Found { runs, next_due, unknown })
     }
 
-    /// Claims the runs whose execution here was dropped.
-    async fn take_up(&self) -> Result<Vec<Claimed>, StoreError> {
-        let mut claimed = Vec::new();
+    /// Claims runs whose execution here was dropped, or never began; at most `room`.
+    async fn take_up(&self, room: usize) -> Result<Vec<Taken>, StoreError> {
         let mut dropped = self.active.take_dropped();
         if self.active.take_doubt() {
             let begun = self.active.begin_claim();
@@ -201,20 +217,24 @@ impl Inner {
             dropped.extend(held.into_iter().filter(|run| run.due_at.is_none()).map(|run| run.id));
             begun.ended();
         }
-        let mut dropped = dropped.into_iter();
-        while let Some(id) = dropped.next() {
+        let mut taken = Vec::new();
+        while taken.len() < room
+            && let Some(id) = dropped.next()
+        {
+            if self.active.is_active(&id) {
+                // An execution of it that was fenced is still about to notice.
+                dropped.later(id);
+                continue;
+            }
             match self.claim_run(&id).await {
-                Ok(run) => claimed.extend(run),
+                Ok(run) => taken.extend(run),
                 Err(error) => {
-                    std::iter::once(id).chain(dropped).for_each(|id| self.active.take_up(id));
-                    for run in claimed {
-                        self.active.take_up(run.run.id);
-                    }
+                    dropped.later(id);
                     return Err(error);
                 }
             }
         }
-        Ok(claimed)
+        Ok(taken)
     }
 
     fn request(&self, run: Option<String>, limit: usize) -> ClaimRequest {
@@ -252,6 +272,23 @@ impl Inner {
             purged = Purged { runs: purged.runs + runs, events: purged.events + events };
             if runs < PURGE_BATCH as u64 {
                 return Ok(purged);
+            }
+        }
+    }
+}
+
+/// Waits for `future` while runs are executed: they may hold what it waits for. Returns how many of them ended.
+async fn drive<E: Future, F: Future>(executing: &mut FuturesUnordered<E>, future: F) -> (usize, F::Output) {
+    let (mut future, mut ended) = (pin!(future), 0);
+    loop {
+        if executing.is_empty() {
+            return (ended, future.await);
+        }
+        match select(future, executing.next()).await {
+            Either::Left((done, _)) => return (ended, done),
+            Either::Right((_, rest)) => {
+                ended += 1;
+                future = rest;
             }
         }
     }

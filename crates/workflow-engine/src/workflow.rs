@@ -64,10 +64,10 @@ impl<Input, Output, Error> fmt::Debug for Workflow<Input, Output, Error> {
 pub(crate) type Body = Arc<dyn Fn(Context, Payload) -> BoxFuture<'static, RunResult> + Send + Sync>;
 
 /// Erases the types of `function`. Its panics, and values without a JSON form, become failures.
-pub(crate) fn body<I, O, E, F, Fut>(function: F, output_limit: usize) -> Body
+pub(crate) fn body<I, O, E, F, Fut>(function: F, limit: usize) -> Body
 where
     I: DeserializeOwned + Send + 'static,
-    O: Serialize + Send + 'static,
+    O: Serialize + DeserializeOwned + Send + 'static,
     E: DurableError,
     F: Fn(Context, I) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O, E>> + Send + 'static,
@@ -75,30 +75,50 @@ where
     let function = Arc::new(function);
     Arc::new(move |context, input| {
         let function = function.clone();
-        async move {
+        let run = async move {
             let input = match input.decode::<I>() {
                 Ok(input) => input,
                 Err(error) => return failed("input", format!("the input cannot be decoded: {error}")),
             };
-            let run = async { function(context, input).await };
-            let caught: Result<Result<O, E>, Box<dyn Any + Send>> = AssertUnwindSafe(run).catch_unwind().await;
-            match caught {
-                Ok(Ok(output)) => match Payload::encode(&output) {
-                    Ok(output) if output.as_str().len() > output_limit => {
-                        let bytes = output.as_str().len();
-                        failed("tooLarge", format!("the output has {bytes} bytes, and the limit is {output_limit}"))
-                    }
-                    Ok(output) => RunResult::Completed(output),
-                    Err(error) => failed("unencodable", format!("the output cannot be recorded: {error}")),
-                },
-                Ok(Err(error)) => {
-                    RunResult::Failed(RecordedFailure { info: error.info(), error: Payload::encode(&error).ok() })
-                }
-                Err(panic) => failed("panic", format!("the workflow panicked: {}", panic_message(&*panic))),
+            match function(context, input).await {
+                Ok(output) => completed(&output, limit),
+                Err(error) => returned(&error, limit),
             }
-        }
-        .boxed()
+        };
+        // All of it may panic: decoding, the function, encoding, the words of an error.
+        let caught = AssertUnwindSafe(run).catch_unwind();
+        let panicked =
+            |panic: Box<dyn Any + Send>| failed("panic", format!("the workflow panicked: {}", panic_message(&*panic)));
+        caught.map(move |caught| caught.unwrap_or_else(panicked)).boxed()
     })
+}
+
+/// What is recorded of an output.
+fn completed<O: Serialize + DeserializeOwned>(output: &O, limit: usize) -> RunResult {
+    let output = match Payload::encode(output) {
+        Ok(output) => output,
+        Err(error) => return failed("unencodable", format!("the output cannot be recorded: {error}")),
+    };
+    let bytes = output.as_str().len();
+    if bytes > limit {
+        return failed("tooLarge", format!("the output has {bytes} bytes, and the limit is {limit}"));
+    }
+    match output.decode::<O>() {
+        Ok(_) => RunResult::Completed(output),
+        Err(error) => failed("unencodable", format!("the output's JSON form cannot be read back: {error}")),
+    }
+}
+
+/// What is recorded of an error; one that cannot be read back is recorded by its words alone.
+fn returned<E: DurableError>(error: &E, limit: usize) -> RunResult {
+    let recorded = Payload::encode(error).ok().filter(|recorded| recorded.decode::<E>().is_ok());
+    let failure = RecordedFailure { info: error.info(), error: recorded };
+    match Payload::encode(&failure).map(|failure| failure.as_str().len()) {
+        Ok(bytes) if bytes > limit => {
+            failed("tooLarge", format!("the error has {bytes} bytes, and the limit is {limit}"))
+        }
+        _ => RunResult::Failed(failure),
+    }
 }
 
 pub(crate) fn failed(kind: &str, message: String) -> RunResult {

@@ -12,11 +12,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{join, join_all, poll_fn};
-use support::{Bench, work_off};
+use futures::future::{join, join_all, poll_fn, select};
+use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
-use workflow_engine::testing::FaultStore;
-use workflow_engine::{Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Workflow};
+use workflow_engine::testing::{Fault, FaultStore};
+use workflow_engine::{Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status, Store, Workflow};
 use workflow_events::RunView;
 
 const WF: Workflow<u32, u32> = Workflow::new("wf");
@@ -160,4 +160,73 @@ fn two_engines_that_want_the_same_runs_share_them() {
 
 async fn engines_run(engine: &Engine, id: &str) -> bool {
     matches!(engine.run(&WF, id, 10).await, Ok(Outcome::Completed(25) | Outcome::Paused { .. }))
+}
+
+/// Claims are answered 10 ms after they have happened; whoever asked is gone by then, at every point there is.
+#[test]
+fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
+    let (ms, mut stranded) = (Duration::from_millis(1), Vec::new());
+    for what in ["run", "idle", "work", "idle after run"] {
+        for at in (5..125).step_by(10) {
+            let bench = Bench::new();
+            let store = FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 10 * ms);
+            let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+            let engine = builder.workflow(&STEPS, support::steps).build().unwrap();
+            bench.clock.run(async {
+                let kill = bench.clock.sleep(at * ms);
+                match what {
+                    "run" => drop(select(pin!(engine.run(&STEPS, "r", 2)), kill).await),
+                    "idle after run" => {
+                        drop(select(pin!(engine.run(&STEPS, "r", 2)), bench.clock.sleep(25 * ms)).await);
+                        drop(select(pin!(engine.run_until_idle()), kill).await);
+                    }
+                    _ => {
+                        engine.start(&STEPS, "r", 2).await.unwrap();
+                        match what {
+                            "idle" => drop(select(pin!(engine.run_until_idle()), kill).await),
+                            _ => drop(select(pin!(engine.work()), kill).await),
+                        }
+                    }
+                }
+                let _ = select(pin!(engine.work()), bench.clock.sleep(Duration::from_secs(600))).await;
+                let run = bench.store.run("r").await.unwrap();
+                stranded.extend(run.filter(|run| run.status != Status::Completed).map(|run| (what, at, run)));
+            });
+        }
+    }
+    assert!(stranded.is_empty(), "{stranded:#?}");
+}
+
+/// A run is dropped, taken up, and dropped again, while the store fails at every write in turn.
+#[test]
+fn a_failure_at_any_write_of_a_worker_strands_no_run() {
+    for (write, fault) in (2..12).flat_map(|write| [(write, Fault::FailBefore), (write, Fault::FailAfter)]) {
+        let bench = Bench::new();
+        let store = FaultStore::new(bench.store.clone()).with_fault(write, fault);
+        let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+        let (clock, millis) = (bench.clock.clone(), Duration::from_millis);
+        let function = move |ctx: Context, input: u32| {
+            let clock = clock.clone();
+            async move {
+                let wait = || async {
+                    clock.sleep(millis(50)).await;
+                    Ok::<_, Failure>(input)
+                };
+                Ok::<_, Failure>(ctx.step("wait", wait).await?)
+            }
+        };
+        let engine = builder.workflow(&WF, function).build().unwrap();
+        bench.clock.run(async {
+            for id in ["a", "b", "c"] {
+                engine.start(&WF, id, 1).await.unwrap();
+            }
+            killed_after(&bench, millis(10), engine.run(&WF, "d", 1)).await;
+            let _ = select(pin!(engine.work()), bench.clock.sleep(millis(20))).await;
+            let _ = select(pin!(engine.work()), bench.clock.sleep(Duration::from_secs(600))).await;
+            for id in ["a", "b", "c", "d"] {
+                let run = bench.store.run(id).await.unwrap().unwrap();
+                assert_eq!(run.status, Status::Completed, "{fault:?} at write {write}: {run:?}");
+            }
+        });
+    }
 }

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::{join, select};
 use support::{Bench, STEPS, Sink, decode, types};
 use tracker_core::{Clock, Config, SendError, Stop};
 use workflow_engine::{Context, Engine, Failure, Outcome, RelayStop, RunError, Workflow};
@@ -263,5 +264,21 @@ fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
         let (report, ()) = join(engine.flush(), later).await;
         assert_eq!(report.sink("collector").unwrap().books.pending(), 4, "the second run came after the barrier");
         assert!(report.is_delivered() && !report.is_complete());
+    });
+}
+
+#[test]
+fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
+    let bench = Bench::new();
+    let (survivor, dies) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    bench.clock.run(async {
+        let test = async {
+            bench.clock.sleep(Duration::from_millis(10)).await;
+            let _ = dies.run(&STEPS, "r", 1).await.unwrap();
+            drop(dies);
+            bench.clock.sleep(Duration::from_secs(2)).await;
+        };
+        let _ = select(pin!(survivor.work()), pin!(test)).await;
+        assert_eq!(bench.delivered().len(), 4);
     });
 }

@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures::future::{join, join_all, join3};
+use futures::future::{join, join_all, join3, select};
 use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
 use workflow_engine::testing::{Fault, FaultStore};
@@ -306,5 +307,61 @@ fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
         assert_eq!((books.accepted, books.delivered, books.dropped, books.pending()), (8, 4, 4, 0));
         assert!(books.is_balanced() && report.is_delivered() && !report.is_complete(), "{report}");
         assert_eq!(late.delivered().len(), 4);
+    });
+}
+
+#[test]
+fn a_shutdown_lets_steps_finish_also_where_there_is_no_sink() {
+    let bench = Bench::new();
+    let clock = bench.clock.clone();
+    let function = move |ctx: Context, (): ()| {
+        let clock = clock.clone();
+        async move {
+            let wait = || async {
+                clock.sleep(Duration::from_secs(5)).await;
+                Ok::<_, Failure>(1)
+            };
+            Ok::<_, Failure>(ctx.step("long", wait).await?)
+        }
+    };
+    let builder = Engine::builder().store(bench.store.clone()).clock(bench.clock.clone());
+    let engine = builder.workflow(&WF, function).build().unwrap();
+    bench.clock.run(async {
+        engine.start(&WF, "r", ()).await.unwrap();
+        let stop = async {
+            bench.clock.sleep(Duration::from_secs(1)).await;
+            engine.shutdown(Duration::from_secs(60)).await
+        };
+        let (idle, report) = join(engine.run_until_idle(), stop).await;
+        assert_eq!((idle.unwrap().executed, report.active_runs), (1, 0));
+        let told = bench.told("r").await;
+        assert_eq!(told.last().unwrap(), "step.completed", "{told:?}");
+    });
+}
+
+#[test]
+fn a_store_that_is_down_does_not_make_a_worker_spin() {
+    let bench = Bench::new();
+    let down = (3..3_000).fold(FaultStore::new(bench.store.clone()), |s, write| s.with_fault(write, Fault::FailBefore));
+    let store = Arc::new(down);
+    let clock = bench.clock.clone();
+    let function = move |ctx: Context, (): ()| {
+        let clock = clock.clone();
+        async move {
+            let wait = || async {
+                clock.sleep(Duration::from_millis(50)).await;
+                Ok::<_, Failure>(1)
+            };
+            Ok::<_, Failure>(ctx.step("s", wait).await?)
+        }
+    };
+    let builder = Engine::builder().store(store.clone()).clock(bench.clock.clone());
+    let engine = builder.workflow(&WF, function).build().unwrap();
+    bench.clock.run(async {
+        killed_after(&bench, Duration::from_millis(10), engine.run(&WF, "r", ())).await;
+        let before = store.writes();
+        let _ = select(pin!(engine.work()), bench.clock.sleep(Duration::from_secs(10))).await;
+        let writes = store.writes() - before;
+        assert!(writes < 200, "{writes} writes in ten seconds");
     });
 }

@@ -14,9 +14,12 @@ const WANTED: &str = "(?1 IS NULL OR workflow IN (SELECT value FROM json_each(?1
 /// How many names of unknown workflows are told.
 const UNKNOWN: usize = 16;
 
+/// How long a run that cannot be read rests before it is tried again, in milliseconds.
+const REST: i64 = 60_000;
+
 impl Db {
     pub(crate) fn claim(&mut self, request: &ClaimRequest) -> Result<Claims, Failure> {
-        self.expire(request.now)?;
+        self.expire(request)?;
         if let Some(id) = &request.run {
             return self.claim_one(request, id);
         }
@@ -27,7 +30,16 @@ impl Db {
         let keys: Vec<u64> = self.column(&sql, params![wanted, now, limit])?;
         let mut claims = Claims::default();
         for key in keys {
-            claims.runs.push(self.take(RunKey(key), &request.worker)?);
+            match self.run_by_key(RunKey(key)) {
+                Ok(_) => claims.runs.push(self.take(RunKey(key), &request.worker)?),
+                Err(Failure::Refused(error)) => {
+                    // One that is damaged must not keep the others from being claimed, now and the next time.
+                    tracing::error!(run = key, %error, "a run cannot be read; it will be tried again");
+                    let sql = "UPDATE runs SET due_at = ?2 WHERE key = ?1";
+                    self.connection.prepare_cached(sql)?.execute(params![key, now.saturating_add(REST)])?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let sql = format!("SELECT due_at FROM runs WHERE due_at IS NOT NULL AND {WANTED} ORDER BY due_at LIMIT 1");
         let due: Vec<i64> = self.column(&sql, params![wanted])?;
@@ -82,9 +94,11 @@ impl Db {
         Ok(Claimed { claim: Claim { key, epoch }, run, died })
     }
 
-    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them.
-    fn expire(&mut self, now: Timestamp) -> Result<(), Failure> {
-        let dead: Vec<String> = self.column("SELECT name FROM workers WHERE until <= ?1", [now.as_millis()])?;
+    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them. Whoever asks
+    /// is alive.
+    fn expire(&mut self, request: &ClaimRequest) -> Result<(), Failure> {
+        let sql = "SELECT name FROM workers WHERE until <= ?1 AND name <> ?2";
+        let dead: Vec<String> = self.column(sql, params![request.now.as_millis(), request.worker])?;
         for worker in dead {
             let until = self.lease(&worker)?.map(Timestamp::as_millis);
             self.forget(&worker)?;
@@ -103,7 +117,12 @@ impl Db {
         let mut rows = select.query([worker])?;
         let mut cancels = Vec::new();
         while let Some(row) = rows.next()? {
-            let (run, _) = row::run(row)?;
+            // One that is damaged must not cost the worker its lease.
+            let run = match row::run(row) {
+                Ok((run, _)) => run,
+                Err(Failure::Refused(_)) => continue,
+                Err(error) => return Err(error),
+            };
             cancels.extend(run.cancel.map(|cancel| (run.key, cancel)));
         }
         Ok(cancels)

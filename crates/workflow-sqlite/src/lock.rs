@@ -1,7 +1,7 @@
 //! One process, one store: the lock beside the file, which says who holds it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::open::OpenError;
@@ -31,6 +31,23 @@ impl Lock {
         writeln!(file, "process {}", std::process::id())?;
         file.flush()?;
         Ok(Self { _file: file })
+    }
+}
+
+/// Returns the one path of a file, there or not yet, by whatever symbolic links it is reached: it has one lock.
+///
+/// The file itself is not opened: to close it again would release the locks that SQLite holds on it in this process.
+pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let resolved = path.canonicalize();
+    if !resolved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return resolved;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (path.read_link(), path.file_name()) {
+        // A link to a file that is not there yet.
+        (Ok(target), _) => resolve(&folder.join(target)),
+        (Err(_), Some(name)) => Ok(folder.canonicalize()?.join(name)),
+        (Err(_), None) => resolved,
     }
 }
 

@@ -50,7 +50,8 @@ impl Options {
 
     /// Opens the file, and creates it, with its folders, if there is none. It blocks for as long as that takes.
     ///
-    /// The runs that a process held which died with the file are due at once.
+    /// The runs that a process held which died with the file are due at once. Symbolic links are followed; a hard
+    /// link is to the lock another file, so use one name.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ use workflow_engine::{
 };
 
 use crate::checkpoint::{LogWatch, Turn};
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::open::{self, Durability, OpenError, Options};
 use crate::reader::{READERS, Read};
 use crate::row::Failure;
@@ -105,6 +105,7 @@ impl SqliteStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
         }
+        let path = &lock::resolve(path)?;
         let lock = Lock::take(path)?;
         let mut connection = open::writer(path)?;
         schema::check(&connection)?;

@@ -122,6 +122,10 @@ fn settle(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
 
 fn transact(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), Undone> {
     let statement = |db: &Db, sql| db.connection.prepare_cached(sql)?.execute([]).map(drop);
+    if !db.connection.is_autocommit() {
+        // The last one could not be rolled back.
+        statement(db, "ROLLBACK").map_err(Undone::Transaction)?;
+    }
     statement(db, "BEGIN IMMEDIATE").map_err(Undone::Transaction)?;
     let done = group.iter_mut().try_for_each(|write| {
         // A panic here would leave everybody waiting for ever; it cannot be, and it is an error like any other.

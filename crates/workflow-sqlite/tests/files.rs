@@ -268,3 +268,37 @@ fn every_query_of_the_documentation_runs_while_the_store_is_open() {
         });
     });
 }
+
+#[test]
+fn a_file_is_in_use_by_whatever_links_it_is_reached() {
+    let file = File::new();
+    let link = |name: &str| file.path().with_file_name(name);
+    std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+    // One that points to the file before there is one.
+    std::os::unix::fs::symlink(file.path(), link("early.db")).unwrap();
+    let _store = SqliteStore::open(link("early.db")).unwrap();
+    std::os::unix::fs::symlink(file.path(), link("late.db")).unwrap();
+    for path in [file.path().to_owned(), link("early.db"), link("late.db")] {
+        assert!(matches!(SqliteStore::open(&path), Err(OpenError::Locked { .. })), "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
+    let file = File::new();
+    let store = file.open();
+    for id in ["a", "b", "c"] {
+        store.create(new_run(id, Status::Queued)).await.unwrap();
+    }
+    file.raw(|db| assert_eq!(db.execute("UPDATE runs SET status = 'damaged' WHERE id = 'b'", []), Ok(1)));
+    let at = |millis| Timestamp::from_millis(millis).unwrap();
+    store.renew("w", at(1_000_000)).await.unwrap();
+    let request = |now| ClaimRequest { worker: "w".into(), now: at(now), run: None, workflows: None, limit: 9 };
+    let claims = store.claim(request(10)).await.unwrap();
+    let ids: Vec<_> = claims.runs.iter().map(|claimed| claimed.run.id.as_str()).collect();
+    assert_eq!(ids, ["a", "c"]);
+    assert!(claims.next_due.unwrap() > at(10_000), "it rests, so that workers do not spin: {:?}", claims.next_due);
+    // And so for the lease of a worker that holds one.
+    file.raw(|db| drop(db.execute("UPDATE runs SET cancel_at = 1, status = 'damaged' WHERE id = 'a'", [])));
+    store.renew("w", at(2_000_000)).await.unwrap();
+}

@@ -73,8 +73,8 @@ pub trait Store: Debug + Send + Sync {
     /// Claims runs that are due, the longest due first (then in the order of their creation), at most
     /// [`ClaimRequest::limit`].
     ///
-    /// First, the runs of every worker whose lease has run out become due at the time it ran out. Claiming such a
-    /// run counts as a recovery: its worker died with it.
+    /// First, the runs of every other worker whose lease has run out become due at the time it ran out; whoever asks
+    /// is alive. Claiming such a run counts as a recovery: its worker died with it.
     ///
     /// With [`ClaimRequest::run`] only that run is considered, and it is also claimed if the same worker holds it
     /// already; that is no recovery. If another worker holds it, `next_due` is the end of that one's lease.

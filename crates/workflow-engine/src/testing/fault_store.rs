@@ -7,8 +7,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tracker_core::Clock;
 use workflow_events::Timestamp;
 
 use crate::payload::EncodedEvent;
@@ -37,6 +39,7 @@ pub enum Fault {
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     state: Mutex<State>,
+    latency: Option<(Arc<dyn Clock>, Duration)>,
 }
 
 /// What is done to the store behind, from beside, right before a write.
@@ -54,7 +57,14 @@ struct State {
 impl FaultStore {
     /// Wraps `inner`, without any fault.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, state: Mutex::default() }
+        Self { inner, state: Mutex::default(), latency: None }
+    }
+
+    /// Answers every write only `latency` after it has happened: what happens meanwhile, or to whom the answer never
+    /// comes, is where bugs are.
+    #[must_use]
+    pub fn with_latency(self, clock: Arc<dyn Clock>, latency: Duration) -> Self {
+        Self { latency: Some((clock, latency)), ..self }
     }
 
     /// Adds a fault at a write, counted from 0.
@@ -107,7 +117,13 @@ impl FaultStore {
         }
         let failed = || Err(StoreError::Backend("a fault was injected".into()));
         match fault {
-            None => block_on(operation),
+            None => {
+                let answer = block_on(operation);
+                if let Some((clock, latency)) = &self.latency {
+                    clock.sleep(*latency).await;
+                }
+                answer
+            }
             Some(Fault::FailBefore) => failed(),
             Some(Fault::FailAfter) => block_on(operation).and_then(|_| failed()),
             Some(Fault::DieBefore) => self.die().await,

@@ -9,7 +9,7 @@ use crate::store::{Claim, ClaimRequest, Claimed, Claims, RunKey};
 
 impl Kept {
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Claims {
-        self.expire(request.now);
+        self.expire(request);
         match &request.run {
             Some(id) => self.claim_one(request, id),
             None => self.claim_any(request),
@@ -71,9 +71,11 @@ impl Kept {
         Claimed { claim: Claim { key, epoch: kept.epoch }, run: kept.run.clone(), died }
     }
 
-    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them.
-    fn expire(&mut self, now: Timestamp) {
-        let expired: Vec<_> = self.workers.extract_if(|_, (until, _)| *until <= now).collect();
+    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them. Whoever asks
+    /// is alive.
+    fn expire(&mut self, request: &ClaimRequest) {
+        let is_over = |worker: &String, until: Timestamp| until <= request.now && *worker != request.worker;
+        let expired: Vec<_> = self.workers.extract_if(|worker, (until, _)| is_over(worker, *until)).collect();
         for (_, (until, held)) in expired {
             held.into_iter().for_each(|key| self.set_due(key, Some(until)));
         }

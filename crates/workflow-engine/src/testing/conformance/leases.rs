@@ -45,6 +45,19 @@ pub(super) async fn a_lease_lasts_until_it_is_over(store: Shared) {
     assert_eq!(died, [false, true, true, false], "only what the dead worker held is a recovery");
 }
 
+pub(super) async fn a_worker_that_asks_is_alive(store: Shared) {
+    let claim_of_a = running(&store, "a", "w", at(0)).await;
+    lease(&store, "w", at(10)).await;
+    queued(&store, "b", at(5)).await;
+    // Its time was set forwards, or it was suspended: by its own clock its lease is long over.
+    let claims = claim(&store, any("w", at(1_000), 9)).await;
+    assert_eq!(ids(&claims), ["b"], "it holds the other one already");
+    commit(&store, append(claim_of_a, "a", 2, Status::Running, at(1_000))).await;
+    lease(&store, "other", at(9_000)).await;
+    let claims = claim(&store, any("other", at(1_000), 9)).await;
+    assert_eq!(claims.runs.iter().filter(|claimed| claimed.died).count(), 2, "to others it is over all the same");
+}
+
 pub(super) async fn a_dead_worker_that_comes_back_is_a_recovery_too(store: Shared) {
     let old = running(&store, "a", "w", at(0)).await;
     lease(&store, "w", at(10)).await;

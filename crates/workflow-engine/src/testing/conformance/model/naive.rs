@@ -126,7 +126,7 @@ impl Naive {
     }
 
     fn claim(&mut self, request: &ClaimRequest) -> Answer {
-        self.expire(request.now);
+        self.expire(request);
         let considered = |run: &Run| request.run.is_none() || request.run.as_ref() == Some(&run.id);
         let wanted =
             |run: &Run| request.workflows.is_none() || request.workflows.iter().flatten().any(|w| *w == run.workflow);
@@ -166,15 +166,16 @@ impl Naive {
     }
 
     /// Makes due what the workers whose leases have run out hold.
-    fn expire(&mut self, now: Timestamp) {
-        for (worker, until) in self.leases.iter().filter(|(_, until)| *until <= now) {
+    fn expire(&mut self, request: &ClaimRequest) {
+        let over = |(worker, until): &&(String, Timestamp)| *until <= request.now && *worker != request.worker;
+        for (worker, until) in self.leases.iter().filter(over) {
             for NaiveRun { run, .. } in &mut self.runs {
                 if run.due_at.is_none() && run.worker.as_ref() == Some(worker) {
                     run.due_at = Some(*until);
                 }
             }
         }
-        self.leases.retain(|(_, until)| *until > now);
+        self.leases.retain(|lease| !over(&lease));
     }
 
     fn release(&mut self, claim: Claim, due_at: Timestamp) -> Answer {

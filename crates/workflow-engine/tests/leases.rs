@@ -1,0 +1,157 @@
+//! The lease of a worker is kept, whatever its store, its clock and its callers do.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures::future::{Either, join, select};
+use support::*;
+use tracker_core::Clock;
+use tracker_core::testing::TestClock;
+use workflow_engine::testing::FaultStore;
+use workflow_engine::{Context, Engine, EngineBuilder, Failure, Status, Store, Workflow};
+
+/// One step that takes so many milliseconds.
+const WAIT: Workflow<u64, ()> = Workflow::new("wait");
+const HOUR: Duration = Duration::from_secs(3600);
+const MS: Duration = Duration::from_millis(1);
+
+/// An engine on a store that answers every write 5 ms late.
+fn slow(bench: &Bench) -> EngineBuilder {
+    let store = FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 5 * MS);
+    waiting(bench, Engine::builder().store(Arc::new(store)).clock(bench.clock.clone()).workflow(&STEPS, steps))
+}
+
+fn waiting(bench: &Bench, builder: EngineBuilder) -> EngineBuilder {
+    let clock = bench.clock.clone();
+    builder.workflow(&WAIT, move |ctx: Context, ms: u64| {
+        let clock = clock.clone();
+        async move {
+            let wait = || async {
+                clock.sleep(Duration::from_millis(ms)).await;
+                Ok::<_, Failure>(())
+            };
+            ctx.step("wait", wait).await?;
+            Ok::<_, Failure>(())
+        }
+    })
+}
+
+/// Works until the run has completed; false if it has not within an hour.
+async fn completes(bench: &Bench, engine: &Engine, id: &str) -> bool {
+    let handle = engine.handle(&WAIT, id);
+    let done = async { handle.result().await.is_ok() };
+    let (work, done) = (pin!(engine.work()), pin!(done));
+    matches!(select(select(work, done), bench.clock.sleep(HOUR)).await, Either::Left((Either::Right((true, _)), _)))
+}
+
+/// The lease is renewed by whoever needs it, and every 10 s; here another run ends around that time, and the worker
+/// looks for work, while an execution that the worker does not poll meanwhile renews.
+#[test]
+fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
+    let hangs = |ends: &u64| {
+        let bench = Bench::new();
+        let engine = slow(&bench).poll_interval(Duration::from_secs(11)).build().unwrap();
+        bench.clock.run(async {
+            engine.start(&WAIT, "long", 60_000).await.unwrap();
+            engine.start(&WAIT, "short", *ends).await.unwrap();
+            !completes(&bench, &engine, "long").await
+        })
+    };
+    let hung: Vec<_> = (9_960..10_040).step_by(2).filter(hangs).collect();
+    assert!(hung.is_empty(), "the worker hung when a run ended after {hung:?} ms");
+}
+
+#[test]
+fn a_run_that_is_held_and_not_polled_does_not_block_the_engine() {
+    let hangs = |at: &u64| {
+        let bench = Bench::new();
+        let engine = slow(&bench).build().unwrap();
+        bench.clock.run(async {
+            let mut held = Box::pin(engine.run(&WAIT, "held", 50_000));
+            let _ = select(&mut held, bench.clock.sleep(Duration::from_millis(*at))).await;
+            let others = async {
+                engine.start(&STEPS, "other", 1).await.unwrap();
+                engine.cancel("held", "enough").await.unwrap();
+            };
+            matches!(select(pin!(others), bench.clock.sleep(HOUR)).await, Either::Right(_))
+        })
+    };
+    let hung: Vec<_> = (10_000..10_030).filter(hangs).collect();
+    assert!(hung.is_empty(), "the engine hung when a run was left unpolled after {hung:?} ms");
+}
+
+/// A clock whose time of day can be set.
+#[derive(Debug)]
+struct Settable(Arc<TestClock>, AtomicU64);
+
+#[async_trait]
+impl Clock for Settable {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.0.wall() + Duration::from_secs(self.1.load(Ordering::Relaxed))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
+    }
+}
+
+/// A machine was suspended, or its time was set: by its clock the worker's own lease is long over.
+#[test]
+fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
+    for jump in [3_600, 0] {
+        let (bench, executed) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        // Forwards by an hour, or back by one.
+        let clock = Arc::new(Settable(bench.clock.clone(), AtomicU64::new(3_600 - jump)));
+        let (sleeps, counts) = (bench.clock.clone(), executed.clone());
+        let workflow = move |ctx: Context, ms: u64| {
+            let (sleeps, counts) = (sleeps.clone(), counts.clone());
+            async move {
+                let wait = || async {
+                    sleeps.sleep(Duration::from_millis(ms)).await;
+                    counts.fetch_add(1, Ordering::Relaxed);
+                    Ok::<_, Failure>(())
+                };
+                Ok::<_, Failure>(ctx.step("wait", wait).await?)
+            }
+        };
+        let engine = Engine::builder().store(bench.store.clone()).clock(clock.clone());
+        let engine = engine.workflow(&WAIT, workflow).build().unwrap();
+        bench.clock.run(async {
+            engine.start(&WAIT, "r", 5_000).await.unwrap();
+            let jumps = async {
+                bench.clock.sleep(Duration::from_secs(2)).await;
+                clock.1.store(jump, Ordering::Relaxed);
+            };
+            let (done, ()) = join(completes(&bench, &engine, "r"), jumps).await;
+            assert!(done);
+        });
+        assert_eq!(executed.load(Ordering::Relaxed), 1, "the step was executed more than once");
+    }
+}
+
+#[test]
+fn two_engines_with_short_leases_execute_a_run_once() {
+    let bench = Bench::new();
+    let engine = || waiting(&bench, bench.builder().lease(Duration::from_secs(1))).build().unwrap();
+    let (a, b) = (engine(), engine());
+    bench.clock.run(async {
+        a.start(&WAIT, "r", 20_000).await.unwrap();
+        let done = async { a.handle(&WAIT, "r").result().await.unwrap() };
+        let _ = select(pin!(join(a.work(), b.work())), pin!(done)).await;
+        let run = bench.store.run("r").await.unwrap().unwrap();
+        assert_eq!((run.status, run.recoveries), (Status::Completed, 0));
+        let told = bench.told("r").await;
+        assert!(!told.contains(&"workflow.resumed".to_owned()), "{told:?}");
+    });
+}

@@ -1,0 +1,163 @@
+//! A replay goes the way that the first execution went, also where futures are kept over other awaits.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures::future::{join, poll_fn};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use support::*;
+use workflow_engine::{Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Store, Workflow};
+
+const WF: Workflow<(), String> = Workflow::new("wf");
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn ok<T>(value: T) -> Result<T, Failure> {
+    Ok(value)
+}
+
+/// Executes a workflow twenty times up to a sleep and replays it behind that; each time `ways` gets a line.
+fn replays<F, Fut>(function: F) -> Vec<(String, String)>
+where
+    F: Fn(Context, Arc<Mutex<Vec<String>>>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<String, Failure>> + Send + 'static,
+{
+    let execute = |_| {
+        let (bench, ways) = (Bench::new(), Arc::<Mutex<Vec<String>>>::default());
+        let (function, seen) = (function.clone(), ways.clone());
+        let workflow = move |ctx: Context, (): ()| function(ctx, seen.clone());
+        let engine = bench.builder().workflow(&WF, workflow).build().unwrap();
+        bench.clock.run(async {
+            let paused = engine.run(&WF, "r", ()).await.unwrap();
+            assert!(matches!(paused, Outcome::Paused { .. }), "{paused:?}");
+            work_off(&bench, &engine).await;
+            let run = bench.store.run("r").await.unwrap().unwrap();
+            assert_eq!(run.status, Status::Completed, "the replay got stuck");
+        });
+        let mut ways = std::mem::take(&mut *ways.lock().unwrap());
+        assert_eq!(ways.len(), 2, "one execution and one replay");
+        (ways.remove(0), ways.remove(0))
+    };
+    (0..20).map(execute).collect()
+}
+
+fn assert_same(ways: &[(String, String)]) {
+    let differ: Vec<_> = ways.iter().filter(|(live, replayed)| live != replayed).collect();
+    assert!(differ.is_empty(), "{} of {} replays went another way: {differ:?}", differ.len(), ways.len());
+}
+
+#[test]
+fn a_select_over_kept_steps_takes_the_same_branches() {
+    assert_same(&replays(|ctx, ways| async move {
+        let mut a = ctx.step("a", || ok("a".to_owned())).fuse();
+        let mut b = ctx.step("b", || ok("b".to_owned())).fuse();
+        let mut c = ctx.step("c", || ok("c".to_owned())).fuse();
+        let mut way = String::new();
+        for _ in 0..3 {
+            let won = futures::select! { x = a => x?, x = b => x?, x = c => x? };
+            let handled = ctx.step("handle", || ok(format!("handled {won}"))).await?;
+            way += &format!("{handled}, ");
+        }
+        ways.lock().unwrap().push(way.clone());
+        ctx.sleep(HOUR).await;
+        Ok(way)
+    }));
+}
+
+#[test]
+fn unordered_steps_that_are_kept_come_in_the_same_order() {
+    assert_same(&replays(|ctx, ways| async move {
+        let mut steps: FuturesUnordered<_> = (0..8u32).map(|n| ctx.step("n", move || ok(n))).collect();
+        let mut way = String::new();
+        while let Some(n) = steps.next().await {
+            let n = n?;
+            if n % 3 == 0 {
+                ctx.step("handle", move || ok(n)).await?;
+            }
+            way += &format!("{n} at {}, ", ctx.now());
+        }
+        ways.lock().unwrap().push(way.clone());
+        drop(steps);
+        ctx.sleep(HOUR).await;
+        Ok(way)
+    }));
+}
+
+#[test]
+fn a_sleep_kept_against_steps_loses_or_wins_as_before() {
+    assert_same(&replays(|ctx, ways| async move {
+        let mut timer = ctx.sleep(Duration::from_millis(20)).fuse();
+        let mut way = String::new();
+        for n in 0..6u32 {
+            let mut step = ctx.step("s", move || ok(n)).fuse();
+            futures::select! { () = timer => way += "timer ", n = step => way += &format!("{} ", n?) };
+            ctx.step("between", move || ok(n)).await?;
+            if n == 3 {
+                ctx.sleep(Duration::from_millis(30)).await;
+            }
+        }
+        ways.lock().unwrap().push(way.clone());
+        ctx.sleep(HOUR).await;
+        Ok(way)
+    }));
+}
+
+/// Ready once its task was polled `polls` times by the test: as if its waker was deferred, which tokio does when a
+/// task has used up its budget.
+struct Deferred {
+    polls: u32,
+    waker: Option<Waker>,
+}
+
+fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
+    let bench = Bench::new();
+    let gate = Arc::new(Mutex::new(Deferred { polls, waker: None }));
+    let held = gate.clone();
+    let workflow = move |ctx: Context, (): ()| {
+        let held = held.clone();
+        async move {
+            poll_fn(|poller| {
+                let mut held = held.lock().unwrap();
+                held.waker = Some(poller.waker().clone());
+                if held.polls == 0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            ctx.step("behind", || ok(())).await?;
+            Ok::<_, Failure>("done".to_owned())
+        }
+    };
+    let counts = poll_fn(move |poller| {
+        let mut gate = gate.lock().unwrap();
+        if gate.polls == 0 {
+            return Poll::Ready(());
+        }
+        gate.polls -= 1;
+        if gate.polls == 0
+            && let Some(waker) = gate.waker.take()
+        {
+            waker.wake();
+        }
+        poller.waker().wake_by_ref();
+        Poll::Pending
+    });
+    (bench.builder().workflow(&WF, workflow).build().unwrap(), counts)
+}
+
+#[test]
+fn a_waker_that_comes_late_is_no_wait_for_what_is_not_durable() {
+    let (engine, counts) = deferring(61);
+    let (outcome, ()) = futures::executor::block_on(join(engine.run(&WF, "r", ()), counts));
+    assert_eq!(outcome.unwrap(), Outcome::Completed("done".into()));
+}
+
+#[test]
+fn a_waker_that_never_comes_is() {
+    let (engine, _never) = deferring(1);
+    let refused = futures::executor::block_on(engine.run(&WF, "r", ())).unwrap_err();
+    assert!(matches!(refused, RunError::Determinism { error: DeterminismError::NotDurable, .. }), "{refused}");
+}
