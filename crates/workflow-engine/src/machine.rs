@@ -198,7 +198,9 @@ impl Machine {
         if let Some(op) = self.ops.remove(key) {
             op.wait.map(|wait| self.waits.remove(&wait));
             op.timer.map(|timer| self.timers.remove(&timer));
-            op.end.map(|place| self.ends.forget(place));
+            if let Some(place) = op.end {
+                self.ends.forget(place);
+            }
         }
         self.executing -= usize::from(executing);
         if let Some(draft) = cut.filter(|_| !self.closed) {
@@ -245,7 +247,7 @@ impl Machine {
             if let Some(key) = self.ends.grant() {
                 if let Some(op) = self.ops.get_mut(key) {
                     op.asks = false;
-                    op.waker.take().map(Waker::wake);
+                    op.waker.take().into_iter().for_each(Waker::wake);
                 }
                 return Released::One;
             }
