@@ -19,6 +19,7 @@ use crate::payload::EncodedEvent;
 use crate::relay::Relay;
 use crate::settings::{Retention, Settings};
 use crate::store::Store;
+use crate::time::StoreClock;
 use crate::workflow::{Body, Workflow, body};
 
 /// Configures an [`Engine`].
@@ -57,7 +58,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the clock; tokio's unless set (with the feature `http`).
+    /// Sets the clock; tokio's unless set (with the feature `http`). Of its time of day a store that has a clock of its
+    /// own makes no use: all engines on such a store go by that one.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -153,16 +155,18 @@ impl EngineBuilder {
                 return Err(BuildError::DuplicateWorkflow { name: name.into() });
             }
         }
+        let (clock, active) = (Arc::new(StoreClock::new(clock)), Arc::new(Active::default()));
+        let lease = Arc::new(Lease::new(store.clone(), clock.clone(), active.clone(), self.settings.lease));
         let mut relays: Vec<Relay> = Vec::new();
         for (name, transport) in self.sinks {
             if relays.iter().any(|relay| relay.name() == name) {
                 return Err(BuildError::DuplicateSink { name });
             }
-            relays.push(Relay::new(name, transport, store.clone(), clock.clone(), self.delivery.clone()));
+            let (store, clock) = (store.clone(), clock.clone());
+            relays.push(Relay::new(name, transport, store, clock, lease.clone(), self.delivery.clone()));
         }
-        let active = Arc::new(Active::default());
         Ok(Engine::new(Inner {
-            lease: Lease::new(store.clone(), clock.clone(), active.clone(), self.settings.lease),
+            lease,
             store,
             clock,
             gate: Arc::new(Gate::new()),

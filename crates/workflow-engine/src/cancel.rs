@@ -93,6 +93,7 @@ pub enum CancelError {
 impl Inner {
     pub(crate) async fn cancel(&self, id: &str, cancel: Cancel) -> Result<Cancelled, CancelError> {
         let Cancel { reason, at_once } = cancel;
+        self.retried(|| self.lease.ensure()).await?;
         let request = CancelRequest { reason, at_once, at: wall(&*self.clock) };
         let run = match self.retried(|| self.store.request_cancel(id, request.clone())).await? {
             CancelReply::Unknown => return Err(CancelError::UnknownRun { id: id.to_owned() }),

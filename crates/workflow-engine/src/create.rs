@@ -44,6 +44,7 @@ impl Inner {
         input: &Payload,
         status: Status,
     ) -> Result<Made, RunError> {
+        self.retried(|| self.lease.ensure()).await?;
         let RunOptions { id, execution_id } = options;
         let ids = Ids { run: id, workflow: workflow.to_owned(), execution: execution_id };
         let now = wall(&*self.clock);
@@ -65,7 +66,6 @@ impl Inner {
             worker: self.lease.worker.clone(),
             record,
         };
-        self.retried(|| self.lease.ensure()).await?;
         let begun = self.active.begin_claim();
         let created = {
             let _pass = self.gate.enter_commit().ok_or(RunError::Closed)?;

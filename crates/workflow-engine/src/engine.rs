@@ -27,7 +27,6 @@ use crate::report::{EngineReport, RelayStop, SinkReport};
 use crate::settings::Settings;
 use crate::status::Status;
 use crate::store::{Position, Run, RunFilter, Span, Store, StoreError};
-use crate::time::wall;
 use crate::workflow::{Body, Workflow};
 
 /// How long a shutdown whose time is up waits for commits that are under way.
@@ -79,7 +78,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) active: Arc<Active>,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) workflows: HashMap<&'static str, Body>,
     pub(crate) names: Vec<String>,
     pub(crate) relays: Vec<Relay>,
@@ -199,7 +198,7 @@ impl Engine {
     ///
     /// Cancel safe: the engine stays closed; call it again.
     pub async fn shutdown(&self, timeout: Duration) -> EngineReport {
-        let Inner { clock, gate, active, store, lease, .. } = &*self.inner;
+        let Inner { clock, gate, active, lease, .. } = &*self.inner;
         gate.close();
         active.stop_all();
         let deadline = clock.now().saturating_add(timeout);
@@ -209,7 +208,7 @@ impl Engine {
         gate.stop();
         select(pin!(gate.no_commit()), clock.sleep(COMMIT_GRACE)).await;
         // What this engine holds can be claimed by others now, and not only when its lease is over.
-        if let Err(error) = store.retire(&lease.worker, wall(&**clock)).await {
+        if let Err(error) = lease.retire().await {
             tracing::warn!(%error, "the lease could not be ended; it ends by itself");
         }
         self.deliver_by(deadline).await
@@ -228,6 +227,7 @@ impl Engine {
 
     async fn deliver_to(&self, relay: &Relay) {
         let Inner { store, clock, gate, delivery, settings, .. } = &*self.inner;
+        let _serving = relay.serve();
         let (mut seen, mut delivered) = (0, Position::default());
         while !gate.is_stopped() {
             let outcome = match store.outbox_end().await {
@@ -264,6 +264,7 @@ impl Engine {
                 Ok(end) => relay.deliver(end.position, deadline).await,
                 Err(error) => Err(StoreError::Backend(error.to_string().into()).into()),
             };
+            relay.let_go().await;
             relay.report(outcome).await
         };
         let sinks = join_all(self.inner.relays.iter().map(deliver)).await;

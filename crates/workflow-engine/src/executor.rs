@@ -1,10 +1,8 @@
 //! From a claim to the end of an execution: reads the history, drives the run, and lets go of it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use tracing::Instrument;
 use workflow_events::{EventKind, PauseReason, ResumeReason, Timestamp};
 
@@ -108,11 +106,7 @@ impl Inner {
         if self.gate.is_closed() {
             signal.stop();
         }
-        let keep = pin!(self.lease.keep());
-        match select(driver, keep).await {
-            Either::Left((end, _)) => end,
-            Either::Right((never, _)) => match never {},
-        }
+        self.lease.keeping(driver).await
     }
 
     /// Does what may fail for the storage's sake, and tries again a few times.

@@ -1,29 +1,33 @@
 //! The lease of this engine as a worker: one for all the runs that it executes.
 
 use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
+use futures::future::{BoxFuture, Either, Shared, WeakShared, select};
 use tracker_core::Clock;
 use uuid::Uuid;
 use workflow_events::Timestamp;
 
 use crate::active::{Active, lock};
 use crate::store::{Store, StoreError};
-use crate::time::{ceil, wall};
+use crate::time::{StoreClock, ceil, wall};
 
 /// Renews the lease in time, whoever asks for it.
 pub(crate) struct Lease {
     pub(crate) worker: String,
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<StoreClock>,
     active: Arc<Active>,
     length: Duration,
     standing: Arc<Mutex<Option<Renewed>>>,
     /// The renewal under way, if there is one: whoever needs it drives it, so that nobody who does not blocks it.
     renewal: Mutex<Option<WeakShared<Renewal>>>,
+    /// Whether it has ended in good order, for good.
+    retired: AtomicBool,
 }
 
 type Renewal = BoxFuture<'static, Result<(), Arc<StoreError>>>;
@@ -38,17 +42,26 @@ struct Renewed {
 }
 
 impl Lease {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, active: Arc<Active>, length: Duration) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<StoreClock>, active: Arc<Active>, length: Duration) -> Self {
         // No two engines are the same worker, whatever process and machine they are in.
         let worker = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
-        Self { worker, store, clock, active, length, standing: Arc::default(), renewal: Mutex::default() }
+        Self {
+            worker,
+            store,
+            clock,
+            active,
+            length,
+            standing: Arc::default(),
+            renewal: Mutex::default(),
+            retired: AtomicBool::new(false),
+        }
     }
 
     /// Renews the lease, unless it was renewed not long ago.
     pub(crate) async fn ensure(&self) -> Result<(), StoreError> {
         // Twice: a renewal that was begun long ago, by a future that nobody has polled since, is not enough.
         for _ in 0..2 {
-            if self.is_fresh() {
+            if self.retired.load(Ordering::Acquire) || self.is_fresh() {
                 break;
             }
             self.renewal().await.map_err(|error| match &*error {
@@ -73,10 +86,12 @@ impl Lease {
         let mut standing = lock(&self.renewal);
         let under_way = standing.as_ref().and_then(WeakShared::upgrade).filter(|renewal| renewal.peek().is_none());
         under_way.unwrap_or_else(|| {
-            let (at, until) = (self.clock.now(), self.until());
-            let (store, active, renewed) = (self.store.clone(), self.active.clone(), self.standing.clone());
-            let worker = self.worker.clone();
+            let (store, clock, worker, length) =
+                (self.store.clone(), self.clock.clone(), self.worker.clone(), self.length);
+            let (active, renewed) = (self.active.clone(), self.standing.clone());
             let renewal = async move {
+                clock.set(&*store).await?;
+                let (at, until) = (clock.now(), until(&*clock, length));
                 active.cancel_all(store.renew(&worker, until).await?);
                 *lock(&renewed) = Some(Renewed { at, until });
                 Ok(())
@@ -89,12 +104,25 @@ impl Lease {
 
     /// Renews the lease with a write of its own, however long ago that was done last.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        self.active.cancel_all(self.store.renew(&self.worker, self.until()).await?);
+        self.active.cancel_all(self.store.renew(&self.worker, until(&*self.clock, self.length)).await?);
         Ok(())
     }
 
-    /// Keeps the lease for as long as it is polled.
-    pub(crate) async fn keep(&self) -> ! {
+    /// Ends the lease: what this engine holds can be claimed by others now. It is not renewed any more.
+    pub(crate) async fn retire(&self) -> Result<(), StoreError> {
+        self.retired.store(true, Ordering::Release);
+        self.store.retire(&self.worker, wall(&*self.clock)).await
+    }
+
+    /// Keeps the lease while `future` is polled.
+    pub(crate) async fn keeping<F: Future>(&self, future: F) -> F::Output {
+        match select(pin!(future), pin!(self.keep())).await {
+            Either::Left((output, _)) => output,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    async fn keep(&self) -> ! {
         loop {
             let delay = match self.ensure().await {
                 Ok(()) => self.interval(),
@@ -107,14 +135,14 @@ impl Lease {
         }
     }
 
-    fn until(&self) -> Timestamp {
-        ceil(wall(&*self.clock).saturating_add(self.length))
-    }
-
     /// A lease outlives two renewals that fail.
     fn interval(&self) -> Duration {
         self.length / 3
     }
+}
+
+fn until(clock: &dyn Clock, length: Duration) -> Timestamp {
+    ceil(wall(clock).saturating_add(length))
 }
 
 impl fmt::Debug for Lease {

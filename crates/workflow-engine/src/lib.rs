@@ -65,8 +65,8 @@ pub use status::{IllegalTransition, Status};
 pub use step::Step;
 pub use store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Cursor, Entry,
-    EntryKind, MemoryStore, NewRun, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store,
-    StoreError,
+    EntryKind, MemoryStore, NewRun, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim,
+    Span, Store, StoreError, Woken,
 };
 pub use worker::Idle;
 pub use workflow::Workflow;

@@ -3,26 +3,37 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::lock::Mutex;
 use tracker_core::{Books, Clock, Config, Courier, Settlement, Stop, Transport};
 
+use crate::lease::Lease;
 use crate::payload::EncodedEvent;
 use crate::report::{RelayStop, SinkReport};
 use crate::seed::Seed;
-use crate::store::{Cursor, Position, Store, StoreError};
+use crate::store::{Cursor, Position, SinkClaim, Store, StoreError};
+use crate::time::{StoreClock, wall};
+
+/// How long to wait before the store is asked again whether there is more, or another worker has delivered it; it
+/// doubles up to a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Delivers the outbox to one sink. It holds no events: after any crash it goes on at the cursor.
 pub(crate) struct Relay {
     name: String,
     transport: Arc<dyn Transport<EncodedEvent>>,
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<StoreClock>,
+    lease: Arc<Lease>,
     config: Config,
-    /// One delivery at a time, so that a sink sees one order.
-    turn: Mutex<()>,
+    /// One delivery at a time, so that a sink sees one order; and what this worker holds of the sink, so that no other
+    /// delivers either.
+    turn: Mutex<Option<SinkClaim>>,
+    /// How many tasks deliver events as they come.
+    serving: AtomicUsize,
 }
 
 impl Relay {
@@ -30,37 +41,95 @@ impl Relay {
         name: String,
         transport: Arc<dyn Transport<EncodedEvent>>,
         store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<StoreClock>,
+        lease: Arc<Lease>,
         config: Config,
     ) -> Self {
-        Self { name, transport, store, clock, config, turn: Mutex::new(()) }
+        let (turn, serving) = (Mutex::new(None), AtomicUsize::new(0));
+        Self { name, transport, store, clock, lease, config, turn, serving }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Delivers everything up to `barrier`, and waits for others who are at it.
+    /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or another.
     pub(crate) async fn deliver(&self, barrier: Position, deadline: Duration) -> Result<(), RelayStop> {
         let left = deadline.saturating_sub(self.clock.now());
-        let _turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
+        let mut turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
             Either::Left((turn, _)) => turn,
             Either::Right(_) => return Err(RelayStop::Delivery(Stop::Deadline { last: None })),
         };
-        let mut cursor = self.store.open_cursor(&self.name).await?;
+        let mut pauses = Pauses::until(deadline);
+        loop {
+            let mut cursor = self.store.open_cursor(&self.name).await?;
+            if cursor.position >= barrier {
+                return Ok(());
+            }
+            if turn.is_none() {
+                self.lease.ensure().await?;
+                *turn = self.store.claim_sink(&self.name, &self.lease.worker, wall(&*self.clock)).await?;
+            }
+            match &*turn {
+                None => pauses.pause(&*self.clock).await?,
+                // Whoever delivers holds the sink for as long as its lease lasts.
+                Some(claim) => match self.lease.keeping(self.deliver_held(claim, &mut cursor, barrier, deadline)).await
+                {
+                    // Another worker took over, while this one was silent.
+                    Err(RelayStop::Store(StoreError::SinkFenced { .. })) => *turn = None,
+                    outcome => return outcome,
+                },
+            }
+        }
+    }
+
+    async fn deliver_held(
+        &self,
+        claim: &SinkClaim,
+        cursor: &mut Cursor,
+        barrier: Position,
+        deadline: Duration,
+    ) -> Result<(), RelayStop> {
+        let mut pauses = Pauses::until(deadline);
         while cursor.position < barrier {
             let batch = self.store.outbox(cursor.position, self.config.batch_events()).await?;
             let (positions, events) = self.cut(batch);
-            if events.is_empty() {
+            if !events.is_empty() {
+                self.deliver_batch(claim, &positions, &events, cursor, deadline).await?;
+                pauses = Pauses::until(deadline);
+            } else if self.store.outbox_end().await?.readable >= barrier {
+                // What stood before the barrier was purged.
                 return Ok(());
+            } else {
+                // A write that began before has not ended.
+                pauses.pause(&*self.clock).await?;
             }
-            self.deliver_batch(&positions, &events, &mut cursor, deadline).await?;
         }
         Ok(())
     }
 
+    /// Notes that events are delivered as they come until the guard is dropped: the sink is held meanwhile.
+    pub(crate) fn serve(&self) -> Serving<'_> {
+        self.serving.fetch_add(1, Ordering::AcqRel);
+        Serving(self)
+    }
+
+    /// Lets others have the sink, unless it is served here.
+    pub(crate) async fn let_go(&self) {
+        if self.serving.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let Some(mut turn) = self.turn.try_lock() else { return };
+        if let Some(claim) = turn.take()
+            && let Err(error) = self.store.release_sink(&claim).await
+        {
+            tracing::warn!(sink = self.name, %error, "a sink could not be released; it is once the lease is over");
+        }
+    }
+
     async fn deliver_batch(
         &self,
+        claim: &SinkClaim,
         positions: &[Position],
         events: &[EncodedEvent],
         cursor: &mut Cursor,
@@ -81,7 +150,7 @@ impl Relay {
             cursor.position = positions[done - 1];
             cursor.delivered += settled as u64 - refused;
             cursor.rejected += refused;
-            self.store.set_cursor(&self.name, *cursor).await?;
+            self.store.set_cursor(claim, *cursor).await?;
         }
         Ok(())
     }
@@ -112,6 +181,38 @@ impl Relay {
             Err(error) => (Books::default(), Some(RelayStop::Store(error))),
         };
         SinkReport { sink: self.name.clone(), books, stop: outcome.err().or(unread) }
+    }
+}
+
+/// A task delivers events as they come.
+#[derive(Debug)]
+pub(crate) struct Serving<'a>(&'a Relay);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.serving.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits that grow.
+struct Pauses {
+    next: Duration,
+    deadline: Duration,
+}
+
+impl Pauses {
+    fn until(deadline: Duration) -> Self {
+        Self { next: FIRST_PAUSE, deadline }
+    }
+
+    async fn pause(&mut self, clock: &dyn Clock) -> Result<(), RelayStop> {
+        let left = self.deadline.saturating_sub(clock.now());
+        if left.is_zero() {
+            return Err(RelayStop::Delivery(Stop::Deadline { last: None }));
+        }
+        clock.sleep(self.next.min(left)).await;
+        self.next = (self.next * 2).min(Duration::from_secs(1));
+        Ok(())
     }
 }
 

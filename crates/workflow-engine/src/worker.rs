@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Either, join3, pending, select};
+use futures::future::{BoxFuture, Either, join4, pending, select};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use workflow_events::Timestamp;
@@ -12,7 +12,7 @@ use crate::active::Taken;
 use crate::engine::{Engine, Inner};
 use crate::executor::REST;
 use crate::report::EngineReport;
-use crate::store::{ClaimRequest, Claims, Purged, RunFilter, StoreError};
+use crate::store::{ClaimRequest, Claims, Purged, RunFilter, StoreError, Woken};
 use crate::time::wall;
 
 /// How often runs whose retention is over are purged.
@@ -45,7 +45,8 @@ impl Engine {
     /// The runs that it was executing are taken up by the next call, or by another worker once this engine's lease
     /// is over.
     pub async fn work(&self) {
-        join3(self.inner.work(), self.deliver(), self.inner.keep_house()).await;
+        let inner = &*self.inner;
+        join4(inner.work(), self.deliver(), inner.keep_house(), inner.listen()).await;
     }
 
     /// Executes everything that can be executed now, delivers its events, and returns when there will be work again:
@@ -248,6 +249,20 @@ impl Inner {
         }
     }
 
+    /// Hears of what other processes have written, until the gate is closed.
+    async fn listen(&self) {
+        while let Either::Left((woken, _)) = select(pin!(self.store.woken()), pin!(self.gate.closed())).await {
+            match woken {
+                Woken::Due => self.active.work.notify_one(),
+                Woken::Cancel => {
+                    if let Err(error) = self.lease.renew().await {
+                        tracing::warn!(%error, "cancels could not be asked for; they come with the next renewal");
+                    }
+                }
+            }
+        }
+    }
+
     async fn keep_house(&self) {
         while self.settings.retention.is_limited() && !self.gate.is_closed() {
             if let Err(error) = self.purge().await {
@@ -262,6 +277,7 @@ impl Inner {
         if !self.settings.retention.is_limited() {
             return Ok(purged);
         }
+        self.lease.ensure().await?;
         // A sink that the store has never heard of would not hold up the purge.
         for relay in &self.relays {
             self.store.open_cursor(relay.name()).await?;

@@ -229,24 +229,49 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
 }
 
 #[test]
-fn a_slower_engine_on_the_same_sink_does_not_move_its_cursor_back() {
+fn engines_on_one_sink_take_turns() {
     let bench = Bench::new();
     let hold = bench.sink.then_hold();
-    let (slow, fast) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    let (one, other) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
     bench.clock.run(async {
-        let _ = fast.run(&STEPS, "r", 1).await.unwrap();
-        let quick = async {
-            // The slow one sends the first four events now; the fast one overtakes it.
+        let _ = one.run(&STEPS, "r", 1).await.unwrap();
+        let meanwhile = async {
             bench.clock.sleep(Duration::from_secs(1)).await;
-            let _ = fast.run(&STEPS, "r2", 1).await.unwrap();
-            assert!(fast.flush().await.is_delivered());
-            hold.release();
+            let _ = other.run(&STEPS, "r2", 1).await.unwrap();
+            let (report, ()) = join(other.flush(), async {
+                bench.clock.sleep(Duration::from_secs(1)).await;
+                assert_eq!(bench.sink.attempts(), 1, "one engine at a time");
+                hold.release();
+            })
+            .await;
+            assert!(report.is_delivered(), "{report}");
         };
-        let (slow, ()) = join(slow.flush(), quick).await;
-        assert_eq!(slow.sink("collector").unwrap().books.delivered, 8);
-        let received = bench.sink.attempts();
-        assert!(fast.flush().await.is_delivered());
-        assert_eq!(bench.sink.attempts(), received, "nothing is sent again");
+        let (report, ()) = join(one.flush(), meanwhile).await;
+        assert!(report.is_delivered(), "{report}");
+        assert_eq!(bench.delivered().len(), 8, "nothing is sent twice");
+    });
+}
+
+#[test]
+fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
+    let bench = Bench::new();
+    let hold = bench.sink.then_hold();
+    let (frozen, other) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    bench.clock.run(async {
+        let _ = other.run(&STEPS, "r", 1).await.unwrap();
+        let mut flush = Box::pin(frozen.flush());
+        // It sends the first four events; then nobody polls it until its lease is long over.
+        let _ = select(&mut flush, bench.clock.sleep(Duration::from_secs(1))).await;
+        let _ = other.run(&STEPS, "r2", 1).await.unwrap();
+        let report = other.flush().await;
+        assert!(report.is_delivered(), "{report}");
+        hold.release();
+        let report = flush.await;
+        let books = report.sink("collector").unwrap().books;
+        assert_eq!((books.delivered, books.pending()), (8, 0), "the cursor did not move back");
+        let sent = bench.sink.attempts();
+        assert!(other.flush().await.is_delivered());
+        assert_eq!(bench.sink.attempts(), sent, "nothing is sent again");
     });
 }
 

@@ -13,6 +13,7 @@ mod writer;
 
 mod claims;
 mod purge;
+mod sinks;
 mod writes;
 
 mod reads;

@@ -15,7 +15,7 @@ use futures::future::Shared;
 use rusqlite::Connection;
 use workflow_engine::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, EncodedEvent, NewRun,
-    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError, Timestamp,
+    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError, Timestamp,
 };
 
 use crate::checkpoint::{LogWatch, Turn};
@@ -23,6 +23,7 @@ use crate::lock::{self, Lock};
 use crate::open::{self, Durability, OpenError, Options};
 use crate::reader::{READERS, Read};
 use crate::row::Failure;
+use crate::sinks::Sinks;
 use crate::writer::{Call, Db, Write};
 use crate::{checkpoint, reads, schema, writer};
 
@@ -179,7 +180,7 @@ fn take_over(connection: Connection) -> Result<Db, OpenError> {
     let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
     let end = connection
         .query_row(&format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"), [], |row| row.get(0))?;
-    Ok(Db { connection, held: HashMap::new(), end })
+    Ok(Db { connection, held: HashMap::new(), end, sinks: Sinks::default() })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
@@ -244,7 +245,7 @@ impl Store for SqliteStore {
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
         // A place for each event there ever was.
         let end = self.end.load(Ordering::Acquire);
-        Ok(OutboxEnd { position: Position(end), accepted: end })
+        Ok(OutboxEnd { position: Position(end), accepted: end, readable: Position(end) })
     }
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
@@ -256,9 +257,23 @@ impl Store for SqliteStore {
         self.write(move |db| db.open_cursor(&name)).await
     }
 
-    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
-        let sink = sink.to_owned();
-        self.write(move |db| db.set_cursor(&sink, cursor)).await
+    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
+        let (sink, worker) = (sink.to_owned(), worker.to_owned());
+        self.write(move |db| db.claim_sink(&sink, &worker, now)).await
+    }
+
+    async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError> {
+        let claim = claim.clone();
+        self.write(move |db| {
+            db.sinks.release(&claim);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), StoreError> {
+        let claim = claim.clone();
+        self.write(move |db| db.set_cursor(&claim, cursor)).await
     }
 
     async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {

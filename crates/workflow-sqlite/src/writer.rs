@@ -14,6 +14,7 @@ use workflow_engine::{CancelRequest, RunKey, Status, StoreError};
 
 use crate::checkpoint::LogWatch;
 use crate::row::Failure;
+use crate::sinks::Sinks;
 
 /// How many writes a group has at most.
 const GROUP: usize = 1024;
@@ -25,6 +26,7 @@ pub(crate) struct Db {
     pub(crate) held: HashMap<RunKey, Held>,
     /// Where the outbox ends.
     pub(crate) end: u64,
+    pub(crate) sinks: Sinks,
 }
 
 /// What a commit must know of a claimed run.

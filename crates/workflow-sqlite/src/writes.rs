@@ -2,8 +2,8 @@
 
 use rusqlite::{OptionalExtension, params};
 use workflow_engine::{
-    CancelReply, CancelRequest, Claim, Commit, Committed, Created, Cursor, NewRun, Position, Record, Run, RunKey,
-    Status, StoreError, Timestamp,
+    CancelReply, CancelRequest, Claim, Commit, Committed, Created, NewRun, Record, Run, RunKey, Status, StoreError,
+    Timestamp,
 };
 
 use crate::reads;
@@ -141,26 +141,6 @@ impl Db {
         let mut select = self.connection.prepare_cached(&format!("SELECT {RUN} FROM runs WHERE key = ?1"))?;
         let mut rows = select.query([key.0])?;
         rows.next()?.map(row::run).transpose()
-    }
-
-    pub(crate) fn open_cursor(&mut self, sink: &str) -> Result<Cursor, Failure> {
-        let sql = "INSERT INTO cursors (sink, position, delivered, rejected, missed) \
-                   SELECT ?1, 0, 0, 0, purged FROM outbox WHERE true ON CONFLICT DO NOTHING";
-        self.connection.prepare_cached(sql)?.execute([sink])?;
-        let cursor = reads::cursor(&self.connection, sink)?;
-        Ok(cursor.unwrap_or_default())
-    }
-
-    pub(crate) fn set_cursor(&mut self, sink: &str, cursor: Cursor) -> Result<(), Failure> {
-        let Cursor { position: Position(position), delivered, rejected, .. } = cursor;
-        let sql = "INSERT INTO cursors (sink, position, delivered, rejected, missed) \
-                   SELECT ?1, ?2, ?3, ?4, purged FROM outbox WHERE true ON CONFLICT DO UPDATE SET position = ?2, delivered = ?3, rejected = ?4 WHERE position < ?2";
-        self.connection.prepare_cached(sql)?.execute(params![sink, position, delivered, rejected])?;
-        Ok(())
-    }
-
-    pub(crate) fn drop_cursor(&mut self, sink: &str) -> Result<bool, Failure> {
-        Ok(self.connection.execute("DELETE FROM cursors WHERE sink = ?1", [sink])? > 0)
     }
 
     /// Returns until when the lease of a worker lasts.

@@ -22,7 +22,8 @@ async fn everything_is_there_when_the_file_is_opened_again() {
     store.commit(commit(claim, vec![record(2, 3)], Status::Running)).await.unwrap();
     let cursor = Cursor { position: Position(2), delivered: 2, ..Cursor::default() };
     store.open_cursor("sink").await.unwrap();
-    store.set_cursor("sink", cursor).await.unwrap();
+    let held = store.claim_sink("sink", "worker", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
+    store.set_cursor(&held, cursor).await.unwrap();
     let before = (store.records(claim.key, Span::All).await.unwrap(), store.outbox(Position(0), 99).await.unwrap());
     file.close(store).await;
 

@@ -21,6 +21,14 @@ pub enum StoreError {
         /// The epoch of the claim.
         epoch: u64,
     },
+    /// The claim is not, or no longer, the one under which events may be delivered to the sink.
+    #[error("the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed anew, released, or dropped")]
+    SinkFenced {
+        /// The sink.
+        sink: String,
+        /// The epoch of the claim.
+        epoch: u64,
+    },
     /// The first record does not follow on the history.
     #[error("the history of run {key} ends at {last_seq}, and a record starting with {first_seq} does not follow")]
     Behind {

@@ -1,6 +1,7 @@
 //! The in-memory store: complete, and gone with the process.
 
 mod claims;
+mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -13,7 +14,7 @@ use crate::payload::EncodedEvent;
 use crate::status::Status;
 use crate::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
-    Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError,
+    Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
 };
 
 /// A [`Store`] in memory: for tests, and for programs whose runs need not outlive them.
@@ -37,7 +38,15 @@ struct Kept {
     outbox: BTreeMap<Position, EncodedEvent>,
     end: OutboxEnd,
     purged: u64,
-    cursors: HashMap<String, Cursor>,
+    sinks: HashMap<String, KeptSink>,
+    sink_claims: u64,
+}
+
+#[derive(Default)]
+struct KeptSink {
+    cursor: Cursor,
+    epoch: u64,
+    holder: Option<String>,
 }
 
 struct KeptRun {
@@ -140,15 +149,23 @@ impl Store for MemoryStore {
     }
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
-        let mut kept = self.lock();
-        let missed = kept.purged;
-        Ok(*kept.cursors.entry(sink.to_owned()).or_insert(Cursor { missed, ..Cursor::default() }))
+        Ok(self.lock().open(sink).cursor)
     }
 
-    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
+    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
+        Ok(self.lock().claim_sink(sink, worker, now))
+    }
+
+    async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError> {
+        if let Ok(sink) = self.lock().claimed_sink(claim) {
+            sink.holder = None;
+        }
+        Ok(())
+    }
+
+    async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), StoreError> {
         let mut kept = self.lock();
-        let missed = kept.purged;
-        let standing = kept.cursors.entry(sink.to_owned()).or_insert(Cursor { missed, ..Cursor::default() });
+        let standing = &mut kept.claimed_sink(claim)?.cursor;
         if standing.position < cursor.position {
             *standing = Cursor { missed: standing.missed, ..cursor };
         }
@@ -156,7 +173,7 @@ impl Store for MemoryStore {
     }
 
     async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {
-        Ok(self.lock().cursors.remove(sink).is_some())
+        Ok(self.lock().sinks.remove(sink).is_some())
     }
 
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
@@ -238,7 +255,8 @@ impl Kept {
         for record in records {
             kept.run.last_seq = record.last_seq();
             for event in &record.events {
-                self.end = OutboxEnd { position: Position(self.end.position.0 + 1), accepted: self.end.accepted + 1 };
+                let position = Position(self.end.position.0 + 1);
+                self.end = OutboxEnd { position, accepted: self.end.accepted + 1, readable: position };
                 self.outbox.insert(self.end.position, event.clone());
                 kept.positions.push(self.end.position);
             }
@@ -267,7 +285,7 @@ impl Kept {
     }
 
     fn purge(&mut self, purge: &Purge) -> Purged {
-        let settled = self.cursors.values().map(|cursor| cursor.position).min();
+        let settled = self.sinks.values().map(|sink| sink.cursor.position).min();
         let over = |kept: &&KeptRun| {
             let ended_at = kept.run.ended_at.filter(|at| purge.before(kept.run.status).is_some_and(|end| *at < end));
             ended_at.is_some() && settled.is_none_or(|settled| kept.positions.iter().all(|event| *event <= settled))

@@ -7,13 +7,14 @@ mod record;
 mod run;
 
 use std::fmt::Debug;
+use std::future::pending;
 
 use async_trait::async_trait;
 use workflow_events::Timestamp;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use outbox::{Cursor, OutboxEnd, Position};
+pub use outbox::{Cursor, OutboxEnd, Position, SinkClaim};
 pub use record::{Entry, EntryKind, Record, Span};
 pub use run::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, NewRun, Purge,
@@ -21,6 +22,16 @@ pub use run::{
 };
 
 use crate::payload::EncodedEvent;
+
+/// What another process has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Woken {
+    /// Runs that are due.
+    Due,
+    /// The cancel of a run that somebody holds: a [renewal](Store::renew) returns it to whoever does.
+    Cancel,
+}
 
 /// Keeps runs, their histories, the claims of workers, and the cursors of the sinks.
 ///
@@ -36,8 +47,8 @@ use crate::payload::EncodedEvent;
 ///
 /// # Time
 ///
-/// Times come from the engine's clock as arguments, in whole milliseconds; a store that is shared between machines may
-/// judge by its own.
+/// Times come from the engine's clock as arguments, in whole milliseconds. A store that is shared between machines
+/// has a clock of its own, [`now`](Self::now), to which every engine on it sets its time of day.
 ///
 /// # Errors
 ///
@@ -94,7 +105,7 @@ pub trait Store: Debug + Send + Sync {
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError>;
 
     /// Ends the lease of `worker` in good order: the runs that it holds are due at `now`, and claiming them does not
-    /// count as a recovery.
+    /// count as a recovery. The sinks that it has claimed are free for others.
     async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Asks for the cancel of a run. From then on it can only end as `Cancelled`.
@@ -125,8 +136,21 @@ pub trait Store: Debug + Send + Sync {
     /// has not settled.
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError>;
 
-    /// Moves a sink's cursor forward; one that stands further already stays where it is.
-    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError>;
+    /// Gives the delivery to a sink to `worker`, and opens its cursor; `None` if another worker has it whose lease is
+    /// not over at `now`. One worker at a time delivers to a sink.
+    ///
+    /// Each claim of a sink has an epoch, higher than the last, also if the same worker claims it again.
+    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError>;
+
+    /// Ends a claim on a sink, so that every worker can have it; nothing happens if it has ended before.
+    async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError>;
+
+    /// Moves the cursor of a claimed sink forward; one that stands further already stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::SinkFenced`]: nothing was changed.
+    async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), StoreError>;
 
     /// Forgets a sink, so that it holds up purges no longer; returns whether there was one.
     async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError>;
@@ -136,4 +160,17 @@ pub trait Store: Debug + Send + Sync {
     ///
     /// Keys and positions are never used again.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
+
+    /// Returns the time of day by the store's own clock; `None` if it has none. Workers on different machines agree
+    /// by it when a run is due and a lease over.
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// Completes when another process has written what workers wait for. It may complete without a reason, and it
+    /// may miss one: workers look by themselves from time to time, as if it did not exist. The default never
+    /// completes.
+    async fn woken(&self) -> Woken {
+        pending().await
+    }
 }

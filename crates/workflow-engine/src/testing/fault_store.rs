@@ -16,7 +16,7 @@ use workflow_events::Timestamp;
 use crate::payload::EncodedEvent;
 use crate::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
-    Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Store, StoreError,
+    Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError, Woken,
 };
 
 /// What happens at a write.
@@ -226,8 +226,16 @@ impl Store for FaultStore {
         self.write(self.inner.open_cursor(sink)).await
     }
 
-    async fn set_cursor(&self, sink: &str, cursor: Cursor) -> Result<(), StoreError> {
-        self.write(self.inner.set_cursor(sink, cursor)).await
+    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
+        self.write(self.inner.claim_sink(sink, worker, now)).await
+    }
+
+    async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError> {
+        self.write(self.inner.release_sink(claim)).await
+    }
+
+    async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), StoreError> {
+        self.write(self.inner.set_cursor(claim, cursor)).await
     }
 
     async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {
@@ -236,6 +244,14 @@ impl Store for FaultStore {
 
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
         self.write(self.inner.purge(purge)).await
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(self.inner.now()).await
+    }
+
+    async fn woken(&self) -> Woken {
+        self.inner.woken().await
     }
 }
 

@@ -2,17 +2,24 @@
 
 use super::fixture::*;
 use super::snapshot::events;
-use crate::{Cursor, Position, Purge, Status};
+use crate::{Cursor, Position, Purge, SinkClaim, Status, StoreError};
 
 /// Returns a sink's cursor.
 pub(super) async fn open(store: &Shared, sink: &str) -> Cursor {
     store.open_cursor(sink).await.expect("a cursor is opened")
 }
 
+/// Claims a sink, and insists that it is handed out.
+async fn hold(store: &Shared, sink: &str, worker: &str) -> SinkClaim {
+    let held = store.claim_sink(sink, worker, at(0)).await.expect("a sink is claimed");
+    held.unwrap_or_else(|| panic!("the sink {sink:?} must be handed out to {worker:?}"))
+}
+
 /// Moves a sink's cursor.
 pub(super) async fn set(store: &Shared, sink: &str, position: Position, delivered: u64, rejected: u64) {
     let cursor = Cursor { position, delivered, rejected, missed: 0 };
-    store.set_cursor(sink, cursor).await.expect("a cursor is moved");
+    let held = hold(store, sink, "relay").await;
+    store.set_cursor(&held, cursor).await.expect("a cursor is moved");
 }
 
 pub(super) async fn a_new_cursor_is_at_the_start(store: Shared) {
@@ -36,7 +43,8 @@ pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
     set(&store, "s", Position(0), 0, 0).await;
     assert_eq!(open(&store, "s").await, standing, "it stands further already");
     let lies = Cursor { position: places[4], delivered: 3, rejected: 2, missed: 77 };
-    store.set_cursor("s", lies).await.expect("a cursor is moved");
+    let held = hold(&store, "s", "relay").await;
+    store.set_cursor(&held, lies).await.expect("a cursor is moved");
     assert_eq!(open(&store, "s").await, Cursor { missed: 0, ..lies }, "what was missed only the store sets");
 }
 
@@ -98,4 +106,58 @@ pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
     assert_eq!(purge_all(&store).await, 2, "a sink that is forgotten holds up nothing");
     assert!(drop_cursor("s").await, "there was one");
     assert_eq!(open(&store, "s").await, Cursor { missed: 2, ..Cursor::default() }, "it begins anew");
+}
+
+/// Insists that a claim on a sink has ended.
+async fn fenced(store: &Shared, claim: &SinkClaim) {
+    let end = store.outbox_end().await.expect("the end is read");
+    let before = open(store, &claim.sink).await;
+    let refused = store.set_cursor(claim, Cursor { position: end.position, delivered: 9, ..Cursor::default() }).await;
+    let expected = claim.clone();
+    assert!(
+        matches!(&refused, Err(StoreError::SinkFenced { sink, epoch }) if (sink, *epoch) == (&expected.sink, expected.epoch)),
+        "{claim:?} has ended: {refused:?}"
+    );
+    assert_eq!(open(store, &claim.sink).await, before, "and nothing was changed");
+}
+
+pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
+    ended(&store, "a", Status::Completed, at(0)).await;
+    lease(&store, "w", at(10)).await;
+    lease(&store, "other", at(1_000)).await;
+    let first = store.claim_sink("s", "w", at(0)).await.expect("a sink is claimed").expect("nobody has it");
+    assert_eq!(open(&store, "s").await, Cursor::default(), "a claim opens the cursor");
+    assert_eq!(store.claim_sink("s", "other", at(9)).await.expect("it is answered"), None, "another has it");
+    let another = store.claim_sink("t", "other", at(9)).await.expect("it is answered");
+    assert!(another.is_some(), "another sink is not meant");
+    let second = store.claim_sink("s", "w", at(9)).await.expect("it is answered").expect("its holder may claim it");
+    assert!(second.epoch > first.epoch, "each claim has a higher epoch");
+    fenced(&store, &first).await;
+    let third = store.claim_sink("s", "other", at(10)).await.expect("it is answered").expect("the lease is over");
+    assert!(third.epoch > second.epoch, "each claim has a higher epoch");
+    fenced(&store, &second).await;
+    store
+        .set_cursor(&third, Cursor { position: Position(1), delivered: 1, ..Cursor::default() })
+        .await
+        .expect("its own");
+}
+
+pub(super) async fn a_released_sink_is_free(store: Shared) {
+    ended(&store, "a", Status::Completed, at(0)).await;
+    lease(&store, "w", at(1_000)).await;
+    lease(&store, "other", at(1_000)).await;
+    let first = hold(&store, "s", "w").await;
+    store.release_sink(&first).await.expect("a sink is released");
+    fenced(&store, &first).await;
+    let second = hold(&store, "s", "other").await;
+    store.release_sink(&first).await.expect("nothing happens");
+    assert_eq!(store.claim_sink("s", "w", at(0)).await.expect("it is answered"), None, "the other one has it still");
+    store.retire("other", at(0)).await.expect("a worker retires");
+    let third = hold(&store, "s", "w").await;
+    fenced(&store, &second).await;
+    store.drop_cursor("s").await.expect("a sink is dropped");
+    let gone = store.set_cursor(&third, Cursor { position: Position(1), ..Cursor::default() }).await;
+    assert!(matches!(gone, Err(StoreError::SinkFenced { .. })), "what was dropped stays dropped: {gone:?}");
+    let again = hold(&store, "s", "other").await;
+    assert!(again.epoch > third.epoch, "an epoch is never used again");
 }

@@ -185,6 +185,8 @@ checks! {
         cursors_are_independent
         what_was_purged_before_is_missed
         a_dropped_cursor_is_forgotten
+        one_worker_at_a_time_has_a_sink
+        a_released_sink_is_free
     }
     purge {
         only_runs_that_ended_long_enough_ago_are_purged

@@ -251,6 +251,7 @@ impl Naive {
     }
 
     fn set(&mut self, sink: &str, cursor: Cursor) -> Answer {
+        self.open(sink);
         for (_, standing) in self.cursors.iter_mut().filter(|(name, _)| name == sink) {
             if cursor.position > standing.position {
                 *standing = Cursor { missed: standing.missed, ..cursor };
@@ -323,7 +324,8 @@ impl Naive {
     }
 
     pub(super) fn end(&self) -> OutboxEnd {
-        OutboxEnd { position: Position(self.accepted()), accepted: self.accepted() }
+        let position = Position(self.accepted());
+        OutboxEnd { position, accepted: self.accepted(), readable: position }
     }
 
     pub(super) fn accepted(&self) -> u64 {

@@ -136,7 +136,8 @@ impl Subject {
             }
             Op::Set(sink, cursor) => {
                 let position = self.own_place(cursor.position);
-                store.set_cursor(&sink, Cursor { position, ..cursor }).await?;
+                let held = store.claim_sink(&sink, "relay", Timestamp::UNIX_EPOCH).await?;
+                store.set_cursor(&held.expect("nobody else has it"), Cursor { position, ..cursor }).await?;
                 Answer::Done
             }
             Op::Drop(sink) => Answer::Dropped(store.drop_cursor(&sink).await?),
@@ -155,7 +156,7 @@ impl Subject {
         let expected = model.events(known);
         assert!(new == expected, "{told}: the store's new events are {new:#?}, the model's {expected:#?}");
         let end = self.store.outbox_end().await.expect("the end is read");
-        let end = OutboxEnd { position: self.place(end.position), ..end };
+        let end = OutboxEnd { position: self.place(end.position), readable: self.place(end.readable), ..end };
         assert_eq!(end, model.end(), "{told}: the end of the outbox");
     }
 
