@@ -1,7 +1,6 @@
 //! Rows as values: what a row must hold, and the typed error if it does not.
 
 use rusqlite::Row;
-use serde_json::value::RawValue;
 use workflow_engine::{
     CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status, StoreError, Timestamp,
 };
@@ -116,21 +115,7 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {
 
 /// Reads the events of a record, to the byte.
 pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, Failure> {
-    let events: Vec<Box<RawValue>> =
-        serde_json::from_str(json).map_err(|_| corrupt(format!("history {position}: events")))?;
-    Ok(events.into_iter().map(EncodedEvent::from).collect())
-}
-
-/// Writes the events of a record: a JSON array, so that plain SQL can read it.
-pub(crate) fn events_json(record: &Record) -> String {
-    let length: usize = record.events.iter().map(|event| event.as_str().len() + 1).sum();
-    let mut json = String::with_capacity(length + 1);
-    for (event, separator) in record.events.iter().zip(std::iter::once('[').chain(std::iter::repeat(','))) {
-        json.push(separator);
-        json.push_str(event.as_str());
-    }
-    json.push(']');
-    json
+    Record::events_from_json(json).map_err(|_| corrupt(format!("history {position}: events")))
 }
 
 pub(crate) fn timestamp(millis: i64, what: impl FnOnce() -> String) -> Result<Timestamp, Failure> {

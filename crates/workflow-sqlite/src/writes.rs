@@ -18,7 +18,7 @@ impl Db {
         }
         Status::check(None, *status).map_err(StoreError::from)?;
         let records = std::slice::from_ref(record);
-        follow(RunKey(0), 0, records)?;
+        Record::follow(RunKey(0), 0, records)?;
         let held = (*status == Status::Running).then_some(worker);
         let (epoch, at) = (u64::from(held.is_some()), record.at.as_millis());
         let due_at = if held.is_some() { None } else { Some(at) };
@@ -38,7 +38,7 @@ impl Db {
     pub(crate) fn commit(&mut self, commit: &Commit) -> Result<Committed, Failure> {
         let Commit { claim, records, status, due_at } = commit;
         let held = self.claimed(*claim)?;
-        follow(claim.key, held.last_seq, records)?;
+        Record::follow(claim.key, held.last_seq, records)?;
         Status::check(Some(held.status), *status).map_err(StoreError::from)?;
         if let Some(cancel) = &held.cancel
             && status.ends_claim()
@@ -95,7 +95,7 @@ impl Db {
                 record.first_seq,
                 last_seq,
                 record.at.as_millis(),
-                row::events_json(record),
+                record.events_json(),
                 entry.map(|entry| entry.kind.as_str()),
                 entry.map(|entry| entry.name.as_str()),
                 entry.map(|entry| entry.occurrence),
@@ -154,13 +154,4 @@ impl Db {
 /// What a commit must know of a run that is claimed.
 pub(crate) fn held(run: &Run, epoch: u64) -> Held {
     Held { epoch, status: run.status, last_seq: run.last_seq, recoveries: run.recoveries, cancel: run.cancel.clone() }
-}
-
-/// Checks that `records` have events, and that they follow on `last_seq` and on each other.
-fn follow(key: RunKey, last_seq: u64, records: &[Record]) -> Result<(), StoreError> {
-    let first_seq = records.first().map_or(0, |record| record.first_seq);
-    let end = records.iter().try_fold(last_seq, |end, record| {
-        (record.first_seq == end + 1 && !record.events.is_empty()).then(|| record.last_seq())
-    });
-    if end.is_some_and(|end| end > last_seq) { Ok(()) } else { Err(StoreError::Behind { key, last_seq, first_seq }) }
 }

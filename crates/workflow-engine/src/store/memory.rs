@@ -189,7 +189,7 @@ impl Kept {
         Status::check(None, new.status)?;
         let key = RunKey(self.last_key + 1);
         let NewRun { id, workflow, execution_id, status, worker, record } = new;
-        follow(key, 0, std::slice::from_ref(&record))?;
+        Record::follow(key, 0, std::slice::from_ref(&record))?;
         self.last_key = key.0;
         let run = Run {
             key,
@@ -219,7 +219,7 @@ impl Kept {
     fn commit(&mut self, commit: Commit) -> Result<Committed, StoreError> {
         let Commit { claim, records, status, due_at } = commit;
         let run = &self.claimed(claim)?.run;
-        follow(claim.key, run.last_seq, &records)?;
+        Record::follow(claim.key, run.last_seq, &records)?;
         Status::check(Some(run.status), status)?;
         let cancel = run.cancel.clone();
         if let Some(cancel) = &cancel
@@ -303,15 +303,6 @@ impl Kept {
         self.purged += purged.events;
         purged
     }
-}
-
-/// Checks that `records` have events, and that they follow on `last_seq` and on each other.
-fn follow(key: RunKey, last_seq: u64, records: &[Record]) -> Result<(), StoreError> {
-    let first_seq = records.first().map_or(0, |record| record.first_seq);
-    let end = records.iter().try_fold(last_seq, |end, record| {
-        (record.first_seq == end + 1 && !record.events.is_empty()).then(|| record.last_seq())
-    });
-    if end.is_some_and(|end| end > last_seq) { Ok(()) } else { Err(StoreError::Behind { key, last_seq, first_seq }) }
 }
 
 impl fmt::Debug for MemoryStore {

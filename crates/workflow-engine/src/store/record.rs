@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde_json::value::RawValue;
 use workflow_events::Timestamp;
 
 use crate::payload::{EncodedEvent, Payload};
+use crate::store::{RunKey, StoreError};
 
 /// One entry of a run's history: the lifecycle events that it is, and what a replay needs of it.
 #[derive(Clone, Debug)]
@@ -23,6 +25,43 @@ impl Record {
     /// Returns the `seq` of its last event.
     pub fn last_seq(&self) -> u64 {
         (self.first_seq + self.events.len() as u64).saturating_sub(1)
+    }
+
+    /// Checks, for a store, that `records` have events and follow on `last_seq`, where the history of the run `key`
+    /// ends, and on each other.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Behind`].
+    pub fn follow(key: RunKey, last_seq: u64, records: &[Self]) -> Result<(), StoreError> {
+        let first_seq = records.first().map_or(0, |record| record.first_seq);
+        let end = records.iter().try_fold(last_seq, |end, record| {
+            (record.first_seq == end + 1 && !record.events.is_empty()).then(|| record.last_seq())
+        });
+        let follows = end.is_some_and(|end| end > last_seq);
+        if follows { Ok(()) } else { Err(StoreError::Behind { key, last_seq, first_seq }) }
+    }
+
+    /// Returns the events as one JSON array, for a store that keeps them so: plain SQL can read it.
+    pub fn events_json(&self) -> String {
+        let length: usize = self.events.iter().map(|event| event.as_str().len() + 1).sum();
+        let mut json = String::with_capacity(length + 1);
+        for (event, separator) in self.events.iter().zip(std::iter::once('[').chain(std::iter::repeat(','))) {
+            json.push(separator);
+            json.push_str(event.as_str());
+        }
+        json.push(']');
+        json
+    }
+
+    /// Returns the events in a JSON array, each to the byte as it was.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no JSON array.
+    pub fn events_from_json(json: &str) -> Result<Vec<EncodedEvent>, serde_json::Error> {
+        let events: Vec<Box<RawValue>> = serde_json::from_str(json)?;
+        Ok(events.into_iter().map(EncodedEvent::from).collect())
     }
 }
 

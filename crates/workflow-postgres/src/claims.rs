@@ -1,0 +1,184 @@
+//! Claims and leases: who works on what.
+
+use std::collections::HashMap;
+
+use futures::future::{join, join3};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use workflow_engine::{CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Run, RunKey, Timestamp};
+
+use crate::lane::{Fault, Lane};
+use crate::row::{self, signed};
+use crate::text::{escape, unescape};
+
+/// How many names of unknown workflows are told.
+const UNKNOWN: usize = 16;
+
+impl Lane {
+    pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claims, Fault> {
+        let (now, worker) = (request.now.as_millis(), escape(&request.worker));
+        // The second sees what the first has done, and everything that the marked workers have ever done.
+        let dead = [(&now as _, Type::INT8), (&worker as _, Type::TEXT)];
+        let (marked, swept, workflows) = join3(
+            self.query(&self.sql.mark_dead, &dead),
+            self.query(&self.sql.sweep, &[]),
+            self.query(&self.sql.workflows, &dead[..1]),
+        )
+        .await;
+        marked?;
+        swept?;
+        match &request.run {
+            Some(id) => self.claim_one(request, id).await,
+            None => self.claim_any(request, &workflows?).await,
+        }
+    }
+
+    async fn claim_any(&self, request: &ClaimRequest, workflows: &[Row]) -> Result<Claims, Fault> {
+        let (now, worker) = (request.now.as_millis(), escape(&request.worker));
+        let (mut claims, mut wanted) = (Claims::default(), Vec::new());
+        for row in workflows {
+            let (name, due) = (row::column::<String>(row, 0)?, row::column::<bool>(row, 2)?);
+            if request.workflows.as_ref().is_none_or(|names| names.iter().any(|wanted| escape(wanted) == name)) {
+                wanted.push(name);
+            } else if due && claims.unknown.len() < UNKNOWN {
+                claims.unknown.push(unescape(name));
+            }
+        }
+        let asked: Option<Vec<_>> =
+            request.workflows.as_ref().map(|names| names.iter().map(|name| escape(name)).collect());
+        let limit = signed(request.limit).min(1 << 32);
+        let claim = async {
+            if wanted.is_empty() || limit == 0 {
+                return Ok(Vec::new());
+            }
+            let parameters = [
+                (&now as _, Type::INT8),
+                (&worker as _, Type::TEXT),
+                (&wanted as _, Type::TEXT_ARRAY),
+                (&limit as _, Type::INT8),
+                (&self.session as _, Type::INT8),
+            ];
+            self.query(&self.sql.claim, &parameters).await
+        };
+        // What is left is read behind the claim.
+        let (taken, left, lease) = join3(
+            claim,
+            self.query(&self.sql.workflows, &[(&now, Type::INT8)]),
+            self.query(&self.sql.first_lease, &[(&worker, Type::TEXT), (&asked, Type::TEXT_ARRAY)]),
+        )
+        .await;
+        let mut taken = taken?.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+        taken.sort_by_key(|(claimed, was_due)| (*was_due, claimed.run.key));
+        claims.runs = taken.into_iter().map(|(claimed, _)| claimed).collect();
+        let mut times: Vec<Option<i64>> = lease?.iter().map(|row| row::column(row, 0)).collect::<Result<_, _>>()?;
+        for row in left? {
+            let name = row::column::<String>(&row, 0)?;
+            if asked.as_ref().is_none_or(|asked| asked.iter().any(|wanted| *wanted == name)) {
+                times.push(row::column(&row, 1)?);
+            }
+        }
+        let next = times.into_iter().flatten().min();
+        claims.next_due = next.map(|next| row::timestamp(next, || "runs: due_at".into())).transpose()?;
+        Ok(claims)
+    }
+
+    async fn claim_one(&self, request: &ClaimRequest, id: &str) -> Result<Claims, Fault> {
+        let (now, worker, id) = (request.now.as_millis(), escape(&request.worker), escape(id));
+        let asked: Option<Vec<_>> =
+            request.workflows.as_ref().map(|names| names.iter().map(|name| escape(name)).collect());
+        let mut claims = Claims::default();
+        if request.limit > 0 {
+            let parameters = [
+                (&now as _, Type::INT8),
+                (&worker as _, Type::TEXT),
+                (&id as _, Type::TEXT),
+                (&asked as _, Type::TEXT_ARRAY),
+                (&self.session as _, Type::INT8),
+            ];
+            let taken = self.query(&self.sql.claim_one, &parameters).await?;
+            claims.runs = taken.iter().map(|row| claimed(row).map(|(claimed, _)| claimed)).collect::<Result<_, _>>()?;
+        }
+        if !claims.runs.is_empty() {
+            return Ok(claims);
+        }
+        let Some((run, _)) = self.run(&id).await? else { return Ok(claims) };
+        let own = run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
+        if request.workflows.as_ref().is_some_and(|names| !names.contains(&run.workflow)) {
+            let due = run.due_at.is_some_and(|due_at| due_at <= request.now);
+            claims.unknown.extend(due.then_some(run.workflow));
+        } else if !own {
+            claims.next_due = match (run.due_at, &run.worker) {
+                (None, Some(holder)) => self.lease(holder).await?,
+                (due_at, _) => due_at,
+            };
+        }
+        Ok(claims)
+    }
+
+    /// Returns a run, by its escaped id.
+    async fn run(&self, id: &str) -> Result<Option<(Run, u64)>, Fault> {
+        let rows = self.query(&self.sql.run, &[(&id, Type::TEXT)]).await?;
+        Ok(rows.first().map(row::run).transpose()?)
+    }
+
+    /// Returns until when the lease of a worker lasts.
+    async fn lease(&self, worker: &str) -> Result<Option<Timestamp>, Fault> {
+        let rows = self.query(&self.sql.lease, &[(&escape(worker), Type::TEXT)]).await?;
+        let until = rows.first().map(|row| row::column(row, 0)).transpose()?;
+        Ok(until.map(|until| row::timestamp(until, || format!("worker {worker}: until"))).transpose()?)
+    }
+
+    pub(crate) async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, Fault> {
+        let worker = escape(worker);
+        self.workers.add(&worker);
+        let parameters =
+            [(&worker as _, Type::TEXT), (&until.as_millis() as _, Type::INT8), (&self.session as _, Type::INT8)];
+        let (renewed, cancels) =
+            join(self.query(&self.sql.renew, &parameters), self.query(&self.sql.cancels, &parameters[..1])).await;
+        if renewed?.is_empty() {
+            // Its lease had run out, and what it held is to be made due before it has another one.
+            self.query(&self.sql.sweep, &[]).await?;
+            self.query(&self.sql.renew, &parameters).await?;
+            return Ok(Vec::new());
+        }
+        let mut found = HashMap::new();
+        for row in cancels? {
+            let key = RunKey(row::unsigned(&row, 0)?);
+            found.extend(row::cancel(&row, 1)?.map(|cancel| (key, cancel)));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    pub(crate) async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), Fault> {
+        let parameters = [(&escape(worker) as _, Type::TEXT), (&now.as_millis() as _, Type::INT8)];
+        let (retired, swept) = join(self.query(&self.sql.retire, &parameters), self.query(&self.sql.sweep, &[])).await;
+        retired?;
+        swept?;
+        Ok(())
+    }
+
+    pub(crate) async fn request_cancel(&self, id: &str, request: &CancelRequest) -> Result<CancelReply, Fault> {
+        let id = escape(id);
+        let reason = request.reason.as_deref().map(escape);
+        let parameters = [
+            (&id as _, Type::TEXT),
+            (&request.at.as_millis() as _, Type::INT8),
+            (&reason as _, Type::TEXT),
+            (&request.at_once as _, Type::BOOL),
+        ];
+        if let Some(row) = self.query(&self.sql.cancel, &parameters).await?.first() {
+            return Ok(CancelReply::Accepted(Box::new(row::run(row)?.0)));
+        }
+        Ok(match self.run(&id).await? {
+            None => CancelReply::Unknown,
+            Some((run, _)) => CancelReply::Ended(run.status),
+        })
+    }
+}
+
+/// Reads a claimed run, and when it was due.
+fn claimed(row: &Row) -> Result<(Claimed, i64), Fault> {
+    let (run, epoch) = row::run(row)?;
+    let claim = Claim { key: run.key, epoch };
+    Ok((Claimed { claim, run, died: row::column(row, 15)? }, row::column(row, 16)?))
+}

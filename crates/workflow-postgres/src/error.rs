@@ -1,0 +1,106 @@
+//! What can go wrong when a store is connected, and what to do about it.
+
+use tokio_postgres::error::SqlState;
+
+/// A database that cannot be used as a store. Nothing was changed, but for migrations that succeeded before one that
+/// did not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The connection string cannot be read.
+    #[error("the connection string cannot be read: {0}")]
+    Url(#[source] tokio_postgres::Error),
+    /// The name cannot be that of a schema.
+    #[error("the schema's name must have 1 to 63 bytes and no zero byte: {name:?}")]
+    SchemaName {
+        /// The name.
+        name: String,
+    },
+    /// No server answers.
+    #[error("no server answers: check host, port and firewall, and that PostgreSQL runs: {0}")]
+    Unreachable(#[source] tokio_postgres::Error),
+    /// The server does not let this user in.
+    #[error("the server refuses the login: check user, password and pg_hba.conf: {0}")]
+    Login(#[source] tokio_postgres::Error),
+    /// There is no such database.
+    #[error("there is no such database: create it with `createdb`, or check its name: {0}")]
+    NoDatabase(#[source] tokio_postgres::Error),
+    /// The server has no more connections.
+    #[error("the server has no connection left: raise max_connections, or connect through a pooler: {0}")]
+    TooManyConnections(#[source] tokio_postgres::Error),
+    /// TLS is asked for and cannot be had.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The user may not do what the store needs.
+    #[error(
+        "the user lacks a right: let the schema's owner connect once, and then \
+         `GRANT USAGE ON SCHEMA` and `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES` and \
+         `USAGE ON ALL SEQUENCES` in it: {0}"
+    )]
+    Rights(#[source] tokio_postgres::Error),
+    /// The server takes no writes.
+    #[error(
+        "the server is a read-only replica, or read only: connect to the primary (target_session_attrs=read-write)"
+    )]
+    ReadOnly,
+    /// The server is too old.
+    #[error("the server has version {found}, and the store needs {needed}")]
+    ServerVersion {
+        /// The server's version.
+        found: String,
+        /// The oldest one that will do.
+        needed: &'static str,
+    },
+    /// A newer version of this crate has written the schema.
+    #[error("the schema has version {found}, and this program knows versions up to {known}: use a newer one")]
+    Newer {
+        /// The version of the schema.
+        found: i64,
+        /// The latest version that is known here.
+        known: i64,
+    },
+    /// The schema was made by a migration that differs from the one of this program.
+    #[error("the migration to version {version} is not the one that the schema was made with")]
+    Changed {
+        /// The version.
+        version: i64,
+    },
+    /// The schema belongs to something else.
+    #[error("the schema {schema} has tables of something else: give the store a schema of its own")]
+    NotOurs {
+        /// The schema.
+        schema: String,
+    },
+    /// A setting that durability depends on is off.
+    #[error("the server's setting {setting} is {found}, so commits would not be durable: see Durability")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The server refused otherwise.
+    #[error("postgres: {0}")]
+    Postgres(#[source] tokio_postgres::Error),
+    /// The pool cannot be made.
+    #[error("the pool: {0}")]
+    Pool(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Says what went wrong by what the server said.
+impl From<tokio_postgres::Error> for ConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(state) = error.code().cloned() else {
+            let login = error.to_string().contains("authentication");
+            return if login { Self::Login(error) } else { Self::Unreachable(error) };
+        };
+        match state {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::Login(error),
+            SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(error),
+            SqlState::TOO_MANY_CONNECTIONS => Self::TooManyConnections(error),
+            SqlState::INSUFFICIENT_PRIVILEGE => Self::Rights(error),
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly,
+            _ => Self::Postgres(error),
+        }
+    }
+}

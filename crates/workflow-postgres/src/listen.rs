@@ -1,0 +1,100 @@
+//! Waking each other: `LISTEN` and `NOTIFY`, as few as will do, and nothing that anything depends on.
+//!
+//! A commit that notifies takes a lock of the whole server. So no write of ours does: what was written is told
+//! afterwards, in a transaction of its own that writes nothing, and at most fifty times a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use futures::FutureExt;
+use futures::future::{Either, select};
+use tokio::sync::{Notify, mpsc};
+use tokio_postgres::types::Type;
+use workflow_engine::Woken;
+
+use crate::connect::Connector;
+
+/// How long after a notification the next one is sent at the earliest.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait before a connection that was lost is opened again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// One for each reason to wake.
+#[derive(Debug, Default)]
+pub(crate) struct Bells {
+    due: Notify,
+    cancel: Notify,
+}
+
+impl Bells {
+    /// Wakes all who wait, or whoever comes next.
+    pub(crate) fn ring(&self, woken: Woken) {
+        let bell = if woken == Woken::Cancel { &self.cancel } else { &self.due };
+        bell.notify_waiters();
+        bell.notify_one();
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn rung(&self) -> Woken {
+        let (due, cancel) = (self.due.notified().boxed(), self.cancel.notified().boxed());
+        match select(cancel, due).await {
+            Either::Left(_) => Woken::Cancel,
+            Either::Right(_) => Woken::Due,
+        }
+    }
+}
+
+/// Tells the others what was written here, until it is aborted.
+pub(crate) async fn tell(pool: Pool, channel: String, ours: Arc<Bells>, session: i64) {
+    loop {
+        let mut payload = format!("{session} {}", letter(ours.rung().await));
+        // What is to be told besides goes along.
+        while let Some(more) = ours.rung().now_or_never() {
+            payload.push(letter(more));
+        }
+        let Ok(client) = pool.get().await else { continue };
+        let parameters = [(&channel as _, Type::TEXT), (&payload as _, Type::TEXT)];
+        if let Err(error) = client.query_typed("SELECT pg_notify($1, $2)", &parameters).await {
+            tracing::debug!(%error, "others could not be told what was written; they look by themselves");
+        }
+        drop(client);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn letter(woken: Woken) -> char {
+    if woken == Woken::Cancel { 'c' } else { 'd' }
+}
+
+/// Hears what the others have written, until it is aborted.
+pub(crate) async fn hear(connector: Arc<Connector>, channel: String, theirs: Arc<Bells>, session: i64) {
+    let own = session.to_string();
+    let listen = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
+    loop {
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        match connector.open(Some(sender)).await {
+            Ok((client, _driver)) => match client.batch_execute(&listen).await {
+                Ok(()) => {
+                    // What was told meanwhile was missed.
+                    theirs.ring(Woken::Due);
+                    theirs.ring(Woken::Cancel);
+                    while let Some(payload) = heard.recv().await {
+                        let Some((session, letters)) = payload.split_once(' ') else { continue };
+                        if session == own {
+                            continue;
+                        }
+                        for (letter, woken) in [('d', Woken::Due), ('c', Woken::Cancel)] {
+                            if letters.contains(letter) {
+                                theirs.ring(woken);
+                            }
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "cannot listen; workers look for work by themselves"),
+            },
+            Err(error) => tracing::debug!(%error, "cannot connect in order to listen"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

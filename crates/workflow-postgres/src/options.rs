@@ -1,0 +1,148 @@
+//! How a store is connected.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+
+use crate::error::ConnectError;
+use crate::store::PostgresStore;
+
+/// What a commit survives once it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A loss of the server's power, and so everything less: a server with `fsync`, `full_page_writes` or
+    /// `synchronous_commit` off is refused. The default. What survives the loss of the server's disk is a matter of its
+    /// replicas: see `synchronous_standby_names`.
+    #[default]
+    PowerLoss,
+    /// The end of every process of ours, however it ends. The server's settings are taken as they are.
+    ProcessCrash,
+}
+
+/// By which clock it is judged when a run is due and a lease over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// The database's: clocks of machines that differ do no harm. The default.
+    #[default]
+    Database,
+    /// That of each engine: for tests on a clock that skips waits.
+    Engine,
+}
+
+/// How a store is connected.
+///
+/// # Examples
+///
+/// ```no_run
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// use workflow_postgres::PostgresStore;
+///
+/// let store = PostgresStore::options()
+///     .schema("orders")
+///     .connect("postgres://app:secret@db.example.com/shop")
+///     .await?;
+/// # Ok::<(), workflow_postgres::ConnectError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Options {
+    pub(crate) schema: String,
+    pub(crate) durability: Durability,
+    pub(crate) time: Time,
+    pub(crate) readers: usize,
+    pub(crate) wait: Duration,
+    pub(crate) listen: bool,
+}
+
+impl Options {
+    pub(crate) fn new() -> Self {
+        Self {
+            schema: "workflow".into(),
+            durability: Durability::default(),
+            time: Time::default(),
+            readers: 4,
+            wait: Duration::from_secs(10),
+            listen: true,
+        }
+    }
+
+    /// Sets the schema that holds the store's tables; `workflow` unless set. Any name will do, in any case. It is created
+    /// if it is not there. Several stores can share a database, each in a schema of its own.
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = name.into();
+        self
+    }
+
+    /// Sets what commits survive; [`Durability::PowerLoss`] unless set.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets by which clock the time is told; [`Time::Database`] unless set.
+    pub fn time(mut self, time: Time) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Sets how many connections the store reads on, at most; 4 unless set, and at least 1. Besides them it has one that
+    /// writes, and one that listens.
+    pub fn readers(mut self, connections: usize) -> Self {
+        self.readers = connections.max(1);
+        self
+    }
+
+    /// Sets how long a read waits for one of these connections before it fails; 10 seconds unless set.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Sets whether the store listens for what other processes write (`LISTEN`); it does unless set otherwise. Turn it off
+    /// behind a proxy that pools transactions, where a connection cannot listen: workers look for work once a second
+    /// anyway.
+    pub fn listen(mut self, listen: bool) -> Self {
+        self.listen = listen;
+        self
+    }
+
+    /// Connects, and brings the schema to the version of this program. Call it on the tokio runtime that is to drive the
+    /// connections.
+    ///
+    /// `url` is a connection string as libpq has it: `postgres://user:password@host/database?sslmode=require`, or
+    /// `host=/run/postgresql dbname=shop`. TLS needs the feature `rustls`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says what is wrong, and what to do about it.
+    pub async fn connect(&self, url: &str) -> Result<PostgresStore, ConnectError> {
+        self.connect_with(url.parse().map_err(ConnectError::Url)?).await
+    }
+
+    /// Connects as [`connect`](Self::connect) does, with a configuration instead of a connection string.
+    ///
+    /// What is unset there and the store depends on is set: a timeout of 10 seconds for connecting, and keepalives that
+    /// notice a dead connection within half a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] as there.
+    pub async fn connect_with(&self, config: Config) -> Result<PostgresStore, ConnectError> {
+        PostgresStore::connect_with(config, self).await
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("schema", &self.schema)
+            .field("durability", &self.durability)
+            .field("time", &self.time)
+            .field("readers", &self.readers)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Rows as values: what a row must hold, and the typed error if it does not.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+use workflow_engine::{
+    CancelRequest, Cursor, EncodedEvent, Entry, EntryKind, Payload, Position, Record, Run, RunKey, Status, StoreError,
+    Timestamp,
+};
+
+use crate::text::unescape;
+
+pub(crate) fn corrupt(what: String) -> StoreError {
+    StoreError::Corrupt { what }
+}
+
+pub(crate) fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Backend(error.into())
+}
+
+/// Returns a column.
+pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, StoreError> {
+    row.try_get(index).map_err(|error| corrupt(format!("column {index}: {error}")))
+}
+
+/// Returns a column that holds no negative number.
+pub(crate) fn unsigned(row: &Row, index: usize) -> Result<u64, StoreError> {
+    u64::try_from(column::<i64>(row, index)?).map_err(|_| corrupt(format!("column {index} is negative")))
+}
+
+/// Returns a number as PostgreSQL keeps it; one that is too large for that stands for no end.
+pub(crate) fn signed(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+pub(crate) fn timestamp(millis: i64, what: impl FnOnce() -> String) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millis(millis).map_err(|_| corrupt(what()))
+}
+
+/// The columns of a run, in the order of [`run`].
+pub(crate) const RUN: &str = "r.key, r.id, r.workflow, r.execution_id, r.status, r.last_seq, r.created_at, r.ended_at, \
+     r.due_at, r.worker, r.recoveries, r.cancel_reason, r.cancel_at_once, r.cancel_at, r.epoch";
+
+/// Reads a run, and the epoch of its last claim.
+pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
+    let key = unsigned(row, 0)?;
+    let what = |column: &str| format!("run {key}: {column}");
+    let maybe = |index, name: &str| {
+        column::<Option<i64>>(row, index)?.map(|millis| timestamp(millis, || what(name))).transpose()
+    };
+    let text = |index| column::<Option<String>>(row, index).map(|text| text.map(unescape));
+    let run = Run {
+        key: RunKey(key),
+        id: unescape(column(row, 1)?),
+        workflow: unescape(column(row, 2)?),
+        execution_id: text(3)?,
+        status: Status::parse(column(row, 4)?).ok_or_else(|| corrupt(what("status")))?,
+        last_seq: unsigned(row, 5)?,
+        created_at: timestamp(column(row, 6)?, || what("created_at"))?,
+        ended_at: maybe(7, "ended_at")?,
+        due_at: maybe(8, "due_at")?,
+        worker: text(9)?,
+        recoveries: u32::try_from(unsigned(row, 10)?).map_err(|_| corrupt(what("recoveries")))?,
+        cancel: cancel(row, 11)?,
+    };
+    Ok((run, unsigned(row, 14)?))
+}
+
+/// Reads a cancel: its reason, whether it is at once, and when it was asked for.
+pub(crate) fn cancel(row: &Row, first: usize) -> Result<Option<CancelRequest>, StoreError> {
+    let Some(at) = column::<Option<i64>>(row, first + 2)? else { return Ok(None) };
+    Ok(Some(CancelRequest {
+        reason: column::<Option<String>>(row, first)?.map(unescape),
+        at_once: column::<Option<bool>>(row, first + 1)?.unwrap_or(false),
+        at: timestamp(at, || "a run: cancel_at".into())?,
+    }))
+}
+
+/// The columns of a record, in the order of [`record`].
+pub(crate) const RECORD: &str = "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
+
+/// Reads a record.
+pub(crate) fn record(row: &Row) -> Result<Record, StoreError> {
+    let position = unsigned(row, 0)?;
+    let what = |column: &str| format!("history {position}: {column}");
+    let (first_seq, last_seq) = (unsigned(row, 1)?, unsigned(row, 2)?);
+    let events = events(column(row, 4)?, position)?;
+    if first_seq + events.len() as u64 != last_seq + 1 {
+        return Err(corrupt(what("last_seq")));
+    }
+    let number = |index, name: &str| {
+        let number = column::<Option<i64>>(row, index)?.unwrap_or_default();
+        u32::try_from(number).map_err(|_| corrupt(what(name)))
+    };
+    let entry = match column::<Option<&str>>(row, 5)? {
+        None => None,
+        Some(kind) => Some(Entry {
+            kind: EntryKind::parse(kind).ok_or_else(|| corrupt(what("kind")))?,
+            name: column::<Option<String>>(row, 6)?.map(unescape).unwrap_or_default(),
+            occurrence: number(7, "occurrence")?,
+            attempt: number(8, "attempt")?,
+            due_at: match column::<Option<i64>>(row, 9)? {
+                Some(millis) => Some(timestamp(millis, || what("due_at"))?),
+                None => None,
+            },
+            payload: match column::<Option<String>>(row, 10)? {
+                Some(json) => Some(Payload::from_json(json).map_err(|_| corrupt(what("payload")))?),
+                None => None,
+            },
+        }),
+    };
+    Ok(Record { first_seq, at: timestamp(column(row, 3)?, || what("at"))?, events, entry })
+}
+
+/// Reads the events of a record, to the byte.
+pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, StoreError> {
+    Record::events_from_json(json).map_err(|_| corrupt(format!("history {position}: events")))
+}
+
+/// Reads a cursor.
+pub(crate) fn cursor(row: &Row) -> Result<Cursor, StoreError> {
+    Ok(Cursor {
+        position: Position(unsigned(row, 0)?),
+        delivered: unsigned(row, 1)?,
+        rejected: unsigned(row, 2)?,
+        missed: unsigned(row, 3)?,
+    })
+}

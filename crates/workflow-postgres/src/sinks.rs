@@ -1,0 +1,61 @@
+//! The cursors of the sinks, and who delivers to them.
+
+use tokio_postgres::types::Type;
+use workflow_engine::{Cursor, SinkClaim, StoreError, Timestamp};
+
+use crate::lane::{Fault, Lane};
+use crate::row::{self, signed};
+use crate::text::escape;
+
+impl Lane {
+    pub(crate) async fn open_cursor(&self, sink: &str) -> Result<Cursor, Fault> {
+        let name = escape(sink);
+        let parameters = [(&name as _, Type::TEXT)];
+        let found = self.query(&self.sql.cursor, &parameters).await?;
+        if let Some(row) = found.first() {
+            return Ok(row::cursor(row)?);
+        }
+        self.query(&self.sql.open_cursor, &parameters).await?;
+        let found = self.query(&self.sql.cursor, &parameters).await?;
+        Ok(found.first().map(row::cursor).transpose()?.unwrap_or_default())
+    }
+
+    pub(crate) async fn claim_sink(
+        &self,
+        sink: &str,
+        worker: &str,
+        now: Timestamp,
+    ) -> Result<Option<SinkClaim>, Fault> {
+        self.open_cursor(sink).await?;
+        let (now, worker, name) = (now.as_millis(), escape(worker), escape(sink));
+        let parameters = [(&now as _, Type::INT8), (&worker as _, Type::TEXT), (&name as _, Type::TEXT)];
+        let rows = self.query(&self.sql.claim_sink, &parameters).await?;
+        let epoch = rows.first().map(|row| row::unsigned(row, 0)).transpose()?;
+        Ok(epoch.map(|epoch| SinkClaim { sink: sink.to_owned(), epoch }))
+    }
+
+    pub(crate) async fn release_sink(&self, claim: &SinkClaim) -> Result<(), Fault> {
+        let parameters = [(&escape(&claim.sink) as _, Type::TEXT), (&signed(claim.epoch) as _, Type::INT8)];
+        self.query(&self.sql.release_sink, &parameters).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), Fault> {
+        let parameters = [
+            (&escape(&claim.sink) as _, Type::TEXT),
+            (&signed(claim.epoch) as _, Type::INT8),
+            (&signed(cursor.position.0) as _, Type::INT8),
+            (&signed(cursor.delivered) as _, Type::INT8),
+            (&signed(cursor.rejected) as _, Type::INT8),
+        ];
+        if self.query(&self.sql.set_cursor, &parameters).await?.is_empty() {
+            let SinkClaim { sink, epoch } = claim.clone();
+            return Err(StoreError::SinkFenced { sink, epoch }.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn drop_cursor(&self, sink: &str) -> Result<bool, Fault> {
+        Ok(!self.query(&self.sql.drop_cursor, &[(&escape(sink), Type::TEXT)]).await?.is_empty())
+    }
+}

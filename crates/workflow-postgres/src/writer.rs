@@ -1,0 +1,282 @@
+//! The writer: one task, one connection, and group commit.
+//!
+//! Everything that is queued goes into one statement, as far as it is of one kind; when that is on the server's disk all
+//! who wait are answered. What comes meanwhile is the next group: the slower the server, the larger the groups.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, join};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+use workflow_engine::{Commit, Committed, Created, NewRun, RunKey, StoreError};
+
+use crate::connect::Connector;
+use crate::lane::{Fault, Lane, Workers};
+use crate::row::backend;
+use crate::sql::{PLACE_BITS, Sql};
+
+/// How many writes a group has at most.
+const GROUP: usize = 1024;
+/// How long a group may take before the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a group that meets another one is sent again.
+const COLLISIONS: usize = 5;
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What is to be written.
+pub(crate) enum Write {
+    Create(NewRun, Reply<Created>),
+    Commit(Commit, Reply<Committed>),
+    Other(Box<dyn Other>),
+}
+
+/// A write that is done by itself, and answers.
+pub(crate) trait Other: Send {
+    /// Does it; an error says that the connection is lost.
+    fn execute<'a>(self: Box<Self>, lane: &'a Lane) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Answers that it was not done.
+    fn fail(self: Box<Self>, error: StoreError);
+}
+
+/// A write made of a function.
+pub(crate) struct Call<T, F> {
+    pub(crate) operation: F,
+    pub(crate) reply: Reply<T>,
+}
+
+impl<T, F> Other for Call<T, F>
+where
+    T: Send + 'static,
+    F: for<'a> FnMut(&'a Lane) -> BoxFuture<'a, Result<T, Fault>> + Send + 'static,
+{
+    fn execute<'a>(mut self: Box<Self>, lane: &'a Lane) -> BoxFuture<'a, Result<(), Fault>> {
+        async move {
+            let mut result = (self.operation)(lane).await;
+            for _ in 0..COLLISIONS {
+                if !result.as_ref().is_err_and(Fault::is_collision) {
+                    break;
+                }
+                result = (self.operation)(lane).await;
+            }
+            let lost = matches!(result, Err(Fault::Connection(_)));
+            // Whoever asked may have gone; the write has happened all the same.
+            let _ = self.reply.send(result.map_err(StoreError::from));
+            if lost { Err(Fault::Refused(gone())) } else { Ok(()) }
+        }
+        .boxed()
+    }
+
+    fn fail(self: Box<Self>, error: StoreError) {
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+/// What a group does of one kind: creations, or commits.
+pub(crate) trait Kind: Sized + Send + Sync {
+    type Key: Hash + Eq;
+    type Answer: Send;
+
+    /// Which run it is about. A group has one of each at most.
+    fn key(&self) -> Self::Key;
+
+    /// How many events it has.
+    fn events(&self) -> usize;
+
+    /// Does all of them in one statement. `None` stands for one that has to be tried again.
+    fn execute<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<Vec<Option<Result<Self::Answer, StoreError>>>, Fault>>;
+}
+
+impl Kind for NewRun {
+    type Key = String;
+    type Answer = Created;
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+
+    fn events(&self) -> usize {
+        self.record.events.len()
+    }
+
+    fn execute<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<Vec<Option<Result<Created, StoreError>>>, Fault>> {
+        lane.create(group).boxed()
+    }
+}
+
+impl Kind for Commit {
+    type Key = RunKey;
+    type Answer = Committed;
+
+    fn key(&self) -> RunKey {
+        self.claim.key
+    }
+
+    fn events(&self) -> usize {
+        self.records.iter().map(|record| record.events.len()).sum()
+    }
+
+    fn execute<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<Vec<Option<Result<Committed, StoreError>>>, Fault>> {
+        lane.commit(group).boxed()
+    }
+}
+
+/// Works until every handle of the store is gone, and everything that was queued is done.
+pub(crate) async fn work(
+    connector: Arc<Connector>,
+    sql: Arc<Sql>,
+    workers: Arc<Workers>,
+    first: Lane,
+    mut queue: UnboundedReceiver<Write>,
+) {
+    let mut standing = Some(first);
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, GROUP).await > 0 {
+        let lane = match standing.take().filter(|lane| !lane.client.is_closed()) {
+            Some(lane) => Ok(lane),
+            None => Lane::open(&connector, sql.clone(), workers.clone()).await,
+        };
+        match lane {
+            Ok(lane) => standing = settle(lane, std::mem::take(&mut group)).await,
+            Err(error) => {
+                let error = error.to_string();
+                group.drain(..).for_each(|write| write.fail(&error));
+            }
+        }
+    }
+}
+
+/// Does a group in order; returns the connection, unless it is lost.
+async fn settle(lane: Lane, group: Vec<Write>) -> Option<Lane> {
+    let mut lane = Some(lane);
+    let mut rest = group.into_iter().peekable();
+    while rest.peek().is_some() {
+        let (mut creates, mut commits) = (Vec::new(), Vec::new());
+        while let Some(write) = rest.next_if(|write| !matches!(write, Write::Other(_))) {
+            match write {
+                Write::Create(new, reply) => creates.push((new, reply)),
+                Write::Commit(commit, reply) => commits.push((commit, reply)),
+                Write::Other(_) => {}
+            }
+        }
+        let other = rest.next_if(|write| matches!(write, Write::Other(_)));
+        let Some(standing) = &lane else {
+            let lost = || backend("the connection to the database was lost");
+            creates.into_iter().for_each(|(_, reply)| drop(reply.send(Err(lost()))));
+            commits.into_iter().for_each(|(_, reply)| drop(reply.send(Err(lost()))));
+            other.into_iter().for_each(|write| write.fail("the connection to the database was lost"));
+            continue;
+        };
+        let done = async {
+            let (created, committed) = join(grouped(standing, creates), grouped(standing, commits)).await;
+            created.and(committed)?;
+            match other {
+                Some(Write::Other(other)) => other.execute(standing).await,
+                _ => Ok(()),
+            }
+        };
+        if !matches!(timeout(PATIENCE, done).await, Ok(Ok(()))) {
+            // Its replies are dropped, so whoever waits knows.
+            lane = None;
+        }
+    }
+    lane
+}
+
+/// Does writes of one kind; an error says that the connection is lost.
+async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) -> Result<(), Fault> {
+    while !waiting.is_empty() {
+        let (mut writes, mut replies, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut events) = (HashSet::new(), 0);
+        for (write, reply) in waiting {
+            let full = events > 0 && events + write.events() > 1 << (PLACE_BITS - 1);
+            if full || !later.is_empty() || !keys.insert(write.key()) {
+                later.push((write, reply));
+                continue;
+            }
+            events += write.events();
+            writes.push(write);
+            replies.push(reply);
+        }
+        if events >= 1 << PLACE_BITS {
+            let many = || backend(format!("{events} events in one write: the limit is {}", 1 << PLACE_BITS));
+            replies.into_iter().for_each(|reply| drop(reply.send(Err(many()))));
+            waiting = later;
+            continue;
+        }
+        let answers = collided(lane, &writes).await;
+        match answers {
+            Ok(answers) => {
+                let mut again = Vec::new();
+                for ((answer, reply), write) in answers.into_iter().zip(replies).zip(writes) {
+                    match answer {
+                        Some(answer) => drop(reply.send(answer)),
+                        None => again.push((write, reply)),
+                    }
+                }
+                again.append(&mut later);
+                waiting = again;
+            }
+            Err(Fault::Connection(error)) => {
+                let error = error.to_string();
+                let replies = replies.into_iter().chain(later.into_iter().map(|(_, reply)| reply));
+                replies.for_each(|reply| drop(reply.send(Err(backend(error.clone())))));
+                return Err(Fault::Refused(gone()));
+            }
+            // One of them is to blame: each is done by itself.
+            Err(fault) if writes.len() > 1 => {
+                tracing::debug!(?fault, writes = writes.len(), "a group failed; its writes are done one by one");
+                for (write, reply) in writes.into_iter().zip(replies) {
+                    Box::pin(grouped(lane, vec![(write, reply)])).await?;
+                }
+                waiting = later;
+            }
+            Err(fault) => {
+                let error = StoreError::from(fault);
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(backend(error.to_string())))));
+                waiting = later;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Executes a group, again if it met another one.
+async fn collided<K: Kind>(lane: &Lane, writes: &[K]) -> Result<Vec<Option<Result<K::Answer, StoreError>>>, Fault> {
+    for _ in 0..COLLISIONS {
+        match K::execute(writes, lane).await {
+            Err(fault) if fault.is_collision() => {}
+            done => return done,
+        }
+    }
+    K::execute(writes, lane).await
+}
+
+impl Write {
+    fn fail(self, error: &str) {
+        match self {
+            Self::Create(_, reply) => drop(reply.send(Err(backend(error.to_owned())))),
+            Self::Commit(_, reply) => drop(reply.send(Err(backend(error.to_owned())))),
+            Self::Other(other) => other.fail(backend(error.to_owned())),
+        }
+    }
+}
+
+pub(crate) fn gone() -> StoreError {
+    backend("the connection to the database was lost, or the runtime that drives it has ended")
+}

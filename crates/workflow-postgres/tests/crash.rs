@@ -1,0 +1,38 @@
+//! Crash enumeration on PostgreSQL: a process is killed at every write to the database, before and after it, and the next
+//! one connects to what is there.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
+mod support;
+
+#[path = "../../workflow-engine/tests/scenarios/mod.rs"]
+mod scenarios;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use support::{options, server, wait};
+use workflow_engine::Store;
+use workflow_engine::testing::{CrashTest, Reopen};
+use workflow_postgres::testing::Server;
+
+/// A schema of its own for each history of crashes, connected to anew after each of them.
+fn schema(server: &'static Server) -> Reopen {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let name = format!("crash {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+    Box::new(move || {
+        let connect = options().schema(name.clone()).listen(false);
+        Arc::new(wait(async { connect.connect(&server.url_of("postgres")).await.unwrap() })) as Arc<dyn Store>
+    })
+}
+
+#[test]
+fn nothing_is_lost_wherever_a_process_dies() {
+    let Some(server) = server() else { return };
+    for scenario in scenarios::ALL {
+        let test = CrashTest::new(move || schema(server), scenario.build);
+        let report = test.sinks(scenario.sinks).accepting(scenario.accepting).run(scenario.script);
+        println!("{}: {report}", scenario.name);
+        assert_eq!(report.crashes, 2 * report.writes, "{}: {report}", scenario.name);
+    }
+}
