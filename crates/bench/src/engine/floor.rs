@@ -1,22 +1,20 @@
 //! The store alone: durable records, without an engine above it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::join_all;
 use workflow_engine::{
     Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store, Timestamp,
 };
-use workflow_sqlite::{Durability, SqliteStore};
 
 /// Records per second, each caller waiting for its commit before the next.
-pub async fn records(callers: usize, durability: Durability) -> f64 {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::options().durability(durability).open(folder.path().join("runs.db")).expect("a store");
+pub async fn records(store: Arc<dyn Store>, callers: usize) -> f64 {
     let until = Timestamp::MAX;
     store.renew("bench", until).await.expect("a lease");
     let mut claims = Vec::new();
     for n in 0..callers {
-        claims.push(create(&store, n).await);
+        claims.push(create(&*store, n).await);
     }
     let each = if callers == 1 { 2_000 } else { 200_000 / callers };
     let started = Instant::now();
@@ -33,7 +31,7 @@ pub async fn records(callers: usize, durability: Durability) -> f64 {
     (callers * each) as f64 / started.elapsed().as_secs_f64()
 }
 
-async fn create(store: &SqliteStore, n: usize) -> Claim {
+async fn create(store: &dyn Store, n: usize) -> Claim {
     let new = NewRun {
         id: format!("run-{n}"),
         workflow: "bench".into(),

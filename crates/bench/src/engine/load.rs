@@ -9,16 +9,9 @@ use workflow_engine::{Context, Engine, Failure, Outcome, RunFilter, Status, Work
 use workflow_sqlite::{Durability, SqliteStore};
 
 use crate::PATIENCE;
+use crate::steps::{STEPS, steps};
 
-const STEPS: Workflow<u32, u32> = Workflow::new("steps");
 const SLEEPS: Workflow<u32, u32> = Workflow::new("sleeps");
-
-async fn steps(ctx: Context, count: u32) -> Result<u32, Failure> {
-    for _ in 0..count {
-        ctx.step("step", || async { Ok::<_, Failure>(1_u32) }).await?;
-    }
-    Ok(count)
-}
 
 async fn sleeps(ctx: Context, n: u32) -> Result<u32, Failure> {
     ctx.sleep(Duration::from_secs(24 * 3600)).await;
@@ -28,42 +21,6 @@ async fn sleeps(ctx: Context, n: u32) -> Result<u32, Failure> {
 fn engine(store: SqliteStore) -> Engine {
     let builder = Engine::builder().store(Arc::new(store)).workflow(&STEPS, steps).workflow(&SLEEPS, sleeps);
     builder.build().expect("an engine")
-}
-
-/// Steps per second with `at_once` runs at a time.
-pub async fn at_once(at_once: usize, runs: usize, steps: u32, durability: Durability) -> f64 {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::options().durability(durability).open(folder.path().join("runs.db")).expect("a store");
-    let engine = engine(store);
-    let started = Instant::now();
-    // A task for each of the runs at a time, as a server has one for each request.
-    let tasks = (0..at_once).map(|task| {
-        let engine = engine.clone();
-        tokio::spawn(async move {
-            for n in 0..runs / at_once {
-                let outcome = engine.run(&STEPS, format!("{task}-{n}"), steps).await.expect("an outcome");
-                assert_eq!(outcome, Outcome::Completed(steps));
-            }
-        })
-    });
-    futures::future::join_all(tasks).await.into_iter().for_each(|task| task.expect("no panic"));
-    (runs * steps as usize) as f64 / started.elapsed().as_secs_f64()
-}
-
-/// Milliseconds of one run at a time: the median, and the 99th of a hundred.
-pub async fn latency(runs: usize, steps: u32, durability: Durability) -> (f64, f64) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::options().durability(durability).open(folder.path().join("runs.db")).expect("a store");
-    let engine = engine(store);
-    let mut times = Vec::new();
-    for n in 0..runs {
-        let started = Instant::now();
-        let outcome = engine.run(&STEPS, format!("{n}"), steps).await.expect("an outcome");
-        times.push(started.elapsed().as_secs_f64() * 1_000.0);
-        assert_eq!(outcome, Outcome::Completed(steps));
-    }
-    times.sort_by(f64::total_cmp);
-    (times[runs / 2], times[runs * 99 / 100])
 }
 
 /// Milliseconds from the claim of a run with `records` recorded steps to its end, one step later.

@@ -6,10 +6,13 @@
 
 mod floor;
 mod load;
+mod steps;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use workflow_sqlite::Durability;
+use workflow_engine::Store;
+use workflow_sqlite::{Durability, SqliteStore};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +21,10 @@ fn main() {
     if wanted("floor") {
         println!("durable records/s of the store alone, PowerLoss, by callers");
         for callers in [1, 64, 1_024] {
-            let rates = rounds(3, || runtime.block_on(floor::records(callers, Durability::PowerLoss)));
+            let rates = rounds(3, || {
+                let (_folder, store) = store(Durability::PowerLoss);
+                runtime.block_on(floor::records(store, callers))
+            });
             println!("  {callers:>6}  {}", spread(&rates));
         }
     }
@@ -27,13 +33,17 @@ fn main() {
         for (steps, durability) in
             [(5, Durability::PowerLoss), (20, Durability::PowerLoss), (5, Durability::ProcessCrash)]
         {
-            let rates = rounds(5, || runtime.block_on(load::at_once(64, 2_560, steps, durability)));
+            let rates = rounds(5, || {
+                let (_folder, store) = store(durability);
+                runtime.block_on(steps::at_once(store, "run", 64, 2_560, steps))
+            });
             println!("  {steps:>3} steps, {durability:?}: {}", spread(&rates));
         }
     }
     if wanted("latency") {
         println!("one run of 5 steps at a time, ms (p50, p99)");
-        let (p50, p99) = runtime.block_on(load::latency(500, 5, Durability::PowerLoss));
+        let (_folder, store) = store(Durability::PowerLoss);
+        let (p50, p99) = runtime.block_on(steps::latency(store, 500, 5));
         println!("  PowerLoss: {p50:.2} {p99:.2}");
     }
     if wanted("replay") {
@@ -51,6 +61,13 @@ fn main() {
         let (before, after) = runtime.block_on(load::sleepers(100_000));
         println!("  {before:.1} {after:.1}");
     }
+}
+
+/// A store in a folder of its own.
+fn store(durability: Durability) -> (tempfile::TempDir, Arc<dyn Store>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::options().durability(durability).open(folder.path().join("runs.db")).expect("a store");
+    (folder, Arc::new(store))
 }
 
 fn rounds<T>(rounds: usize, mut run: impl FnMut() -> T) -> Vec<T> {

@@ -1,0 +1,100 @@
+//! The engine's benchmarks on PostgreSQL: steps that do nothing, each durable (`synchronous_commit=on`) before the next
+//! begins.
+//!
+//! `cargo run --release --manifest-path crates/bench/Cargo.toml --bin postgres`
+//!
+//! The server is one of our own on the same machine, or that of `WF_TEST_PG_URL`. Each worker is a process with 64 runs at
+//! a time.
+
+#[path = "engine/floor.rs"]
+mod floor;
+#[path = "engine/steps.rs"]
+mod steps;
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use workflow_engine::Store;
+use workflow_postgres::PostgresStore;
+use workflow_postgres::testing::Server;
+
+const RUNS: usize = 2_560;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if let [role, url, name] = &arguments[..]
+        && role == "worker"
+    {
+        runtime.block_on(async {
+            let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(url).await.expect("a store"));
+            // Everybody waits until all are there.
+            println!("ready");
+            std::io::stdin().read_line(&mut String::new()).expect("a line");
+            steps::at_once(store, name, 64, RUNS, 5).await;
+        });
+        return;
+    }
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
+    let server = runtime.block_on(Server::start_with(&["shared_buffers=512MB", "max_wal_size=4GB"])).expect("a server");
+    let store = || -> Arc<dyn Store> {
+        runtime.block_on(async {
+            let url = server.database().await.expect("a database");
+            Arc::new(PostgresStore::connect(&url).await.expect("a store"))
+        })
+    };
+    if wanted("floor") {
+        println!("durable records/s of the store alone, by callers");
+        for callers in [1, 64, 1_024] {
+            let rates = rounds(3, || runtime.block_on(floor::records(store(), callers)));
+            println!("  {callers:>6}  {}", spread(&rates));
+        }
+    }
+    if wanted("steps") {
+        println!("steps/s, 5 steps, 64 runs at once in each worker");
+        for workers in [1, 2, 4] {
+            let rates = rounds(5, || together(&runtime.block_on(server.database()).expect("a database"), workers));
+            println!("  {workers} workers: {}", spread(&rates));
+        }
+    }
+    if wanted("latency") {
+        println!("one run of 5 steps at a time, ms (p50, p99)");
+        let (p50, p99) = runtime.block_on(steps::latency(store(), 500, 5));
+        println!("  {p50:.2} {p99:.2}");
+    }
+}
+
+/// Steps per second of several processes together.
+fn together(url: &str, workers: usize) -> f64 {
+    use std::io::{BufRead, BufReader};
+    let mut processes: Vec<_> = (0..workers)
+        .map(|n| {
+            Command::new(std::env::current_exe().expect("this program"))
+                .args(["worker", url, &n.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a process")
+        })
+        .collect();
+    for process in &mut processes {
+        let output = process.stdout.take().expect("its output");
+        BufReader::new(output).read_line(&mut String::new()).expect("a line");
+    }
+    let began = Instant::now();
+    processes.iter_mut().for_each(|process| drop(process.stdin.take()));
+    processes.iter_mut().for_each(|process| assert!(process.wait().expect("an end").success()));
+    (workers * RUNS * 5) as f64 / began.elapsed().as_secs_f64()
+}
+
+fn rounds(rounds: usize, mut run: impl FnMut() -> f64) -> Vec<f64> {
+    (0..rounds).map(|_| run()).collect()
+}
+
+fn spread(figures: &[f64]) -> String {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted[sorted.len() / 2];
+    format!("{middle:.0} ({:.0} to {:.0})", sorted[0], sorted[sorted.len() - 1])
+}
