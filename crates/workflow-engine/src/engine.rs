@@ -207,11 +207,13 @@ impl Engine {
         select(select(pin!(gate.no_run()), clock.sleep(timeout)), pin!(deliver)).await;
         gate.stop();
         select(pin!(gate.no_commit()), clock.sleep(COMMIT_GRACE)).await;
+        // With the lease, for whoever delivers to a sink holds it: without, another worker would deliver the same.
+        let report = self.deliver_by(deadline).await;
         // What this engine holds can be claimed by others now, and not only when its lease is over.
         if let Err(error) = lease.retire().await {
             tracing::warn!(%error, "the lease could not be ended; it ends by itself");
         }
-        self.deliver_by(deadline).await
+        report
     }
 
     /// Delivers events as they are committed, until the engine is shut down. Run it on a task of its own.

@@ -64,9 +64,9 @@ statements! {
              FROM input ORDER BY place ON CONFLICT (id) DO NOTHING RETURNING id, key, epoch), \
          {{place}}, \
          appended AS ( \
-             INSERT INTO {{s}}.history ({{record}}, run) \
+             INSERT INTO {{s}}.history ({{record}}, run, epoch) \
              SELECT place.first + i.place, 1, i.last_seq, i.at, i.events, i.kind, i.name, i.occurrence, i.attempt, \
-                 i.due_at, i.payload, fresh.key \
+                 i.due_at, i.payload, fresh.key, fresh.epoch \
              FROM input i JOIN fresh USING (id), place) \
          SELECT id, key, epoch FROM fresh",
         ME.replace("{names}", "$5").replace("{session}", "$16")
@@ -83,12 +83,12 @@ statements! {
              WHERE r.key = i.key AND r.epoch = i.epoch AND r.worker IS NOT NULL AND r.due_at IS NULL \
                  AND r.last_seq = i.first_seq - 1 AND r.status = ANY(string_to_array(i.befores, ' ')) \
                  AND NOT (i.ends AND i.status <> 'cancelled' AND r.cancel_at IS NOT NULL) \
-             RETURNING r.key, r.cancel_reason, r.cancel_at_once, r.cancel_at), \
+             RETURNING r.key, r.epoch, r.cancel_reason, r.cancel_at_once, r.cancel_at), \
          {place}, \
          appended AS ( \
-             INSERT INTO {s}.history ({record}, run) \
+             INSERT INTO {s}.history ({record}, run, epoch) \
              SELECT place.first + h.place, h.seq, h.last_seq, h.at, h.events, h.kind, h.name, h.occurrence, h.attempt, \
-                 h.due_at, h.payload, h.run \
+                 h.due_at, h.payload, h.run, moved.epoch \
              FROM unnest($11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::text[], \
                  $17::text[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[]) \
                  AS h(place, run, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload) \

@@ -6,25 +6,26 @@ mod support;
 
 use std::sync::Arc;
 
-use support::{fresh, runtime, server};
+use support::{alone, fresh, runtime, server, sized};
 use workflow_engine::Store;
 use workflow_engine::testing::conformance::{self, model, scale};
 
 #[test]
 fn the_store_on_postgres_conforms() {
-    let Some(server) = server() else { return };
+    let (_alone, Some(server)) = (alone(), server()) else { return };
     runtime().block_on(conformance::all(|| async { fresh(server).await }));
 }
 
 #[test]
 fn the_store_on_postgres_agrees_with_the_model() {
-    let Some(server) = server() else { return };
+    let (_alone, Some(server)) = (alone(), server()) else { return };
     let store = || async { fresh(server).await as Arc<dyn Store> };
-    runtime().block_on(model::agrees(store, model::Sequences::default()));
+    let sequences = model::Sequences { seeds: 0..sized(40, 400), operations: 100 };
+    runtime().block_on(model::agrees(store, sequences));
 }
 
 #[test]
 fn the_store_on_postgres_takes_many_runs() {
-    let Some(server) = server() else { return };
-    runtime().block_on(async { scale::many_runs(fresh(server).await, scale::MANY).await });
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async { scale::many_runs(fresh(server).await, sized(20_000, scale::MANY)).await });
 }

@@ -38,6 +38,8 @@ CREATE TABLE {schema}.history (
     attempt    bigint,
     due_at     bigint,
     payload    text    COLLATE "C",
+    -- The epoch of the claim under which it was written: it never falls within a run.
+    epoch      bigint  NOT NULL,
     UNIQUE (run, seq)
 );
 

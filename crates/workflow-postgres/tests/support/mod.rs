@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "every test binary compiles this module and uses a part of it")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::runtime::{Handle, Runtime};
 use workflow_engine::Store;
@@ -20,6 +20,17 @@ pub(crate) fn runtime() -> &'static Handle {
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     SERVER.get_or_init(|| started(&["autovacuum=off", "max_connections=200"])).as_ref()
+}
+
+/// Has a test run while no other of its binary does: transactions of the whole server delay what is read.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns how much of something is tried: in CI, or in the long form (`cargo xtask postgres --long`).
+pub(crate) fn sized<T>(short: T, long: T) -> T {
+    if std::env::var_os("WF_LONG").is_some() { long } else { short }
 }
 
 /// Starts a server with settings.
@@ -52,7 +63,14 @@ pub(crate) fn options() -> Options {
 
 /// A store in a schema of its own, which is made more quickly than a database.
 pub(crate) async fn fresh(server: &Server) -> Arc<dyn Store> {
+    Arc::new(fresh_in(server).await.2)
+}
+
+/// The same, with where it is: the connection string, and the schema's name as SQL has it.
+pub(crate) async fn fresh_in(server: &Server) -> (String, String, PostgresStore) {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let schema = format!("wf {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-    Arc::new(options().schema(schema).listen(false).connect(&server.url_of("postgres")).await.unwrap())
+    let url = server.url_of("postgres");
+    let store = options().schema(&schema).listen(false).connect(&url).await.unwrap();
+    (url, format!("\"{schema}\""), store)
 }

@@ -1,0 +1,184 @@
+//! The outbox: rows become visible in the order of their commits, not of their positions, and a reader loses none.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::{join, join_all};
+use support::{alone, fresh_in, options, runtime, server};
+use tokio_postgres::{Client, NoTls};
+use workflow_engine::{
+    Claim, Commit, Created, EncodedEvent, NewRun, Position, Purge, Record, Status, Store, Timestamp,
+};
+use workflow_postgres::PostgresStore;
+
+async fn raw(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn record(run: &str, seq: u64) -> Record {
+    let event = EncodedEvent::from_json(format!("{{\"run\":\"{run}\",\"seq\":{seq}}}")).unwrap();
+    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events: vec![event], entry: None }
+}
+
+async fn begin(store: &PostgresStore, run: &str, worker: &str) -> Claim {
+    store.renew(worker, Timestamp::MAX).await.unwrap();
+    let new = NewRun {
+        id: run.into(),
+        workflow: "w".into(),
+        execution_id: None,
+        status: Status::Running,
+        worker: worker.into(),
+        record: record(run, 1),
+    };
+    match store.create(new).await.unwrap() {
+        Created::New(claim) => claim,
+        Created::Exists(run) => panic!("{run:?}"),
+    }
+}
+
+async fn append(store: &PostgresStore, claim: Claim, run: &str, seq: u64, status: Status) {
+    let commit = Commit { claim, records: vec![record(run, seq)], status, due_at: None };
+    store.commit(commit).await.unwrap();
+}
+
+fn texts(events: &[(Position, EncodedEvent)]) -> Vec<&str> {
+    events.iter().map(|(_, event)| event.as_str()).collect()
+}
+
+#[test]
+fn an_event_that_is_committed_late_is_read_before_those_that_overtook_it() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let (url, schema, store) = fresh_in(server).await;
+        let one = begin(&store, "one", "w").await;
+        let read = store.outbox(Position(0), 99).await.unwrap();
+        assert_eq!(texts(&read), [r#"{"run":"one","seq":1}"#]);
+        let cursor = read[0].0;
+
+        // Another worker's transaction takes its id, writes, and is slow to commit.
+        let slow = raw(&url).await;
+        slow.batch_execute(&format!(
+            "BEGIN;
+             INSERT INTO {schema}.history (position, run, seq, last_seq, at, events, epoch)
+             SELECT base + (pg_current_xact_id()::text::bigint << 20), 999, 1, 1, 0, '[\"late\"]', 1 FROM {schema}.outbox"
+        ))
+        .await
+        .unwrap();
+        append(&store, one, "one", 2, Status::Running).await;
+
+        // Whoever reads by position alone moves past the place of what is not committed yet.
+        let naive = raw(&url).await;
+        let sql = format!("SELECT events FROM {schema}.history WHERE position > {} ORDER BY position", cursor.0);
+        let seen: Vec<String> = naive.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        assert_eq!(seen, [r#"[{"run":"one","seq":2}]"#], "the control: a plain cursor would lose the late one");
+
+        // The store knows that there is something, and hands out nothing before it knows what stands before.
+        let end = store.outbox_end().await.unwrap();
+        assert!(end.accepted == 2 && end.readable < end.position, "{end:?}");
+        assert_eq!(store.outbox(cursor, 99).await.unwrap().len(), 0);
+
+        slow.batch_execute("COMMIT").await.unwrap();
+        let read = store.outbox(cursor, 99).await.unwrap();
+        assert_eq!(texts(&read), [r#""late""#, r#"{"run":"one","seq":2}"#]);
+        let end = store.outbox_end().await.unwrap();
+        assert_eq!((end.accepted, end.readable, Some(end.position)), (3, end.position, read.last().map(|event| event.0)));
+    });
+}
+
+#[test]
+fn a_purge_leaves_what_an_older_transaction_keeps_from_being_read() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let (url, _, store) = fresh_in(server).await;
+        let slow = raw(&url).await;
+        slow.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+        let one = begin(&store, "one", "w").await;
+        append(&store, one, "one", 2, Status::Completed).await;
+        let purge = Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() };
+        assert_eq!(store.purge(purge).await.unwrap().runs, 0);
+        assert_eq!(store.outbox_end().await.unwrap().accepted, 2);
+        slow.batch_execute("COMMIT").await.unwrap();
+        let purged = store.purge(purge).await.unwrap();
+        assert_eq!((purged.runs, purged.events), (1, 2));
+        let end = store.outbox_end().await.unwrap();
+        assert_eq!((end.accepted, store.open_cursor("late").await.unwrap().missed), (2, 2));
+    });
+}
+
+/// Four stores write on connections of their own, with transactions that are slow to commit in between, while a reader
+/// follows.
+#[test]
+fn a_reader_that_follows_many_writers_sees_every_event_once_and_in_order() {
+    const RUNS: usize = 8;
+    const EVENTS: u64 = 60;
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let (url, schema, store) = fresh_in(server).await;
+        let done = AtomicBool::new(false);
+        let write = async |worker: usize| {
+            let store = options().schema(schema.trim_matches('"')).connect(&url).await.unwrap();
+            let run = async |n: usize| {
+                let (id, worker) = (format!("{worker}-{n}"), format!("w{worker}"));
+                let claim = begin(&store, &id, &worker).await;
+                for seq in 2..=EVENTS {
+                    append(&store, claim, &id, seq, Status::Running).await;
+                }
+            };
+            join_all((0..RUNS).map(run)).await;
+        };
+        let slow = async {
+            let client = raw(&url).await;
+            while !done.load(Ordering::Relaxed) {
+                client.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(15)).await; // tidy: sleep: a transaction that takes its time
+                client.batch_execute("COMMIT").await.unwrap();
+            }
+        };
+        let read = async {
+            let (mut cursor, mut seen) = (Position(0), HashMap::<String, u64>::new());
+            let all = 4 * RUNS as u64 * EVENTS;
+            while seen.values().sum::<u64>() < all {
+                for (position, event) in store.outbox(cursor, 50).await.unwrap() {
+                    assert!(position > cursor);
+                    cursor = position;
+                    let event: serde_json::Value = serde_json::from_str(event.as_str()).unwrap();
+                    let last = seen.entry(event["run"].as_str().unwrap().to_owned()).or_default();
+                    *last += 1;
+                    assert_eq!(event["seq"], *last, "an event of a run was skipped, repeated, or out of order");
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        };
+        let writers = join_all((0..4).map(write));
+        tokio::time::timeout(Duration::from_secs(120), join(writers, join(slow, read))).await.unwrap();
+        assert_eq!(store.outbox_end().await.unwrap().accepted, 4 * RUNS as u64 * EVENTS);
+        let _: Arc<dyn Store> = Arc::new(store);
+    });
+}
+
+/// A dump that is restored into a younger cluster brings positions that are larger than those of its transactions.
+#[test]
+fn positions_go_on_behind_those_of_another_cluster() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let (url, schema, store) = fresh_in(server).await;
+        let one = begin(&store, "one", "w").await;
+        let far = 1_i64 << 60;
+        raw(&url).await.batch_execute(&format!("UPDATE {schema}.history SET position = {far}")).await.unwrap();
+        drop(store);
+        let store = options().schema(schema.trim_matches('"')).connect(&url).await.unwrap();
+        store.renew("w", Timestamp::MAX).await.unwrap();
+        append(&store, one, "one", 2, Status::Running).await;
+        let read = store.outbox(Position(0), 99).await.unwrap();
+        assert_eq!(texts(&read), [r#"{"run":"one","seq":1}"#, r#"{"run":"one","seq":2}"#]);
+        assert!(read[1].0 > Position(far.unsigned_abs()));
+    });
+}
