@@ -3,6 +3,7 @@
 //! Std only, so that it compiles in a moment; what a step does is in the table below or in the module it names.
 
 mod examples;
+mod postgres;
 mod readme;
 mod shell;
 mod tidy;
@@ -25,6 +26,12 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", about: "layering, purity, module docs, file sizes, links", in_ci: true, run: tidy::run },
     Step { name: "clippy", about: "lints as errors, with all features and with none", in_ci: true, run: clippy },
     Step { name: "test", about: "unit and integration tests", in_ci: true, run: test },
+    Step {
+        name: "postgres",
+        about: "the tests that start a PostgreSQL of their own (--long: 10,000 runs, 100 faults)",
+        in_ci: true,
+        run: postgres::run,
+    },
     Step { name: "doctest", about: "the examples in the documentation", in_ci: true, run: doctest },
     Step { name: "rustdoc", about: "the documentation, warnings as errors", in_ci: true, run: rustdoc },
     Step { name: "loom", about: "the loom models, preemption bound 3 (--exhaustive: none)", in_ci: true, run: loom },
@@ -128,7 +135,8 @@ fn clippy(_: &[String]) -> Outcome {
 }
 
 fn test(_: &[String]) -> Outcome {
-    cargo(["test", "--workspace", "--all-features", "--lib", "--bins", "--tests", "--examples"]).run()
+    let rest = ["--exclude", "workflow-postgres", "--all-features", "--lib", "--bins", "--tests", "--examples"];
+    cargo(["test", "--workspace"].into_iter().chain(rest)).run()
 }
 
 fn doctest(_: &[String]) -> Outcome {

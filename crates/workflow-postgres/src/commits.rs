@@ -9,9 +9,7 @@ use workflow_engine::{Claim, Commit, Committed, Created, NewRun, Record, Run, Ru
 use crate::lane::{Fault, Lane, Parameter};
 use crate::row::{self, signed};
 use crate::text::escape;
-
-/// What became of each write of a group; `None` stands for one that has to be tried again.
-type Answers<T> = Vec<Option<Result<T, StoreError>>>;
+use crate::writer::Answers;
 
 /// Records as columns.
 #[derive(Default)]

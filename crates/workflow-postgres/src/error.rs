@@ -91,8 +91,13 @@ pub enum ConnectError {
 impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code().cloned() else {
-            let login = error.to_string().contains("authentication");
-            return if login { Self::Login(error) } else { Self::Unreachable(error) };
+            // What the client found out by itself has no code but its words.
+            let words = error.to_string();
+            return match () {
+                () if words.contains("TLS") => Self::Tls(with_causes(&error)),
+                () if words.contains("authentication") => Self::Login(error),
+                () => Self::Unreachable(error),
+            };
         };
         match state {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::Login(error),
@@ -103,4 +108,9 @@ impl From<tokio_postgres::Error> for ConnectError {
             _ => Self::Postgres(error),
         }
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }

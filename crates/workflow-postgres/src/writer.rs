@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a group that meets another one is sent again.
 const COLLISIONS: usize = 5;
 
+/// What became of each write of a group; `None` stands for one that has to be tried again.
+pub(crate) type Answers<T> = Vec<Option<Result<T, StoreError>>>;
+
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What is to be written.
@@ -89,11 +92,8 @@ pub(crate) trait Kind: Sized + Send + Sync {
     /// How many events it has.
     fn events(&self) -> usize;
 
-    /// Does all of them in one statement. `None` stands for one that has to be tried again.
-    fn execute<'a>(
-        group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<Vec<Option<Result<Self::Answer, StoreError>>>, Fault>>;
+    /// Does all of them in one statement.
+    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Self::Answer>, Fault>>;
 }
 
 impl Kind for NewRun {
@@ -108,10 +108,7 @@ impl Kind for NewRun {
         self.record.events.len()
     }
 
-    fn execute<'a>(
-        group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<Vec<Option<Result<Created, StoreError>>>, Fault>> {
+    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Created>, Fault>> {
         lane.create(group).boxed()
     }
 }
@@ -128,10 +125,7 @@ impl Kind for Commit {
         self.records.iter().map(|record| record.events.len()).sum()
     }
 
-    fn execute<'a>(
-        group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<Vec<Option<Result<Committed, StoreError>>>, Fault>> {
+    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Committed>, Fault>> {
         lane.commit(group).boxed()
     }
 }
@@ -257,7 +251,7 @@ async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) 
 }
 
 /// Executes a group, again if it met another one.
-async fn collided<K: Kind>(lane: &Lane, writes: &[K]) -> Result<Vec<Option<Result<K::Answer, StoreError>>>, Fault> {
+async fn collided<K: Kind>(lane: &Lane, writes: &[K]) -> Result<Answers<K::Answer>, Fault> {
     for _ in 0..COLLISIONS {
         match K::execute(writes, lane).await {
             Err(fault) if fault.is_collision() => {}

@@ -9,6 +9,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("tracker-http", &["tracker-core"]),
     ("workflow-engine", &["tracker-core", "tracker-http", "workflow-events"]),
     ("workflow-sqlite", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
+    ("workflow-postgres", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
 ];
 
 /// What tracker-core may use; loom only under its cfg.

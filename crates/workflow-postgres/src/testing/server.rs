@@ -121,21 +121,26 @@ impl Server {
         if let Ok(url) = std::env::var(URL) {
             return Ok(Self { own: None, url });
         }
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let binaries = binaries().ok_or(ServerError::NotInstalled)?;
-        let name = format!("wf-postgres-{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder)?;
-        let user = other_user()?;
-        if let Some((uid, gid)) = user {
-            chown(&folder, Some(uid), Some(gid))?;
-        }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let url = format!("host=127.0.0.1 port={port} user=wf");
-        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let own = Own { binaries, folder, port, user, settings, supervisor: Mutex::new(None) };
+        let own = Own::new(settings.iter().map(|&setting| setting.to_owned()).collect())?;
         own.create().await?;
-        let server = Self { own: Some(own), url };
+        Self::of(own).await
+    }
+
+    /// Starts a replica of this server, which follows it and takes no writes.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::NotOurs`] for a server that was there; any other if it does not start.
+    pub async fn replica(&self) -> Result<Self, ServerError> {
+        let primary = self.own.as_ref().ok_or(ServerError::NotOurs)?;
+        // It must not have less room for connections.
+        let own = Own::new(primary.settings.clone())?;
+        own.run("pg_basebackup", ["-D", &own.data(), "-d", &self.url, "-R", "-X", "stream", "-c", "fast"]).await?;
+        Self::of(own).await
+    }
+
+    async fn of(own: Own) -> Result<Self, ServerError> {
+        let server = Self { url: format!("host=127.0.0.1 port={} user=wf", own.port), own: Some(own) };
         server.resume().await?;
         Ok(server)
     }
@@ -196,7 +201,7 @@ impl Server {
         std::fs::write(own.folder.join("again"), "")?;
         own.run("pg_ctl", ["stop", "-w", "-m", mode, "-D", &own.data()]).await?;
         let supervisor = own.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        supervisor.map(end);
+        supervisor.into_iter().for_each(end);
         Ok(())
     }
 
@@ -236,6 +241,21 @@ impl Server {
 }
 
 impl Own {
+    /// Finds the programs, a folder, a port, and a user.
+    fn new(settings: Vec<String>) -> Result<Self, ServerError> {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let binaries = binaries().ok_or(ServerError::NotInstalled)?;
+        let name = format!("wf-postgres-{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder)?;
+        let user = other_user()?;
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid))?;
+        }
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        Ok(Self { binaries, folder, port, user, settings, supervisor: Mutex::new(None) })
+    }
+
     fn data(&self) -> String {
         self.folder.join("data").display().to_string()
     }
@@ -246,7 +266,8 @@ impl Own {
         self.run("initdb", ["-D", &data, "-U", "wf", "--no-sync", "--locale=C", "--encoding=UTF8", "--auth=trust"])
             .await?;
         // Its owner needs no password, which would cost a moment of hashing per connection; any other user does.
-        let access = "local all all trust\nhost all wf 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let access = "local all all trust\nhost all,replication wf 127.0.0.1/32 trust\n\
+                      host all all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(self.folder.join("data/pg_hba.conf"), access)?;
         Ok(())
     }
@@ -276,7 +297,7 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         let supervisor = self.supervisor.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        supervisor.map(end);
+        supervisor.into_iter().for_each(end);
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
