@@ -90,19 +90,22 @@ impl Relay {
         barrier: Position,
         deadline: Duration,
     ) -> Result<(), RelayStop> {
-        let mut pauses = Pauses::until(deadline);
+        let (mut pauses, mut readable) = (Pauses::until(deadline), false);
         while cursor.position < barrier {
             let batch = self.store.outbox(cursor.position, self.config.batch_events()).await?;
             let (positions, events) = self.cut(batch);
             if !events.is_empty() {
                 self.deliver_batch(claim, &positions, &events, cursor, deadline).await?;
                 pauses = Pauses::until(deadline);
-            } else if self.store.outbox_end().await?.readable >= barrier {
-                // What stood before the barrier was purged.
+            } else if readable {
+                // Everything up to the barrier could be read before this looked, so the rest was purged.
                 return Ok(());
             } else {
-                // A write that began before has not ended.
-                pauses.pause(&*self.clock).await?;
+                readable = self.store.outbox_end().await?.readable >= barrier;
+                if !readable {
+                    // A write that began before has not ended.
+                    pauses.pause(&*self.clock).await?;
+                }
             }
         }
         Ok(())

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, select};
-use support::{Bench, STEPS, Sink, decode, types};
+use support::{Bench, STEPS, Sink, decode, steps, types};
 use tracker_core::{Clock, Config, SendError, Stop};
+use workflow_engine::testing::FaultStore;
 use workflow_engine::{Context, Engine, Failure, Outcome, RelayStop, RunError, Workflow};
 
 #[test]
@@ -305,5 +306,32 @@ fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
         };
         let _ = select(pin!(survivor.work()), pin!(test)).await;
         assert_eq!(bench.delivered().len(), 4);
+    });
+}
+
+/// In a store where an earlier write may end later, an empty page is not the end.
+#[test]
+fn a_flush_waits_for_what_cannot_be_read_yet() {
+    for reads in 1..5 {
+        let bench = Bench::new();
+        let store = FaultStore::new(bench.store.clone()).with_late_outbox(reads);
+        let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+        let engine = builder.sink("collector", bench.sink.clone()).workflow(&STEPS, steps).build().unwrap();
+        bench.clock.run(async {
+            let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+            assert!(engine.flush().await.is_complete(), "{reads} reads");
+            assert_eq!(bench.delivered().len(), 4, "{reads} reads");
+        });
+    }
+    let bench = Bench::new();
+    let store = FaultStore::new(bench.store.clone()).with_late_outbox(1_000_000);
+    let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+    let engine = builder.sink("collector", bench.sink.clone()).workflow(&STEPS, steps).build().unwrap();
+    bench.clock.run(async {
+        let _ = engine.run(&STEPS, "r", 1).await.unwrap();
+        let report = engine.flush().await;
+        let sink = report.sink("collector").unwrap();
+        assert!(matches!(sink.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))), "{report}");
+        assert_eq!((sink.books.accepted, sink.books.pending()), (4, 4), "and says what is pending");
     });
 }

@@ -113,7 +113,8 @@ impl Options {
     /// connections.
     ///
     /// `url` is a connection string as libpq has it: `postgres://user:password@host/database?sslmode=require`, or
-    /// `host=/run/postgresql dbname=shop`. TLS needs the feature `rustls`.
+    /// `host=/run/postgresql dbname=shop`. TLS needs the feature `rustls`; with it, a server that offers TLS must have a
+    /// certificate that the platform trusts, unless `sslmode=disable` says otherwise.
     ///
     /// # Errors
     ///

@@ -143,14 +143,14 @@ pub(crate) async fn work(
     while queue.recv_many(&mut group, GROUP).await > 0 {
         let lane = match standing.take().filter(|lane| !lane.client.is_closed()) {
             Some(lane) => Ok(lane),
-            None => Lane::open(&connector, sql.clone(), workers.clone()).await,
+            None => match timeout(PATIENCE, Lane::open(&connector, sql.clone(), workers.clone())).await {
+                Ok(opened) => opened.map_err(|error| error.to_string()),
+                Err(_) => Err("the database does not answer".to_owned()),
+            },
         };
         match lane {
             Ok(lane) => standing = settle(lane, std::mem::take(&mut group)).await,
-            Err(error) => {
-                let error = error.to_string();
-                group.drain(..).for_each(|write| write.fail(&error));
-            }
+            Err(error) => group.drain(..).for_each(|write| write.fail(&error)),
         }
     }
 }

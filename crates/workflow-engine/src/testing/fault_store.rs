@@ -52,6 +52,7 @@ struct State {
     meddles: HashMap<usize, Meddle>,
     dead: bool,
     wakers: Vec<Waker>,
+    late: usize,
 }
 
 impl FaultStore {
@@ -78,6 +79,13 @@ impl FaultStore {
     #[must_use]
     pub fn with_meddle(self, write: usize, meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static) -> Self {
         self.lock().meddles.insert(write, Box::new(meddle));
+        self
+    }
+
+    /// Has the first `reads` of the outbox find nothing, as if a write that began before had not ended.
+    #[must_use]
+    pub fn with_late_outbox(self, reads: usize) -> Self {
+        self.lock().late = reads;
         self
     }
 
@@ -215,11 +223,20 @@ impl Store for FaultStore {
     }
 
     async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        self.read(self.inner.outbox(after, limit)).await
+        let late = {
+            let mut state = self.lock();
+            let late = state.late > 0;
+            state.late = state.late.saturating_sub(1);
+            late
+        };
+        let events = self.read(self.inner.outbox(after, limit)).await?;
+        Ok(if late { Vec::new() } else { events })
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
-        self.read(self.inner.outbox_end()).await
+        let late = self.lock().late > 0;
+        let end = self.read(self.inner.outbox_end()).await?;
+        Ok(if late { OutboxEnd { readable: Position::default(), ..end } } else { end })
     }
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {

@@ -190,6 +190,11 @@ impl Server {
         self.own.as_ref().map(|own| ("127.0.0.1", own.port))
     }
 
+    /// Returns the folder of a server that was started here.
+    pub fn folder(&self) -> Option<&Path> {
+        self.own.as_ref().map(|own| own.folder.as_path())
+    }
+
     /// Stops the server.
     ///
     /// # Errors
