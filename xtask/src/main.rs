@@ -126,7 +126,8 @@ fn ci(no_skips: bool) -> ExitCode {
 
 fn fmt(_: &[String]) -> Outcome {
     cargo(["fmt", "--all", "--check"]).run()?;
-    cargo(["fmt", "--manifest-path", "crates/bench/Cargo.toml", "--check"]).run()
+    cargo(["fmt", "--manifest-path", "crates/bench/Cargo.toml", "--check"]).run()?;
+    cargo(["fmt", "--manifest-path", "crates/bench/postgres/Cargo.toml", "--check"]).run()
 }
 
 fn clippy(_: &[String]) -> Outcome {
@@ -171,7 +172,7 @@ fn bench(_: &[String]) -> Outcome {
     for bin in ["tracker", "engine"] {
         cargo(["run", "--release", "--manifest-path", "crates/bench/Cargo.toml", "--bin", bin]).run()?;
     }
-    Ok(None)
+    cargo(["run", "--release", "--manifest-path", "crates/bench/postgres/Cargo.toml"]).run()
 }
 
 fn mutants(_: &[String]) -> Outcome {

@@ -61,7 +61,8 @@ fn a_select_over_kept_steps_takes_the_same_branches() {
         for _ in 0..3 {
             let won = futures::select! { x = a => x?, x = b => x?, x = c => x? };
             let handled = ctx.step("handle", || ok(format!("handled {won}"))).await?;
-            way += &format!("{handled}, ");
+            // What is recorded of handling it does not show whether the replay went another way; this does.
+            way += &format!("{won}: {handled}, ");
         }
         ways.lock().unwrap().push(way.clone());
         ctx.sleep(HOUR).await;

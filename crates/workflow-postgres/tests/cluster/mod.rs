@@ -119,6 +119,10 @@ impl Worker {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
     /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -1,14 +1,14 @@
 //! The engine's benchmarks on PostgreSQL: steps that do nothing, each durable (`synchronous_commit=on`) before the next
 //! begins.
 //!
-//! `cargo run --release --manifest-path crates/bench/Cargo.toml --bin postgres`
+//! `cargo run --release --manifest-path crates/bench/postgres/Cargo.toml`
 //!
 //! The server is one of our own on the same machine, or that of `WF_TEST_PG_URL`. Each worker is a process with 64 runs at
 //! a time.
 
-#[path = "engine/floor.rs"]
+#[path = "../../src/engine/floor.rs"]
 mod floor;
-#[path = "engine/steps.rs"]
+#[path = "../../src/engine/steps.rs"]
 mod steps;
 
 use std::process::{Command, Stdio};
@@ -58,6 +58,16 @@ fn main() {
             println!("  {workers} workers: {}", spread(&rates));
         }
     }
+    if wanted("peer") {
+        let url = runtime.block_on(server.database()).expect("a database");
+        let peer = |at_once: usize, runs: usize| runtime.block_on(peer(&url, at_once, runs));
+        println!("steps/s, 5 steps, 64 runs at once, in one process");
+        let ours = rounds(3, || runtime.block_on(steps::at_once(store(), "beside", 64, RUNS, 5)));
+        println!("  ours       {}", spread(&ours));
+        let theirs = rounds(3, || peer(64, 640));
+        println!("  durare 0.5 {}", spread(&theirs));
+        println!("  ratio {:.1}", middle(&ours) / middle(&theirs));
+    }
     if wanted("latency") {
         println!("one run of 5 steps at a time, ms (p50, p99)");
         let (p50, p99) = runtime.block_on(steps::latency(store(), 500, 5));
@@ -86,6 +96,48 @@ fn together(url: &str, workers: usize) -> f64 {
     processes.iter_mut().for_each(|process| drop(process.stdin.take()));
     processes.iter_mut().for_each(|process| assert!(process.wait().expect("an end").success()));
     (workers * RUNS * 5) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Steps per second of the peer: the same workload, one start and one wait for each run.
+async fn peer(url: &str, at_once: usize, runs: usize) -> f64 {
+    use durare::{DurableContext, DurableEngine, Error, PostgresProvider, WorkflowOptions};
+    static LAST: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let url = url.split(' ').fold(String::new(), |url, part| match part.split_once('=') {
+        Some(("host", host)) => format!("postgres://wf@{host}"),
+        Some(("port", port)) => format!("{url}:{port}"),
+        Some(("dbname", name)) => format!("{url}/{name}"),
+        _ => url,
+    });
+    let provider = PostgresProvider::connect(&url).await.expect("the peer's database");
+    let mut engine = DurableEngine::new(Arc::new(provider)).await.expect("the peer");
+    engine.register("steps", |ctx: DurableContext, count: u32| async move {
+        for _ in 0..count {
+            ctx.step("step", async || Ok::<u32, Error>(1)).await?;
+        }
+        Ok(count)
+    });
+    engine.launch().await.expect("the peer is launched");
+    let engine = Arc::new(engine);
+    let began = Instant::now();
+    let tasks = (0..at_once).map(|_| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            for _ in 0..runs / at_once {
+                let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let options = WorkflowOptions::with_id(format!("run-{id}"));
+                let handle = engine.start::<u32, u32>("steps", 5, options).await.expect("a start");
+                assert_eq!(handle.await.expect("an outcome"), 5);
+            }
+        })
+    });
+    futures::future::join_all(tasks).await.into_iter().for_each(|task| task.expect("no panic"));
+    (runs * 5) as f64 / began.elapsed().as_secs_f64()
+}
+
+fn middle(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 fn rounds(rounds: usize, mut run: impl FnMut() -> f64) -> Vec<f64> {
