@@ -25,7 +25,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         let Some(name) = file.path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
             continue;
         };
-        if name == "bench" {
+        if name == "bench" || name.starts_with("bench/") {
             continue;
         }
         let Some((_, below)) = BELOW.iter().find(|(candidate, _)| *candidate == name) else {
