@@ -66,12 +66,15 @@ impl Relay {
             if cursor.position >= barrier {
                 return Ok(());
             }
-            if turn.is_none() {
-                self.lease.ensure().await?;
-                *turn = self.store.claim_sink(&self.name, &self.lease.worker, wall(&*self.clock)).await?;
-            }
             match &*turn {
-                None => pauses.pause(&*self.clock).await?,
+                None => {
+                    self.lease.ensure().await?;
+                    *turn = self.store.claim_sink(&self.name, &self.lease.worker, wall(&*self.clock)).await?;
+                    if turn.is_none() {
+                        pauses.pause(&*self.clock).await?;
+                    }
+                    // The cursor is read again: it counts only from when the sink is held.
+                }
                 // Whoever delivers holds the sink for as long as its lease lasts.
                 Some(claim) => match self.lease.keeping(self.deliver_held(claim, &mut cursor, barrier, deadline)).await
                 {
@@ -101,7 +104,9 @@ impl Relay {
                 // Everything up to the barrier could be read before this looked, so the rest was purged.
                 return Ok(());
             } else {
-                readable = self.store.outbox_end().await?.readable >= barrier;
+                let end = self.store.outbox_end().await?;
+                // An end before the barrier is that of a history that was cut: its server failed over to one that had less.
+                readable = end.readable >= barrier.min(end.position);
                 if !readable {
                     // A write that began before has not ended.
                     pauses.pause(&*self.clock).await?;

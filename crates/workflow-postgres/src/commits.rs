@@ -122,9 +122,10 @@ impl Lane {
             rows.push(commit);
             commit.records.iter().for_each(|record| columns.push(commit.claim.key, record));
         }
+        let names = self.workers.names();
         let mut done = HashMap::new();
         if !rows.key.is_empty() {
-            let parameters: [Parameter<'_>; 22] = [
+            let parameters: [Parameter<'_>; 23] = [
                 (&rows.key, Type::INT8_ARRAY),
                 (&rows.epoch, Type::INT8_ARRAY),
                 (&rows.first_seq, Type::INT8_ARRAY),
@@ -147,6 +148,7 @@ impl Lane {
                 (&columns.attempt, Type::INT8_ARRAY),
                 (&columns.due_at, Type::INT8_ARRAY),
                 (&columns.payload, Type::TEXT_ARRAY),
+                (&names, Type::TEXT_ARRAY),
             ];
             for row in self.query(&self.sql.commit, &parameters).await? {
                 done.insert(RunKey(row::unsigned(&row, 0)?), Committed { cancel: row::cancel(&row, 1)? });
@@ -157,7 +159,7 @@ impl Lane {
         let standing = self.standing(&refused).await?;
         let answer = |commit: &Commit| match done.remove(&commit.claim.key) {
             Some(committed) => Some(Ok(committed)),
-            None => refusal(commit, standing.get(&commit.claim.key)).map(Err),
+            None => refusal(commit, standing.get(&commit.claim.key), &names).map(Err),
         };
         Ok(group.iter().map(answer).collect())
     }
@@ -183,6 +185,7 @@ impl Lane {
             (&signed(key.0) as _, Type::INT8),
             (&signed(epoch) as _, Type::INT8),
             (&due_at.as_millis() as _, Type::INT8),
+            (&self.workers.names() as _, Type::TEXT_ARRAY),
         ];
         if self.client.execute_typed(&self.sql.release, &parameters).await? > 0 {
             return Ok(());
@@ -232,10 +235,11 @@ fn is_whole(commit: &Commit) -> bool {
 }
 
 /// Says why a commit was refused; `None` if by now there is no reason any more.
-fn refusal(commit: &Commit, standing: Option<&(Run, u64)>) -> Option<StoreError> {
+fn refusal(commit: &Commit, standing: Option<&(Run, u64)>, names: &[String]) -> Option<StoreError> {
     let Claim { key, epoch } = commit.claim;
     let Some((run, last)) = standing else { return Some(StoreError::UnknownRun { key }) };
-    if run.due_at.is_some() || run.worker.is_none() || *last != epoch {
+    let ours = run.worker.as_deref().is_some_and(|worker| names.iter().any(|name| *name == escape(worker)));
+    if run.due_at.is_some() || !ours || *last != epoch {
         return Some(StoreError::Fenced { key, epoch });
     }
     if let Err(behind) = Record::follow(key, run.last_seq, &commit.records) {

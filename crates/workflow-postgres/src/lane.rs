@@ -26,7 +26,8 @@ pub(crate) struct Lane {
     driver: JoinHandle<()>,
 }
 
-/// The workers in whose names this store writes.
+/// The workers in whose names this store writes: those that have asked it for a lease, or a sink. A claim stands for
+/// this store if one of them has it.
 #[derive(Debug, Default)]
 pub(crate) struct Workers(Mutex<HashSet<String>>);
 
@@ -35,7 +36,7 @@ impl Workers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker.to_owned());
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }

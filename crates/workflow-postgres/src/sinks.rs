@@ -28,6 +28,7 @@ impl Lane {
     ) -> Result<Option<SinkClaim>, Fault> {
         self.open_cursor(sink).await?;
         let (now, worker, name) = (now.as_millis(), escape(worker), escape(sink));
+        self.workers.add(&worker);
         let parameters = [(&now as _, Type::INT8), (&worker as _, Type::TEXT), (&name as _, Type::TEXT)];
         let rows = self.query(&self.sql.claim_sink, &parameters).await?;
         let epoch = rows.first().map(|row| row::unsigned(row, 0)).transpose()?;
@@ -35,7 +36,11 @@ impl Lane {
     }
 
     pub(crate) async fn release_sink(&self, claim: &SinkClaim) -> Result<(), Fault> {
-        let parameters = [(&escape(&claim.sink) as _, Type::TEXT), (&signed(claim.epoch) as _, Type::INT8)];
+        let parameters = [
+            (&escape(&claim.sink) as _, Type::TEXT),
+            (&signed(claim.epoch) as _, Type::INT8),
+            (&self.workers.names() as _, Type::TEXT_ARRAY),
+        ];
         self.query(&self.sql.release_sink, &parameters).await?;
         Ok(())
     }
@@ -47,6 +52,7 @@ impl Lane {
             (&signed(cursor.position.0) as _, Type::INT8),
             (&signed(cursor.delivered) as _, Type::INT8),
             (&signed(cursor.rejected) as _, Type::INT8),
+            (&self.workers.names() as _, Type::TEXT_ARRAY),
         ];
         if self.query(&self.sql.set_cursor, &parameters).await?.is_empty() {
             let SinkClaim { sink, epoch } = claim.clone();

@@ -71,7 +71,8 @@ statements! {
          SELECT id, key, epoch FROM fresh",
         ME.replace("{names}", "$5").replace("{session}", "$16")
     );
-    /// Appends to histories, under claims that stand.
+    /// Appends to histories, under claims that stand. The worker is part of the claim: after a failover an epoch may be
+    /// given again that another worker had from the server that is gone.
     commit = "WITH input AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], \
              $6::text[], $7::boolean[], $8::boolean[], $9::bigint[], $10::bigint[]) \
              AS i(key, epoch, first_seq, last_seq, status, befores, ends, progress, ended_at, due_at)), \
@@ -80,7 +81,7 @@ statements! {
                  recoveries = CASE WHEN i.progress THEN 0 ELSE r.recoveries END, \
                  worker = CASE WHEN i.ends THEN NULL ELSE r.worker END \
              FROM input i \
-             WHERE r.key = i.key AND r.epoch = i.epoch AND r.worker IS NOT NULL AND r.due_at IS NULL \
+             WHERE r.key = i.key AND r.epoch = i.epoch AND r.worker = ANY($23) AND r.due_at IS NULL \
                  AND r.last_seq = i.first_seq - 1 AND r.status = ANY(string_to_array(i.befores, ' ')) \
                  AND NOT (i.ends AND i.status <> 'cancelled' AND r.cancel_at IS NOT NULL) \
              RETURNING r.key, r.epoch, r.cancel_reason, r.cancel_at_once, r.cancel_at), \
@@ -147,7 +148,7 @@ statements! {
     lease = "SELECT until FROM {s}.workers WHERE name = $1";
     /// Ends a claim.
     release = "UPDATE {s}.runs SET worker = NULL, due_at = $3 \
-         WHERE key = $1 AND epoch = $2 AND worker IS NOT NULL AND due_at IS NULL";
+         WHERE key = $1 AND epoch = $2 AND worker = ANY($4) AND due_at IS NULL";
 
     renew = "INSERT INTO {s}.workers AS w (name, until, session) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE SET until = $2, session = $3 WHERE w.state = 0 RETURNING 1";
@@ -192,12 +193,15 @@ statements! {
     /// Opens a cursor; a purge waits for it, and it for a purge, so that it misses what is counted as missed.
     open_cursor = "INSERT INTO {s}.cursors (sink, position, delivered, rejected, missed) \
          SELECT $1, 0, 0, 0, purged FROM {s}.outbox FOR SHARE ON CONFLICT (sink) DO NOTHING";
-    claim_sink = "UPDATE {s}.cursors c SET holder = $2, epoch = nextval('{q}.sink_epochs') \
+    claim_sink = "UPDATE {s}.cursors c SET holder = $2, epoch = nextval('{q}.sink_epochs'), \
+             server = pg_postmaster_start_time() \
          WHERE sink = $3 AND (holder IS NULL OR holder = $2 OR NOT EXISTS ( \
              SELECT FROM {s}.workers w WHERE w.name = c.holder AND w.state = 0 AND w.until > {now})) RETURNING epoch";
-    release_sink = "UPDATE {s}.cursors SET holder = NULL WHERE sink = $1 AND epoch = $2";
-    /// Moves a cursor; the answer says whether the claim stands.
-    set_cursor = "WITH held AS (SELECT sink FROM {s}.cursors WHERE sink = $1 AND epoch = $2 AND holder IS NOT NULL FOR UPDATE), \
+    release_sink = "UPDATE {s}.cursors SET holder = NULL WHERE sink = $1 AND epoch = $2 AND holder = ANY($3)";
+    /// Moves a cursor; the answer says whether the claim stands. It ends with the server that gave it: after a failover
+    /// what a relay has delivered last may never have been, and its place be taken by something else.
+    set_cursor = "WITH held AS (SELECT sink FROM {s}.cursors WHERE sink = $1 AND epoch = $2 AND holder = ANY($6) \
+             AND server = pg_postmaster_start_time() FOR UPDATE), \
          moved AS (UPDATE {s}.cursors c SET position = $3, delivered = $4, rejected = $5 FROM held \
              WHERE c.sink = held.sink AND c.position < $3) \
          SELECT sink FROM held";

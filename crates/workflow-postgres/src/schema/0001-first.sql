@@ -52,6 +52,7 @@ CREATE TABLE {schema}.workers (
     state    smallint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
+-- One row per sink. `server` is when the server was started that gave the holder its claim.
 CREATE TABLE {schema}.cursors (
     sink      text    COLLATE "C" PRIMARY KEY,
     position  bigint  NOT NULL,
@@ -59,7 +60,8 @@ CREATE TABLE {schema}.cursors (
     rejected  bigint  NOT NULL,
     missed    bigint  NOT NULL,
     holder    text    COLLATE "C",
-    epoch     bigint  NOT NULL DEFAULT 0
+    epoch     bigint  NOT NULL DEFAULT 0,
+    server    timestamptz
 ) WITH (fillfactor = 50);
 
 CREATE SEQUENCE {schema}.sink_epochs;
