@@ -82,8 +82,9 @@ fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
 
 #[test]
 fn a_cursor_that_cannot_be_written_repeats_events_and_loses_none() {
-    // Writes 0 to 3 are those of a run with one step; 4 opens the sink's cursor, 5 claims the sink, 6 moves it.
-    let (clock, _, sink, engine) = engine([(6, Fault::FailBefore)]);
+    // Writes 0 to 3 are those of a run with one step; 4 opens the sink's cursor, 5 claims the sink, 6 opens the cursor
+    // again, 7 moves it.
+    let (clock, _, sink, engine) = engine([(7, Fault::FailBefore)]);
     clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;
