@@ -51,6 +51,22 @@ pub enum ConnectError {
         /// The oldest one that will do.
         needed: &'static str,
     },
+    /// The database cannot hold every text.
+    #[error("the database has the encoding {found}, which cannot hold every text: create it with `ENCODING 'UTF8'`")]
+    Encoding {
+        /// The database's encoding.
+        found: String,
+    },
+    /// Transactions keep the view that they began with, and fail where they meet: the store's statements are made to wait
+    /// instead, and to see what they have waited for.
+    #[error(
+        "transactions are {found} unless they say otherwise, and the store needs them read committed: \
+         `ALTER ROLE ... SET default_transaction_isolation = 'read committed'` for the store's user"
+    )]
+    Isolation {
+        /// The server's default for this user and database.
+        found: String,
+    },
     /// A newer version of this crate has written the schema.
     #[error("the schema has version {found}, and this program knows versions up to {known}: use a newer one")]
     Newer {

@@ -28,7 +28,7 @@ pub(crate) struct Bells {
 }
 
 impl Bells {
-    /// Wakes all who wait, or whoever comes next.
+    /// Wakes all who wait, and whoever comes next: twice is better than never.
     pub(crate) fn ring(&self, woken: Woken) {
         let bell = if woken == Woken::Cancel { &self.cancel } else { &self.due };
         bell.notify_waiters();
@@ -43,6 +43,13 @@ impl Bells {
             Either::Right(_) => Woken::Due,
         }
     }
+}
+
+/// Returns the name of a schema's channel.
+pub(crate) fn channel(schema: &str) -> String {
+    // A name has 63 bytes at most. Two schemas that share a channel wake each other in vain, and nothing more.
+    let kept = (0..=54.min(schema.len())).rev().find_map(|end| schema.get(..end)).unwrap_or_default();
+    format!("workflow {kept}")
 }
 
 /// Tells the others what was written here, until it is aborted.

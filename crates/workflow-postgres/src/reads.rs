@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 
 use deadpool_postgres::Object;
+use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 use workflow_engine::{
     Cursor, EncodedEvent, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status, StoreError,
@@ -118,7 +119,8 @@ impl PostgresStore {
         let mut client = self.reader().await?;
         let sql = &self.inner.sql;
         let work = async {
-            let transaction = client.transaction().await?;
+            // Whatever the server's default is: each statement has to see what was committed before it.
+            let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
             // The only transaction of several statements: a process that is frozen in it must not keep its lock.
             transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '10s'").await?;
             // Whoever opens a cursor waits until this has ended, so each statement sees every cursor there is.

@@ -30,7 +30,8 @@ pub(crate) fn quoted(name: &str) -> Result<String, ConnectError> {
 pub(crate) async fn check_server(client: &Client, durability: Durability) -> Result<(), ConnectError> {
     let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
                pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', \
-               current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
+               current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), \
+               current_setting('server_encoding'), current_setting('transaction_isolation')";
     let row = client.query_typed_one(sql, &[]).await?;
     let found: String = row.try_get(1)?;
     let number: String = row.try_get(0)?;
@@ -39,6 +40,14 @@ pub(crate) async fn check_server(client: &Client, durability: Durability) -> Res
     }
     if row.try_get(2)? {
         return Err(ConnectError::ReadOnly);
+    }
+    let encoding: String = row.try_get(6)?;
+    if encoding != "UTF8" {
+        return Err(ConnectError::Encoding { found: encoding });
+    }
+    let isolation: String = row.try_get(7)?;
+    if isolation != "read committed" {
+        return Err(ConnectError::Isolation { found: isolation });
     }
     if durability == Durability::PowerLoss {
         for (index, setting) in [(3, "fsync"), (4, "full_page_writes"), (5, "synchronous_commit")] {

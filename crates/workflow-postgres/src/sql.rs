@@ -40,8 +40,11 @@ macro_rules! statements {
                     Time::Engine => "$1::bigint",
                 };
                 let made = |sql: String| {
-                    sql.replace("{place}", PLACE).replace("{gate}", GATE).replace("{run}", crate::row::RUN)
-                        .replace("{record}", crate::row::RECORD).replace("{now}", now).replace("{s}", schema).replace("{q}", &schema.replace('\'', "''"))
+                    let sql = sql.replace("{place}", PLACE).replace("{gate}", GATE).replace("{run}", crate::row::RUN)
+                        .replace("{record}", crate::row::RECORD).replace("{now}", now);
+                    // The name comes last, for it may have braces of its own.
+                    let literal = schema.replace('\'', "''");
+                    sql.split("{s}").map(|part| part.replace("{q}", &literal)).collect::<Vec<_>>().join(schema)
                 };
                 Self { $($name: made($sql.to_owned()),)* }
             }

@@ -98,7 +98,7 @@ impl PostgresStore {
         tokio::spawn(writer::work(connector.clone(), sql.clone(), workers, lane, queue));
 
         let (ours, theirs) = (Arc::<Bells>::default(), listen.then(Arc::<Bells>::default));
-        let channel = format!("workflow {name}");
+        let channel = listen::channel(&name);
         let mut tasks = vec![tokio::spawn(listen::tell(pool.clone(), channel.clone(), ours.clone(), session))];
         if let Some(theirs) = theirs.clone() {
             tasks.push(tokio::spawn(listen::hear(connector, channel, theirs, session)));

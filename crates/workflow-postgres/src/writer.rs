@@ -4,6 +4,7 @@
 //! who wait are answered. What comes meanwhile is the next group: the slower the server, the larger the groups.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, join};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-use workflow_engine::{Commit, Committed, Created, NewRun, RunKey, StoreError};
+use workflow_engine::{Commit, Committed, Created, NewRun, Record, RunKey, StoreError};
 
 use crate::connect::Connector;
 use crate::lane::{Fault, Lane, Workers};
@@ -89,8 +90,8 @@ pub(crate) trait Kind: Sized + Send + Sync {
     /// Which run it is about. A group has one of each at most.
     fn key(&self) -> Self::Key;
 
-    /// How many events it has.
-    fn events(&self) -> usize;
+    /// What it adds.
+    fn records(&self) -> &[Record];
 
     /// Does all of them in one statement.
     fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Self::Answer>, Fault>>;
@@ -104,8 +105,8 @@ impl Kind for NewRun {
         self.id.clone()
     }
 
-    fn events(&self) -> usize {
-        self.record.events.len()
+    fn records(&self) -> &[Record] {
+        std::slice::from_ref(&self.record)
     }
 
     fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Created>, Fault>> {
@@ -121,8 +122,8 @@ impl Kind for Commit {
         self.claim.key
     }
 
-    fn events(&self) -> usize {
-        self.records.iter().map(|record| record.events.len()).sum()
+    fn records(&self) -> &[Record] {
+        &self.records
     }
 
     fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Committed>, Fault>> {
@@ -196,20 +197,23 @@ async fn settle(lane: Lane, group: Vec<Write>) -> Option<Lane> {
 async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) -> Result<(), Fault> {
     while !waiting.is_empty() {
         let (mut writes, mut replies, mut later) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut keys, mut events) = (HashSet::new(), 0);
+        let (mut keys, mut size) = (HashSet::new(), Size::default());
         for (write, reply) in waiting {
-            let full = events > 0 && events + write.events() > 1 << (PLACE_BITS - 1);
+            let more = Size::of(write.records());
+            if more.exceeds(&LIMIT) {
+                drop(reply.send(Err(backend(format!("a write of {more} is too large: the limit is {LIMIT}")))));
+                continue;
+            }
+            let full = !writes.is_empty() && size.plus(&more).exceeds(&GROUP_SIZE);
             if full || !later.is_empty() || !keys.insert(write.key()) {
                 later.push((write, reply));
                 continue;
             }
-            events += write.events();
+            size = size.plus(&more);
             writes.push(write);
             replies.push(reply);
         }
-        if events >= 1 << PLACE_BITS {
-            let many = || backend(format!("{events} events in one write: the limit is {}", 1 << PLACE_BITS));
-            replies.into_iter().for_each(|reply| drop(reply.send(Err(many()))));
+        if writes.is_empty() {
             waiting = later;
             continue;
         }
@@ -248,6 +252,43 @@ async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) 
         }
     }
     Ok(())
+}
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    events: usize,
+    bytes: usize,
+}
+
+/// What one write may have: more events have no place, and PostgreSQL takes less than a gibibyte at once.
+const LIMIT: Size = Size { events: (1 << PLACE_BITS) - 1, bytes: 512 << 20 };
+/// What a group has at most, unless one write alone has more.
+const GROUP_SIZE: Size = Size { events: 1 << (PLACE_BITS - 1), bytes: 16 << 20 };
+
+impl Size {
+    fn of(records: &[Record]) -> Self {
+        let payload = |record: &Record| record.entry.as_ref()?.payload.as_ref().map(|payload| payload.as_str().len());
+        let bytes = |record: &Record| {
+            let events: usize = record.events.iter().map(|event| event.as_str().len() + 1).sum();
+            events + payload(record).unwrap_or_default()
+        };
+        Self { events: records.iter().map(|record| record.events.len()).sum(), bytes: records.iter().map(bytes).sum() }
+    }
+
+    fn plus(&self, more: &Self) -> Self {
+        Self { events: self.events + more.events, bytes: self.bytes + more.bytes }
+    }
+
+    fn exceeds(&self, limit: &Self) -> bool {
+        self.events > limit.events || self.bytes > limit.bytes
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events and {} bytes", self.events, self.bytes)
+    }
 }
 
 /// Executes a group, again if it met another one.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::{options, runtime, server, started};
 use tokio_postgres::NoTls;
-use workflow_engine::{RunFilter, Store, StoreError, Timestamp};
+use workflow_engine::{Purge, RunFilter, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
 
 async fn refused(url: &str) -> ConnectError {
@@ -110,6 +110,17 @@ fn what_takes_no_writes_or_does_not_keep_them_is_refused() {
         assert!(matches!(error, ConnectError::Setting { setting: "synchronous_commit", .. }), "{error:?}");
         let store = options().durability(Durability::ProcessCrash).connect(&url).await.unwrap();
         assert_eq!(store.durability(), Durability::ProcessCrash);
+        server
+            .execute(&format!("ALTER DATABASE {database} SET default_transaction_isolation = serializable"))
+            .await
+            .unwrap();
+        let error = refused(&url).await;
+        assert!(matches!(&error, ConnectError::Isolation { found } if found == "serializable"), "{error:?}");
+        server.execute(&format!("ALTER DATABASE {database} RESET default_transaction_isolation")).await.unwrap();
+        server.execute("CREATE DATABASE western ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0").await.unwrap();
+        let error = refused(&server.url_of("western")).await;
+        assert!(matches!(&error, ConnectError::Encoding { found } if found == "LATIN1"), "{error:?}");
+        server.execute("DROP DATABASE western").await.unwrap();
         server.execute(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await.unwrap();
         let error = refused(&url).await;
         assert!(matches!(error, ConnectError::ReadOnly), "{error:?}");
@@ -127,7 +138,8 @@ fn stores_that_connect_at_once_make_the_schema_once() {
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         // Any name will do.
-        for name in ["plain", "With Spaces", "quote\"d", "it's", "back\\slash", "ünïcödé"] {
+        let longest = "x".repeat(63);
+        for name in ["plain", "With Spaces", "quote\"d", "it's", "back\\slash", "ünïcödé", "{s}{q}", &longest] {
             let connect = || async { options().schema(name).connect(&url).await.unwrap() };
             let stores = futures::future::join_all((0..4).map(|_| connect())).await;
             for (n, store) in stores.iter().enumerate() {
@@ -189,4 +201,24 @@ fn a_store_whose_handles_are_gone_leaves_no_connection() {
         };
         tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the connections are closed");
     });
+}
+
+/// What a store needs has gone with the runtime that it was connected on: it says so, whoever asks.
+#[test]
+fn a_store_whose_runtime_has_ended_answers_with_errors() {
+    let Some(server) = server() else { return };
+    let url = runtime().block_on(server.database()).unwrap();
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let store = first.block_on(PostgresStore::connect(&url)).unwrap();
+    first.block_on(store.list(&RunFilter::default())).unwrap();
+    drop(first);
+    futures::executor::block_on(async {
+        let read = store.list(&RunFilter::default()).await;
+        assert!(matches!(read, Err(StoreError::Backend(_))), "{read:?}");
+        let written = store.renew("w", Timestamp::MAX).await;
+        assert!(matches!(written, Err(StoreError::Backend(_))), "{written:?}");
+        let purged = store.purge(Purge::default()).await;
+        assert!(matches!(purged, Err(StoreError::Backend(_))), "{purged:?}");
+    });
+    drop(store);
 }

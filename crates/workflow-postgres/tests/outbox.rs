@@ -113,6 +113,45 @@ fn a_purge_leaves_what_an_older_transaction_keeps_from_being_read() {
     });
 }
 
+/// A purge that waits for a cursor which is being opened leaves it everything, also where a transaction keeps the view
+/// that it began with unless it says otherwise.
+#[test]
+fn a_purge_sees_a_cursor_that_was_opened_while_it_waited() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let url = server.database().await.unwrap();
+        let store = options().connect(&url).await.unwrap();
+        let database = url.split("dbname=").nth(1).unwrap();
+        // From now on, which is later than the store has looked.
+        let sql = format!("ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'");
+        server.execute(&sql).await.unwrap();
+        let one = begin(&store, "one", "w").await;
+        append(&store, one, "one", 2, Status::Completed).await;
+
+        let opening = raw(&url).await;
+        opening
+            .batch_execute(
+                "BEGIN; INSERT INTO workflow.cursors (sink, position, delivered, rejected, missed)
+                 SELECT 'sink', 0, 0, 0, purged FROM workflow.outbox FOR SHARE",
+            )
+            .await
+            .unwrap();
+        let purging = tokio::spawn({
+            let (store, purge) =
+                (store.clone(), Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() });
+            async move { store.purge(purge).await }
+        });
+        let eye = raw(&url).await;
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock')";
+        while !eye.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+        opening.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(purging.await.unwrap().unwrap().runs, 0);
+        assert_eq!(store.outbox(Position(0), 9).await.unwrap().len(), 2, "the sink has had none of them");
+    });
+}
+
 /// Four stores write on connections of their own, with transactions that are slow to commit in between, while a reader
 /// follows.
 #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::{alone, fresh_in, runtime, server};
+use support::{alone, fresh_in, runtime, server, sized};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
@@ -189,5 +189,25 @@ fn one_write_that_cannot_be_done_fails_alone() {
         assert_eq!(failed, [20], "{:?}", answers[20]);
         assert_eq!(store.list(&RunFilter { limit: 99, ..RunFilter::default() }).await.unwrap().len(), 39);
         assert_eq!(store.outbox_end().await.unwrap().accepted, 39);
+    });
+}
+
+/// PostgreSQL takes less than a gibibyte at once; the long form asks for more.
+#[test]
+fn a_group_that_is_too_large_for_one_statement_is_cut() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let (_, _, store) = fresh_in(server).await;
+        let runs = sized(40, 1_020);
+        let text = format!("\"{}\"", "x".repeat(1_100_000));
+        let creations = (0..runs).map(|n| {
+            let mut new = new_run(&format!("r{n}"), Status::Queued, Timestamp::UNIX_EPOCH);
+            new.record.events = vec![EncodedEvent::from_json(text.clone()).unwrap()];
+            store.create(new)
+        });
+        for created in futures::future::join_all(creations).await {
+            assert!(matches!(created.unwrap(), Created::New(_)));
+        }
+        assert_eq!(store.outbox_end().await.unwrap().accepted, runs);
     });
 }
