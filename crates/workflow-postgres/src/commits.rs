@@ -16,6 +16,7 @@ use crate::writer::Answers;
 struct Columns<'a> {
     place: Vec<i64>,
     run: Vec<i64>,
+    epoch: Vec<i64>,
     seq: Vec<i64>,
     last_seq: Vec<i64>,
     at: Vec<i64>,
@@ -31,10 +32,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn push(&mut self, run: RunKey, record: &'a Record) {
+    fn push(&mut self, claim: Claim, record: &'a Record) {
         let entry = record.entry.as_ref();
         self.place.push(self.next);
-        self.run.push(signed(run.0));
+        self.run.push(signed(claim.key.0));
+        self.epoch.push(signed(claim.epoch));
         self.seq.push(signed(record.first_seq));
         self.last_seq.push(signed(record.last_seq()));
         self.at.push(record.at.as_millis());
@@ -58,7 +60,8 @@ impl Lane {
         let checks: Vec<_> = group.iter().map(check).collect();
         let good: Vec<_> = group.iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(new, _)| new).collect();
         let mut columns = Columns::default();
-        good.iter().for_each(|new| columns.push(RunKey(0), &new.record));
+        let unknown = Claim { key: RunKey(0), epoch: 0 };
+        good.iter().for_each(|new| columns.push(unknown, &new.record));
         let id: Vec<_> = group.iter().map(|new| escape(&new.id)).collect();
         let mut made = HashMap::new();
         if !good.is_empty() {
@@ -120,12 +123,12 @@ impl Lane {
         sorted.sort_by_key(|commit| commit.claim.key);
         for commit in sorted {
             rows.push(commit);
-            commit.records.iter().for_each(|record| columns.push(commit.claim.key, record));
+            commit.records.iter().for_each(|record| columns.push(commit.claim, record));
         }
         let names = self.workers.names();
         let mut done = HashMap::new();
         if !rows.key.is_empty() {
-            let parameters: [Parameter<'_>; 23] = [
+            let parameters: [Parameter<'_>; 24] = [
                 (&rows.key, Type::INT8_ARRAY),
                 (&rows.epoch, Type::INT8_ARRAY),
                 (&rows.first_seq, Type::INT8_ARRAY),
@@ -136,8 +139,10 @@ impl Lane {
                 (&rows.progress, Type::BOOL_ARRAY),
                 (&rows.ended_at, Type::INT8_ARRAY),
                 (&rows.due_at, Type::INT8_ARRAY),
+                (&names, Type::TEXT_ARRAY),
                 (&columns.place, Type::INT8_ARRAY),
                 (&columns.run, Type::INT8_ARRAY),
+                (&columns.epoch, Type::INT8_ARRAY),
                 (&columns.seq, Type::INT8_ARRAY),
                 (&columns.last_seq, Type::INT8_ARRAY),
                 (&columns.at, Type::INT8_ARRAY),
@@ -148,7 +153,6 @@ impl Lane {
                 (&columns.attempt, Type::INT8_ARRAY),
                 (&columns.due_at, Type::INT8_ARRAY),
                 (&columns.payload, Type::TEXT_ARRAY),
-                (&names, Type::TEXT_ARRAY),
             ];
             for row in self.query(&self.sql.commit, &parameters).await? {
                 done.insert(RunKey(row::unsigned(&row, 0)?), Committed { cancel: row::cancel(&row, 1)? });

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 
 use deadpool_postgres::Object;
-use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 use workflow_engine::{
     Cursor, EncodedEvent, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status, StoreError,
@@ -116,28 +115,15 @@ impl PostgresStore {
     }
 
     pub(crate) async fn remove(&self, purge: &Purge) -> Result<Purged, StoreError> {
-        let mut client = self.reader().await?;
-        let sql = &self.inner.sql;
-        let work = async {
-            // Whatever the server's default is: each statement has to see what was committed before it.
-            let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-            // The only transaction of several statements: a process that is frozen in it must not keep its lock.
-            transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '10s'").await?;
-            // Whoever opens a cursor waits until this has ended, so each statement sees every cursor there is.
-            transaction.query_typed(&sql.lock_outbox, &[]).await?;
-            transaction.query_typed(&sql.count, &[]).await?;
-            let before = |status| purge.before(status).map(Timestamp::as_millis);
-            let parameters = [
-                (&before(Status::Completed) as _, Type::INT8),
-                (&before(Status::Failed) as _, Type::INT8),
-                (&before(Status::Cancelled) as _, Type::INT8),
-                (&signed(purge.limit) as _, Type::INT8),
-            ];
-            let row = transaction.query_typed_one(&sql.purge, &parameters).await?;
-            transaction.commit().await?;
-            Ok::<_, tokio_postgres::Error>(row)
-        };
-        let row = work.await.map_err(backend)?;
+        let client = self.reader().await?;
+        let before = |status| purge.before(status).map(Timestamp::as_millis);
+        let parameters = [
+            (&before(Status::Completed) as _, Type::INT8),
+            (&before(Status::Failed) as _, Type::INT8),
+            (&before(Status::Cancelled) as _, Type::INT8),
+            (&signed(purge.limit) as _, Type::INT8),
+        ];
+        let row = client.query_typed_one(&self.inner.sql.purge, &parameters).await.map_err(backend)?;
         Ok(Purged { runs: row::unsigned(&row, 0)?, events: row::unsigned(&row, 1)? })
     }
 }

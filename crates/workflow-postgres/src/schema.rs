@@ -87,10 +87,13 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
         )";
         transaction.batch_execute(&history.replace("{schema}", &schema)).await?;
     }
-    for Migration { version, name, sql } in MIGRATIONS.iter().filter(|migration| migration.version > begun) {
-        transaction.batch_execute(&sql.replace("{schema}", &schema)).await?;
+    for Migration { version, name, sql: text } in MIGRATIONS.iter().filter(|migration| migration.version > begun) {
+        // The name comes last, for it may have braces of its own; the bodies of functions are literals.
+        let literal = schema.replace('\'', "''");
+        let sql: Vec<_> = text.split("{schema}").map(|part| part.replace("{q}", &literal)).collect();
+        transaction.batch_execute(&sql.join(&schema)).await?;
         let insert = format!("INSERT INTO {schema}.migrations (version, name, checksum) VALUES ($1, $2, $3)");
-        let sum = checksum(sql);
+        let sum = checksum(text);
         transaction.query_typed(&insert, &[(version, Type::INT8), (name, Type::TEXT), (&sum, Type::TEXT)]).await?;
     }
     transaction.commit().await?;
@@ -142,7 +145,7 @@ pub(crate) async fn move_base(client: &Client, schema: &str) -> Result<(), Conne
     // Every position that this cluster has given stands below that of the next transaction.
     let sql = format!(
         "WITH o AS (SELECT base, greatest(last_position, counted_to, \
-             (SELECT max(position + last_seq - seq) FROM {schema}.history), \
+             (SELECT position + last_seq - seq FROM {schema}.history ORDER BY position DESC LIMIT 1), \
              (SELECT max(position) FROM {schema}.cursors)) AS top, \
              pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20 AS next \
          FROM {schema}.outbox) \

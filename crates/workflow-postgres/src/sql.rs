@@ -5,14 +5,9 @@
 
 use crate::options::Time;
 
-/// How many bits of a position count the events of one transaction; the others are the transaction's id.
+/// How many bits of a position count the events of one transaction; the others are the transaction's id. The functions of
+/// the schema know it too.
 pub(crate) const PLACE_BITS: u32 = 20;
-
-/// Where the events of this transaction stand: `place.first` is the position of its first one.
-///
-/// Transaction ids are in no order of commits, so a reader stops before the oldest transaction that runs: see
-/// [`GATE`].
-const PLACE: &str = "place AS (SELECT base + (pg_current_xact_id()::text::bigint << 20) AS first FROM {s}.outbox)";
 
 /// The position of the first event that a transaction which has not ended may still write, or has written. Everything
 /// before it is as it will be for ever: those transactions have ended, and what they wrote is seen by this snapshot.
@@ -40,7 +35,7 @@ macro_rules! statements {
                     Time::Engine => "$1::bigint",
                 };
                 let made = |sql: String| {
-                    let sql = sql.replace("{place}", PLACE).replace("{gate}", GATE).replace("{run}", crate::row::RUN)
+                    let sql = sql.replace("{gate}", GATE).replace("{run}", crate::row::RUN)
                         .replace("{record}", crate::row::RECORD).replace("{now}", now);
                     // The name comes last, for it may have braces of its own.
                     let literal = schema.replace('\'', "''");
@@ -53,51 +48,11 @@ macro_rules! statements {
 }
 
 statements! {
-    /// Creates runs: those whose id is free.
-    create = format!(
-        "WITH input AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], \
-             $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], \
-             $15::bigint[]) AS i(id, workflow, execution_id, status, worker, at, last_seq, events, kind, name, \
-             occurrence, attempt, due_at, payload, place)), {}, \
-         fresh AS ( \
-             INSERT INTO {{s}}.runs (id, workflow, execution_id, status, last_seq, epoch, recoveries, created_at, due_at, \
-                 worker) \
-             SELECT id, workflow, execution_id, status, last_seq, CASE WHEN status = 'running' THEN 1 ELSE 0 END, 0, at, \
-                 CASE WHEN worker IN (SELECT name FROM me) THEN NULL ELSE at END, worker \
-             FROM input ORDER BY place ON CONFLICT (id) DO NOTHING RETURNING id, key, epoch), \
-         {{place}}, \
-         appended AS ( \
-             INSERT INTO {{s}}.history ({{record}}, run, epoch) \
-             SELECT place.first + i.place, 1, i.last_seq, i.at, i.events, i.kind, i.name, i.occurrence, i.attempt, \
-                 i.due_at, i.payload, fresh.key, fresh.epoch \
-             FROM input i JOIN fresh USING (id), place) \
-         SELECT id, key, epoch FROM fresh",
-        ME.replace("{names}", "$5").replace("{session}", "$16")
-    );
-    /// Appends to histories, under claims that stand. The worker is part of the claim: after a failover an epoch may be
-    /// given again that another worker had from the server that is gone.
-    commit = "WITH input AS (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], \
-             $6::text[], $7::boolean[], $8::boolean[], $9::bigint[], $10::bigint[]) \
-             AS i(key, epoch, first_seq, last_seq, status, befores, ends, progress, ended_at, due_at)), \
-         moved AS ( \
-             UPDATE {s}.runs r SET last_seq = i.last_seq, status = i.status, ended_at = i.ended_at, due_at = i.due_at, \
-                 recoveries = CASE WHEN i.progress THEN 0 ELSE r.recoveries END, \
-                 worker = CASE WHEN i.ends THEN NULL ELSE r.worker END \
-             FROM input i \
-             WHERE r.key = i.key AND r.epoch = i.epoch AND r.worker = ANY($23) AND r.due_at IS NULL \
-                 AND r.last_seq = i.first_seq - 1 AND r.status = ANY(string_to_array(i.befores, ' ')) \
-                 AND NOT (i.ends AND i.status <> 'cancelled' AND r.cancel_at IS NOT NULL) \
-             RETURNING r.key, r.epoch, r.cancel_reason, r.cancel_at_once, r.cancel_at), \
-         {place}, \
-         appended AS ( \
-             INSERT INTO {s}.history ({record}, run, epoch) \
-             SELECT place.first + h.place, h.seq, h.last_seq, h.at, h.events, h.kind, h.name, h.occurrence, h.attempt, \
-                 h.due_at, h.payload, h.run, moved.epoch \
-             FROM unnest($11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::text[], \
-                 $17::text[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[]) \
-                 AS h(place, run, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload) \
-             JOIN moved ON moved.key = h.run, place) \
-         SELECT key, cancel_reason, cancel_at_once, cancel_at FROM moved";
+    /// Creates runs: those whose id is free. The function is in the schema, for servers keep plans of functions only.
+    create = "SELECT * FROM {s}.create_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    /// Appends to histories, under claims that stand.
+    commit = "SELECT * FROM {s}.commit_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+             $18, $19, $20, $21, $22, $23, $24)";
 
     /// Marks the workers whose leases have run out: from then on nothing is added to what they hold.
     mark_dead = "UPDATE {s}.workers SET state = 1 WHERE until <= {now} AND name <> $2 AND state = 0";
@@ -145,9 +100,9 @@ statements! {
         ME.replace("{names}", "ARRAY[$2::text]").replace("{session}", "$5")
     );
     /// Returns when the first lease is over of another worker that holds a run of the workflows asked for.
-    first_lease = "SELECT min(until) FROM {s}.workers w WHERE name <> $1 AND EXISTS ( \
-             SELECT 1 FROM {s}.runs WHERE worker = w.name AND due_at IS NULL \
-                 AND ($2::text[] IS NULL OR workflow = ANY($2)))";
+    first_lease = "SELECT min(w.until) FROM {s}.workers w CROSS JOIN LATERAL ( \
+             SELECT FROM {s}.runs WHERE worker = w.name AND due_at IS NULL \
+                 AND ($2::text[] IS NULL OR workflow = ANY($2)) LIMIT 1) held WHERE w.name <> $1";
     lease = "SELECT until FROM {s}.workers WHERE name = $1";
     /// Ends a claim.
     release = "UPDATE {s}.runs SET worker = NULL, due_at = $3 \
@@ -183,14 +138,8 @@ statements! {
          WHERE h.position >= coalesce((SELECT position FROM {s}.history WHERE position <= $1 ORDER BY position DESC LIMIT 1), 0) \
              AND h.position < {gate} \
          ORDER BY h.position LIMIT $2";
-    outbox_end = "SELECT o.counted + coalesce((SELECT sum(last_seq - seq + 1) FROM {s}.history WHERE position > o.counted_to), 0)::bigint, \
-             greatest(o.last_position, (SELECT position + last_seq - seq FROM {s}.history ORDER BY position DESC LIMIT 1)), \
-             {gate} - 1, (SELECT count(*) FROM {s}.history WHERE position > o.counted_to) \
-         FROM {s}.outbox o";
-    /// Counts the events that stand before the gate, so that they need not be counted again.
-    count = "UPDATE {s}.outbox o SET counted_to = {gate} - 1, counted = o.counted + coalesce( \
-             (SELECT sum(last_seq - seq + 1) FROM {s}.history WHERE position > o.counted_to AND position < {gate}), 0)::bigint \
-         WHERE o.counted_to < {gate} - 1";
+    outbox_end = "SELECT * FROM {s}.outbox_end()";
+    count = "SELECT {s}.count_events()";
 
     cursor = "SELECT position, delivered, rejected, missed FROM {s}.cursors WHERE sink = $1";
     /// Opens a cursor; a purge waits for it, and it for a purge, so that it misses what is counted as missed.
@@ -210,20 +159,6 @@ statements! {
          SELECT sink FROM held";
     drop_cursor = "DELETE FROM {s}.cursors WHERE sink = $1 RETURNING 1";
 
-    lock_outbox = "SELECT one FROM {s}.outbox FOR UPDATE";
-    purge = "WITH settled AS (SELECT least(o.counted_to, (SELECT min(position) FROM {s}.cursors)) AS position FROM {s}.outbox o), \
-         gone AS ( \
-             SELECT r.key FROM {s}.runs r, settled WHERE r.ended_at IS NOT NULL AND ( \
-                 r.status = 'completed' AND r.ended_at < $1 OR r.status = 'failed' AND r.ended_at < $2 \
-                 OR r.status = 'cancelled' AND r.ended_at < $3) \
-                 AND (SELECT h.position + h.last_seq - h.seq FROM {s}.history h WHERE h.run = r.key ORDER BY h.seq DESC LIMIT 1) \
-                     <= settled.position \
-             ORDER BY r.ended_at, r.key LIMIT $4), \
-         records AS (DELETE FROM {s}.history h USING gone WHERE h.run = gone.key \
-             RETURNING h.last_seq - h.seq + 1 AS events, h.position + h.last_seq - h.seq AS last), \
-         runs AS (DELETE FROM {s}.runs r USING gone WHERE r.key = gone.key RETURNING 1), \
-         purged AS (SELECT (SELECT count(*) FROM runs) AS runs, coalesce(sum(events), 0)::bigint AS events, max(last) AS last FROM records) \
-         UPDATE {s}.outbox o SET purged = o.purged + purged.events, last_position = greatest(o.last_position, purged.last) \
-         FROM purged RETURNING purged.runs, purged.events";
+    purge = "SELECT * FROM {s}.purge_runs($1, $2, $3, $4)";
     now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 }

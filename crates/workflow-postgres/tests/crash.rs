@@ -11,15 +11,16 @@ mod scenarios;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use support::{options, server, wait};
+use support::{alone, options, started, wait};
 use workflow_engine::Store;
 use workflow_engine::testing::{CrashTest, Reopen};
 use workflow_postgres::testing::Server;
 
 /// A schema of its own for each history of crashes, connected to anew after each of them.
-fn schema(server: &'static Server) -> Reopen {
+fn schema(server: &Arc<Server>) -> Reopen {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let name = format!("crash {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+    let server = server.clone();
     Box::new(move || {
         let connect = options().schema(name.clone()).listen(false);
         Arc::new(wait(async { connect.connect(&server.url_of("postgres")).await.unwrap() })) as Arc<dyn Store>
@@ -28,9 +29,12 @@ fn schema(server: &'static Server) -> Reopen {
 
 /// Half of the scenarios, so that two threads share them.
 fn enumerate(first: usize) {
-    let Some(server) = server() else { return };
+    // A server each: what one of them writes delays what the other may read, and the clock of these tests does not wait.
+    let Some(server) = started(&["autovacuum=off"]).map(Arc::new) else { return };
+    let _alone = server.address().is_none().then(alone);
     for scenario in scenarios::ALL.iter().skip(first).step_by(2) {
-        let test = CrashTest::new(move || schema(server), scenario.build);
+        let server = server.clone();
+        let test = CrashTest::new(move || schema(&server), scenario.build);
         let report = test.sinks(scenario.sinks).accepting(scenario.accepting).run(scenario.script);
         println!("{}: {report}", scenario.name);
         assert_eq!(report.crashes, 2 * report.writes, "{}: {report}", scenario.name);

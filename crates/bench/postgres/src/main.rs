@@ -15,11 +15,20 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use workflow_engine::Store;
+use workflow_engine::{Position, Purge, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
 
 const RUNS: usize = 2_560;
+
+/// How many runs are kept where that is measured, and how they are made: as a run of five steps leaves them.
+const KEPT_RUNS: usize = 1_000_000;
+const KEPT: &str = "
+    INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
+    SELECT 'kept-' || n, 'steps', 'completed', 14, 1, 0, 0, 1 FROM generate_series(1, 1000000) n;
+    INSERT INTO workflow.history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, payload, epoch)
+    SELECT r.key * 16 + 2 * n, r.key, 2 * n + 1, 2 * n + 2, 0, '[' || repeat('1', 398) || ']', 'step', 'step', 1, 1, '1', 1
+    FROM workflow.runs r, generate_series(0, 6) n WHERE r.id LIKE 'kept-%'";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -67,6 +76,34 @@ fn main() {
         let theirs = rounds(3, || peer(64, 640));
         println!("  durare 0.5 {}", spread(&theirs));
         println!("  ratio {:.1}", middle(&ours) / middle(&theirs));
+    }
+    if wanted("kept") {
+        runtime.block_on(async {
+            let url = server.database().await.expect("a database");
+            let store = Arc::new(PostgresStore::connect(&url).await.expect("a store"));
+            println!("steps/s, 5 steps, 64 runs at once, by how many runs are kept");
+            println!("  none       {:.0}", steps::at_once(store.clone(), "before", 64, RUNS, 5).await);
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
+            tokio::spawn(connection);
+            client.batch_execute(KEPT).await.expect("kept runs");
+            for round in ["at once", "later"] {
+                println!("  {KEPT_RUNS} {:.0}", steps::at_once(store.clone(), round, 64, RUNS, 5).await);
+            }
+            let began = Instant::now();
+            let _ = store.outbox(Position(1), 512).await.expect("a page");
+            println!("a page of the outbox: {:?}", began.elapsed());
+            // The first one counts what was written past the store.
+            let _ = store.outbox_end().await.expect("an end");
+            let began = Instant::now();
+            let _ = store.outbox_end().await.expect("an end");
+            println!("what a report reads: {:?}", began.elapsed());
+            let all = Purge { completed: Some(Timestamp::MAX), limit: 256, ..Purge::default() };
+            let (began, mut purged) = (Instant::now(), 0);
+            while began.elapsed().as_secs() < 5 {
+                purged += store.purge(all).await.expect("a purge").runs;
+            }
+            println!("runs/s purged, in batches of 256: {:.0}", purged as f64 / began.elapsed().as_secs_f64());
+        });
     }
     if wanted("latency") {
         println!("one run of 5 steps at a time, ms (p50, p99)");
