@@ -182,7 +182,9 @@ END';
 -- until it has ended, or it for them, and each of its statements sees what was committed before.
 CREATE FUNCTION {schema}.purge_runs(completed bigint, failed bigint, cancelled bigint, most bigint)
 RETURNS TABLE (runs bigint, events bigint)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS '
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET jit = off AS '
 #variable_conflict use_column
 DECLARE
     settled bigint; victims bigint[]; gone bigint; top bigint;
