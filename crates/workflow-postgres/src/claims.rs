@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use futures::future::{join, join3};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use workflow_engine::{CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Run, RunKey, Timestamp};
+use workflow_engine::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Run, RunKey, StoreError, Timestamp,
+};
 
 use crate::lane::{Fault, Lane};
 use crate::row::{self, signed};
@@ -67,7 +69,12 @@ impl Lane {
             self.query(&self.sql.first_lease, &[(&worker, Type::TEXT), (&asked, Type::TEXT_ARRAY)]),
         )
         .await;
-        let mut taken = taken?.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+        let mut taken: Vec<_> = taken?.iter().filter_map(readable).collect();
+        if !taken.is_empty() && (left.is_err() || lease.is_err()) {
+            // They are claimed, whatever comes next: the worker looks again soon enough.
+            claims.runs = taken.into_iter().map(|(claimed, _)| claimed).collect();
+            return Ok(claims);
+        }
         taken.sort_by_key(|(claimed, was_due)| (*was_due, claimed.run.key));
         claims.runs = taken.into_iter().map(|(claimed, _)| claimed).collect();
         let mut times: Vec<Option<i64>> = lease?.iter().map(|row| row::column(row, 0)).collect::<Result<_, _>>()?;
@@ -157,6 +164,12 @@ impl Lane {
         Ok(())
     }
 
+    pub(crate) async fn now(&self) -> Result<Timestamp, Fault> {
+        let rows = self.query(&self.sql.now, &[]).await?;
+        let now = rows.first().map(|row| row::column(row, 0)).transpose()?.unwrap_or_default();
+        Ok(row::timestamp(now, || "the database's clock".into())?)
+    }
+
     pub(crate) async fn request_cancel(&self, id: &str, request: &CancelRequest) -> Result<CancelReply, Fault> {
         let id = escape(id);
         let reason = request.reason.as_deref().map(escape);
@@ -176,8 +189,15 @@ impl Lane {
     }
 }
 
+/// Returns a claimed run. One that cannot be read stays with its worker and keeps no other from being claimed.
+fn readable(row: &Row) -> Option<(Claimed, i64)> {
+    claimed(row)
+        .inspect_err(|error| tracing::error!(%error, "a run cannot be read; it rests until this worker has ended"))
+        .ok()
+}
+
 /// Reads a claimed run, and when it was due.
-fn claimed(row: &Row) -> Result<(Claimed, i64), Fault> {
+fn claimed(row: &Row) -> Result<(Claimed, i64), StoreError> {
     let (run, epoch) = row::run(row)?;
     let claim = Claim { key: run.key, epoch };
     Ok((Claimed { claim, run, died: row::column(row, 15)? }, row::column(row, 16)?))

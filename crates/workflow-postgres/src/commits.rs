@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use workflow_engine::{Claim, Commit, Committed, Created, NewRun, Record, Run, RunKey, Status, StoreError, Timestamp};
 
 use crate::lane::{Fault, Lane, Parameter};
-use crate::row::{self, signed};
+use crate::row::{self, said, signed};
 use crate::text::escape;
 use crate::writer::Answers;
 
@@ -59,6 +59,9 @@ impl Lane {
         };
         let checks: Vec<_> = group.iter().map(check).collect();
         let good: Vec<_> = group.iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(new, _)| new).collect();
+        // In one order, whoever creates, so that two who create the same do not wait in a circle.
+        let mut good = good;
+        good.sort_by_key(|new| &new.id);
         let mut columns = Columns::default();
         let unknown = Claim { key: RunKey(0), epoch: 0 };
         good.iter().for_each(|new| columns.push(unknown, &new.record));
@@ -97,8 +100,14 @@ impl Lane {
         let taken: Vec<_> = id.iter().filter(|id| !made.contains_key(&***id)).collect();
         let mut existing = HashMap::new();
         if !taken.is_empty() {
-            for row in self.query(&self.sql.runs_by_id, &[(&taken, Type::TEXT_ARRAY)]).await? {
-                existing.insert(row::column::<String>(&row, 1)?, row::run(&row).map(|(run, _)| run));
+            match self.query(&self.sql.runs_by_id, &[(&taken, Type::TEXT_ARRAY)]).await {
+                Ok(rows) => {
+                    for row in rows {
+                        existing.insert(row::column::<String>(&row, 1)?, row::run(&row).map(|(run, _)| run));
+                    }
+                }
+                // What was created is created: only those fail that were not.
+                Err(error) => existing.extend(taken.iter().map(|id| (id.to_string(), Err(said(&error))))),
             }
         }
         // An id that is taken is told first, also of a run that could not be created.
@@ -160,26 +169,27 @@ impl Lane {
         }
         let refused: Vec<_> =
             group.iter().map(|commit| commit.claim.key).filter(|key| !done.contains_key(key)).collect();
-        let standing = self.standing(&refused).await?;
-        let answer = |commit: &Commit| match done.remove(&commit.claim.key) {
-            Some(committed) => Some(Ok(committed)),
-            None => refusal(commit, standing.get(&commit.claim.key), &names).map(Err),
+        let mut standing = self.standing(&refused).await;
+        let answer = |commit: &Commit| match (done.remove(&commit.claim.key), &mut standing) {
+            (Some(committed), _) => Some(Ok(committed)),
+            (None, Ok(standing)) => refusal(commit, standing.remove(&commit.claim.key), &names).map(Err),
+            // What was committed is committed: only those fail that were refused.
+            (None, Err(error)) => Some(Err(said(error))),
         };
         Ok(group.iter().map(answer).collect())
     }
 
     /// Reads runs as they stand now, with the epochs of their claims.
-    async fn standing(&self, keys: &[RunKey]) -> Result<HashMap<RunKey, (Run, u64)>, Fault> {
-        let mut standing = HashMap::new();
-        if keys.is_empty() {
-            return Ok(standing);
-        }
+    async fn standing(
+        &self,
+        keys: &[RunKey],
+    ) -> Result<HashMap<RunKey, Result<(Run, u64), StoreError>>, tokio_postgres::Error> {
         let keys: Vec<_> = keys.iter().map(|key| signed(key.0)).collect();
-        for row in self.query(&self.sql.runs_by_key, &[(&keys, Type::INT8_ARRAY)]).await? {
-            let (run, epoch) = row::run(&row)?;
-            standing.insert(run.key, (run, epoch));
-        }
-        Ok(standing)
+        let rows = match &keys[..] {
+            [] => Vec::new(),
+            keys => self.query(&self.sql.runs_by_key, &[(&keys, Type::INT8_ARRAY)]).await?,
+        };
+        Ok(rows.iter().filter_map(|row| Some((RunKey(row::unsigned(row, 0).ok()?), row::run(row)))).collect())
     }
 
     /// Ends a claim.
@@ -239,11 +249,15 @@ fn is_whole(commit: &Commit) -> bool {
 }
 
 /// Says why a commit was refused; `None` if by now there is no reason any more.
-fn refusal(commit: &Commit, standing: Option<&(Run, u64)>, names: &[String]) -> Option<StoreError> {
+fn refusal(commit: &Commit, standing: Option<Result<(Run, u64), StoreError>>, names: &[String]) -> Option<StoreError> {
     let Claim { key, epoch } = commit.claim;
-    let Some((run, last)) = standing else { return Some(StoreError::UnknownRun { key }) };
+    let (run, last) = match standing {
+        None => return Some(StoreError::UnknownRun { key }),
+        Some(Err(unreadable)) => return Some(unreadable),
+        Some(Ok(standing)) => standing,
+    };
     let ours = run.worker.as_deref().is_some_and(|worker| names.iter().any(|name| *name == escape(worker)));
-    if run.due_at.is_some() || !ours || *last != epoch {
+    if run.due_at.is_some() || !ours || last != epoch {
         return Some(StoreError::Fenced { key, epoch });
     }
     if let Err(behind) = Record::follow(key, run.last_seq, &commit.records) {

@@ -1,16 +1,19 @@
 //! Connections: one way to open them all, with TLS or without.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::Connect;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, pending};
 use futures::{FutureExt, StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls};
 
 use crate::error::ConnectError;
 
@@ -18,6 +21,10 @@ use crate::error::ConnectError;
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) config: Config,
+    /// The same for each host alone.
+    hosts: Vec<Config>,
+    /// Which of them answered last.
+    last: Arc<AtomicUsize>,
     #[cfg(feature = "rustls")]
     tls: tokio_postgres_rustls::MakeRustlsConnect,
 }
@@ -42,29 +49,144 @@ impl Connector {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(20));
         }
+        // A replica would take no writes, and read what is past.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if !cfg!(feature = "rustls") && config.get_ssl_mode() == SslMode::Require {
             return Err(ConnectError::Tls("sslmode=require needs the feature rustls of workflow-postgres".into()));
         }
         Ok(Self {
+            hosts: hosts(&config),
+            last: Arc::default(),
             config,
             #[cfg(feature = "rustls")]
             tls: tls()?,
         })
     }
 
-    /// Opens a connection. What the server says unasked goes to `heard`.
+    /// Returns how long it takes at most to open a connection.
+    pub(crate) fn patience(&self) -> Duration {
+        self.config.get_connect_timeout().copied().unwrap_or_default() * u32::try_from(self.hosts.len()).unwrap_or(1)
+    }
+
+    /// Opens a connection to the host that answered last, or the next one that answers. What the server says unasked goes
+    /// to `heard`.
     pub(crate) async fn open(
         &self,
         heard: Option<UnboundedSender<String>>,
+    ) -> Result<(Client, JoinHandle<()>), ConnectError> {
+        let last = self.last.load(Ordering::Relaxed);
+        let mut failed = None;
+        for index in (0..self.hosts.len()).map(|n| (last + n) % self.hosts.len()) {
+            let host = &self.hosts[index];
+            // A host that accepts connections and then says nothing must not hide the others.
+            let within = host.get_connect_timeout().copied().unwrap_or_default();
+            match timeout(within, self.open_one(host, heard.clone())).await {
+                Ok(Ok(opened)) => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return Ok(opened);
+                }
+                Ok(Err(error)) => failed = Some(error.into()),
+                Err(_) => failed = Some(ConnectError::Silent { within }),
+            }
+        }
+        Err(failed.unwrap_or_else(|| ConnectError::Pool("no host".into())))
+    }
+
+    async fn open_one(
+        &self,
+        host: &Config,
+        heard: Option<UnboundedSender<String>>,
     ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         #[cfg(feature = "rustls")]
-        if self.config.get_ssl_mode() != SslMode::Disable {
-            let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        if host.get_ssl_mode() != SslMode::Disable {
+            let (client, connection) = host.connect(self.tls.clone()).await?;
             return Ok((client, drive(connection, heard)));
         }
-        let (client, connection) = self.config.connect(NoTls).await?;
+        let (client, connection) = host.connect(NoTls).await?;
         Ok((client, drive(connection, heard)))
     }
+
+    /// Asks the server to end what a connection is doing, which nobody waits for any more.
+    pub(crate) async fn cancel(&self, token: CancelToken) {
+        let cancel = async {
+            #[cfg(feature = "rustls")]
+            if self.config.get_ssl_mode() != SslMode::Disable {
+                return token.cancel_query(self.tls.clone()).await;
+            }
+            token.cancel_query(NoTls).await
+        };
+        if !matches!(timeout(Duration::from_secs(10), cancel).await, Ok(Ok(()))) {
+            tracing::debug!("a statement that takes too long could not be cancelled");
+        }
+    }
+}
+
+/// Returns a configuration for each host, in the order in which they are tried.
+fn hosts(config: &Config) -> Vec<Config> {
+    let (names, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = names.len().max(addresses.len());
+    let fits = |given: usize| given == 0 || given == count;
+    if count < 2 || !fits(names.len()) || !fits(addresses.len()) || ports.len() > 1 && ports.len() != count {
+        // What is wrong with it is said by whoever connects.
+        return vec![config.clone()];
+    }
+    let mut each: Vec<_> = (0..count)
+        .map(|index| {
+            let mut one = without_hosts(config);
+            match names.get(index) {
+                Some(Host::Tcp(name)) => one.host(name),
+                Some(Host::Unix(path)) => one.host_path(path),
+                None => &mut one,
+            };
+            if let Some(address) = addresses.get(index) {
+                one.hostaddr(*address);
+            }
+            if let Some(port) = ports.get(index).or(ports.first()) {
+                one.port(*port);
+            }
+            one
+        })
+        .collect();
+    if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+        fastrand::shuffle(&mut each);
+    }
+    each
+}
+
+/// Returns everything of a configuration but its hosts and ports.
+fn without_hosts(config: &Config) -> Config {
+    let mut one = Config::new();
+    one.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation());
+    one.channel_binding(config.get_channel_binding()).target_session_attrs(config.get_target_session_attrs());
+    one.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    if let Some(user) = config.get_user() {
+        one.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        one.password(password);
+    }
+    if let Some(name) = config.get_dbname() {
+        one.dbname(name);
+    }
+    if let Some(options) = config.get_options() {
+        one.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        one.application_name(name);
+    }
+    if let Some(timeout) = config.get_connect_timeout() {
+        one.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = config.get_tcp_user_timeout() {
+        one.tcp_user_timeout(*timeout);
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        one.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        one.keepalives_retries(retries);
+    }
+    one
 }
 
 /// Drives a connection until it ends, on a task of its own.
@@ -109,7 +231,17 @@ fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect, ConnectError> {
 
 impl Connect for Connector {
     fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        self.open(None).boxed()
+        let opening = async {
+            match self.open(None).await {
+                Ok(opened) => Ok(opened),
+                Err(error) => match error.into_postgres() {
+                    Some(error) => Err(error),
+                    // The pool knows errors of one type only; it gives up by itself after as long as this takes.
+                    None => pending().await,
+                },
+            }
+        };
+        opening.boxed()
     }
 }
 

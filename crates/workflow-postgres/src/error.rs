@@ -1,5 +1,7 @@
 //! What can go wrong when a store is connected, and what to do about it.
 
+use std::time::Duration;
+
 use tokio_postgres::error::SqlState;
 
 /// A database that cannot be used as a store. Nothing was changed, but for migrations that succeeded before one that
@@ -8,25 +10,34 @@ use tokio_postgres::error::SqlState;
 #[non_exhaustive]
 pub enum ConnectError {
     /// The connection string cannot be read.
-    #[error("the connection string cannot be read: {0}")]
+    #[error("the connection string, or configuration, is wrong: {}", words(.0))]
     Url(#[source] tokio_postgres::Error),
     /// The name cannot be that of a schema.
-    #[error("the schema's name must have 1 to 63 bytes and no zero byte: {name:?}")]
+    #[error("the schema's name must have 1 to 63 bytes, no zero byte, and not begin with pg_: {name:?}")]
     SchemaName {
         /// The name.
         name: String,
     },
     /// No server answers.
-    #[error("no server answers: check host, port and firewall, and that PostgreSQL runs: {0}")]
+    #[error("no server answers: check host, port and firewall, and that PostgreSQL runs: {}", words(.0))]
     Unreachable(#[source] tokio_postgres::Error),
+    /// A server answers, and then no more.
+    #[error(
+        "the server does not answer, or another process has been at the schema for {} s: look at pg_stat_activity",
+        .within.as_secs()
+    )]
+    Silent {
+        /// How long was waited.
+        within: Duration,
+    },
     /// The server does not let this user in.
-    #[error("the server refuses the login: check user, password and pg_hba.conf: {0}")]
+    #[error("the server refuses the login: check user, password and pg_hba.conf: {}", words(.0))]
     Login(#[source] tokio_postgres::Error),
     /// There is no such database.
-    #[error("there is no such database: create it with `createdb`, or check its name: {0}")]
+    #[error("there is no such database: create it with `createdb`, or check its name: {}", words(.0))]
     NoDatabase(#[source] tokio_postgres::Error),
     /// The server has no more connections.
-    #[error("the server has no connection left: raise max_connections, or connect through a pooler: {0}")]
+    #[error("the server has no connection left: raise max_connections, or connect through a pooler: {}", words(.0))]
     TooManyConnections(#[source] tokio_postgres::Error),
     /// TLS is asked for and cannot be had.
     #[error("TLS: {0}")]
@@ -35,7 +46,8 @@ pub enum ConnectError {
     #[error(
         "the user lacks a right: let the schema's owner connect once, and then \
          `GRANT USAGE ON SCHEMA` and `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES` and \
-         `USAGE ON ALL SEQUENCES` in it: {0}"
+         `USAGE ON ALL SEQUENCES` in it: {}",
+        words(.0)
     )]
     Rights(#[source] tokio_postgres::Error),
     /// The server takes no writes.
@@ -96,11 +108,27 @@ pub enum ConnectError {
         found: String,
     },
     /// The server refused otherwise.
-    #[error("postgres: {0}")]
+    #[error("postgres: {}", words(.0))]
     Postgres(#[source] tokio_postgres::Error),
     /// The pool cannot be made.
     #[error("the pool: {0}")]
     Pool(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ConnectError {
+    /// Returns what the server or the client said, if that is what it is.
+    pub(crate) fn into_postgres(self) -> Option<tokio_postgres::Error> {
+        match self {
+            Self::Url(error)
+            | Self::Unreachable(error)
+            | Self::Login(error)
+            | Self::NoDatabase(error)
+            | Self::TooManyConnections(error)
+            | Self::Rights(error)
+            | Self::Postgres(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// Says what went wrong by what the server said.
@@ -108,10 +136,12 @@ impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code().cloned() else {
             // What the client found out by itself has no code but its words.
-            let words = error.to_string();
+            let (kind, said) = (error.to_string(), words(&error));
             return match () {
-                () if words.contains("TLS") => Self::Tls(with_causes(&error)),
-                () if words.contains("authentication") => Self::Login(error),
+                () if kind.contains("TLS") => Self::Tls(said),
+                () if kind.contains("authentication") => Self::Login(error),
+                () if kind.contains("configuration") => Self::Url(error),
+                () if said.contains("does not allow writes") => Self::ReadOnly,
                 () => Self::Unreachable(error),
             };
         };
@@ -126,7 +156,11 @@ impl From<tokio_postgres::Error> for ConnectError {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
+/// Says what an error is, without what may be somebody's data: a server's details have values of rows.
+pub(crate) fn words(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }

@@ -4,13 +4,19 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use workflow_engine::StoreError;
 
 use crate::connect::Connector;
+use crate::error::ConnectError;
+use crate::options::Durability;
+use crate::row::said;
+use crate::schema;
 use crate::sql::Sql;
+use crate::writer::PATIENCE;
 
 /// A parameter and its type: statements are sent with them in one round trip, and nothing is prepared, so that any
 /// connection of a proxy will do.
@@ -42,7 +48,6 @@ impl Workers {
 }
 
 /// Why a write was not done.
-#[derive(Debug)]
 pub(crate) enum Fault {
     /// It was refused, and nothing was changed.
     Refused(StoreError),
@@ -60,8 +65,9 @@ impl From<StoreError> for Fault {
 
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
-        // The server is being shut down, or has lost the connection: classes 57P and 08.
-        let going = |state: &SqlState| state.code().starts_with("57P") || state.code().starts_with("08");
+        // The server is being shut down, or has lost the connection: classes 57P and 08. Or it is another one, whose
+        // positions have gone back: whoever connects anew moves them.
+        let going = |state: &SqlState| ["57P", "08", "WF001"].iter().any(|class| state.code().starts_with(class));
         if error.code().is_none_or(going) { Self::Connection(error) } else { Self::Statement(error) }
     }
 }
@@ -70,7 +76,7 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(error) => error,
-            Fault::Statement(error) | Fault::Connection(error) => Self::Backend(error.into()),
+            Fault::Statement(error) | Fault::Connection(error) => said(&error),
         }
     }
 }
@@ -85,21 +91,47 @@ impl Fault {
     }
 }
 
-impl Lane {
-    /// Opens the connection and takes over from the one before.
-    pub(crate) async fn open(
-        connector: &Connector,
-        sql: Arc<Sql>,
-        workers: Arc<Workers>,
-    ) -> Result<Self, tokio_postgres::Error> {
-        let (client, driver) = connector.open(None).await?;
-        let session = fastrand::i64(1..);
-        let lane = Self { client, sql, session, workers, driver };
-        let names = lane.workers.names();
-        if !names.is_empty() {
-            lane.query(&lane.sql.take_over, &[(&names, Type::TEXT_ARRAY), (&session, Type::INT8)]).await?;
+/// How a connection that writes is opened.
+pub(crate) struct Opening {
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) sql: Arc<Sql>,
+    pub(crate) workers: Arc<Workers>,
+    /// The schema's name, quoted.
+    pub(crate) schema: String,
+    pub(crate) durability: Durability,
+}
+
+impl Opening {
+    /// Opens the connection and takes over from the one before. The server may be another one than before, so it is looked
+    /// at as the first one was.
+    pub(crate) async fn open(&self) -> Result<Lane, ConnectError> {
+        let (client, driver) = self.connector.open(None).await?;
+        let (sql, workers) = (self.sql.clone(), self.workers.clone());
+        let lane = Lane { client, sql, session: fastrand::i64(1..), workers, driver };
+        let settle = async {
+            schema::check_server(&lane.client, self.durability).await?;
+            schema::move_base(&lane.client, &self.schema).await?;
+            let names = lane.workers.names();
+            if !names.is_empty() {
+                lane.query(&lane.sql.take_over, &[(&names, Type::TEXT_ARRAY), (&lane.session, Type::INT8)]).await?;
+            }
+            Ok::<_, ConnectError>(())
+        };
+        match timeout(PATIENCE, settle).await {
+            Ok(settled) => settled.map(|()| lane),
+            Err(_) => {
+                lane.give_up(&self.connector);
+                Err(ConnectError::Silent { within: PATIENCE })
+            }
         }
-        Ok(lane)
+    }
+}
+
+impl Lane {
+    /// Has the server end what it is still doing on this connection, without waiting for that.
+    pub(crate) fn give_up(self, connector: &Arc<Connector>) {
+        let (token, connector) = (self.client.cancel_token(), connector.clone());
+        tokio::spawn(async move { connector.cancel(token).await });
     }
 
     pub(crate) async fn query(

@@ -88,10 +88,10 @@ impl Options {
         self
     }
 
-    /// Sets how many connections the store reads on, at most; 4 unless set, and at least 1. Besides them it has one that
+    /// Sets how many connections the store reads on, at most; 4 unless set, at least 1 and at most 1,000. Besides them it has one that
     /// writes, and one that listens.
     pub fn readers(mut self, connections: usize) -> Self {
-        self.readers = connections.max(1);
+        self.readers = connections.clamp(1, 1_000);
         self
     }
 

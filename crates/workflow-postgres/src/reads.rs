@@ -2,37 +2,107 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, PoolError};
+use tokio::runtime::Handle;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use workflow_engine::{
     Cursor, EncodedEvent, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status, StoreError,
     Timestamp,
 };
 
-use crate::row::{self, backend, signed};
+use crate::connect::Connector;
+use crate::lane::Parameter;
+use crate::row::{self, backend, corrupt, said, signed};
 use crate::store::PostgresStore;
 use crate::text::escape;
+use crate::writer::gone;
 
 /// How many rows of the outbox are counted anew each time, at most, before what was counted is written down.
 const COUNTED: u64 = 10_000;
 
+/// How long a read may take before it fails, and its connection is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where events are counted, of which there may be very many that never were.
+const COUNTING: Duration = Duration::from_secs(600);
+
+/// A connection of the pool, while somebody reads on it.
+struct Reading {
+    object: Option<Object>,
+    connector: Arc<Connector>,
+    runtime: Handle,
+}
+
+/// A read that nobody waits for any more must not keep the next one waiting: the connection does not go back to the pool,
+/// and the server is asked to end what it does.
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        let (token, connector) = (object.cancel_token(), self.connector.clone());
+        drop(Object::take(object));
+        self.runtime.spawn(async move { connector.cancel(token).await });
+    }
+}
+
 impl PostgresStore {
-    /// Returns a connection of the pool.
-    async fn reader(&self) -> Result<Object, StoreError> {
+    async fn read(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.read_within(PATIENCE, sql, parameters).await
+    }
+
+    /// Reads on a connection of the pool.
+    async fn read_within(
+        &self,
+        patience: Duration,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
         let mut object = pin!(self.inner.pool.get());
         // The pool has timers, which belong to the runtime that drives the connections; the caller may be elsewhere.
         let entered = poll_fn(|poller| {
             let _entered = self.inner.runtime.enter();
             object.as_mut().poll(poller)
         });
-        entered.await.map_err(backend)
+        let object = entered.await.map_err(|error| match error {
+            PoolError::Backend(error) => said(&error),
+            PoolError::Timeout(_) => backend("no connection to read on was free, or could be opened, in time"),
+            error => backend(error),
+        })?;
+        let (connector, runtime) = (self.inner.connector.clone(), self.inner.runtime.clone());
+        let mut reading = Reading { object: Some(object), connector, runtime };
+        let outcome = {
+            let Some(object) = &reading.object else { return Err(gone()) };
+            let mut query = pin!(object.query_typed(sql, parameters));
+            let entered = self.inner.runtime.enter();
+            let mut late = pin!(tokio::time::sleep(patience));
+            drop(entered);
+            poll_fn(|poller| match query.as_mut().poll(poller) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending => late.as_mut().poll(poller).map(|()| None),
+            })
+            .await
+        };
+        match outcome {
+            Some(outcome) => {
+                reading.object = None;
+                outcome.map_err(|error| said(&error))
+            }
+            None => Err(backend(format!("a read took longer than {} s", patience.as_secs()))),
+        }
+    }
+
+    /// Reads one row, for which many may have to be counted.
+    async fn count(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, StoreError> {
+        let row = self.read_within(COUNTING, sql, parameters).await?.into_iter().next();
+        row.ok_or_else(|| corrupt("a row that is always there is missing".into()))
     }
 
     pub(crate) async fn read_run(&self, id: &str) -> Result<Option<Run>, StoreError> {
-        let client = self.reader().await?;
-        let row = client.query_typed_opt(&self.inner.sql.run, &[(&escape(id), Type::TEXT)]).await.map_err(backend)?;
-        Ok(row.as_ref().map(row::run).transpose()?.map(|(run, _)| run))
+        let rows = self.read(&self.inner.sql.run, &[(&escape(id), Type::TEXT)]).await?;
+        Ok(rows.first().map(row::run).transpose()?.map(|(run, _)| run))
     }
 
     pub(crate) async fn read_records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
@@ -41,8 +111,7 @@ impl PostgresStore {
             Span::Last => &self.inner.sql.last_record,
             _ => &self.inner.sql.records,
         };
-        let client = self.reader().await?;
-        let rows = client.query_typed(sql, &[(&signed(key.0), Type::INT8)]).await.map_err(backend)?;
+        let rows = self.read(sql, &[(&signed(key.0), Type::INT8)]).await?;
         rows.iter().map(row::record).collect()
     }
 
@@ -52,8 +121,7 @@ impl PostgresStore {
         let statuses: Vec<_> = statuses.iter().map(|status| status.as_str()).collect();
         let statuses = (!statuses.is_empty()).then_some(statuses);
         let escaped = |text: &Option<String>| text.as_deref().map(escape).map(String::from);
-        let client = self.reader().await?;
-        let parameters = [
+        let parameters: [Parameter<'_>; 6] = [
             (&after as _, Type::INT8),
             (&statuses as _, Type::TEXT_ARRAY),
             (&escaped(workflow) as _, Type::TEXT),
@@ -61,7 +129,7 @@ impl PostgresStore {
             (&escaped(id_prefix) as _, Type::TEXT),
             (&signed(*limit) as _, Type::INT8),
         ];
-        let rows = client.query_typed(&self.inner.sql.list, &parameters).await.map_err(backend)?;
+        let rows = self.read(&self.inner.sql.list, &parameters).await?;
         rows.iter().map(|row| row::run(row).map(|(run, _)| run)).collect()
     }
 
@@ -73,12 +141,11 @@ impl PostgresStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let client = self.reader().await?;
         // One row more than there are events: of the first one all may be known already.
         let rows = signed(limit).saturating_add(1);
         let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8)];
         let mut found = Vec::new();
-        for row in client.query_typed(&self.inner.sql.outbox, &parameters).await.map_err(backend)? {
+        for row in self.read(&self.inner.sql.outbox, &parameters).await? {
             let position = row::unsigned(&row, 0)?;
             let events = (position..).map(Position).zip(row::events(row::column(&row, 1)?, position)?);
             found.extend(events.filter(|(position, _)| *position > after));
@@ -91,31 +158,21 @@ impl PostgresStore {
     }
 
     pub(crate) async fn read_end(&self) -> Result<OutboxEnd, StoreError> {
-        let client = self.reader().await?;
-        let row = client.query_typed_one(&self.inner.sql.outbox_end, &[]).await.map_err(backend)?;
+        let row = self.count(&self.inner.sql.outbox_end, &[]).await?;
         let (accepted, position, gate) = (row::unsigned(&row, 0)?, row::unsigned(&row, 1)?, row::unsigned(&row, 2)?);
         if row::unsigned(&row, 3)? > COUNTED {
             // Should it fail, the next one does it.
-            let _ = client.query_typed(&self.inner.sql.count, &[]).await;
+            let _ = self.count(&self.inner.sql.count, &[]).await;
         }
         Ok(OutboxEnd { position: Position(position), accepted, readable: Position(position.min(gate)) })
     }
 
     pub(crate) async fn read_cursor(&self, sink: &str) -> Result<Option<Cursor>, StoreError> {
-        let client = self.reader().await?;
-        let name = escape(sink);
-        let row = client.query_typed_opt(&self.inner.sql.cursor, &[(&name, Type::TEXT)]).await.map_err(backend)?;
-        row.as_ref().map(row::cursor).transpose()
-    }
-
-    pub(crate) async fn read_now(&self) -> Result<Timestamp, StoreError> {
-        let client = self.reader().await?;
-        let row = client.query_typed_one(&self.inner.sql.now, &[]).await.map_err(backend)?;
-        row::timestamp(row::column(&row, 0)?, || "the database's clock".into())
+        let rows = self.read(&self.inner.sql.cursor, &[(&escape(sink), Type::TEXT)]).await?;
+        rows.first().map(row::cursor).transpose()
     }
 
     pub(crate) async fn remove(&self, purge: &Purge) -> Result<Purged, StoreError> {
-        let client = self.reader().await?;
         let before = |status| purge.before(status).map(Timestamp::as_millis);
         let parameters = [
             (&before(Status::Completed) as _, Type::INT8),
@@ -123,7 +180,7 @@ impl PostgresStore {
             (&before(Status::Cancelled) as _, Type::INT8),
             (&signed(purge.limit) as _, Type::INT8),
         ];
-        let row = client.query_typed_one(&self.inner.sql.purge, &parameters).await.map_err(backend)?;
+        let row = self.count(&self.inner.sql.purge, &parameters).await?;
         Ok(Purged { runs: row::unsigned(&row, 0)?, events: row::unsigned(&row, 1)? })
     }
 }

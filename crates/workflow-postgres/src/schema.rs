@@ -20,7 +20,7 @@ const OLDEST: (u32, &str) = (130_000, "PostgreSQL 13 or later");
 
 /// Quotes the name of a schema.
 pub(crate) fn quoted(name: &str) -> Result<String, ConnectError> {
-    if name.is_empty() || name.len() > 63 || name.contains('\0') {
+    if name.is_empty() || name.len() > 63 || name.contains('\0') || name.starts_with("pg_") {
         return Err(ConnectError::SchemaName { name: name.into() });
     }
     Ok(format!("\"{}\"", name.replace('"', "\"\"")))
@@ -67,6 +67,8 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
         return Ok(());
     }
     let transaction = client.transaction().await?;
+    // A process that is frozen in the middle must not keep the others out.
+    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '10s'").await?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('workflow-postgres ' || $1, 0))";
     transaction.query_typed(lock, &[(&name, Type::TEXT)]).await?;
     // Another one may have done it while this one waited.
@@ -109,8 +111,8 @@ async fn check(client: &Client, name: &str) -> Result<i64, ConnectError> {
     if tables.is_empty() {
         return Ok(0);
     }
-    let known = tables.iter().any(|row| row.try_get::<_, &str>(0).is_ok_and(|table| table == "migrations"));
-    if !known {
+    let has = |name: &str| tables.iter().any(|row| row.try_get::<_, &str>(0).is_ok_and(|table| table == name));
+    if !["migrations", "runs", "history", "outbox"].into_iter().all(has) {
         return Err(ConnectError::NotOurs { schema: name.into() });
     }
     let sql = format!("SELECT version, checksum FROM {schema}.migrations ORDER BY version");

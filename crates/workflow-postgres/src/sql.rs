@@ -153,7 +153,8 @@ statements! {
     /// Moves a cursor; the answer says whether the claim stands. It ends with the server that gave it: after a failover
     /// what a relay has delivered last may never have been, and its place be taken by something else.
     set_cursor = "WITH held AS (SELECT sink FROM {s}.cursors WHERE sink = $1 AND epoch = $2 AND holder = ANY($6) \
-             AND server = pg_postmaster_start_time() FOR UPDATE), \
+             AND server = pg_postmaster_start_time() \
+             AND $3 < (SELECT {gate} FROM {s}.outbox o) FOR UPDATE), \
          moved AS (UPDATE {s}.cursors c SET position = $3, delivered = $4, rejected = $5 FROM held \
              WHERE c.sink = held.sink AND c.position < $3) \
          SELECT sink FROM held";

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -11,6 +12,7 @@ use futures::future::{BoxFuture, pending};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::Config;
 use workflow_engine::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, EncodedEvent, NewRun,
@@ -20,7 +22,7 @@ use workflow_engine::{
 
 use crate::connect::Connector;
 use crate::error::ConnectError;
-use crate::lane::{Fault, Lane, Workers};
+use crate::lane::{Fault, Lane, Opening, Workers};
 use crate::listen::{self, Bells};
 use crate::options::{Durability, Options, Time};
 use crate::schema;
@@ -42,6 +44,7 @@ pub(crate) struct Inner {
     time: Time,
     pub(crate) sql: Arc<Sql>,
     pub(crate) pool: Pool,
+    pub(crate) connector: Arc<Connector>,
     /// What drives the connections.
     pub(crate) runtime: Handle,
     writes: UnboundedSender<Write>,
@@ -78,33 +81,39 @@ impl PostgresStore {
         let schema = schema::quoted(&name)?;
         let connector = Arc::new(Connector::new(config)?);
         let (mut client, driver) = connector.open(None).await?;
-        schema::check_server(&client, durability).await?;
-        schema::migrate(&mut client, &name).await?;
-        schema::move_base(&client, &schema).await?;
+        let prepare = async {
+            schema::check_server(&client, durability).await?;
+            schema::migrate(&mut client, &name).await
+        };
+        let within = Duration::from_secs(60);
+        timeout(within, prepare).await.map_err(|_| ConnectError::Silent { within })??;
         drop(client);
         // It ends by itself when nobody has the client any more.
         drop(driver);
 
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_connect(connector.config.clone(), (*connector).clone(), recycling);
-        let timeouts = Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) };
+        let create = connector.patience() + Duration::from_secs(1);
+        let timeouts = Timeouts { wait: Some(wait), create: Some(create), recycle: Some(wait) };
         let pool = Pool::builder(manager).max_size(readers).runtime(Runtime::Tokio1).timeouts(timeouts);
         let pool = pool.build().map_err(|error| ConnectError::Pool(error.into()))?;
 
         let (sql, workers) = (Arc::new(Sql::new(&schema, time)), Arc::new(Workers::default()));
-        let lane = Lane::open(&connector, sql.clone(), workers.clone()).await?;
+        let opening = Opening { connector: connector.clone(), sql: sql.clone(), workers, schema, durability };
+        let lane = opening.open().await?;
         let (writes, queue) = unbounded_channel();
         let session = lane.session;
-        tokio::spawn(writer::work(connector.clone(), sql.clone(), workers, lane, queue));
+        tokio::spawn(writer::work(opening, lane, queue));
 
         let (ours, theirs) = (Arc::<Bells>::default(), listen.then(Arc::<Bells>::default));
         let channel = listen::channel(&name);
         let mut tasks = vec![tokio::spawn(listen::tell(pool.clone(), channel.clone(), ours.clone(), session))];
         if let Some(theirs) = theirs.clone() {
-            tasks.push(tokio::spawn(listen::hear(connector, channel, theirs, session)));
+            tasks.push(tokio::spawn(listen::hear(connector.clone(), channel, theirs, session)));
         }
         let runtime = Handle::current();
-        let inner = Inner { schema: name, durability, time, sql, pool, runtime, writes, ours, theirs, tasks };
+        let inner =
+            Inner { schema: name, durability, time, sql, pool, connector, runtime, writes, ours, theirs, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -259,7 +268,8 @@ impl Store for PostgresStore {
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         match self.inner.time {
-            Time::Database => self.read_now().await.map(Some),
+            // Leases depend on it as on what is written, and not on how busy the readers are.
+            Time::Database => self.write(|lane| lane.now().boxed()).await.map(Some),
             Time::Engine => Ok(None),
         }
     }

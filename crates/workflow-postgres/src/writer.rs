@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +18,15 @@ use tokio::time::timeout;
 use workflow_engine::{Commit, Committed, Created, NewRun, Record, RunKey, StoreError};
 
 use crate::connect::Connector;
-use crate::lane::{Fault, Lane, Workers};
+use crate::error::words;
+use crate::lane::{Fault, Lane, Opening};
 use crate::row::backend;
-use crate::sql::{PLACE_BITS, Sql};
+use crate::sql::PLACE_BITS;
 
 /// How many writes a group has at most.
 const GROUP: usize = 1024;
-/// How long a group may take before the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a group may take before the connection is given up: a lease is renewed well within three of these.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a group that meets another one is sent again.
 const COLLISIONS: usize = 5;
 
@@ -132,32 +134,30 @@ impl Kind for Commit {
 }
 
 /// Works until every handle of the store is gone, and everything that was queued is done.
-pub(crate) async fn work(
-    connector: Arc<Connector>,
-    sql: Arc<Sql>,
-    workers: Arc<Workers>,
-    first: Lane,
-    mut queue: UnboundedReceiver<Write>,
-) {
+pub(crate) async fn work(opening: Opening, first: Lane, mut queue: UnboundedReceiver<Write>) {
     let mut standing = Some(first);
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP).await > 0 {
         let lane = match standing.take().filter(|lane| !lane.client.is_closed()) {
             Some(lane) => Ok(lane),
-            None => match timeout(PATIENCE, Lane::open(&connector, sql.clone(), workers.clone())).await {
-                Ok(opened) => opened.map_err(|error| error.to_string()),
-                Err(_) => Err("the database does not answer".to_owned()),
-            },
+            None => opening.open().await,
         };
         match lane {
-            Ok(lane) => standing = settle(lane, std::mem::take(&mut group)).await,
-            Err(error) => group.drain(..).for_each(|write| write.fail(&error)),
+            Ok(lane) => {
+                let settling = AssertUnwindSafe(settle(lane, std::mem::take(&mut group), &opening.connector));
+                // Should it panic, whoever waits finds its reply dropped, and the next group a connection.
+                standing = settling.catch_unwind().await.unwrap_or_default();
+            }
+            Err(error) => {
+                let error = error.to_string();
+                group.drain(..).for_each(|write| write.fail(&error));
+            }
         }
     }
 }
 
 /// Does a group in order; returns the connection, unless it is lost.
-async fn settle(lane: Lane, group: Vec<Write>) -> Option<Lane> {
+async fn settle(lane: Lane, group: Vec<Write>, connector: &Arc<Connector>) -> Option<Lane> {
     let mut lane = Some(lane);
     let mut rest = group.into_iter().peekable();
     while rest.peek().is_some() {
@@ -185,9 +185,15 @@ async fn settle(lane: Lane, group: Vec<Write>) -> Option<Lane> {
                 _ => Ok(()),
             }
         };
-        if !matches!(timeout(PATIENCE, done).await, Ok(Ok(()))) {
-            // Its replies are dropped, so whoever waits knows.
-            lane = None;
+        // Replies that are dropped tell whoever waits.
+        match timeout(PATIENCE, done).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => lane = None,
+            Err(_) => {
+                if let Some(lane) = lane.take() {
+                    lane.give_up(connector);
+                }
+            }
         }
     }
     lane
@@ -195,6 +201,7 @@ async fn settle(lane: Lane, group: Vec<Write>) -> Option<Lane> {
 
 /// Does writes of one kind; an error says that the connection is lost.
 async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) -> Result<(), Fault> {
+    let mut repeats = 0;
     while !waiting.is_empty() {
         let (mut writes, mut replies, mut later) = (Vec::new(), Vec::new(), Vec::new());
         let (mut keys, mut size) = (HashSet::new(), Size::default());
@@ -224,29 +231,32 @@ async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) 
                 for ((answer, reply), write) in answers.into_iter().zip(replies).zip(writes) {
                     match answer {
                         Some(answer) => drop(reply.send(answer)),
-                        None => again.push((write, reply)),
+                        None if repeats < COLLISIONS => again.push((write, reply)),
+                        None => drop(reply.send(Err(backend("a write was neither done nor refused")))),
                     }
                 }
+                repeats += usize::from(!again.is_empty());
                 again.append(&mut later);
                 waiting = again;
             }
             Err(Fault::Connection(error)) => {
-                let error = error.to_string();
+                let error = words(&error);
                 let replies = replies.into_iter().chain(later.into_iter().map(|(_, reply)| reply));
                 replies.for_each(|reply| drop(reply.send(Err(backend(error.clone())))));
                 return Err(Fault::Refused(gone()));
             }
             // One of them is to blame: each is done by itself.
             Err(fault) if writes.len() > 1 => {
-                tracing::debug!(?fault, writes = writes.len(), "a group failed; its writes are done one by one");
+                let error = StoreError::from(fault);
+                tracing::debug!(%error, writes = writes.len(), "a group failed; its writes are done one by one");
                 for (write, reply) in writes.into_iter().zip(replies) {
                     Box::pin(grouped(lane, vec![(write, reply)])).await?;
                 }
                 waiting = later;
             }
             Err(fault) => {
-                let error = StoreError::from(fault);
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(backend(error.to_string())))));
+                let mut error = Some(StoreError::from(fault));
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.take().unwrap_or_else(gone)))));
                 waiting = later;
             }
         }

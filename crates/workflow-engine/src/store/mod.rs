@@ -57,8 +57,10 @@ pub enum Woken {
 ///
 /// # Cancel safety
 ///
-/// A write whose future is dropped may have happened or not; it is not left half done, and it happens before any write
-/// that the same worker asks for later, or never.
+/// A write whose future is dropped, or that fails with [`StoreError::Backend`], may have happened or not; it is not left
+/// half done. What it does in a worker's name (to run what it creates, to claim, to commit) happens before any renewal that
+/// the worker asks for later, or never. What anyone may ask for (a queued run, a cancel, a cursor) may still happen later;
+/// to ask again does no harm.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
     /// Creates a run with the first record of its history, unless its id is taken; then returns that run.

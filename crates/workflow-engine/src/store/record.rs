@@ -24,7 +24,7 @@ pub struct Record {
 impl Record {
     /// Returns the `seq` of its last event.
     pub fn last_seq(&self) -> u64 {
-        (self.first_seq + self.events.len() as u64).saturating_sub(1)
+        self.first_seq.saturating_add(self.events.len() as u64).saturating_sub(1)
     }
 
     /// Checks, for a store, that `records` have events and follow on `last_seq`, where the history of the run `key`
@@ -36,7 +36,7 @@ impl Record {
     pub fn follow(key: RunKey, last_seq: u64, records: &[Self]) -> Result<(), StoreError> {
         let first_seq = records.first().map_or(0, |record| record.first_seq);
         let end = records.iter().try_fold(last_seq, |end, record| {
-            (record.first_seq == end + 1 && !record.events.is_empty()).then(|| record.last_seq())
+            (Some(record.first_seq) == end.checked_add(1) && !record.events.is_empty()).then(|| record.last_seq())
         });
         let follows = end.is_some_and(|end| end > last_seq);
         if follows { Ok(()) } else { Err(StoreError::Behind { key, last_seq, first_seq }) }

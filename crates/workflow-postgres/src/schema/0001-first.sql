@@ -83,6 +83,22 @@ INSERT INTO {schema}.outbox DEFAULT VALUES;
 -- by statistics reads the whole of `history` where they are missing. So these find rows by their keys only, and join what
 -- they are given by hashing.
 
+-- Where the events of this transaction stand. What a sink has had, or was counted, lies behind that of any transaction
+-- which still writes; where it does not, this is the database of another cluster, whose transactions began anew.
+CREATE FUNCTION {schema}.first_position() RETURNS bigint
+LANGUAGE plpgsql SET jit = off AS '
+DECLARE
+    first bigint; settled bigint;
+BEGIN
+    SELECT o.base + (pg_current_xact_id()::text::bigint << 20),
+        greatest(o.counted_to, o.last_position, (SELECT max(c.position) FROM {q}.cursors c))
+    INTO first, settled FROM {q}.outbox o;
+    IF first <= settled THEN
+        RAISE EXCEPTION ''positions have gone back: the database was restored'' USING ERRCODE = ''WF001'';
+    END IF;
+    RETURN first;
+END';
+
 -- Creates runs, those whose id is free, with their first records. A worker that has a lease, and whose connection this is,
 -- holds its new runs; the lock keeps the lease so until the transaction ends.
 CREATE FUNCTION {schema}.create_runs(
@@ -91,10 +107,11 @@ CREATE FUNCTION {schema}.create_runs(
     payloads text[], places bigint[], session bigint
 ) RETURNS TABLE (run_id text, run_key bigint, run_epoch bigint)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off AS '
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off
+SET lock_timeout = '2s' AS '
 #variable_conflict use_column
 DECLARE
-    leased text[]; first bigint; new_ids text[]; new_keys bigint[]; new_epochs bigint[];
+    leased text[]; first bigint := {q}.first_position(); new_ids text[]; new_keys bigint[]; new_epochs bigint[];
 BEGIN
     SELECT array_agg(name) INTO leased FROM (
         SELECT name FROM {q}.workers WHERE name = ANY($5) AND session = $16 AND state = 0 FOR SHARE) w;
@@ -105,7 +122,6 @@ BEGIN
         FROM unnest($1, $2, $3, $4, $5, $6, $7) AS i(id, workflow, execution_id, status, worker, at, last_seq)
         ON CONFLICT (id) DO NOTHING RETURNING id, key, epoch)
     SELECT array_agg(id), array_agg(key), array_agg(epoch) INTO new_ids, new_keys, new_epochs FROM fresh;
-    SELECT base + (pg_current_xact_id()::text::bigint << 20) INTO first FROM {q}.outbox;
     INSERT INTO {q}.history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload,
         epoch)
     SELECT first + i.place, f.key, 1, i.last_seq, i.at, i.events, i.kind, i.name, i.occurrence, i.attempt, i.due_at,
@@ -125,10 +141,11 @@ CREATE FUNCTION {schema}.commit_runs(
     kinds text[], names text[], occurrences bigint[], attempts bigint[], record_due_ats bigint[], payloads text[]
 ) RETURNS TABLE (run_key bigint, reason text, at_once boolean, asked_at bigint)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off AS '
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off
+SET lock_timeout = '2s' AS '
 #variable_conflict use_column
 DECLARE
-    first bigint; moved bigint[]; reasons text[]; at_onces boolean[]; asked bigint[];
+    first bigint := {q}.first_position(); moved bigint[]; reasons text[]; at_onces boolean[]; asked bigint[];
 BEGIN
     WITH moved AS (
         UPDATE {q}.runs r SET last_seq = i.last_seq, status = i.status, ended_at = i.ended_at, due_at = i.due_at,
@@ -143,7 +160,6 @@ BEGIN
         RETURNING r.key, r.cancel_reason, r.cancel_at_once, r.cancel_at)
     SELECT array_agg(key), array_agg(cancel_reason), array_agg(cancel_at_once), array_agg(cancel_at)
     INTO moved, reasons, at_onces, asked FROM moved;
-    SELECT base + (pg_current_xact_id()::text::bigint << 20) INTO first FROM {q}.outbox;
     INSERT INTO {q}.history (position, run, epoch, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at,
         payload)
     SELECT first + place, run, epoch, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload
