@@ -161,6 +161,7 @@ impl Lane {
         let (retired, swept) = join(self.query(&self.sql.retire, &parameters), self.query(&self.sql.sweep, &[])).await;
         retired?;
         swept?;
+        self.workers.remove(&escape(worker));
         Ok(())
     }
 

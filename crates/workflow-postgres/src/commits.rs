@@ -49,6 +49,22 @@ impl<'a> Columns<'a> {
         self.payload.push(entry.and_then(|entry| entry.payload.as_ref()).map(|payload| payload.as_str()));
         self.next += signed(record.events.len());
     }
+
+    /// What every record has, in the order in which the functions of the schema take it.
+    fn parameters(&self) -> [Parameter<'_>; 10] {
+        [
+            (&self.at, Type::INT8_ARRAY),
+            (&self.last_seq, Type::INT8_ARRAY),
+            (&self.events, Type::TEXT_ARRAY),
+            (&self.kind, Type::TEXT_ARRAY),
+            (&self.name, Type::TEXT_ARRAY),
+            (&self.occurrence, Type::INT8_ARRAY),
+            (&self.attempt, Type::INT8_ARRAY),
+            (&self.due_at, Type::INT8_ARRAY),
+            (&self.payload, Type::TEXT_ARRAY),
+            (&self.place, Type::INT8_ARRAY),
+        ]
+    }
 }
 
 impl Lane {
@@ -74,24 +90,15 @@ impl Lane {
             let status: Vec<_> = good.iter().map(|new| new.status.as_str()).collect();
             let holder = |new: &&NewRun| (new.status == Status::Running).then(|| escape(&new.worker).into_owned());
             let worker: Vec<_> = good.iter().map(holder).collect();
-            let parameters: [Parameter<'_>; 16] = [
+            let mut parameters: Vec<Parameter<'_>> = vec![
                 (&ids, Type::TEXT_ARRAY),
                 (&workflow, Type::TEXT_ARRAY),
                 (&execution, Type::TEXT_ARRAY),
                 (&status, Type::TEXT_ARRAY),
                 (&worker, Type::TEXT_ARRAY),
-                (&columns.at, Type::INT8_ARRAY),
-                (&columns.last_seq, Type::INT8_ARRAY),
-                (&columns.events, Type::TEXT_ARRAY),
-                (&columns.kind, Type::TEXT_ARRAY),
-                (&columns.name, Type::TEXT_ARRAY),
-                (&columns.occurrence, Type::INT8_ARRAY),
-                (&columns.attempt, Type::INT8_ARRAY),
-                (&columns.due_at, Type::INT8_ARRAY),
-                (&columns.payload, Type::TEXT_ARRAY),
-                (&columns.place, Type::INT8_ARRAY),
                 (&self.session, Type::INT8),
             ];
+            parameters.extend(columns.parameters());
             for row in self.query(&self.sql.create, &parameters).await? {
                 let claim = Claim { key: RunKey(row::unsigned(&row, 1)?), epoch: row::unsigned(&row, 2)? };
                 made.insert(row::column::<String>(&row, 0)?, claim);
@@ -137,7 +144,7 @@ impl Lane {
         let names = self.workers.names();
         let mut done = HashMap::new();
         if !rows.key.is_empty() {
-            let parameters: [Parameter<'_>; 24] = [
+            let mut parameters: Vec<Parameter<'_>> = vec![
                 (&rows.key, Type::INT8_ARRAY),
                 (&rows.epoch, Type::INT8_ARRAY),
                 (&rows.first_seq, Type::INT8_ARRAY),
@@ -149,20 +156,11 @@ impl Lane {
                 (&rows.ended_at, Type::INT8_ARRAY),
                 (&rows.due_at, Type::INT8_ARRAY),
                 (&names, Type::TEXT_ARRAY),
-                (&columns.place, Type::INT8_ARRAY),
                 (&columns.run, Type::INT8_ARRAY),
                 (&columns.epoch, Type::INT8_ARRAY),
                 (&columns.seq, Type::INT8_ARRAY),
-                (&columns.last_seq, Type::INT8_ARRAY),
-                (&columns.at, Type::INT8_ARRAY),
-                (&columns.events, Type::TEXT_ARRAY),
-                (&columns.kind, Type::TEXT_ARRAY),
-                (&columns.name, Type::TEXT_ARRAY),
-                (&columns.occurrence, Type::INT8_ARRAY),
-                (&columns.attempt, Type::INT8_ARRAY),
-                (&columns.due_at, Type::INT8_ARRAY),
-                (&columns.payload, Type::TEXT_ARRAY),
             ];
+            parameters.extend(columns.parameters());
             for row in self.query(&self.sql.commit, &parameters).await? {
                 done.insert(RunKey(row::unsigned(&row, 0)?), Committed { cancel: row::cancel(&row, 1)? });
             }

@@ -219,7 +219,11 @@ where
 fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect, ConnectError> {
     let failed = |error: &dyn fmt::Display| ConnectError::Tls(error.to_string());
     let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "certificates of the platform cannot be read");
+    }
+    roots.add_parsable_certificates(found.certs);
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

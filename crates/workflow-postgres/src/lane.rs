@@ -42,6 +42,10 @@ impl Workers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker.to_owned());
     }
 
+    pub(crate) fn remove(&self, worker: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(worker);
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }

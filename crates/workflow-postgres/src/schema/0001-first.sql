@@ -102,9 +102,9 @@ END';
 -- Creates runs, those whose id is free, with their first records. A worker that has a lease, and whose connection this is,
 -- holds its new runs; the lock keeps the lease so until the transaction ends.
 CREATE FUNCTION {schema}.create_runs(
-    ids text[], workflows text[], executions text[], statuses text[], workers text[], ats bigint[], last_seqs bigint[],
-    events text[], kinds text[], names text[], occurrences bigint[], attempts bigint[], due_ats bigint[],
-    payloads text[], places bigint[], session bigint
+    ids text[], workflows text[], executions text[], statuses text[], workers text[], session bigint,
+    ats bigint[], last_seqs bigint[], events text[], kinds text[], names text[], occurrences bigint[], attempts bigint[],
+    due_ats bigint[], payloads text[], places bigint[]
 ) RETURNS TABLE (run_id text, run_key bigint, run_epoch bigint)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off
@@ -114,19 +114,19 @@ DECLARE
     leased text[]; first bigint := {q}.first_position(); new_ids text[]; new_keys bigint[]; new_epochs bigint[];
 BEGIN
     SELECT array_agg(name) INTO leased FROM (
-        SELECT name FROM {q}.workers WHERE name = ANY($5) AND session = $16 AND state = 0 FOR SHARE) w;
+        SELECT name FROM {q}.workers WHERE name = ANY($5) AND session = $6 AND state = 0 FOR SHARE) w;
     WITH fresh AS (
         INSERT INTO {q}.runs (id, workflow, execution_id, status, last_seq, epoch, recoveries, created_at, due_at, worker)
         SELECT id, workflow, execution_id, status, last_seq, CASE WHEN status = ''running'' THEN 1 ELSE 0 END, 0, at,
             CASE WHEN worker = ANY(leased) THEN NULL ELSE at END, worker
-        FROM unnest($1, $2, $3, $4, $5, $6, $7) AS i(id, workflow, execution_id, status, worker, at, last_seq)
+        FROM unnest($1, $2, $3, $4, $5, $7, $8) AS i(id, workflow, execution_id, status, worker, at, last_seq)
         ON CONFLICT (id) DO NOTHING RETURNING id, key, epoch)
     SELECT array_agg(id), array_agg(key), array_agg(epoch) INTO new_ids, new_keys, new_epochs FROM fresh;
     INSERT INTO {q}.history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload,
         epoch)
     SELECT first + i.place, f.key, 1, i.last_seq, i.at, i.events, i.kind, i.name, i.occurrence, i.attempt, i.due_at,
         i.payload, f.epoch
-    FROM unnest($1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    FROM unnest($1, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
         AS i(id, at, last_seq, events, kind, name, occurrence, attempt, due_at, payload, place)
     JOIN unnest(new_ids, new_keys, new_epochs) AS f(id, key, epoch) ON f.id = i.id;
     RETURN QUERY SELECT id, key, epoch FROM unnest(new_ids, new_keys, new_epochs) AS f(id, key, epoch);
@@ -136,9 +136,10 @@ END';
 -- again that another worker had from the server that is gone.
 CREATE FUNCTION {schema}.commit_runs(
     keys bigint[], epochs bigint[], first_seqs bigint[], last_seqs bigint[], statuses text[], befores text[],
-    ends boolean[], progress boolean[], ended_ats bigint[], due_ats bigint[], workers text[], places bigint[],
-    runs bigint[], run_epochs bigint[], seqs bigint[], record_last_seqs bigint[], ats bigint[], events text[],
-    kinds text[], names text[], occurrences bigint[], attempts bigint[], record_due_ats bigint[], payloads text[]
+    ends boolean[], progress boolean[], ended_ats bigint[], due_ats bigint[], workers text[], runs bigint[],
+    run_epochs bigint[], seqs bigint[],
+    ats bigint[], record_last_seqs bigint[], events text[], kinds text[], names text[], occurrences bigint[],
+    attempts bigint[], record_due_ats bigint[], payloads text[], places bigint[]
 ) RETURNS TABLE (run_key bigint, reason text, at_once boolean, asked_at bigint)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off
@@ -164,7 +165,7 @@ BEGIN
         payload)
     SELECT first + place, run, epoch, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload
     FROM unnest($12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
-        AS h(place, run, epoch, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload)
+        AS h(run, epoch, seq, at, last_seq, events, kind, name, occurrence, attempt, due_at, payload, place)
     WHERE run = ANY(moved);
     RETURN QUERY SELECT * FROM unnest(moved, reasons, at_onces, asked);
 END';
