@@ -1,0 +1,108 @@
+//! However many runs are kept, and however little the server knows of its tables, nothing reads the whole of them.
+
+#![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{alone, runtime, server};
+use tokio_postgres::{Client, NoTls};
+use workflow_engine::{
+    ClaimRequest, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Purge, Record, RunKey, Span, Status, Store,
+    Timestamp,
+};
+use workflow_postgres::PostgresStore;
+
+/// Runs that have ended, past the store and behind the gate: positions as small as these no transaction has.
+const KEPT: &str = "
+    INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
+    SELECT 'kept-' || n, 'w', 'completed', 7, 1, 0, 0, 1 FROM generate_series(1, 20000) n;
+    INSERT INTO workflow.history (position, run, seq, last_seq, at, events, epoch)
+    SELECT r.key * 8 + n, r.key, n, n, 0, '[1]', 1 FROM workflow.runs r, generate_series(1, 7) n WHERE r.ended_at = 1";
+
+async fn raw(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Returns how many rows of the large tables were read by scanning them, once everybody else has gone: a connection tells
+/// what it has read when it ends.
+async fn scanned(url: &str) -> i64 {
+    let client = raw(url).await;
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                  AND backend_type = 'client backend'";
+    while client.query_one(others, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await; // tidy: sleep: until they have gone
+    }
+    let sql = "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE relname IN ('runs', 'history')";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+fn record(seq: u64) -> Record {
+    let events = vec![EncodedEvent::from_json("1".into()).unwrap()];
+    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events, entry: None }
+}
+
+#[test]
+fn nothing_reads_all_that_is_kept() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let url = server.database().await.unwrap();
+        // The plans that are kept are made while the tables are empty.
+        let store = PostgresStore::connect(&url).await.unwrap();
+        let work = async |id: &str| {
+            store.renew("w", Timestamp::MAX).await.unwrap();
+            let new = NewRun {
+                id: id.into(),
+                workflow: "w".into(),
+                execution_id: None,
+                status: Status::Running,
+                worker: "w".into(),
+                record: record(1),
+            };
+            let Created::New(claim) = store.create(new).await.unwrap() else { panic!("{id} is taken") };
+            for seq in 2..10 {
+                let commit = Commit { claim, records: vec![record(seq)], status: Status::Running, due_at: None };
+                store.commit(commit).await.unwrap();
+            }
+            store.release(claim, Timestamp::UNIX_EPOCH).await.unwrap();
+            let request = ClaimRequest {
+                worker: "w".into(),
+                now: Timestamp::MAX,
+                run: None,
+                workflows: Some(vec!["w".into()]),
+                limit: 9,
+            };
+            assert_eq!(store.claim(request).await.unwrap().runs.len(), 1);
+            assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 9);
+            store.run(id).await.unwrap().unwrap();
+            store.outbox_end().await.unwrap();
+            let sink = store.claim_sink("sink", "w", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
+            let page = store.outbox(Position(0), 64).await.unwrap();
+            let cursor = Cursor { position: page[page.len() - 1].0, delivered: 1, ..Cursor::default() };
+            store.set_cursor(&sink, cursor).await.unwrap();
+            let purge = Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() };
+            store.purge(purge).await.unwrap();
+        };
+        work("before").await;
+        {
+            let client = raw(&url).await;
+            client.batch_execute(KEPT).await.unwrap();
+        }
+        work("after").await;
+        let purged =
+            store.purge(Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() }).await.unwrap();
+        assert!(purged.runs <= 1);
+        assert_eq!(store.list(&Default::default()).await.unwrap()[0].key, RunKey(1));
+        drop(store);
+
+        let before = scanned(&url).await;
+        let store = PostgresStore::connect(&url).await.unwrap();
+        drop(store);
+        assert_eq!(scanned(&url).await, before, "connecting reads everything");
+        // The runs that are kept were made by one scan of them.
+        assert!(before <= 20_000 + 200, "{before} rows were scanned");
+    });
+}
