@@ -178,6 +178,14 @@ fn events_that_take_the_places_of_lost_ones_are_delivered() {
         });
         tokio::time::sleep(Duration::from_millis(200)).await; // tidy: sleep: for the flush to see how far it has to go
         pair.fail_over().await;
+        // Another process writes first, and more than was lost.
+        let other = Engine::builder().store(Arc::new(pair.connect().await)).clock(Arc::new(TokioClock::new()));
+        let other = other.workflow(&ORDER, order).build().unwrap();
+        assert_eq!(other.run(&ORDER, "later-other", 0).await.unwrap(), Outcome::Completed(0));
+        let burning = raw(&pair.replica).await;
+        for _ in 0..500 {
+            burning.execute("SELECT pg_current_xact_id()", &[]).await.unwrap();
+        }
         hold.release();
         // It goes as far as there is something to deliver now.
         let report = flushing.await.unwrap();
