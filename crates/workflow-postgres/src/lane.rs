@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -16,7 +17,9 @@ use crate::options::Durability;
 use crate::row::said;
 use crate::schema;
 use crate::sql::Sql;
-use crate::writer::PATIENCE;
+
+/// How long a write may take before its connection is given up: a lease is renewed well within three of these.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A parameter and its type: statements are sent with them in one round trip, and nothing is prepared, so that any
 /// connection of a proxy will do.

@@ -95,7 +95,9 @@ impl Options {
         self
     }
 
-    /// Sets how long a read waits for one of these connections before it fails; 10 seconds unless set.
+    /// Sets how long a read waits for one of these connections to become free before it fails; 10 seconds unless set. One
+    /// that has to be opened takes at most `connect_timeout` for each host besides, and the read itself at most 30 seconds
+    /// (where events are counted that never were, ten minutes).
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self

@@ -17,10 +17,9 @@ use workflow_engine::{
 
 use crate::connect::Connector;
 use crate::lane::Parameter;
-use crate::row::{self, backend, corrupt, said, signed};
+use crate::row::{self, backend, corrupt, gone, said, signed};
 use crate::store::PostgresStore;
 use crate::text::escape;
-use crate::writer::gone;
 
 /// How many rows of the outbox are counted anew each time, at most, before what was counted is written down.
 const COUNTED: u64 = 10_000;

@@ -23,6 +23,11 @@ pub(crate) fn said(error: &tokio_postgres::Error) -> StoreError {
     backend(words(error))
 }
 
+/// There is nobody who could do it.
+pub(crate) fn gone() -> StoreError {
+    backend("the connection to the database was lost, or the runtime that drives it has ended")
+}
+
 /// Returns a column.
 pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, StoreError> {
     row.try_get(index).map_err(|error| corrupt(format!("column {index}: {error}")))

@@ -25,9 +25,10 @@ use crate::error::ConnectError;
 use crate::lane::{Fault, Lane, Opening, Workers};
 use crate::listen::{self, Bells};
 use crate::options::{Durability, Options, Time};
+use crate::row::gone;
 use crate::schema;
 use crate::sql::Sql;
-use crate::writer::{self, Call, Reply, Write, gone};
+use crate::writer::{self, Call, Reply, Write};
 
 /// A [`Store`] in a schema of a PostgreSQL database, which any number of processes on any machine share.
 ///

@@ -8,7 +8,6 @@ use std::fmt;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
@@ -19,14 +18,12 @@ use workflow_engine::{Commit, Committed, Created, NewRun, Record, RunKey, StoreE
 
 use crate::connect::Connector;
 use crate::error::words;
-use crate::lane::{Fault, Lane, Opening};
-use crate::row::backend;
+use crate::lane::{Fault, Lane, Opening, PATIENCE};
+use crate::row::{backend, gone};
 use crate::sql::PLACE_BITS;
 
 /// How many writes a group has at most.
 const GROUP: usize = 1024;
-/// How long a group may take before the connection is given up: a lease is renewed well within three of these.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a group that meets another one is sent again.
 const COLLISIONS: usize = 5;
 
@@ -320,8 +317,4 @@ impl Write {
             Self::Other(other) => other.fail(backend(error.to_owned())),
         }
     }
-}
-
-pub(crate) fn gone() -> StoreError {
-    backend("the connection to the database was lost, or the runtime that drives it has ended")
 }
