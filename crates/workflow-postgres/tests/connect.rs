@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{options, runtime, server, started};
+use support::{address, options, runtime, server, started};
 use tokio_postgres::NoTls;
 use workflow_engine::{Purge, RunFilter, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
@@ -49,7 +49,7 @@ fn what_cannot_be_reached_says_what_to_do() {
 #[test]
 fn a_user_needs_a_password_and_rights_and_not_more_than_those() {
     let Some(server) = server() else { return };
-    let Some((host, port)) = server.address() else { return };
+    let Some((host, port)) = address(server) else { return };
     runtime().block_on(async {
         let owner = server.database().await.unwrap();
         let database = owner.split("dbname=").nth(1).unwrap();
@@ -129,7 +129,7 @@ fn what_takes_no_writes_or_does_not_keep_them_is_refused() {
         server.execute(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await.unwrap();
         let error = refused(&url).await;
         assert!(matches!(error, ConnectError::ReadOnly), "{error:?}");
-        if server.address().is_some() {
+        if address(server).is_some() {
             let replica = server.replica().await.unwrap();
             let error = refused(&replica.url_of("postgres")).await;
             assert!(matches!(error, ConnectError::ReadOnly), "{error:?}");

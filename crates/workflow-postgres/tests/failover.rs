@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{alone, runtime, started};
+use support::{address, alone, runtime, started};
 use tokio_postgres::{Client, NoTls};
 use tracker_core::testing::MemoryTransport;
 use workflow_engine::{
@@ -31,7 +31,7 @@ impl Pair {
     /// `None`, with a word on it, where there are no servers to be had, or none that can be stopped.
     async fn start() -> Option<Self> {
         let primary = tokio::task::spawn_blocking(|| started(&SETTINGS)).await.unwrap()?;
-        primary.address()?;
+        address(&primary)?;
         let replica = primary.replica().await.unwrap();
         Some(Self { primary, replica })
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use support::{alone, options, runtime, server};
+use support::{address, alone, options, runtime, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -112,7 +112,7 @@ fn a_server_that_says_nothing_is_not_waited_for() {
 #[test]
 fn a_host_that_hangs_hides_no_other() {
     let (_alone, Some(server)) = (alone(), server()) else { return };
-    let Some((_, port)) = server.address() else { return };
+    let Some((_, port)) = address(server) else { return };
     runtime().block_on(async {
         let (silent, keeping) = silent().await;
         let wire = Wire::to(port).await;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{alone, options, runtime, server, sized};
+use support::{address, alone, options, runtime, server, sized};
 use workflow_engine::testing::conformance::{self, model};
 use workflow_engine::{Context, Engine, Failure, Outcome, Store, TokioClock, Workflow};
 use workflow_postgres::PostgresStore;
@@ -30,7 +30,7 @@ struct Proxy {
 impl Proxy {
     /// Starts one with few connections to the server; `None`, with a word on it, where PgBouncer is not installed.
     fn start(server: &Server) -> Option<Self> {
-        let (host, to) = server.address()?;
+        let (host, to) = address(server)?;
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
         let Some(program) = program.into_iter().find(|program| std::fs::exists(program).unwrap_or(false)) else {
             assert!(std::env::var_os("WF_NO_SKIPS").is_none(), "PgBouncer is not installed: apt-get install pgbouncer");

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::{alone, fresh_in, runtime, server, sized};
+use support::{address, alone, fresh_in, runtime, server, sized};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
@@ -73,7 +73,7 @@ async fn until_blocked(client: &Client) {
 #[test]
 fn a_creation_whose_connection_was_cut_happens_before_the_next_write_or_never() {
     let (_alone, Some(server)) = (alone(), server()) else { return };
-    let Some((host, port)) = server.address() else { return };
+    let Some((host, port)) = address(server) else { return };
     for happens in [true, false] {
         runtime().block_on(async {
             let direct = server.database().await.unwrap();

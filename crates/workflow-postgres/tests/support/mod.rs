@@ -46,6 +46,15 @@ pub(crate) fn started(settings: &[&str]) -> Option<Server> {
     }
 }
 
+/// Returns where a server of our own listens; `None`, with a word on it, for one that was there before.
+pub(crate) fn address(server: &Server) -> Option<(&'static str, u16)> {
+    let address = server.address();
+    if address.is_none() {
+        eprintln!("skipped: it needs a server that it may configure and stop, and WF_TEST_PG_URL is set");
+    }
+    address
+}
+
 /// Waits for what needs the runtime.
 pub(crate) fn wait<F>(future: F) -> F::Output
 where
