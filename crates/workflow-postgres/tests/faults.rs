@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 use workflow_engine::{
-    Claim, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Record, RunFilter, Span, Status, Store, StoreError,
-    Timestamp,
+    Claim, ClaimRequest, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Record, RunFilter, Span, Status,
+    Store, StoreError, Timestamp,
 };
 use workflow_postgres::{ConnectError, PostgresStore};
 
@@ -219,6 +219,23 @@ fn a_commit_that_is_done_is_not_refused_for_another() {
         for answer in &answers[1..] {
             assert!(answer.is_ok(), "{answer:?}");
         }
+    });
+}
+
+#[test]
+fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let url = server.database().await.unwrap();
+        let store = PostgresStore::connect(&url).await.unwrap();
+        for n in 0..3 {
+            let claim = begin(&store, &format!("r{n}")).await;
+            store.release(claim, Timestamp::UNIX_EPOCH).await.unwrap();
+        }
+        raw(&url).await.execute("UPDATE workflow.runs SET status = 'odd' WHERE id = 'r0'", &[]).await.unwrap();
+        let request = ClaimRequest { worker: "w".into(), now: Timestamp::MAX, run: None, workflows: None, limit: 9 };
+        let claimed = store.claim(request).await.unwrap().runs;
+        assert_eq!(claimed.iter().map(|claimed| claimed.run.id.as_str()).collect::<Vec<_>>(), ["r1", "r2"]);
     });
 }
 
