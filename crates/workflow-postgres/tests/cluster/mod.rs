@@ -272,7 +272,7 @@ impl<'a> Cluster<'a> {
             .unwrap()
             .get(0);
         println!(
-            "{runs} runs, {} events, {duplicates} of them sent more than once; the sink was claimed {claims} times",
+            "{runs} runs, {} events, {duplicates} of them sent more than once; the last claim on the sink was number {claims}",
             known.len()
         );
         let _ = std::io::stdout().flush();
