@@ -83,7 +83,8 @@ fn main() {
             let store = Arc::new(PostgresStore::connect(&url).await.expect("a store"));
             println!("steps/s, 5 steps, 64 runs at once, by how many runs are kept");
             println!("  none       {:.0}", steps::at_once(store.clone(), "before", 64, RUNS, 5).await);
-            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
+            let (client, connection) =
+                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
             tokio::spawn(connection);
             client.batch_execute(KEPT).await.expect("kept runs");
             for round in ["at once", "later"] {
