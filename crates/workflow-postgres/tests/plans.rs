@@ -9,8 +9,8 @@ use std::time::Duration;
 use support::{alone, runtime, server};
 use tokio_postgres::{Client, NoTls};
 use workflow_engine::{
-    ClaimRequest, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Purge, Record, RunKey, Span, Status, Store,
-    Timestamp,
+    ClaimRequest, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Purge, Record, RunFilter, RunKey, Span,
+    Status, Store, Timestamp,
 };
 use workflow_postgres::PostgresStore;
 
@@ -104,5 +104,58 @@ fn nothing_reads_all_that_is_kept() {
         assert_eq!(scanned(&url).await, before, "connecting reads everything");
         // The runs that are kept were made by one scan of them.
         assert!(before <= 20_000 + 200, "{before} rows were scanned");
+    });
+}
+
+/// Returns how many rows of the runs were read, in whatever way, by what is done with a store of its own.
+async fn read(url: &str, what: impl AsyncFnOnce(PostgresStore)) -> i64 {
+    let sql = "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables WHERE relname = 'runs'";
+    scanned(url).await;
+    let before: i64 = raw(url).await.query_one(sql, &[]).await.unwrap().get(0);
+    what(PostgresStore::connect(url).await.unwrap()).await;
+    scanned(url).await;
+    let after: i64 = raw(url).await.query_one(sql, &[]).await.unwrap().get(0);
+    after - before
+}
+
+#[test]
+fn what_people_look_for_is_found_without_reading_what_has_completed() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let url = server.database().await.unwrap();
+        drop(PostgresStore::connect(&url).await.unwrap());
+        raw(&url).await.batch_execute(KEPT).await.unwrap();
+        let few = "
+            UPDATE workflow.runs SET status = 'failed' WHERE key % 1000 = 0;
+            UPDATE workflow.runs SET status = 'cancelled' WHERE key % 5000 = 1;
+            INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, worker)
+            SELECT 'now-' || n, 'w', 'running', 7, 1, 0, 0, 'somebody' FROM generate_series(1, 30) n";
+        raw(&url).await.batch_execute(few).await.unwrap();
+        let page = |statuses: Vec<Status>| RunFilter { statuses, limit: 100, ..RunFilter::default() };
+        let all = || page(Vec::new());
+        let filters = [
+            (page(vec![Status::Failed]), 20),
+            (RunFilter { workflow: Some("w".into()), ..page(vec![Status::Failed]) }, 20),
+            (page(vec![Status::Failed, Status::Cancelled]), 24),
+            (page(vec![Status::Paused]), 0),
+            (page(vec![Status::Running]), 30),
+            (RunFilter { worker: Some("somebody".into()), ..all() }, 30),
+            (RunFilter { id_prefix: Some("now-".into()), ..all() }, 30),
+            (all(), 100),
+            // That there are many of these is only known from statistics.
+            (page(vec![Status::Completed]), 100),
+        ];
+        for known in [false, true] {
+            if known {
+                raw(&url).await.batch_execute("ANALYZE workflow.runs").await.unwrap();
+            }
+            for (filter, found) in &filters[..filters.len() - usize::from(!known)] {
+                let rows = read(&url, async |store| {
+                    assert_eq!(store.list(filter).await.unwrap().len(), *found, "{filter:?}");
+                })
+                .await;
+                assert!(rows <= 200, "{rows} rows were read for {filter:?}, statistics: {known}");
+            }
+        }
     });
 }
