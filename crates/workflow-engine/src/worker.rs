@@ -12,11 +12,13 @@ use crate::active::Taken;
 use crate::engine::{Engine, Inner};
 use crate::executor::REST;
 use crate::report::EngineReport;
-use crate::store::{ClaimRequest, Claims, Purged, RunFilter, StoreError, Woken};
+use crate::store::{ClaimRequest, Claims, Purged, StoreError, Woken};
 use crate::time::wall;
 
 /// How often runs whose retention is over are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+/// When to look again for a run that is due and could not be had: another worker is claiming it, or somebody has locked it.
+const LOCKED: Duration = Duration::from_millis(50);
 /// How many runs a purge removes in one write.
 const PURGE_BATCH: usize = 256;
 
@@ -143,7 +145,7 @@ impl Inner {
         let (mut known, mut look) = (Found::default(), true);
         while !self.gate.is_closed() {
             let room = self.settings.runs_at_once.saturating_sub(executing.len());
-            let (mut looked, mut failed) = (look && room > 0, false);
+            let (mut looked, mut failed, mut soonest) = (look && room > 0, false, Duration::ZERO);
             if looked {
                 let found = match drive(&mut executing, self.look(room)).await.1 {
                     Ok(found) => found,
@@ -153,12 +155,16 @@ impl Inner {
                         Found::default()
                     }
                 };
+                if found.runs.is_empty() {
+                    soonest = LOCKED;
+                }
                 self.report_unknown(&known.unknown, &found.unknown);
                 executing.extend(found.runs.into_iter().map(|run| self.execute(run, None, REST).map(drop).boxed()));
                 known = Found { runs: Vec::new(), ..found };
             }
             let now = wall(&*self.clock);
             let due_in = known.next_due.filter(|_| looked).map(|due_at| due_at.duration_since(now));
+            let due_in = due_in.map(|due_in| if due_in.is_zero() { soonest } else { due_in });
             let pause = due_in.map_or(self.settings.poll_interval, |due_in| due_in.min(self.settings.poll_interval));
             // A store that fails is not asked again at once, whoever has work to tell of.
             let notified = async { if failed { pending().await } else { self.active.work.notified().await } };
@@ -213,9 +219,7 @@ impl Inner {
             let begun = self.active.begin_claim();
             // What was asked for before this write has happened once it has, or never will.
             self.lease.renew().await?;
-            let worker = Some(self.lease.worker.clone());
-            let held = self.store.list(&RunFilter { worker, limit: usize::MAX >> 1, ..RunFilter::default() }).await?;
-            dropped.extend(held.into_iter().filter(|run| run.due_at.is_none()).map(|run| run.id));
+            dropped.extend(self.store.held(&self.lease.worker).await?);
             begun.ended();
         }
         let mut taken = Vec::new();
@@ -229,6 +233,10 @@ impl Inner {
             }
             match self.claim_run(&id).await {
                 Ok(run) => taken.extend(run),
+                // It must not keep the others waiting.
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::error!(run = id, %error, "a run cannot be read; it rests until this worker has ended");
+                }
                 Err(error) => {
                     dropped.later(id);
                     return Err(error);

@@ -19,7 +19,7 @@ use crate::connect::Connector;
 use crate::lane::Parameter;
 use crate::row::{self, backend, corrupt, gone, said, signed};
 use crate::store::PostgresStore;
-use crate::text::escape;
+use crate::text::{escape, unescape};
 
 /// How many rows of the outbox are counted anew each time, at most, before what was counted is written down.
 const COUNTED: u64 = 10_000;
@@ -130,6 +130,11 @@ impl PostgresStore {
         ];
         let rows = self.read(&self.inner.sql.list, &parameters).await?;
         rows.iter().map(|row| row::run(row).map(|(run, _)| run)).collect()
+    }
+
+    pub(crate) async fn read_held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
+        let rows = self.read(&self.inner.sql.held, &[(&escape(worker), Type::TEXT)]).await?;
+        rows.iter().map(|row| Ok(unescape(row::column(row, 0)?))).collect()
     }
 
     pub(crate) async fn read_outbox(

@@ -129,6 +129,7 @@ statements! {
     records = "SELECT {record} FROM {s}.history WHERE run = $1 ORDER BY seq";
     first_record = "SELECT {record} FROM {s}.history WHERE run = $1 ORDER BY seq LIMIT 1";
     last_record = "SELECT {record} FROM {s}.history WHERE run = $1 ORDER BY seq DESC LIMIT 1";
+    held = "SELECT id FROM {s}.runs WHERE worker = $1 AND due_at IS NULL ORDER BY key";
     list = "SELECT {run} FROM {s}.runs r WHERE key > $1 AND ($2::text[] IS NULL OR status = ANY($2)) \
          AND ($3::text IS NULL OR workflow = $3) AND ($4::text IS NULL OR worker = $4) \
          AND ($5::text IS NULL OR starts_with(id, $5)) ORDER BY key LIMIT $6";

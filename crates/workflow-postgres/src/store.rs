@@ -207,6 +207,10 @@ impl Store for PostgresStore {
         self.read_list(filter).await
     }
 
+    async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
+        self.read_held(worker).await
+    }
+
     async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         self.read_outbox(after, limit).await
     }

@@ -62,6 +62,12 @@ pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     Ok(runs)
 }
 
+pub(crate) fn held(connection: &Connection, worker: &str) -> Result<Vec<String>, Failure> {
+    let sql = "SELECT id FROM runs WHERE worker = ?1 AND due_at IS NULL ORDER BY key";
+    let mut select = connection.prepare_cached(sql)?;
+    Ok(select.query_map([worker], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 pub(crate) fn outbox(
     connection: &Connection,
     after: Position,

@@ -238,6 +238,11 @@ impl Store for SqliteStore {
         self.read(move |connection| reads::list(connection, &filter)).await
     }
 
+    async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
+        let worker = worker.to_owned();
+        self.read(move |connection| reads::held(connection, &worker)).await
+    }
+
     async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         self.read(move |connection| reads::outbox(connection, after, limit)).await
     }

@@ -138,6 +138,13 @@ impl Store for MemoryStore {
         Ok(runs.filter(admits).take(filter.limit).cloned().collect())
     }
 
+    async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
+        let kept = self.lock();
+        let runs = kept.runs.values().map(|kept| &kept.run);
+        let holds = |run: &&Run| run.worker.as_deref() == Some(worker) && run.due_at.is_none();
+        Ok(runs.filter(holds).map(|run| run.id.clone()).collect())
+    }
+
     async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let kept = self.lock();
         let behind = kept.outbox.range(Position(after.0.saturating_add(1))..);

@@ -125,6 +125,10 @@ pub trait Store: Debug + Send + Sync {
     /// Returns the runs that a filter admits, in the order of their creation.
     async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
 
+    /// Returns the ids of the runs that a worker holds, in the order of their creation; also of one that cannot be read
+    /// otherwise, which must not hide the others.
+    async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError>;
+
     /// Returns events of all runs that stand behind `after` in the outbox, in order, at most `limit`.
     ///
     /// The events of one run are in the order of their `seq`. Once an event has been returned, none will ever appear

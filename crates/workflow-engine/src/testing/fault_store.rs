@@ -222,6 +222,10 @@ impl Store for FaultStore {
         self.read(self.inner.list(filter)).await
     }
 
+    async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
+        self.read(self.inner.held(worker)).await
+    }
+
     async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let late = {
             let mut state = self.lock();

@@ -91,6 +91,11 @@ pub(super) async fn ended(store: &Shared, id: &str, status: Status, ended_at: Ti
     claim
 }
 
+/// The ids of the runs that a worker holds.
+pub(super) async fn held(store: &Shared, worker: &str) -> Vec<String> {
+    store.held(worker).await.expect("the store works")
+}
+
 /// A commit of one record with one event and an entry, and no due time.
 pub(super) fn append(claim: Claim, run: &str, first_seq: u64, status: Status, at: Timestamp) -> Commit {
     Commit { claim, records: vec![record(run, first_seq, at, 1)], status, due_at: None }

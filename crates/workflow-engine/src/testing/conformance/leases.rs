@@ -23,6 +23,23 @@ pub(super) async fn a_lease_that_runs_out_is_a_recovery(store: Shared) {
     }
 }
 
+pub(super) async fn what_a_worker_holds_is_told(store: Shared) {
+    running(&store, "theirs", "other", at(0)).await;
+    let paused = running(&store, "paused", "w", at(0)).await;
+    running(&store, "a", "w", at(0)).await;
+    ended(&store, "over", Status::Completed, at(0)).await;
+    running(&store, "b", "w", at(0)).await;
+    queued(&store, "due", at(0)).await;
+    commit(&store, pause(paused, "paused", 2, at(500))).await;
+    assert_eq!(held(&store, "w").await, ["a", "b"]);
+    assert_eq!(held(&store, "nobody").await, [""; 0]);
+    // Its lease is over, and somebody has noticed.
+    lease(&store, "w", at(10)).await;
+    claim(&store, any("other", at(15), 0)).await;
+    assert_eq!(held(&store, "w").await, [""; 0], "they are due now");
+    assert_eq!(held(&store, "other").await, ["theirs"]);
+}
+
 pub(super) async fn a_lease_lasts_until_it_is_over(store: Shared) {
     let first = running(&store, "a", "w", at(0)).await;
     running(&store, "b", "w", at(0)).await;

@@ -151,6 +151,7 @@ checks! {
     }
     leases {
         a_lease_that_runs_out_is_a_recovery
+        what_a_worker_holds_is_told
         a_lease_lasts_until_it_is_over
         a_worker_that_asks_is_alive
         a_dead_worker_that_comes_back_is_a_recovery_too
