@@ -1,6 +1,6 @@
 //! The runs that this engine is executing, and how they are reached from outside.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,9 +81,12 @@ impl Active {
         }
     }
 
-    /// Takes the runs that are to be taken up again.
-    pub(crate) fn take_dropped(&self) -> Dropped<'_> {
-        let ids = std::mem::take(&mut lock(&self.state).dropped);
+    /// Takes the runs that are to be taken up again, and those that are `held`: each once.
+    pub(crate) fn take_dropped(&self, held: Vec<String>) -> Dropped<'_> {
+        let mut ids = std::mem::take(&mut lock(&self.state).dropped);
+        ids.extend(held);
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
         Dropped { active: self, ids, later: Vec::new() }
     }
 
@@ -114,11 +117,6 @@ pub(crate) struct Dropped<'a> {
 }
 
 impl Dropped<'_> {
-    /// Adds runs.
-    pub(crate) fn extend(&mut self, ids: impl IntoIterator<Item = String>) {
-        self.ids.extend(ids);
-    }
-
     /// Takes the next one.
     pub(crate) fn next(&mut self) -> Option<String> {
         self.ids.pop()
@@ -132,7 +130,8 @@ impl Dropped<'_> {
 
 impl Drop for Dropped<'_> {
     fn drop(&mut self) {
-        let left = self.ids.drain(..).chain(self.later.drain(..));
+        // The others come first the next time.
+        let left = self.later.drain(..).chain(self.ids.drain(..));
         lock(&self.active.state).dropped.extend(left);
     }
 }

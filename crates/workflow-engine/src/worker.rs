@@ -214,15 +214,15 @@ impl Inner {
 
     /// Claims runs whose execution here was dropped, or never began; at most `room`.
     async fn take_up(&self, room: usize) -> Result<Vec<Taken>, StoreError> {
-        let mut dropped = self.active.take_dropped();
+        let mut held = Vec::new();
         if self.active.take_doubt() {
             let begun = self.active.begin_claim();
             // What was asked for before this write has happened once it has, or never will.
             self.lease.renew().await?;
-            dropped.extend(self.store.held(&self.lease.worker).await?);
+            held = self.store.held(&self.lease.worker).await?;
             begun.ended();
         }
-        let mut taken = Vec::new();
+        let (mut dropped, mut taken) = (self.active.take_dropped(held), Vec::new());
         while taken.len() < room
             && let Some(id) = dropped.next()
         {
@@ -237,9 +237,11 @@ impl Inner {
                 Err(error @ StoreError::Corrupt { .. }) => {
                     tracing::error!(run = id, %error, "a run cannot be read; it rests until this worker has ended");
                 }
+                // It may be locked, and others not. If it is the store that fails, then it does so with what comes next.
                 Err(error) => {
+                    tracing::warn!(run = id, %error, "a run could not be taken up; it will be tried again");
                     dropped.later(id);
-                    return Err(error);
+                    break;
                 }
             }
         }
