@@ -66,7 +66,10 @@ impl Lane {
         let (taken, left, lease) = join3(
             claim,
             self.query(&self.sql.workflows, &[(&now, Type::INT8)]),
-            self.query(&self.sql.first_lease, &[(&worker, Type::TEXT), (&asked, Type::TEXT_ARRAY)]),
+            self.query(
+                &self.sql.first_lease,
+                &[(&now, Type::INT8), (&worker, Type::TEXT), (&asked, Type::TEXT_ARRAY)],
+            ),
         )
         .await;
         let mut taken: Vec<_> = taken?.iter().filter_map(readable).collect();
@@ -113,6 +116,8 @@ impl Lane {
         if request.workflows.as_ref().is_some_and(|names| !names.contains(&run.workflow)) {
             let due = run.due_at.is_some_and(|due_at| due_at <= request.now);
             claims.unknown.extend(due.then_some(run.workflow));
+        } else if own && request.limit > 0 {
+            return Err(StoreError::Backend("somebody has locked the run".into()).into());
         } else if !own {
             claims.next_due = match (run.due_at, &run.worker) {
                 (None, Some(holder)) => self.lease(holder).await?,
@@ -145,13 +150,19 @@ impl Lane {
         if renewed?.is_empty() {
             // Its lease had run out, and what it held is to be made due before it has another one.
             self.query(&self.sql.sweep, &[]).await?;
-            self.query(&self.sql.renew, &parameters).await?;
+            if self.query(&self.sql.renew, &parameters).await?.is_empty() {
+                let held = "a run is locked that is to be made due before this worker has a lease again";
+                return Err(StoreError::Backend(held.into()).into());
+            }
             return Ok(Vec::new());
         }
         let mut found = HashMap::new();
         for row in cancels? {
-            let key = RunKey(row::unsigned(&row, 0)?);
-            found.extend(row::cancel(&row, 1)?.map(|cancel| (key, cancel)));
+            // Whatever cannot be read of one run, the others are cancelled.
+            match row::cancel(&row, 1) {
+                Ok(cancel) => found.extend(cancel.zip(row::unsigned(&row, 0).ok()).map(|(cancel, key)| (RunKey(key), cancel))),
+                Err(error) => tracing::error!(%error, "a cancel cannot be read"),
+            }
         }
         Ok(found.into_iter().collect())
     }

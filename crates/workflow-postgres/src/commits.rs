@@ -1,15 +1,15 @@
 //! Creating runs and appending to their histories: many at a time, in one statement.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::types::Type;
 use workflow_engine::{Claim, Commit, Committed, Created, NewRun, Record, Run, RunKey, Status, StoreError, Timestamp};
 
+use crate::group::Answers;
 use crate::lane::{Fault, Lane, Parameter};
 use crate::row::{self, said, signed};
 use crate::text::escape;
-use crate::writer::Answers;
 
 /// Records as columns.
 #[derive(Default)]
@@ -175,6 +175,17 @@ impl Lane {
             (None, Err(error)) => Some(Err(said(error))),
         };
         Ok(group.iter().map(answer).collect())
+    }
+
+    /// Returns the keys of the runs that nobody has locked.
+    pub(crate) async fn unlocked(&self, group: &[Commit]) -> Result<HashSet<RunKey>, Fault> {
+        let keys: Vec<_> = group.iter().map(|commit| signed(commit.claim.key.0)).collect();
+        match self.query(&self.sql.unlocked, &[(&keys, Type::INT8_ARRAY)]).await.map_err(Fault::from) {
+            Ok(rows) => Ok(rows.iter().map(|row| row::unsigned(row, 0).map(RunKey)).collect::<Result<_, _>>()?),
+            // The whole table is.
+            Err(fault) if fault.is_locked() => Ok(HashSet::new()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Reads runs as they stand now, with the epochs of their claims.

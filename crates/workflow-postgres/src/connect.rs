@@ -1,14 +1,14 @@
 //! Connections: one way to open them all, with TLS or without.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Connect;
-use futures::future::{BoxFuture, pending};
+use futures::future::{BoxFuture, join_all, pending};
 use futures::{FutureExt, StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::lookup_host;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -23,8 +23,8 @@ pub(crate) struct Connector {
     pub(crate) config: Config,
     /// The same for each host alone.
     hosts: Vec<Config>,
-    /// Which of them answered last.
-    last: Arc<AtomicUsize>,
+    /// The host, and its address, that answered last.
+    last: Arc<Mutex<Option<Config>>>,
     #[cfg(feature = "rustls")]
     tls: tokio_postgres_rustls::MakeRustlsConnect,
 }
@@ -63,9 +63,19 @@ impl Connector {
         })
     }
 
-    /// Returns how long it takes at most to open a connection.
+    /// Returns how long opening a connection may take; a host may have more than one address.
     pub(crate) fn patience(&self) -> Duration {
-        self.config.get_connect_timeout().copied().unwrap_or_default() * u32::try_from(self.hosts.len()).unwrap_or(1)
+        timeout_of(&self.config) * u32::try_from(self.hosts.len()).unwrap_or(1).max(3)
+    }
+
+    /// Returns a configuration for each address of each host, beginning with the one that answered last.
+    async fn targets(&self) -> Vec<Config> {
+        let mut targets: Vec<_> = join_all(self.hosts.iter().map(addresses)).await.concat();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = targets.iter().position(|target| Some(target) == last.as_ref()) {
+            targets.rotate_left(first);
+        }
+        targets
     }
 
     /// Opens a connection to the host that answered last, or the next one that answers. What the server says unasked goes
@@ -74,15 +84,13 @@ impl Connector {
         &self,
         heard: Option<UnboundedSender<String>>,
     ) -> Result<(Client, JoinHandle<()>), ConnectError> {
-        let last = self.last.load(Ordering::Relaxed);
         let mut failed = None;
-        for index in (0..self.hosts.len()).map(|n| (last + n) % self.hosts.len()) {
-            let host = &self.hosts[index];
-            // A host that accepts connections and then says nothing must not hide the others.
-            let within = host.get_connect_timeout().copied().unwrap_or_default();
-            match timeout(within, self.open_one(host, heard.clone())).await {
+        for target in self.targets().await {
+            // One that accepts connections and then says nothing must not hide the others.
+            let within = timeout_of(&target);
+            match timeout(within, self.open_one(&target, heard.clone())).await {
                 Ok(Ok(opened)) => {
-                    self.last.store(index, Ordering::Relaxed);
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
                     return Ok(opened);
                 }
                 Ok(Err(error)) => failed = Some(error.into()),
@@ -118,6 +126,30 @@ impl Connector {
         if !matches!(timeout(Duration::from_secs(10), cancel).await, Ok(Ok(()))) {
             tracing::debug!("a statement that takes too long could not be cancelled");
         }
+    }
+}
+
+fn timeout_of(config: &Config) -> Duration {
+    config.get_connect_timeout().copied().unwrap_or_default()
+}
+
+/// Returns a configuration for each address that a host has now.
+async fn addresses(host: &Config) -> Vec<Config> {
+    let one = || vec![host.clone()];
+    let ([Host::Tcp(name)], [], &[] | &[_]) = (host.get_hosts(), host.get_hostaddrs(), host.get_ports()) else {
+        return one();
+    };
+    let port = host.get_ports().first().copied().unwrap_or(5432);
+    match timeout(timeout_of(host), lookup_host((name.as_str(), port))).await {
+        Ok(Ok(found)) => found
+            .map(|address| {
+                let mut target = host.clone();
+                target.hostaddr(address.ip());
+                target
+            })
+            .collect(),
+        // What is wrong with it is said by whoever connects.
+        Ok(Err(_)) | Err(_) => one(),
     }
 }
 
@@ -253,5 +285,29 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The configuration shows no password.
         f.debug_struct("Connector").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use super::*;
+
+    /// What answers at one of them need not answer at another; and a certificate is for the name.
+    #[tokio::test]
+    async fn a_name_is_tried_at_each_of_its_addresses() {
+        let connector = Connector::new("host=localhost,127.0.0.2 port=1,2 user=x".parse().unwrap()).unwrap();
+        let mut expected: Vec<_> = lookup_host(("localhost", 1)).await.unwrap().map(|found| (1, found.ip())).collect();
+        expected.push((2, "127.0.0.2".parse().unwrap()));
+        let targets = connector.targets().await;
+        let each = |target: &Config| (target.get_ports()[0], target.get_hostaddrs()[0]);
+        assert_eq!(targets.iter().map(each).collect::<Vec<_>>(), expected);
+        assert_eq!(targets[0].get_hosts(), [Host::Tcp("localhost".into())]);
+        // The one that answered last comes first, and the others in their order.
+        *connector.last.lock().unwrap() = targets.last().cloned();
+        let rotated = connector.targets().await;
+        assert_eq!(rotated[0], targets[targets.len() - 1]);
+        assert_eq!(rotated[1..], targets[..targets.len() - 1]);
     }
 }

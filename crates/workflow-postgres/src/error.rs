@@ -23,7 +23,7 @@ pub enum ConnectError {
     Unreachable(#[source] tokio_postgres::Error),
     /// A server answers, and then no more.
     #[error(
-        "the server does not answer, or another process has been at the schema for {} s: look at pg_stat_activity",
+        "the server does not answer within {} s, or another process is at the schema: look at pg_stat_activity",
         .within.as_secs()
     )]
     Silent {
@@ -55,6 +55,9 @@ pub enum ConnectError {
         "the server is a read-only replica, or read only: connect to the primary (target_session_attrs=read-write)"
     )]
     ReadOnly,
+    /// Commits wait for a synchronous standby, and have for more than five seconds.
+    #[error("commits wait for a synchronous standby: look at pg_stat_replication and synchronous_standby_names")]
+    Standby,
     /// The server is too old.
     #[error("the server has version {found}, and the store needs {needed}")]
     ServerVersion {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -54,6 +54,26 @@ impl Workers {
     }
 }
 
+/// When the connection that writes was opened. One that was opened before may lead to another server, which nothing must
+/// be read from any more.
+#[derive(Debug)]
+pub(crate) struct Opened(Mutex<Instant>);
+
+impl Opened {
+    pub(crate) fn now() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn renew(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Returns whether a connection that was opened then leads to the server that is written to.
+    pub(crate) fn is_before(&self, then: Instant) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= then
+    }
+}
+
 /// Why a write was not done.
 pub(crate) enum Fault {
     /// It was refused, and nothing was changed.
@@ -96,6 +116,11 @@ impl Fault {
         };
         matches!(self, Self::Statement(error) if error.code().is_some_and(met))
     }
+
+    /// Returns whether somebody had locked for too long what was to be written.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self, Self::Statement(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
 }
 
 /// How a connection that writes is opened.
@@ -103,6 +128,7 @@ pub(crate) struct Opening {
     pub(crate) connector: Arc<Connector>,
     pub(crate) sql: Arc<Sql>,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) opened: Arc<Opened>,
     /// The schema's name, quoted.
     pub(crate) schema: String,
     pub(crate) durability: Durability,
@@ -113,6 +139,7 @@ impl Opening {
     /// at as the first one was.
     pub(crate) async fn open(&self) -> Result<Lane, ConnectError> {
         let (client, driver) = self.connector.open(None).await?;
+        self.opened.renew();
         let (sql, workers) = (self.sql.clone(), self.workers.clone());
         let lane = Lane { client, sql, session: fastrand::i64(1..), workers, driver };
         let settle = async {

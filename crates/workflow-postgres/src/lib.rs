@@ -9,6 +9,7 @@ mod connect;
 mod schema;
 
 mod lane;
+mod group;
 mod sql;
 mod writer;
 

@@ -96,7 +96,7 @@ impl Options {
     }
 
     /// Sets how long a read waits for one of these connections to become free before it fails; 10 seconds unless set. One
-    /// that has to be opened takes at most `connect_timeout` for each host besides, and the read itself at most 30 seconds
+    /// that has to be opened takes at most `connect_timeout` for each host besides, or three times that, and the read itself at most 30 seconds
     /// (where events are counted that never were, ten minutes).
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;

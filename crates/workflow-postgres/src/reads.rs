@@ -24,6 +24,9 @@ use crate::text::{escape, unescape};
 /// How many rows of the outbox are counted anew each time, at most, before what was counted is written down.
 const COUNTED: u64 = 10_000;
 
+/// How many bytes of events are read at once, unless one record has more.
+const PAGE: i64 = 4 << 20;
+
 /// How long a read may take before it fails, and its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same where events are counted, of which there may be very many that never were.
@@ -147,7 +150,7 @@ impl PostgresStore {
         }
         // One row more than there are events: of the first one all may be known already.
         let rows = signed(limit).saturating_add(1);
-        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8)];
+        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&PAGE as _, Type::INT8)];
         let mut found = Vec::new();
         for row in self.read(&self.inner.sql.outbox, &parameters).await? {
             let position = row::unsigned(&row, 0)?;

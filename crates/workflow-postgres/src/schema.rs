@@ -31,7 +31,9 @@ pub(crate) async fn check_server(client: &Client, durability: Durability) -> Res
     let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
                pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', \
                current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), \
-               current_setting('server_encoding'), current_setting('transaction_isolation')";
+               current_setting('server_encoding'), current_setting('transaction_isolation'), \
+               EXISTS (SELECT FROM pg_stat_activity WHERE usename = current_user AND wait_event = 'SyncRep' \
+                   AND query_start < clock_timestamp() - interval '5 s')";
     let row = client.query_typed_one(sql, &[]).await?;
     let found: String = row.try_get(1)?;
     let number: String = row.try_get(0)?;
@@ -40,6 +42,10 @@ pub(crate) async fn check_server(client: &Client, durability: Durability) -> Res
     }
     if row.try_get(2)? {
         return Err(ConnectError::ReadOnly);
+    }
+    // Each connection that is given up leaves one more of these; they would become too many.
+    if row.try_get(8)? {
+        return Err(ConnectError::Standby);
     }
     let encoding: String = row.try_get(6)?;
     if encoding != "UTF8" {

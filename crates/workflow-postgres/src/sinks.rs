@@ -29,7 +29,12 @@ impl Lane {
         self.open_cursor(sink).await?;
         let (now, worker, name) = (now.as_millis(), escape(worker), escape(sink));
         self.workers.add(&worker);
-        let parameters = [(&now as _, Type::INT8), (&worker as _, Type::TEXT), (&name as _, Type::TEXT)];
+        let parameters = [
+            (&now as _, Type::INT8),
+            (&worker as _, Type::TEXT),
+            (&name as _, Type::TEXT),
+            (&self.session as _, Type::INT8),
+        ];
         let rows = self.query(&self.sql.claim_sink, &parameters).await?;
         let epoch = rows.first().map(|row| row::unsigned(row, 0)).transpose()?;
         Ok(epoch.map(|epoch| SinkClaim { sink: sink.to_owned(), epoch }))
@@ -53,6 +58,7 @@ impl Lane {
             (&signed(cursor.delivered) as _, Type::INT8),
             (&signed(cursor.rejected) as _, Type::INT8),
             (&self.workers.names() as _, Type::TEXT_ARRAY),
+            (&self.session as _, Type::INT8),
         ];
         if self.query(&self.sql.set_cursor, &parameters).await?.is_empty() {
             let SinkClaim { sink, epoch } = claim.clone();

@@ -16,7 +16,11 @@ const GATE: &str = "(o.base + (pg_snapshot_xmin(pg_current_snapshot())::text::bi
 /// The worker's lease, if it has one and this connection is the one that may write in its name. The lock keeps it so until
 /// the statement is done.
 const ME: &str = "me AS (SELECT name FROM {s}.workers WHERE name = ANY({names}) AND session = {session} AND state = 0 \
-                  FOR SHARE)";
+                  AND {briefly} FOR SHARE)";
+
+/// True, and from then on this transaction waits half a second at most for anybody's lock: a row is locked only once it is
+/// known to fit the condition that this is a part of. No setting is left on the connection.
+const BRIEFLY: &str = "(SELECT set_config('lock_timeout', '500ms', true)) IS NOT NULL";
 
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
@@ -35,7 +39,7 @@ macro_rules! statements {
                     Time::Engine => "$1::bigint",
                 };
                 let made = |sql: String| {
-                    let sql = sql.replace("{gate}", GATE).replace("{run}", crate::row::RUN)
+                    let sql = sql.replace("{gate}", GATE).replace("{briefly}", BRIEFLY).replace("{run}", crate::row::RUN)
                         .replace("{record}", crate::row::RECORD).replace("{now}", now);
                     // The name comes last, for it may have braces of its own.
                     let literal = schema.replace('\'', "''");
@@ -54,12 +58,24 @@ statements! {
     commit = "SELECT * FROM {s}.commit_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
              $18, $19, $20, $21, $22, $23, $24)";
 
-    /// Marks the workers whose leases have run out: from then on nothing is added to what they hold.
-    mark_dead = "UPDATE {s}.workers SET state = 1 WHERE until <= {now} AND name <> $2 AND state = 0";
-    /// Makes due what marked workers hold, and forgets them.
-    sweep = "WITH gone AS (DELETE FROM {s}.workers WHERE state > 0 RETURNING name, until, state) \
-         UPDATE {s}.runs r SET due_at = gone.until, worker = CASE WHEN gone.state = 1 THEN r.worker END \
-         FROM gone WHERE r.worker = gone.name AND r.due_at IS NULL";
+    /// Marks the workers whose leases have run out: from then on nothing is added to what they hold. Here and below what
+    /// somebody has locked is left for the next time, for others wait for what is not.
+    mark_dead = "WITH over AS (SELECT name FROM {s}.workers WHERE until <= {now} AND name <> $2 AND state = 0 \
+             FOR UPDATE SKIP LOCKED) \
+         UPDATE {s}.workers w SET state = 1 FROM over WHERE w.name = over.name";
+    /// Makes due what marked workers hold, and forgets those that hold nothing more.
+    sweep = "WITH gone AS (SELECT name, until, state FROM {s}.workers WHERE state > 0 FOR UPDATE SKIP LOCKED), \
+         held AS MATERIALIZED ( \
+             SELECT h.key, gone.name FROM gone CROSS JOIN LATERAL ( \
+                 SELECT key FROM {s}.runs WHERE worker = gone.name AND due_at IS NULL OFFSET 0) h), \
+         free AS MATERIALIZED ( \
+             SELECT key FROM {s}.runs WHERE key = ANY(ARRAY(SELECT key FROM held)) AND due_at IS NULL \
+             ORDER BY key FOR UPDATE SKIP LOCKED), \
+         freed AS ( \
+             UPDATE {s}.runs r SET due_at = gone.until, worker = CASE WHEN gone.state = 1 THEN r.worker END \
+             FROM gone WHERE r.key = ANY(ARRAY(SELECT key FROM free)) AND r.worker = gone.name AND r.due_at IS NULL) \
+         DELETE FROM {s}.workers w USING gone WHERE w.name = gone.name AND NOT EXISTS ( \
+             SELECT FROM held WHERE held.name = gone.name AND held.key <> ALL(ARRAY(SELECT key FROM free)))";
     /// Returns the workflows that have runs which are due, now or later, with the first due time of each.
     workflows = "WITH RECURSIVE w AS ( \
              (SELECT workflow, due_at FROM {s}.runs WHERE due_at IS NOT NULL ORDER BY workflow, due_at LIMIT 1) \
@@ -86,42 +102,44 @@ statements! {
          RETURNING {{run}}, chosen.died, chosen.was_due",
         ME.replace("{names}", "ARRAY[$2::text]").replace("{session}", "$5")
     );
-    /// Claims one run, if it is due, or the worker's own.
+    /// Claims one run, if it is due, or the worker's own, and nobody has locked it.
     claim_one = format!(
         "WITH {}, \
          chosen AS ( \
              SELECT key, due_at AS was_due, worker IS NOT NULL AND due_at IS NOT NULL AS died FROM {{s}}.runs \
              WHERE id = $3 AND (due_at <= {{now}} OR due_at IS NULL AND worker = $2) \
-                 AND ($4::text[] IS NULL OR workflow = ANY($4)) FOR UPDATE) \
+                 AND ($4::text[] IS NULL OR workflow = ANY($4)) FOR UPDATE SKIP LOCKED) \
          UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, epoch = r.epoch + 1, \
              recoveries = r.recoveries + chosen.died::int \
          FROM chosen, me WHERE r.key = chosen.key \
          RETURNING {{run}}, chosen.died, coalesce(chosen.was_due, 0)",
         ME.replace("{names}", "ARRAY[$2::text]").replace("{session}", "$5")
     );
-    /// Returns when the first lease is over of another worker that holds a run of the workflows asked for.
+    /// Returns when the first lease will be over of another worker that holds a run of the workflows asked for.
     first_lease = "SELECT min(w.until) FROM {s}.workers w CROSS JOIN LATERAL ( \
              SELECT FROM {s}.runs WHERE worker = w.name AND due_at IS NULL \
-                 AND ($2::text[] IS NULL OR workflow = ANY($2)) LIMIT 1) held WHERE w.name <> $1";
+                 AND ($3::text[] IS NULL OR workflow = ANY($3)) LIMIT 1) held WHERE w.name <> $2 AND w.until > {now}";
     lease = "SELECT until FROM {s}.workers WHERE name = $1";
+    /// Finds the runs that nobody has locked.
+    unlocked = "SELECT {s}.unlocked_runs($1)";
     /// Ends a claim.
     release = "UPDATE {s}.runs SET worker = NULL, due_at = $3 \
-         WHERE key = $1 AND epoch = $2 AND worker = ANY($4) AND due_at IS NULL";
+         WHERE key = $1 AND epoch = $2 AND worker = ANY($4) AND due_at IS NULL AND {briefly}";
 
-    renew = "INSERT INTO {s}.workers AS w (name, until, session) VALUES ($1, $2, $3) \
+    renew = "INSERT INTO {s}.workers AS w (name, until, session) SELECT $1::text, $2::bigint, $3::bigint WHERE {briefly} \
          ON CONFLICT (name) DO UPDATE SET until = $2, session = $3 WHERE w.state = 0 RETURNING 1";
     cancels = "SELECT key, cancel_reason, cancel_at_once, cancel_at FROM {s}.runs \
          WHERE worker = $1 AND due_at IS NULL AND cancel_at IS NOT NULL";
-    retire = "UPDATE {s}.workers SET state = 2, until = $2 WHERE name = $1";
+    retire = "UPDATE {s}.workers SET state = 2, until = $2 WHERE name = $1 AND {briefly}";
     /// Lets the connection that was opened last write in the name of its workers, and no other: what an earlier one may
     /// still be doing ends before this, or changes nothing.
-    take_over = "UPDATE {s}.workers SET session = $2 WHERE name = ANY($1)";
+    take_over = "UPDATE {s}.workers SET session = $2 WHERE name = ANY($1) AND {briefly}";
 
     cancel = "UPDATE {s}.runs r SET cancel_at = coalesce(r.cancel_at, $2), \
              cancel_reason = CASE WHEN r.cancel_at IS NULL THEN $3 ELSE r.cancel_reason END, \
              cancel_at_once = coalesce(r.cancel_at_once, false) OR $4, due_at = least(r.due_at, \
                  CASE WHEN r.due_at IS NOT NULL OR r.worker IS NULL THEN $2 END) \
-         WHERE id = $1 AND ended_at IS NULL RETURNING {run}";
+         WHERE id = $1 AND ended_at IS NULL AND {briefly} RETURNING {run}";
 
     run = "SELECT {run} FROM {s}.runs r WHERE id = $1";
     runs_by_id = "SELECT {run} FROM {s}.runs r WHERE id = ANY($1)";
@@ -135,31 +153,37 @@ statements! {
          AND ($5::text IS NULL OR starts_with(id, $5)) ORDER BY key LIMIT $6";
 
     /// Reads the outbox up to the gate. The row that `$1` stands in is the last that begins at or before it.
-    outbox = "SELECT h.position, h.events FROM {s}.outbox o, {s}.history h \
-         WHERE h.position >= coalesce((SELECT position FROM {s}.history WHERE position <= $1 ORDER BY position DESC LIMIT 1), 0) \
-             AND h.position < {gate} \
-         ORDER BY h.position LIMIT $2";
+    /// So many rows at most, and so many bytes: but for the row that may be known already, and the first one behind it.
+    outbox = "SELECT position, events FROM ( \
+             SELECT n.position, n.events, sum(CASE WHEN n.position > $1 THEN octet_length(n.events) END) OVER ( \
+                 ORDER BY n.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ( \
+                 SELECT h.position, h.events FROM {s}.outbox o, {s}.history h \
+                 WHERE h.position >= coalesce((SELECT position FROM {s}.history WHERE position <= $1 \
+                         ORDER BY position DESC LIMIT 1), 0) AND h.position < {gate} \
+                 ORDER BY h.position LIMIT $2) n) p \
+         WHERE before IS NULL OR before < $3 ORDER BY position";
     outbox_end = "SELECT * FROM {s}.outbox_end()";
     count = "SELECT {s}.count_events()";
 
     cursor = "SELECT position, delivered, rejected, missed FROM {s}.cursors WHERE sink = $1";
     /// Opens a cursor; a purge waits for it, and it for a purge, so that it misses what is counted as missed.
     open_cursor = "INSERT INTO {s}.cursors (sink, position, delivered, rejected, missed) \
-         SELECT $1, 0, 0, 0, purged FROM {s}.outbox FOR SHARE ON CONFLICT (sink) DO NOTHING";
+         SELECT $1, 0, 0, 0, purged FROM {s}.outbox WHERE {briefly} FOR SHARE ON CONFLICT (sink) DO NOTHING";
     claim_sink = "UPDATE {s}.cursors c SET holder = $2, epoch = nextval('{q}.sink_epochs'), \
-             server = pg_postmaster_start_time() \
-         WHERE sink = $3 AND (holder IS NULL OR holder = $2 OR NOT EXISTS ( \
+             session = $4, server = pg_postmaster_start_time() \
+         WHERE sink = $3 AND {briefly} AND (holder IS NULL OR holder = $2 OR NOT EXISTS ( \
              SELECT FROM {s}.workers w WHERE w.name = c.holder AND w.state = 0 AND w.until > {now})) RETURNING epoch";
-    release_sink = "UPDATE {s}.cursors SET holder = NULL WHERE sink = $1 AND epoch = $2 AND holder = ANY($3)";
-    /// Moves a cursor; the answer says whether the claim stands. It ends with the server that gave it: after a failover
-    /// what a relay has delivered last may never have been, and its place be taken by something else.
+    release_sink = "UPDATE {s}.cursors SET holder = NULL WHERE sink = $1 AND epoch = $2 AND holder = ANY($3) AND {briefly}";
+    /// Moves a cursor; the answer says whether the claim stands. It ends with the connection and the server that gave it:
+    /// after a failover, or a crash with `synchronous_commit=off`, what a relay has delivered last may never have been, and
+    /// its place be taken by something else.
     set_cursor = "WITH held AS (SELECT sink FROM {s}.cursors WHERE sink = $1 AND epoch = $2 AND holder = ANY($6) \
-             AND server = pg_postmaster_start_time() \
+             AND session = $7 AND server = pg_postmaster_start_time() AND {briefly} \
              AND $3 < (SELECT {gate} FROM {s}.outbox o) FOR UPDATE), \
          moved AS (UPDATE {s}.cursors c SET position = $3, delivered = $4, rejected = $5 FROM held \
              WHERE c.sink = held.sink AND c.position < $3) \
          SELECT sink FROM held";
-    drop_cursor = "DELETE FROM {s}.cursors WHERE sink = $1 RETURNING 1";
+    drop_cursor = "DELETE FROM {s}.cursors WHERE sink = $1 AND {briefly} RETURNING 1";
 
     purge = "SELECT * FROM {s}.purge_runs($1, $2, $3, $4)";
     now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";

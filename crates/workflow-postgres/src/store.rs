@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
@@ -22,7 +22,7 @@ use workflow_engine::{
 
 use crate::connect::Connector;
 use crate::error::ConnectError;
-use crate::lane::{Fault, Lane, Opening, Workers};
+use crate::lane::{Fault, Lane, Opened, Opening, Workers};
 use crate::listen::{self, Bells};
 use crate::options::{Durability, Options, Time};
 use crate::row::gone;
@@ -96,11 +96,20 @@ impl PostgresStore {
         let manager = Manager::from_connect(connector.config.clone(), (*connector).clone(), recycling);
         let create = connector.patience() + Duration::from_secs(1);
         let timeouts = Timeouts { wait: Some(wait), create: Some(create), recycle: Some(wait) };
+        let opened = Arc::new(Opened::now());
+        let is_current = {
+            let opened = opened.clone();
+            Hook::sync_fn(move |_, metrics| match opened.is_before(metrics.created) {
+                true => Ok(()),
+                false => Err(HookError::message("it was opened before the connection that writes")),
+            })
+        };
         let pool = Pool::builder(manager).max_size(readers).runtime(Runtime::Tokio1).timeouts(timeouts);
+        let pool = pool.pre_recycle(is_current);
         let pool = pool.build().map_err(|error| ConnectError::Pool(error.into()))?;
 
         let (sql, workers) = (Arc::new(Sql::new(&schema, time)), Arc::new(Workers::default()));
-        let opening = Opening { connector: connector.clone(), sql: sql.clone(), workers, schema, durability };
+        let opening = Opening { connector: connector.clone(), sql: sql.clone(), workers, opened, schema, durability };
         let lane = opening.open().await?;
         let (writes, queue) = unbounded_channel();
         let session = lane.session;

@@ -9,90 +9,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::{address, alone, runtime, started};
-use tokio_postgres::{Client, NoTls};
+use support::hand::{append, begin, new_run, raw, texts};
+use support::pair::Pair;
+use support::{alone, runtime};
 use tracker_core::testing::MemoryTransport;
 use workflow_engine::{
-    Claim, ClaimRequest, Commit, Context, Created, Cursor, EncodedEvent, Engine, Failure, NewRun, Outcome, Position,
-    Record, RelayStop, Status, Store, StoreError, Timestamp, TokioClock, Workflow,
+    Claim, ClaimRequest, Context, Cursor, EncodedEvent, Engine, Failure, Outcome, Position, RelayStop, Span, Status,
+    Store, StoreError, Timestamp, TokioClock, Workflow,
 };
 use workflow_postgres::PostgresStore;
-use workflow_postgres::testing::{Server, Stop};
-
-const SETTINGS: [&str; 2] = ["autovacuum=off", "max_connections=50"];
-
-/// A primary and its replica, which follows it until it is cut off.
-struct Pair {
-    primary: Server,
-    replica: Server,
-}
-
-impl Pair {
-    /// `None`, with a word on it, where there are no servers to be had, or none that can be stopped.
-    async fn start() -> Option<Self> {
-        let primary = tokio::task::spawn_blocking(|| started(&SETTINGS)).await.unwrap()?;
-        address(&primary)?;
-        let replica = primary.replica().await.unwrap();
-        Some(Self { primary, replica })
-    }
-
-    /// Whichever of the two takes writes.
-    async fn connect(&self) -> PostgresStore {
-        let ports = [&self.primary, &self.replica].map(|server| server.address().unwrap().1.to_string());
-        let url = format!(
-            "host=127.0.0.1,127.0.0.1 port={} user=wf dbname=postgres target_session_attrs=read-write",
-            ports.join(",")
-        );
-        PostgresStore::connect(&url).await.unwrap()
-    }
-
-    /// Waits until the replica has everything, and lets it have no more.
-    async fn part(&self) {
-        let sql = "SELECT pg_current_wal_flush_lsn()::text";
-        let here: String = raw(&self.primary).await.query_one(sql, &[]).await.unwrap().get(0);
-        let replica = raw(&self.replica).await;
-        let caught_up = format!("SELECT pg_last_wal_replay_lsn() >= '{here}'::pg_lsn");
-        until(&replica, &caught_up).await;
-        replica.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
-        replica.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        until(&replica, "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)").await;
-    }
-
-    /// The primary is gone for good, and the replica takes its place.
-    async fn fail_over(&self) {
-        self.primary.stop(Stop::Immediate).await.unwrap();
-        self.replica.execute("SELECT pg_promote()").await.unwrap();
-    }
-}
-
-async fn raw(server: &Server) -> Client {
-    let (client, connection) = tokio_postgres::connect(&server.url_of("postgres"), NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-async fn until(client: &Client, sql: &str) {
-    while !client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::time::sleep(Duration::from_millis(10)).await; // tidy: sleep: between looks
-    }
-}
-
-fn record(seq: u64, text: &str) -> Record {
-    let events = vec![EncodedEvent::from_json(format!("\"{text}\"")).unwrap()];
-    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events, entry: None }
-}
-
-async fn create(store: &PostgresStore, id: &str) {
-    let new = NewRun {
-        id: id.into(),
-        workflow: "w".into(),
-        execution_id: None,
-        status: Status::Queued,
-        worker: "nobody".into(),
-        record: record(1, id),
-    };
-    assert!(matches!(store.create(new).await.unwrap(), Created::New(_)));
-}
 
 /// Claims what there is; a worker whose connection was lost tries again.
 async fn claim(store: &PostgresStore, worker: &str) -> Claim {
@@ -105,10 +30,6 @@ async fn claim(store: &PostgresStore, worker: &str) -> Claim {
     }
 }
 
-fn append(claim: Claim, seq: u64, text: &str) -> Commit {
-    Commit { claim, records: vec![record(seq, text)], status: Status::Running, due_at: None }
-}
-
 /// Two workers hold the same run with the same epoch: one by a claim that the replica never saw.
 #[test]
 fn a_claim_that_was_lost_with_the_primary_is_no_claim() {
@@ -116,26 +37,26 @@ fn a_claim_that_was_lost_with_the_primary_is_no_claim() {
     runtime().block_on(async {
         let Some(pair) = Pair::start().await else { return };
         let (old, new) = (pair.connect().await, pair.connect().await);
-        create(&old, "r").await;
+        old.create(new_run("r", "nobody", Status::Queued)).await.unwrap();
         old.open_cursor("sink").await.unwrap();
         pair.part().await;
         let lost = claim(&old, "old").await;
-        old.commit(append(lost, 2, "lost")).await.unwrap();
+        old.commit(append(lost, "r", 2, Status::Running)).await.unwrap();
         let sink = old.claim_sink("sink", "old", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
         pair.fail_over().await;
 
         let claim = claim(&new, "new").await;
         assert_eq!(claim, lost, "the case is not the one that is tested");
-        new.commit(append(claim, 2, "kept")).await.unwrap();
+        new.commit(append(claim, "r", 2, Status::Running)).await.unwrap();
         // The connection is opened anew first.
         while let Err(StoreError::Backend(_)) = old.renew("old", Timestamp::MAX).await {}
-        let refused = old.commit(append(lost, 3, "stale")).await;
+        let refused = old.commit(append(lost, "r", 3, Status::Running)).await;
         assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
         let refused = old.release(lost, Timestamp::UNIX_EPOCH).await;
         assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
         let refused = old.set_cursor(&sink, Cursor { position: Position(1), ..Cursor::default() }).await;
         assert!(matches!(refused, Err(StoreError::SinkFenced { .. })), "{refused:?}");
-        new.commit(append(claim, 3, "kept as well")).await.unwrap();
+        new.commit(append(claim, "r", 3, Status::Running)).await.unwrap();
     });
 }
 
@@ -182,7 +103,7 @@ fn events_that_take_the_places_of_lost_ones_are_delivered() {
         let other = Engine::builder().store(Arc::new(pair.connect().await)).clock(Arc::new(TokioClock::new()));
         let other = other.workflow(&ORDER, order).build().unwrap();
         assert_eq!(other.run(&ORDER, "later-other", 0).await.unwrap(), Outcome::Completed(0));
-        let burning = raw(&pair.replica).await;
+        let burning = raw(&pair.replica.url_of("postgres")).await;
         for _ in 0..500 {
             burning.execute("SELECT pg_current_xact_id()", &[]).await.unwrap();
         }
@@ -213,5 +134,66 @@ fn events_that_take_the_places_of_lost_ones_are_delivered() {
         assert!(skipped.is_empty(), "{skipped:?}");
         delivering.abort();
         assert!(!store.list(&Default::default()).await.unwrap().iter().any(|run| run.ended_at.is_none()));
+    });
+}
+
+/// A worker that lives on has begun runs that the replica never saw, and begins others there. The server counts as the one
+/// before it did, so what is left of the first in the worker's memory looks very much like the others.
+#[test]
+fn a_run_that_was_lost_adds_nothing_to_the_history_of_another() {
+    const RUNS: usize = 40;
+    let _alone = alone();
+    runtime().block_on(async {
+        let Some(pair) = Pair::start().await else { return };
+        let store = pair.connect().await;
+        begin(&store, "before", "w").await;
+        pair.part().await;
+        let mut lost = Vec::new();
+        for n in 0..RUNS {
+            lost.push(begin(&store, &format!("lost-{n}"), "w").await);
+        }
+        pair.fail_over().await;
+        while store.renew("w", Timestamp::MAX).await.is_err() {}
+        let mut counted_again = 0;
+        for n in 0..RUNS {
+            let id = format!("new-{n}");
+            let claim = begin(&store, &id, "w").await;
+            counted_again += u32::from(lost.iter().any(|lost| lost.key.0 >> 24 == claim.key.0 >> 24));
+        }
+        assert!(counted_again > 0, "the case is not the one that is tested");
+        for claim in lost {
+            let refused = store.commit(append(claim, "lost", 2, Status::Running)).await;
+            assert!(matches!(refused, Err(StoreError::UnknownRun { .. })), "{refused:?}");
+            let refused = store.release(claim, Timestamp::UNIX_EPOCH).await;
+            assert!(matches!(refused, Err(StoreError::UnknownRun { .. })), "{refused:?}");
+            assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 0);
+        }
+    });
+}
+
+/// The old primary goes on for those that are connected to it, and only the connection that writes has moved.
+#[test]
+fn what_is_read_comes_from_where_it_is_written() {
+    let _alone = alone();
+    runtime().block_on(async {
+        let Some(pair) = Pair::start().await else { return };
+        let store = pair.connect_as(&PostgresStore::options().readers(1)).await;
+        let claim = begin(&store, "r", "w").await;
+        store.open_cursor("sink").await.unwrap();
+        pair.part().await;
+        for seq in 2..12 {
+            store.commit(append(claim, "r", seq, Status::Running)).await.unwrap();
+        }
+        assert_eq!(store.outbox(Position(0), 99).await.unwrap().len(), 11, "it reads on the old primary");
+        pair.replica.execute("SELECT pg_promote()").await.unwrap();
+        let old = raw(&pair.primary.url_of("postgres")).await;
+        old.batch_execute("ALTER DATABASE postgres SET default_transaction_read_only = on").await.unwrap();
+        let writing = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                       WHERE application_name = 'workflow-postgres' AND query LIKE '%commit_runs%'";
+        old.execute(writing, &[]).await.unwrap();
+        while store.renew("w", Timestamp::MAX).await.is_err() {}
+        begin(&store, "new", "w").await;
+        let read = store.outbox(Position(0), 99).await.unwrap();
+        assert_eq!(texts(&read), [r#"{"run":"r","seq":1}"#, r#"{"run":"new","seq":1}"#]);
     });
 }

@@ -7,50 +7,16 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
+use support::hand::{BLOCKED, any, append, begin, raw, record, texts, until};
 use support::{address, alone, options, runtime, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
-use workflow_engine::{
-    Claim, ClaimRequest, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Record, RunFilter, Span, Status,
-    Store, StoreError, Timestamp,
-};
+use workflow_engine::{CancelRequest, Context, Cursor, Engine, Failure, Position, RunFilter, Span, Status, Store, StoreError, Timestamp, Workflow};
 use workflow_postgres::{ConnectError, PostgresStore};
-
-async fn raw(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-fn record(run: &str, seq: u64) -> Record {
-    let event = EncodedEvent::from_json(format!("\"{run} {seq}\"")).unwrap();
-    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events: vec![event], entry: None }
-}
-
-async fn begin(store: &PostgresStore, run: &str) -> Claim {
-    store.renew("w", Timestamp::MAX).await.unwrap();
-    let new = NewRun {
-        id: run.into(),
-        workflow: "w".into(),
-        execution_id: None,
-        status: Status::Running,
-        worker: "w".into(),
-        record: record(run, 1),
-    };
-    match store.create(new).await.unwrap() {
-        Created::New(claim) => claim,
-        Created::Exists(run) => panic!("{run:?}"),
-    }
-}
-
-fn append(claim: Claim, run: &str, seq: u64) -> Commit {
-    Commit { claim, records: vec![record(run, seq)], status: Status::Running, due_at: None }
-}
 
 /// A host that accepts connections and says nothing.
 async fn silent() -> (u16, JoinHandle<()>) {
@@ -121,11 +87,11 @@ fn a_host_that_hangs_hides_no_other() {
         let first = wire.address.port();
         let url = format!("host=127.0.0.1,127.0.0.1 port={first},{port} user=wf dbname={database} connect_timeout=1");
         let store = options().connect(&url).await.unwrap();
-        let claim = begin(&store, "one").await;
+        let claim = begin(&store, "one", "w").await;
         wire.lead_to(silent);
         let going_on = async {
             while store.renew("w", Timestamp::MAX).await.is_err() {}
-            store.commit(append(claim, "one", 2)).await.unwrap();
+            store.commit(append(claim, "one", 2, Status::Running)).await.unwrap();
             while store.run("one").await.is_err() {}
         };
         timeout(Duration::from_secs(30), going_on).await.expect("the next host is not tried");
@@ -139,7 +105,7 @@ fn reads_that_nobody_waits_for_any_more_keep_no_connection() {
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
-        let one = begin(&store, "one").await;
+        let one = begin(&store, "one", "w").await;
         let admin = raw(&url).await;
         admin.batch_execute("BEGIN; LOCK TABLE workflow.history").await.unwrap();
         for _ in 0..4 {
@@ -149,55 +115,8 @@ fn reads_that_nobody_waits_for_any_more_keep_no_connection() {
         }
         let other = timeout(Duration::from_secs(5), store.run("one")).await.expect("all connections are taken");
         assert_eq!(other.unwrap().unwrap().id, "one");
-        let waiting =
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        let none = async {
-            while admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(5), none).await.expect("the server goes on with what nobody waits for");
-    });
-}
-
-/// Somebody else has locked a row, and takes their time.
-#[test]
-fn a_run_that_is_locked_keeps_no_other_waiting() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
-    runtime().block_on(async {
-        let url = server.database().await.unwrap();
-        let store = PostgresStore::connect(&url).await.unwrap();
-        let (one, two) = (begin(&store, "one").await, begin(&store, "two").await);
-        let admin = raw(&url).await;
-        admin.batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'one' FOR UPDATE").await.unwrap();
-        let began = Instant::now();
-        let (locked, other, renewed) = tokio::join!(
-            store.commit(append(one, "one", 2)),
-            store.commit(append(two, "two", 2)),
-            store.renew("w", Timestamp::MAX)
-        );
-        println!("after {:?}", began.elapsed());
-        assert!(
-            matches!(&locked, Err(StoreError::Backend(error)) if error.to_string().contains("55P03")),
-            "{locked:?}"
-        );
-        other.unwrap();
-        renewed.unwrap();
-        admin.batch_execute("COMMIT").await.unwrap();
-        store.commit(append(one, "one", 2)).await.unwrap();
-
-        // A write that is no commit: it is given up, and the server ends it.
-        admin.batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'one' FOR UPDATE").await.unwrap();
-        store.release(one, Timestamp::UNIX_EPOCH).await.expect_err("the row is locked");
-        store.renew("w", Timestamp::MAX).await.unwrap();
-        let waiting =
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        let none = async {
-            while admin.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(5), none).await.expect("the server goes on with what was given up");
+        let none = format!("SELECT NOT ({BLOCKED})");
+        timeout(Duration::from_secs(5), until(&admin, &none)).await.expect("the server goes on with what nobody waits for");
     });
 }
 
@@ -210,10 +129,10 @@ fn a_commit_that_is_done_is_not_refused_for_another() {
         let store = PostgresStore::connect(&url).await.unwrap();
         let mut claims = Vec::new();
         for n in 0..4 {
-            claims.push(begin(&store, &format!("r{n}")).await);
+            claims.push(begin(&store, &format!("r{n}"), "w").await);
         }
         raw(&url).await.execute("UPDATE workflow.runs SET status = 'odd' WHERE id = 'r0'", &[]).await.unwrap();
-        let commits = claims.iter().enumerate().map(|(n, claim)| store.commit(append(*claim, &format!("r{n}"), 2)));
+        let commits = claims.iter().enumerate().map(|(n, claim)| store.commit(append(*claim, &format!("r{n}"), 2, Status::Running)));
         let answers = join_all(commits).await;
         assert!(matches!(&answers[0], Err(StoreError::Corrupt { .. })), "{:?}", answers[0]);
         for answer in &answers[1..] {
@@ -229,13 +148,65 @@ fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
         for n in 0..3 {
-            let claim = begin(&store, &format!("r{n}")).await;
+            let claim = begin(&store, &format!("r{n}"), "w").await;
             store.release(claim, Timestamp::UNIX_EPOCH).await.unwrap();
         }
         raw(&url).await.execute("UPDATE workflow.runs SET status = 'odd' WHERE id = 'r0'", &[]).await.unwrap();
-        let request = ClaimRequest { worker: "w".into(), now: Timestamp::MAX, run: None, workflows: None, limit: 9 };
-        let claimed = store.claim(request).await.unwrap().runs;
+        let claimed = store.claim(any("w")).await.unwrap().runs;
         assert_eq!(claimed.iter().map(|claimed| claimed.run.id.as_str()).collect::<Vec<_>>(), ["r1", "r2"]);
+    });
+}
+
+/// A cancel that cannot be read keeps no other from being told, and the lease lasts.
+#[test]
+fn a_cancel_that_cannot_be_read_keeps_no_other_from_being_told() {
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let url = server.database().await.unwrap();
+        let store = PostgresStore::connect(&url).await.unwrap();
+        let mut claims = Vec::new();
+        for n in 0..3 {
+            claims.push(begin(&store, &format!("r{n}"), "w").await);
+            let cancel = CancelRequest { reason: None, at_once: false, at: Timestamp::UNIX_EPOCH };
+            store.request_cancel(&format!("r{n}"), cancel).await.unwrap();
+        }
+        let damage = format!("UPDATE workflow.runs SET cancel_at = {} WHERE id = 'r1'", i64::MAX);
+        raw(&url).await.execute(&damage, &[]).await.unwrap();
+        let mut told: Vec<_> = store.renew("w", Timestamp::MAX).await.unwrap().iter().map(|(key, _)| *key).collect();
+        told.sort();
+        assert_eq!(told, [claims[0].key, claims[2].key]);
+    });
+}
+
+/// A worker that holds a run which cannot be read, and does not know any more what it holds, takes up what can be read.
+#[test]
+fn a_run_that_cannot_be_read_keeps_no_worker_from_its_work() {
+    const ORDER: Workflow<u64, u64> = Workflow::new("order");
+    async fn order(ctx: Context, n: u64) -> Result<u64, Failure> {
+        Ok(ctx.step("charge", || async { Ok::<_, Failure>(n) }).await?)
+    }
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let url = server.database().await.unwrap();
+        let engine = async || {
+            let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
+            Engine::builder().store(store).workflow(&ORDER, order).build().unwrap()
+        };
+        let (client, worker) = (engine().await, engine().await);
+        client.start(&ORDER, "damaged", 1).await.unwrap();
+        let admin = raw(&url).await;
+        admin.execute("UPDATE workflow.runs SET status = 'odd' WHERE id = 'damaged'", &[]).await.unwrap();
+        let working = tokio::spawn(async move { worker.work().await });
+        until(&admin, "SELECT EXISTS (SELECT FROM workflow.runs WHERE id = 'damaged' AND worker IS NOT NULL)").await;
+        // A claim of it fails, so that there may be more that it holds.
+        admin.batch_execute("BEGIN; SELECT FROM workflow.workers FOR UPDATE").await.unwrap();
+        client.start(&ORDER, "later", 1).await.unwrap();
+        until(&admin, BLOCKED).await;
+        until(&admin, &format!("SELECT NOT ({BLOCKED})")).await;
+        admin.batch_execute("COMMIT").await.unwrap();
+        let ended = "SELECT EXISTS (SELECT FROM workflow.runs WHERE id = 'later' AND ended_at IS NOT NULL)";
+        timeout(Duration::from_secs(20), until(&admin, ended)).await.expect("it has stopped working");
+        working.abort();
     });
 }
 
@@ -246,14 +217,14 @@ fn a_server_that_has_become_less_durable_is_refused() {
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
-        let claim = begin(&store, "one").await;
+        let claim = begin(&store, "one", "w").await;
         let database = url.split("dbname=").nth(1).unwrap();
         server.execute(&format!("ALTER DATABASE {database} SET synchronous_commit = off")).await.unwrap();
         let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
         server.execute(&cut).await.unwrap();
         let refused = async {
             loop {
-                let error = store.commit(append(claim, "one", 2)).await.expect_err("it would not be durable");
+                let error = store.commit(append(claim, "one", 2, Status::Running)).await.expect_err("it would not be durable");
                 if error.to_string().contains("synchronous_commit") {
                     break;
                 }
@@ -263,26 +234,33 @@ fn a_server_that_has_become_less_durable_is_refused() {
     });
 }
 
-/// The database is restored into a younger cluster while a store is connected: its positions lie behind what sinks have had.
+/// The database is restored into a younger cluster while a store is connected: its positions lie behind what sinks have
+/// had, or behind what there is.
 #[test]
 fn positions_go_on_also_where_the_store_stays_connected() {
     let (_alone, Some(server)) = (alone(), server()) else { return };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = options().connect(&url).await.unwrap();
-        let claim = begin(&store, "one").await;
+        let claim = begin(&store, "one", "w").await;
         let sink = store.claim_sink("sink", "w", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
         let end = store.outbox_end().await.unwrap();
         store.set_cursor(&sink, Cursor { position: end.position, delivered: 1, ..Cursor::default() }).await.unwrap();
-        let older = "UPDATE workflow.history SET position = position + (1::bigint << 45);
-                     UPDATE workflow.cursors SET position = position + (1::bigint << 45)";
-        raw(&url).await.batch_execute(older).await.unwrap();
-
-        let committing = async { while store.commit(append(claim, "one", 2)).await.is_err() {} };
-        timeout(Duration::from_secs(10), committing).await.unwrap();
+        // The cursor is where it was in the one, or not as far as the history in the other.
+        for (seq, far) in [(2, 45), (3, 50)] {
+            let older = format!("UPDATE workflow.history SET position = position + (1::bigint << {far})");
+            let admin = raw(&url).await;
+            admin.batch_execute(&older).await.unwrap();
+            if seq == 2 {
+                admin.batch_execute(&older.replace("history", "cursors")).await.unwrap();
+            }
+            let committing = async { while store.commit(append(claim, "one", seq, Status::Running)).await.is_err() {} };
+            timeout(Duration::from_secs(10), committing).await.unwrap();
+            let read = store.outbox(Position(0), 9).await.unwrap();
+            assert_eq!(texts(&read).pop(), Some(record("one", seq).events[0].as_str()), "they are in order");
+        }
         let cursor = store.open_cursor("sink").await.unwrap();
-        let behind = store.outbox(cursor.position, 9).await.unwrap();
-        assert_eq!(behind.len(), 1, "an event that no sink gets");
+        assert_eq!(store.outbox(cursor.position, 9).await.unwrap().len(), 3, "an event that no sink gets");
     });
 }
 
@@ -292,13 +270,13 @@ fn numbers_at_their_ends_do_no_harm() {
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = options().readers(usize::MAX).connect(&url).await.unwrap();
-        let claim = begin(&store, "one").await;
-        let refused = store.commit(append(claim, "one", u64::MAX)).await;
+        let claim = begin(&store, "one", "w").await;
+        let refused = store.commit(append(claim, "one", u64::MAX, Status::Running)).await;
         assert!(matches!(refused, Err(StoreError::Behind { .. })), "{refused:?}");
         let sink = store.claim_sink("sink", "w", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
         let refused = store.set_cursor(&sink, Cursor { position: Position(u64::MAX), ..Cursor::default() }).await;
         assert!(matches!(refused, Err(StoreError::SinkFenced { .. })), "what nobody can have read: {refused:?}");
-        store.commit(append(claim, "one", 2)).await.unwrap();
+        store.commit(append(claim, "one", 2, Status::Running)).await.unwrap();
         drop(options().connect(&url).await.unwrap());
         assert_eq!(store.list(&RunFilter { limit: usize::MAX, ..RunFilter::default() }).await.unwrap().len(), 1);
     });

@@ -10,47 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{join, join_all};
+use support::hand::{self, BLOCKED, begin, raw, texts, until};
 use support::{alone, fresh_in, options, runtime, server};
-use tokio_postgres::{Client, NoTls};
-use workflow_engine::{
-    Claim, Commit, Created, EncodedEvent, NewRun, Position, Purge, Record, Status, Store, Timestamp,
-};
+use workflow_engine::{Claim, Commit, EncodedEvent, Position, Purge, Record, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
-async fn raw(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-fn record(run: &str, seq: u64) -> Record {
-    let event = EncodedEvent::from_json(format!("{{\"run\":\"{run}\",\"seq\":{seq}}}")).unwrap();
-    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events: vec![event], entry: None }
-}
-
-async fn begin(store: &PostgresStore, run: &str, worker: &str) -> Claim {
-    store.renew(worker, Timestamp::MAX).await.unwrap();
-    let new = NewRun {
-        id: run.into(),
-        workflow: "w".into(),
-        execution_id: None,
-        status: Status::Running,
-        worker: worker.into(),
-        record: record(run, 1),
-    };
-    match store.create(new).await.unwrap() {
-        Created::New(claim) => claim,
-        Created::Exists(run) => panic!("{run:?}"),
-    }
-}
-
 async fn append(store: &PostgresStore, claim: Claim, run: &str, seq: u64, status: Status) {
-    let commit = Commit { claim, records: vec![record(run, seq)], status, due_at: None };
-    store.commit(commit).await.unwrap();
-}
-
-fn texts(events: &[(Position, EncodedEvent)]) -> Vec<&str> {
-    events.iter().map(|(_, event)| event.as_str()).collect()
+    store.commit(hand::append(claim, run, seq, status)).await.unwrap();
 }
 
 #[test]
@@ -137,11 +103,7 @@ fn a_purge_sees_a_cursor_that_was_opened_while_it_waited() {
                 (store.clone(), Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() });
             async move { store.purge(purge).await }
         });
-        let eye = raw(&url).await;
-        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock')";
-        while !eye.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
-            tokio::task::yield_now().await;
-        }
+        until(&raw(&url).await, BLOCKED).await;
         opening.batch_execute("COMMIT").await.unwrap();
         assert_eq!(purging.await.unwrap().unwrap().runs, 0);
         assert_eq!(store.outbox(Position(0), 9).await.unwrap().len(), 2, "the sink has had none of them");
@@ -231,5 +193,32 @@ fn positions_go_on_behind_those_of_another_cluster() {
         let read = store.outbox(Position(0), 99).await.unwrap();
         assert_eq!(texts(&read), [r#"{"run":"one","seq":1}"#, r#"{"run":"one","seq":2}"#]);
         assert!(read[1].0 > Position(far.unsigned_abs()));
+    });
+}
+
+/// Events are read by the page, however large they are, and however small the first of a page leaves it.
+#[test]
+fn large_events_are_read_a_few_at_a_time() {
+    const EVENTS: u64 = 9;
+    let (_alone, Some(server)) = (alone(), server()) else { return };
+    runtime().block_on(async {
+        let (_, _, store) = fresh_in(server).await;
+        let claim = begin(&store, "one", "w").await;
+        for seq in 2..=EVENTS {
+            let size = if seq == 5 { 6 << 20 } else { 1 << 20 };
+            let event = EncodedEvent::from_json(format!("\"{seq}{}\"", "x".repeat(size))).unwrap();
+            let record = Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events: vec![event], entry: None };
+            let commit = Commit { claim, records: vec![record], status: Status::Running, due_at: None };
+            store.commit(commit).await.unwrap();
+        }
+        let (mut cursor, mut pages) = (Position(0), Vec::new());
+        loop {
+            let page = store.outbox(cursor, 512).await.unwrap();
+            let Some((last, _)) = page.last() else { break };
+            cursor = *last;
+            pages.push(page.len());
+        }
+        assert_eq!(pages.iter().sum::<usize>() as u64, EVENTS, "{pages:?}");
+        assert_eq!(pages, [5, 4], "the first page is over with the one that is too large");
     });
 }

@@ -6,12 +6,9 @@ mod support;
 
 use std::time::Duration;
 
+use support::hand::{any, append, begin, raw};
 use support::{alone, runtime, server};
-use tokio_postgres::{Client, NoTls};
-use workflow_engine::{
-    ClaimRequest, Commit, Created, Cursor, EncodedEvent, NewRun, Position, Purge, Record, RunFilter, RunKey, Span,
-    Status, Store, Timestamp,
-};
+use workflow_engine::{ClaimRequest, Cursor, Position, Purge, RunFilter, Span, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// Runs that have ended, past the store and behind the gate: positions as small as these no transaction has.
@@ -19,13 +16,7 @@ const KEPT: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
     SELECT 'kept-' || n, 'w', 'completed', 7, 1, 0, 0, 1 FROM generate_series(1, 20000) n;
     INSERT INTO workflow.history (position, run, seq, last_seq, at, events, epoch)
-    SELECT r.key * 8 + n, r.key, n, n, 0, '[1]', 1 FROM workflow.runs r, generate_series(1, 7) n WHERE r.ended_at = 1";
-
-async fn raw(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
+    SELECT (r.key >> 24) * 8 + n, r.key, n, n, 0, '[1]', 1 FROM workflow.runs r, generate_series(1, 7) n WHERE r.ended_at = 1";
 
 /// Returns how many rows of the large tables were read by scanning them, once everybody else has gone: a connection tells
 /// what it has read when it ends.
@@ -40,11 +31,6 @@ async fn scanned(url: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-fn record(seq: u64) -> Record {
-    let events = vec![EncodedEvent::from_json("1".into()).unwrap()];
-    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events, entry: None }
-}
-
 #[test]
 fn nothing_reads_all_that_is_kept() {
     let (_alone, Some(server)) = (alone(), server()) else { return };
@@ -53,28 +39,12 @@ fn nothing_reads_all_that_is_kept() {
         // The plans that are kept are made while the tables are empty.
         let store = PostgresStore::connect(&url).await.unwrap();
         let work = async |id: &str| {
-            store.renew("w", Timestamp::MAX).await.unwrap();
-            let new = NewRun {
-                id: id.into(),
-                workflow: "w".into(),
-                execution_id: None,
-                status: Status::Running,
-                worker: "w".into(),
-                record: record(1),
-            };
-            let Created::New(claim) = store.create(new).await.unwrap() else { panic!("{id} is taken") };
+            let claim = begin(&store, id, "w").await;
             for seq in 2..10 {
-                let commit = Commit { claim, records: vec![record(seq)], status: Status::Running, due_at: None };
-                store.commit(commit).await.unwrap();
+                store.commit(append(claim, id, seq, Status::Running)).await.unwrap();
             }
             store.release(claim, Timestamp::UNIX_EPOCH).await.unwrap();
-            let request = ClaimRequest {
-                worker: "w".into(),
-                now: Timestamp::MAX,
-                run: None,
-                workflows: Some(vec!["w".into()]),
-                limit: 9,
-            };
+            let request = ClaimRequest { workflows: Some(vec!["w".into()]), ..any("w") };
             assert_eq!(store.claim(request).await.unwrap().runs.len(), 1);
             assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 9);
             store.run(id).await.unwrap().unwrap();
@@ -95,7 +65,7 @@ fn nothing_reads_all_that_is_kept() {
         let purged =
             store.purge(Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() }).await.unwrap();
         assert!(purged.runs <= 1);
-        assert_eq!(store.list(&Default::default()).await.unwrap()[0].key, RunKey(1));
+        assert_eq!(store.list(&Default::default()).await.unwrap()[0].id, "before");
         drop(store);
 
         let before = scanned(&url).await;
@@ -126,8 +96,8 @@ fn what_people_look_for_is_found_without_reading_what_has_completed() {
         drop(PostgresStore::connect(&url).await.unwrap());
         raw(&url).await.batch_execute(KEPT).await.unwrap();
         let few = "
-            UPDATE workflow.runs SET status = 'failed' WHERE key % 1000 = 0;
-            UPDATE workflow.runs SET status = 'cancelled' WHERE key % 5000 = 1;
+            UPDATE workflow.runs SET status = 'failed' WHERE (key >> 24) % 1000 = 0;
+            UPDATE workflow.runs SET status = 'cancelled' WHERE (key >> 24) % 5000 = 1;
             INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, worker)
             SELECT 'now-' || n, 'w', 'running', 7, 1, 0, 0, 'somebody' FROM generate_series(1, 30) n";
         raw(&url).await.batch_execute(few).await.unwrap();

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use support::hand::raw;
 use support::{address, alone, fresh_in, runtime, server, sized};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use workflow_engine::{ClaimRequest, Created, EncodedEvent, NewRun, Record, RunFilter, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
@@ -43,12 +44,6 @@ impl Wire {
     fn cut(&self) {
         self.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
     }
-}
-
-async fn raw(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 fn new_run(id: &str, status: Status, at: Timestamp) -> NewRun {

@@ -27,7 +27,7 @@ const KEPT: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
     SELECT 'kept-' || n, 'steps', 'completed', 14, 1, 0, 0, 1 FROM generate_series(1, 1000000) n;
     INSERT INTO workflow.history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, payload, epoch)
-    SELECT r.key * 16 + 2 * n, r.key, 2 * n + 1, 2 * n + 2, 0, '[' || repeat('1', 398) || ']', 'step', 'step', 1, 1, '1', 1
+    SELECT (r.key >> 24) * 16 + 2 * n, r.key, 2 * n + 1, 2 * n + 2, 0, '[' || repeat('1', 398) || ']', 'step', 'step', 1, 1, '1', 1
     FROM workflow.runs r, generate_series(0, 6) n WHERE r.id LIKE 'kept-%'";
 
 fn main() {

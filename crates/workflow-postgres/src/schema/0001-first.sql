@@ -1,7 +1,12 @@
 -- The first version. {schema} stands for the name of the schema.
 
+CREATE SEQUENCE {schema}.run_keys;
+
+-- A key has a count, and 24 random bits below it: a server that lost its last transactions in a failover counts the same
+-- again, and a claim of a run that is gone must be no claim of a stranger.
 CREATE TABLE {schema}.runs (
-    key            bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key            bigint  PRIMARY KEY
+        DEFAULT (nextval('{q}.run_keys') << 24) | floor(random() * 16777216)::bigint,
     id             text    COLLATE "C" NOT NULL UNIQUE,
     workflow       text    COLLATE "C" NOT NULL,
     execution_id   text    COLLATE "C",
@@ -54,7 +59,8 @@ CREATE TABLE {schema}.workers (
     state    smallint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
--- One row per sink. `server` is when the server was started that gave the holder its claim.
+-- One row per sink. The holder's claim ends with the connection, `session`, that asked for it, and with the server that
+-- gave it: `server` is when that was started.
 CREATE TABLE {schema}.cursors (
     sink      text    COLLATE "C" PRIMARY KEY,
     position  bigint  NOT NULL,
@@ -63,6 +69,7 @@ CREATE TABLE {schema}.cursors (
     missed    bigint  NOT NULL,
     holder    text    COLLATE "C",
     epoch     bigint  NOT NULL DEFAULT 0,
+    session   bigint,
     server    timestamptz
 ) WITH (fillfactor = 50);
 
@@ -86,16 +93,19 @@ INSERT INTO {schema}.outbox DEFAULT VALUES;
 -- they are given by hashing.
 
 -- Where the events of this transaction stand. What a sink has had, or was counted, lies behind that of any transaction
--- which still writes; where it does not, this is the database of another cluster, whose transactions began anew.
+-- which still writes, and what can be seen behind that of any which has not begun; where it does not, this is the database
+-- of another cluster, whose transactions began anew.
 CREATE FUNCTION {schema}.first_position() RETURNS bigint
 LANGUAGE plpgsql SET jit = off AS '
 DECLARE
-    first bigint; settled bigint;
+    first bigint; settled bigint; next bigint; top bigint;
 BEGIN
     SELECT o.base + (pg_current_xact_id()::text::bigint << 20),
-        greatest(o.counted_to, o.last_position, (SELECT max(c.position) FROM {q}.cursors c))
-    INTO first, settled FROM {q}.outbox o;
-    IF first <= settled THEN
+        greatest(o.counted_to, o.last_position, (SELECT max(c.position) FROM {q}.cursors c)),
+        o.base + (pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20),
+        (SELECT h.position FROM {q}.history h ORDER BY h.position DESC LIMIT 1)
+    INTO first, settled, next, top FROM {q}.outbox o;
+    IF first <= settled OR top >= next THEN
         RAISE EXCEPTION ''positions have gone back: the database was restored'' USING ERRCODE = ''WF001'';
     END IF;
     RETURN first;
@@ -110,7 +120,7 @@ CREATE FUNCTION {schema}.create_runs(
 ) RETURNS TABLE (run_id text, run_key bigint, run_epoch bigint)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off
-SET lock_timeout = '2s' AS '
+SET lock_timeout = '500ms' AS '
 #variable_conflict use_column
 DECLARE
     leased text[]; first bigint := {q}.first_position(); new_ids text[]; new_keys bigint[]; new_epochs bigint[];
@@ -145,7 +155,7 @@ CREATE FUNCTION {schema}.commit_runs(
 ) RETURNS TABLE (run_key bigint, reason text, at_once boolean, asked_at bigint)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off SET jit = off
-SET lock_timeout = '2s' AS '
+SET lock_timeout = '500ms' AS '
 #variable_conflict use_column
 DECLARE
     first bigint := {q}.first_position(); moved bigint[]; reasons text[]; at_onces boolean[]; asked bigint[];
@@ -172,10 +182,22 @@ BEGIN
     RETURN QUERY SELECT * FROM unnest(moved, reasons, at_onces, asked);
 END';
 
--- Counts the events that stand before the gate, so that they need not be counted again.
+-- Finds the runs that nobody has locked; where somebody has locked the whole table it fails, as a commit does.
+CREATE FUNCTION {schema}.unlocked_runs(keys bigint[]) RETURNS SETOF bigint
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '500ms' AS '
+BEGIN
+    RETURN QUERY SELECT r.key FROM {q}.runs r WHERE r.key = ANY($1) ORDER BY r.key FOR UPDATE SKIP LOCKED;
+END';
+
+-- Counts the events that stand before the gate, so that they need not be counted again; unless somebody is at it, or
+-- purges.
 CREATE FUNCTION {schema}.count_events() RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS '
 BEGIN
+    PERFORM FROM {q}.outbox FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
     UPDATE {q}.outbox o SET counted_to = gate.position - 1, counted = o.counted + (
         SELECT coalesce(sum(last_seq - seq + 1), 0)::bigint FROM {q}.history h
         WHERE h.position > o.counted_to AND h.position < gate.position)
@@ -197,13 +219,14 @@ BEGIN
         FROM {q}.history n WHERE n.position > o.counted_to) h;
 END';
 
--- Removes runs that ended before the times given and whose events every sink has settled. Whoever opens a cursor waits
--- until it has ended, or it for them, and each of its statements sees what was committed before.
+-- Removes runs that ended before the times given and whose events every sink has settled, but for those that somebody
+-- has locked. Whoever opens a cursor waits until it has ended, or it for them, and each of its statements sees what was
+-- committed before.
 CREATE FUNCTION {schema}.purge_runs(completed bigint, failed bigint, cancelled bigint, most bigint)
 RETURNS TABLE (runs bigint, events bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off
-SET enable_mergejoin = off SET jit = off AS '
+SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s' AS '
 #variable_conflict use_column
 DECLARE
     settled bigint; victims bigint[]; gone bigint; top bigint;
@@ -220,7 +243,7 @@ BEGIN
             AND r.ended_at < CASE r.status WHEN ''completed'' THEN $1 WHEN ''failed'' THEN $2 ELSE $3 END
             AND (SELECT h.position + h.last_seq - h.seq FROM {q}.history h WHERE h.run = r.key
                 ORDER BY h.seq DESC LIMIT 1) <= settled
-        ORDER BY r.ended_at, r.key LIMIT $4) v;
+        ORDER BY r.ended_at, r.key LIMIT $4 FOR UPDATE SKIP LOCKED) v;
     WITH deleted AS (
         DELETE FROM {q}.history h WHERE h.run = ANY(victims)
         RETURNING h.last_seq - h.seq + 1 AS n, h.position + h.last_seq - h.seq AS last)

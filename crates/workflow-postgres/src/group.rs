@@ -1,0 +1,227 @@
+//! Group commit: writes of one kind in one statement, and what becomes of the others if one of them fails.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::Hash;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use tokio::time::Instant;
+use workflow_engine::{Commit, Committed, Created, NewRun, Record, RunKey, StoreError};
+
+use crate::error::words;
+use crate::lane::{Fault, Lane};
+use crate::row::{backend, gone};
+use crate::sql::PLACE_BITS;
+use crate::writer::Reply;
+
+/// How often a group that meets another one is sent again.
+pub(crate) const COLLISIONS: usize = 5;
+/// For how long writes are done one by one after their group has failed: others wait meanwhile.
+const ONE_BY_ONE: Duration = Duration::from_secs(5);
+
+/// What became of each write of a group; `None` stands for one that has to be tried again.
+pub(crate) type Answers<T> = Vec<Option<Result<T, StoreError>>>;
+
+/// What a group does of one kind: creations, or commits.
+pub(crate) trait Kind: Sized + Send + Sync {
+    type Key: Hash + Eq;
+    type Answer: Send;
+
+    /// Which run it is about. A group has one of each at most.
+    fn key(&self) -> Self::Key;
+
+    /// What it adds.
+    fn records(&self) -> &[Record];
+
+    /// Does all of them in one statement.
+    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Self::Answer>, Fault>>;
+
+    /// Returns the keys of those that can be done now: nothing they need is locked, as far as that can be told beforehand.
+    fn free<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<HashSet<Self::Key>, Fault>>;
+}
+
+impl Kind for NewRun {
+    type Key = String;
+    type Answer = Created;
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+
+    fn records(&self) -> &[Record] {
+        std::slice::from_ref(&self.record)
+    }
+
+    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Created>, Fault>> {
+        lane.create(group).boxed()
+    }
+
+    fn free<'a>(group: &'a [Self], _: &'a Lane) -> BoxFuture<'a, Result<HashSet<String>, Fault>> {
+        ready(Ok(group.iter().map(Self::key).collect())).boxed()
+    }
+}
+
+impl Kind for Commit {
+    type Key = RunKey;
+    type Answer = Committed;
+
+    fn key(&self) -> RunKey {
+        self.claim.key
+    }
+
+    fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Committed>, Fault>> {
+        lane.commit(group).boxed()
+    }
+
+    fn free<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<HashSet<RunKey>, Fault>> {
+        lane.unlocked(group).boxed()
+    }
+}
+
+/// Does writes of one kind; an error says that the connection is lost.
+pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) -> Result<(), Fault> {
+    let mut repeats = 0;
+    while !waiting.is_empty() {
+        let (group, later) = first_group(waiting);
+        waiting = later;
+        let (writes, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        match collided(lane, &writes).await {
+            Ok(answers) => {
+                let mut again = Vec::new();
+                for ((answer, reply), write) in answers.into_iter().zip(replies).zip(writes) {
+                    match answer {
+                        Some(answer) => drop(reply.send(answer)),
+                        None if repeats < COLLISIONS => again.push((write, reply)),
+                        None => drop(reply.send(Err(backend("a write was neither done nor refused")))),
+                    }
+                }
+                repeats += usize::from(!again.is_empty());
+                again.append(&mut waiting);
+                waiting = again;
+            }
+            Err(Fault::Connection(error)) => {
+                refuse(replies.into_iter().chain(waiting.into_iter().map(|(_, reply)| reply)), &words(&error));
+                return Err(Fault::Refused(gone()));
+            }
+            Err(fault) if writes.len() > 1 => {
+                let (locked, error) = (fault.is_locked(), StoreError::from(fault).to_string());
+                tracing::debug!(error, writes = writes.len(), "a group failed");
+                let free = if locked { K::free(&writes, lane).await? } else { writes.iter().map(K::key).collect() };
+                let group = writes.into_iter().zip(replies);
+                let (mut free, held): (Vec<_>, Vec<_>) = group.partition(|(write, _)| free.contains(&write.key()));
+                if held.is_empty() {
+                    one_by_one(lane, free, &error).await?;
+                } else {
+                    // The others go on together.
+                    refuse(held.into_iter().map(|(_, reply)| reply), &error);
+                    free.append(&mut waiting);
+                    waiting = free;
+                }
+            }
+            Err(fault) => {
+                let mut error = Some(StoreError::from(fault));
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.take().unwrap_or_else(gone)))));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Answers writes that were not done.
+fn refuse<T>(replies: impl Iterator<Item = Reply<T>>, error: &str) {
+    replies.for_each(|reply| drop(reply.send(Err(backend(error.to_owned())))));
+}
+
+/// Does each write of a group by itself, for one of them is to blame that the group failed.
+async fn one_by_one<K: Kind>(lane: &Lane, group: Vec<(K, Reply<K::Answer>)>, error: &str) -> Result<(), Fault> {
+    let begun = Instant::now();
+    let mut group = group.into_iter();
+    while begun.elapsed() < ONE_BY_ONE
+        && let Some(write) = group.next()
+    {
+        Box::pin(grouped(lane, vec![write])).await?;
+    }
+    refuse(group.map(|(_, reply)| reply), error);
+    Ok(())
+}
+
+/// A write, and whom to answer.
+type Waiting<K> = Vec<(K, Reply<<K as Kind>::Answer>)>;
+
+/// Takes the first writes that can be done in one statement; answers those that can be done in none.
+fn first_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
+    let (mut group, mut later) = (Vec::new(), Vec::new());
+    let (mut keys, mut size) = (HashSet::new(), Size::default());
+    for (write, reply) in waiting {
+        let more = Size::of(write.records());
+        if more.exceeds(&LIMIT) {
+            drop(reply.send(Err(backend(format!("a write of {more} is too large: the limit is {LIMIT}")))));
+            continue;
+        }
+        let full = !group.is_empty() && size.plus(&more).exceeds(&GROUP_SIZE);
+        if full || !later.is_empty() || !keys.insert(write.key()) {
+            later.push((write, reply));
+            continue;
+        }
+        size = size.plus(&more);
+        group.push((write, reply));
+    }
+    (group, later)
+}
+
+/// Executes a group, again if it met another one.
+async fn collided<K: Kind>(lane: &Lane, writes: &[K]) -> Result<Answers<K::Answer>, Fault> {
+    if writes.is_empty() {
+        return Ok(Vec::new());
+    }
+    for _ in 0..COLLISIONS {
+        match K::execute(writes, lane).await {
+            Err(fault) if fault.is_collision() => {}
+            done => return done,
+        }
+    }
+    K::execute(writes, lane).await
+}
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    events: usize,
+    bytes: usize,
+}
+
+/// What one write may have: more events have no place, and PostgreSQL takes less than a gibibyte at once.
+const LIMIT: Size = Size { events: (1 << PLACE_BITS) - 1, bytes: 512 << 20 };
+/// What a group has at most, unless one write alone has more.
+const GROUP_SIZE: Size = Size { events: 1 << (PLACE_BITS - 1), bytes: 16 << 20 };
+
+impl Size {
+    fn of(records: &[Record]) -> Self {
+        let payload = |record: &Record| record.entry.as_ref()?.payload.as_ref().map(|payload| payload.as_str().len());
+        let bytes = |record: &Record| {
+            let events: usize = record.events.iter().map(|event| event.as_str().len() + 1).sum();
+            events + payload(record).unwrap_or_default()
+        };
+        Self { events: records.iter().map(|record| record.events.len()).sum(), bytes: records.iter().map(bytes).sum() }
+    }
+
+    fn plus(&self, more: &Self) -> Self {
+        Self { events: self.events + more.events, bytes: self.bytes + more.bytes }
+    }
+
+    fn exceeds(&self, limit: &Self) -> bool {
+        self.events > limit.events || self.bytes > limit.bytes
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events and {} bytes", self.events, self.bytes)
+    }
+}
