@@ -73,9 +73,11 @@ statements! {
              ORDER BY key FOR UPDATE SKIP LOCKED), \
          freed AS ( \
              UPDATE {s}.runs r SET due_at = gone.until, worker = CASE WHEN gone.state = 1 THEN r.worker END \
-             FROM gone WHERE r.key = ANY(ARRAY(SELECT key FROM free)) AND r.worker = gone.name AND r.due_at IS NULL) \
-         DELETE FROM {s}.workers w USING gone WHERE w.name = gone.name AND NOT EXISTS ( \
-             SELECT FROM held WHERE held.name = gone.name AND held.key <> ALL(ARRAY(SELECT key FROM free)))";
+             FROM gone WHERE r.key = ANY(ARRAY(SELECT key FROM free)) AND r.worker = gone.name AND r.due_at IS NULL \
+             RETURNING gone.name) \
+         DELETE FROM {s}.workers w USING gone WHERE w.name = gone.name \
+             AND (SELECT count(*) FROM held WHERE held.name = gone.name) \
+                 = (SELECT count(*) FROM freed WHERE freed.name = gone.name)";
     /// Returns the workflows that have runs which are due, now or later, with the first due time of each.
     workflows = "WITH RECURSIVE w AS ( \
              (SELECT workflow, due_at FROM {s}.runs WHERE due_at IS NOT NULL ORDER BY workflow, due_at LIMIT 1) \
