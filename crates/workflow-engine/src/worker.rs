@@ -206,8 +206,12 @@ impl Inner {
 
     async fn ask(&self, request: ClaimRequest) -> Result<Found, StoreError> {
         let begun = self.active.begin_claim();
-        let Claims { runs, next_due, unknown } = self.store.claim(request).await?;
-        begun.ended();
+        let claims = self.store.claim(request).await;
+        // What cannot be read cannot be executed, whether it is claimed or not.
+        if matches!(claims, Ok(_) | Err(StoreError::Corrupt { .. })) {
+            begun.ended();
+        }
+        let Claims { runs, next_due, unknown } = claims?;
         let runs = runs.into_iter().map(|claimed| self.active.taken(claimed)).collect();
         Ok(Found { runs, next_due, unknown })
     }

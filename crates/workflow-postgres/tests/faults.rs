@@ -206,6 +206,15 @@ fn a_run_that_cannot_be_read_keeps_no_worker_from_its_work() {
         admin.batch_execute("COMMIT").await.unwrap();
         let ended = "SELECT EXISTS (SELECT FROM workflow.runs WHERE id = 'later' AND ended_at IS NOT NULL)";
         timeout(Duration::from_secs(20), until(&admin, ended)).await.expect("it has stopped working");
+        for n in 0..9 {
+            client.start(&ORDER, format!("more-{n}"), 1).await.unwrap();
+            let ended =
+                format!("SELECT EXISTS (SELECT FROM workflow.runs WHERE id = 'more-{n}' AND ended_at IS NOT NULL)");
+            timeout(Duration::from_secs(20), until(&admin, &ended)).await.expect("it has stopped working");
+        }
+        let sql = "SELECT epoch FROM workflow.runs WHERE id = 'damaged'";
+        let claims: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
+        assert!(claims < 4, "it was claimed {claims} times");
         working.abort();
     });
 }
