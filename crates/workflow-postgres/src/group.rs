@@ -1,4 +1,5 @@
-//! Group commit: writes of one kind in one statement, and what becomes of the others if one of them fails.
+//! Group commit: writes of one kind go into one statement, and when that is on the server's disk all who wait are answered.
+//! If one of them fails, the others are done without it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,6 +24,9 @@ const ONE_BY_ONE: Duration = Duration::from_secs(5);
 
 /// What became of each write of a group; `None` stands for one that has to be tried again.
 pub(crate) type Answers<T> = Vec<Option<Result<T, StoreError>>>;
+
+/// Writes, and whom to answer.
+type Waiting<K> = Vec<(K, Reply<<K as Kind>::Answer>)>;
 
 /// What a group does of one kind: creations, or commits.
 pub(crate) trait Kind: Sized + Send + Sync {
@@ -85,7 +89,7 @@ impl Kind for Commit {
 }
 
 /// Does writes of one kind; an error says that the connection is lost.
-pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Vec<(K, Reply<K::Answer>)>) -> Result<(), Fault> {
+pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Result<(), Fault> {
     let mut repeats = 0;
     while !waiting.is_empty() {
         let (group, later) = first_group(waiting);
@@ -139,7 +143,7 @@ fn refuse<T>(replies: impl Iterator<Item = Reply<T>>, error: &str) {
 }
 
 /// Does each write of a group by itself, for one of them is to blame that the group failed.
-async fn one_by_one<K: Kind>(lane: &Lane, group: Vec<(K, Reply<K::Answer>)>, error: &str) -> Result<(), Fault> {
+async fn one_by_one<K: Kind>(lane: &Lane, group: Waiting<K>, error: &str) -> Result<(), Fault> {
     let begun = Instant::now();
     let mut group = group.into_iter();
     while begun.elapsed() < ONE_BY_ONE
@@ -150,9 +154,6 @@ async fn one_by_one<K: Kind>(lane: &Lane, group: Vec<(K, Reply<K::Answer>)>, err
     refuse(group.map(|(_, reply)| reply), error);
     Ok(())
 }
-
-/// A write, and whom to answer.
-type Waiting<K> = Vec<(K, Reply<<K as Kind>::Answer>)>;
 
 /// Takes the first writes that can be done in one statement; answers those that can be done in none.
 fn first_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {

@@ -1,7 +1,7 @@
-//! The writer: one task, one connection, and group commit.
+//! The writer: one task, one connection, and what is queued in its order.
 //!
-//! Everything that is queued goes into one statement, as far as it is of one kind; when that is on the server's disk all
-//! who wait are answered. What comes meanwhile is the next group: the slower the server, the larger the groups.
+//! Everything that is queued is one group; what comes while it is written is the next: the slower the server, the larger
+//! the groups.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
