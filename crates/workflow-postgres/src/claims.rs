@@ -66,10 +66,7 @@ impl Lane {
         let (taken, left, lease) = join3(
             claim,
             self.query(&self.sql.workflows, &[(&now, Type::INT8)]),
-            self.query(
-                &self.sql.first_lease,
-                &[(&now, Type::INT8), (&worker, Type::TEXT), (&asked, Type::TEXT_ARRAY)],
-            ),
+            self.query(&self.sql.first_lease, &[(&now, Type::INT8), (&worker, Type::TEXT), (&asked, Type::TEXT_ARRAY)]),
         )
         .await;
         let mut taken: Vec<_> = taken?.iter().filter_map(readable).collect();
@@ -160,7 +157,9 @@ impl Lane {
         for row in cancels? {
             // Whatever cannot be read of one run, the others are cancelled.
             match row::cancel(&row, 1) {
-                Ok(cancel) => found.extend(cancel.zip(row::unsigned(&row, 0).ok()).map(|(cancel, key)| (RunKey(key), cancel))),
+                Ok(cancel) => {
+                    found.extend(cancel.zip(row::unsigned(&row, 0).ok()).map(|(cancel, key)| (RunKey(key), cancel)))
+                }
                 Err(error) => tracing::error!(%error, "a cancel cannot be read"),
             }
         }

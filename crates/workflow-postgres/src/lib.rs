@@ -8,8 +8,8 @@ mod error;
 mod connect;
 mod schema;
 
-mod lane;
 mod group;
+mod lane;
 mod sql;
 mod writer;
 

@@ -15,7 +15,10 @@ use support::{address, alone, options, runtime, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use workflow_engine::{CancelRequest, Context, Cursor, Engine, Failure, Position, RunFilter, Span, Status, Store, StoreError, Timestamp, Workflow};
+use workflow_engine::{
+    CancelRequest, Context, Cursor, Engine, Failure, Position, RunFilter, Span, Status, Store, StoreError, Timestamp,
+    Workflow,
+};
 use workflow_postgres::{ConnectError, PostgresStore};
 
 /// A host that accepts connections and says nothing.
@@ -116,7 +119,9 @@ fn reads_that_nobody_waits_for_any_more_keep_no_connection() {
         let other = timeout(Duration::from_secs(5), store.run("one")).await.expect("all connections are taken");
         assert_eq!(other.unwrap().unwrap().id, "one");
         let none = format!("SELECT NOT ({BLOCKED})");
-        timeout(Duration::from_secs(5), until(&admin, &none)).await.expect("the server goes on with what nobody waits for");
+        timeout(Duration::from_secs(5), until(&admin, &none))
+            .await
+            .expect("the server goes on with what nobody waits for");
     });
 }
 
@@ -132,7 +137,10 @@ fn a_commit_that_is_done_is_not_refused_for_another() {
             claims.push(begin(&store, &format!("r{n}"), "w").await);
         }
         raw(&url).await.execute("UPDATE workflow.runs SET status = 'odd' WHERE id = 'r0'", &[]).await.unwrap();
-        let commits = claims.iter().enumerate().map(|(n, claim)| store.commit(append(*claim, &format!("r{n}"), 2, Status::Running)));
+        let commits = claims
+            .iter()
+            .enumerate()
+            .map(|(n, claim)| store.commit(append(*claim, &format!("r{n}"), 2, Status::Running)));
         let answers = join_all(commits).await;
         assert!(matches!(&answers[0], Err(StoreError::Corrupt { .. })), "{:?}", answers[0]);
         for answer in &answers[1..] {
@@ -233,7 +241,8 @@ fn a_server_that_has_become_less_durable_is_refused() {
         server.execute(&cut).await.unwrap();
         let refused = async {
             loop {
-                let error = store.commit(append(claim, "one", 2, Status::Running)).await.expect_err("it would not be durable");
+                let error =
+                    store.commit(append(claim, "one", 2, Status::Running)).await.expect_err("it would not be durable");
                 if error.to_string().contains("synchronous_commit") {
                     break;
                 }

@@ -40,10 +40,8 @@ fn a_run_that_is_locked_keeps_no_other_waiting() {
 
         // Writes that are no commits.
         let cancel = CancelRequest { reason: None, at_once: false, at: Timestamp::UNIX_EPOCH };
-        let (cancelled, other) = tokio::join!(
-            store.request_cancel("one", cancel),
-            store.commit(append(two, "two", 3, Status::Running))
-        );
+        let (cancelled, other) =
+            tokio::join!(store.request_cancel("one", cancel), store.commit(append(two, "two", 3, Status::Running)));
         assert_locked(cancelled);
         other.unwrap();
         assert_locked(store.release(one, Timestamp::UNIX_EPOCH).await);
@@ -82,7 +80,10 @@ fn runs_that_are_locked_keep_no_other_waiting() {
 
         // Nothing can be written: everybody is told so, and the connection stays.
         admin.batch_execute("LOCK TABLE workflow.runs IN EXCLUSIVE MODE").await.unwrap();
-        let commits = claims.iter().enumerate().map(|(n, claim)| store.commit(append(*claim, &format!("r{n:02}"), 3, Status::Running)));
+        let commits = claims
+            .iter()
+            .enumerate()
+            .map(|(n, claim)| store.commit(append(*claim, &format!("r{n:02}"), 3, Status::Running)));
         join_all(commits).await.into_iter().for_each(assert_locked);
     });
 }
@@ -110,7 +111,10 @@ fn a_locked_run_of_a_dead_worker_keeps_nobody_from_claiming() {
         assert_eq!(claims.next_due, None, "a worker would look again at once, and again");
         // The dead one comes back, and what it held is not forgotten.
         let refused = dying.renew("dead", Timestamp::MAX).await;
-        assert!(matches!(&refused, Err(StoreError::Backend(error)) if error.to_string().contains("locked")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(StoreError::Backend(error)) if error.to_string().contains("locked")),
+            "{refused:?}"
+        );
         admin.batch_execute("COMMIT").await.unwrap();
         let claimed = store.claim(request).await.unwrap().runs;
         assert!(claimed.len() == 1 && claimed[0].run.id == "locked" && claimed[0].died, "{claimed:?}");
@@ -192,7 +196,8 @@ fn a_run_that_is_locked_keeps_its_worker_from_no_other() {
         gate.add_permits(1);
         let ended = "SELECT ended_at IS NOT NULL AND epoch > 1 FROM workflow.runs WHERE id = 'locked'";
         timeout(Duration::from_secs(20), until(&eye, ended)).await.expect("it is not taken up again");
-        let claims: i64 = eye.query_one("SELECT epoch FROM workflow.runs WHERE id = 'locked'", &[]).await.unwrap().get(0);
+        let claims: i64 =
+            eye.query_one("SELECT epoch FROM workflow.runs WHERE id = 'locked'", &[]).await.unwrap().get(0);
         assert!(claims < 9, "it was claimed {claims} times");
         working.abort();
     });
