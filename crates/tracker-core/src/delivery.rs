@@ -138,7 +138,10 @@ impl Delivery {
             Err(error) => error,
         };
         match &error {
-            SendError::NoAnswer { .. } => self.retry(error, None, now),
+            SendError::NoAnswer { .. } | SendError::TimedOut { .. } | SendError::Panicked { .. } => {
+                self.retry(error, None, now)
+            }
+            SendError::Unreadable { .. } => Action::Stop(Stop::Configuration(error)),
             SendError::Unencodable { index, .. } => match (*index).min(sent.saturating_sub(1)) {
                 0 => self.reject_first(sent, error),
                 at => self.split(sent, at),

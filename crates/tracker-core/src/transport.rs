@@ -52,6 +52,26 @@ pub enum SendError {
         /// What happened.
         reason: Reason,
     },
+    /// No answer within the time that the attempt had. The far end may have the events, or may be too slow for so many.
+    #[error("no answer within {after:?}")]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The far end took the batch, and what it says of the single events cannot be read: it is no consent.
+    #[error("answered {status}, and the answer cannot be read: {reason}")]
+    Unreadable {
+        /// The status, a success.
+        status: u16,
+        /// What is wrong with the answer.
+        reason: Reason,
+    },
+    /// The transport panicked. The far end may have the events.
+    #[error("the transport panicked: {reason}")]
+    Panicked {
+        /// The panic's message.
+        reason: Reason,
+    },
     /// The far end answered, and the answer is not a success.
     #[error("answered {status}: {reason}")]
     Answer {
@@ -85,10 +105,15 @@ impl SendError {
         Self::Answer { status, retry_after: None, encoded: false, reason: Reason::default() }
     }
 
-    /// Returns what the far end, the connection or the encoder said.
-    pub fn reason(&self) -> &Reason {
+    /// Returns what the far end, the connection or the encoder said; a timeout says nothing.
+    pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::NoAnswer { reason } | Self::Answer { reason, .. } | Self::Unencodable { reason, .. } => reason,
+            Self::NoAnswer { reason }
+            | Self::Unreadable { reason, .. }
+            | Self::Panicked { reason }
+            | Self::Answer { reason, .. }
+            | Self::Unencodable { reason, .. } => Some(reason),
+            Self::TimedOut { .. } => None,
         }
     }
 }

@@ -4,10 +4,11 @@ use super::File;
 
 /// Every crate, and the crates of this workspace that it may name.
 const BELOW: &[(&str, &[&str])] = &[
+    ("exact-json", &[]),
     ("tracker-core", &[]),
-    ("workflow-events", &[]),
-    ("tracker-http", &["tracker-core"]),
-    ("workflow-engine", &["tracker-core", "tracker-http", "workflow-events"]),
+    ("workflow-events", &["exact-json"]),
+    ("tracker-http", &["exact-json", "tracker-core"]),
+    ("workflow-engine", &["exact-json", "tracker-core", "tracker-http", "workflow-events"]),
     ("workflow-sqlite", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
     ("workflow-postgres", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
 ];

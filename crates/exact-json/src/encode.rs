@@ -1,0 +1,209 @@
+//! Encoding that refuses what JSON cannot carry.
+
+use std::fmt;
+
+use serde::ser::{self, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// A value that has no JSON form.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The value's own serialization failed, or asked for something that JSON does not have.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// The value has a number that is not finite (`NaN` or an infinity). `serde_json` would write `null` instead.
+    #[error("a number is not finite, and JSON has no form for it")]
+    NotFinite,
+}
+
+/// Encodes `value` as JSON text.
+///
+/// # Errors
+///
+/// [`EncodeError`] if the value has no JSON form.
+///
+/// # Examples
+///
+/// ```
+/// use exact_json::{EncodeError, encode};
+///
+/// assert_eq!(encode(&Some(1.5))?.get(), "1.5");
+/// assert!(matches!(encode(&[1.0, f64::INFINITY]), Err(EncodeError::NotFinite)));
+/// # Ok::<(), EncodeError>(())
+/// ```
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeError> {
+    let json = serde_json::value::to_raw_value(value)?;
+    // Only where a null is written can there be a number that had no other form; most values have none.
+    if json.get().contains("null") && value.serialize(Finite).is_err_and(|Refused(not_finite)| not_finite) {
+        return Err(EncodeError::NotFinite);
+    }
+    Ok(json)
+}
+
+/// Serializes into nothing and stops at a number that is not finite.
+#[derive(Clone, Copy)]
+struct Finite;
+
+/// Whether it was refused for a number that is not finite.
+#[derive(Debug)]
+struct Refused(bool);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ser::Error for Refused {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(false)
+    }
+}
+
+fn finite(is_finite: bool) -> Result<(), Refused> {
+    if is_finite { Ok(()) } else { Err(Refused(true)) }
+}
+
+macro_rules! nothing {
+    ($($name:ident($type:ty))*) => {
+        $(fn $name(self, _: $type) -> Result<(), Refused> {
+            Ok(())
+        })*
+    };
+}
+
+impl Serializer for Finite {
+    type Ok = ();
+    type Error = Refused;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Self;
+    type SerializeMap = Self;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Self;
+
+    nothing! {
+        serialize_bool(bool) serialize_char(char) serialize_str(&str) serialize_bytes(&[u8])
+        serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64) serialize_i128(i128)
+        serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64) serialize_u128(u128)
+        serialize_unit_struct(&'static str)
+    }
+
+    fn serialize_f32(self, number: f32) -> Result<(), Refused> {
+        finite(number.is_finite())
+    }
+
+    fn serialize_f64(self, number: f64) -> Result<(), Refused> {
+        finite(number.is_finite())
+    }
+
+    fn serialize_none(self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+macro_rules! compound {
+    ($($trait:ident::$method:ident($($key:ty)?))*) => {
+        $(impl ser::$trait for Finite {
+            type Ok = ();
+            type Error = Refused;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), Refused> {
+                value.serialize(*self)
+            }
+
+            fn end(self) -> Result<(), Refused> {
+                Ok(())
+            }
+        })*
+    };
+}
+
+compound! {
+    SerializeSeq::serialize_element()
+    SerializeTuple::serialize_element()
+    SerializeTupleStruct::serialize_field()
+    SerializeTupleVariant::serialize_field()
+    SerializeStruct::serialize_field(&'static str)
+    SerializeStructVariant::serialize_field(&'static str)
+}
+
+impl ser::SerializeMap for Finite {
+    type Ok = ();
+    type Error = Refused;
+
+    /// JSON refuses a key that is not finite by itself.
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        value.serialize(*self)
+    }
+
+    fn end(self) -> Result<(), Refused> {
+        Ok(())
+    }
+}
