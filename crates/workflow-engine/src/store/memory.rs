@@ -13,8 +13,8 @@ use workflow_events::Timestamp;
 use crate::payload::EncodedEvent;
 use crate::status::Status;
 use crate::store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
-    Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, NewRun,
+    OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
 };
 
 /// A [`Store`] in memory: for tests, and for programs whose runs need not outlive them.
@@ -83,10 +83,10 @@ impl Store for MemoryStore {
         Ok(self.lock().claim(&request))
     }
 
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
         let mut kept = self.lock();
         kept.claimed(claim)?;
-        kept.let_go(claim.key, Some(due_at));
+        kept.let_go(claim.key, Some(due.time()));
         Ok(())
     }
 
@@ -145,10 +145,10 @@ impl Store for MemoryStore {
         Ok(runs.filter(holds).map(|run| run.id.clone()).collect())
     }
 
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let kept = self.lock();
         let behind = kept.outbox.range(Position(after.0.saturating_add(1))..);
-        Ok(behind.take(limit).map(|(position, event)| (*position, event.clone())).collect())
+        page.fill(behind.map(|(position, event)| Ok((*position, event.clone()))))
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
@@ -157,6 +157,13 @@ impl Store for MemoryStore {
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
         Ok(self.lock().open(sink).cursor)
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        let kept = self.lock();
+        let mut cursors: Vec<_> = kept.sinks.iter().map(|(sink, kept)| (sink.clone(), kept.cursor)).collect();
+        cursors.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(cursors)
     }
 
     async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {

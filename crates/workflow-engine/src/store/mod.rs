@@ -14,10 +14,10 @@ use workflow_events::Timestamp;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use outbox::{Cursor, OutboxEnd, Position, SinkClaim};
+pub use outbox::{Cursor, OutboxEnd, Page, Position, SinkClaim};
 pub use record::{Entry, EntryKind, Record, Span};
 pub use run::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, NewRun, Purge,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Due, NewRun, Purge,
     Purged, Run, RunFilter, RunKey,
 };
 
@@ -93,12 +93,12 @@ pub trait Store: Debug + Send + Sync {
     /// already; that is no recovery. If another worker holds it, `next_due` is the end of that one's lease.
     async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError>;
 
-    /// Ends a claim and changes nothing else; the run is due at `due_at`.
+    /// Ends a claim and changes nothing else; `due` says when the run can be claimed again.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownRun`], [`StoreError::Fenced`]: nothing was changed.
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError>;
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError>;
 
     /// Sets how long the lease of `worker` lasts; returns the cancels that wait for a run that it holds.
     ///
@@ -129,11 +129,12 @@ pub trait Store: Debug + Send + Sync {
     /// otherwise, which must not hide the others.
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Returns events of all runs that stand behind `after` in the outbox, in order, at most `limit`.
+    /// Returns the events of all runs that stand behind `after` in the outbox, in order: as many as have room on
+    /// the page, and at least one if there is any and [`Page::events`] is not 0.
     ///
     /// The events of one run are in the order of their `seq`. Once an event has been returned, none will ever appear
     /// before it.
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError>;
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError>;
 
     /// Returns where the outbox ends, and how many events were ever put there.
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError>;
@@ -141,6 +142,9 @@ pub trait Store: Debug + Send + Sync {
     /// Returns a sink's cursor. A sink never heard of gets one at the start; from then on no purge removes what it
     /// has not settled.
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError>;
+
+    /// Returns every sink that has a cursor, with it, ordered by the bytes of its name.
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError>;
 
     /// Gives the delivery to a sink to `worker`, and opens its cursor; `None` if another worker has it whose lease is
     /// not over at `now`. One worker at a time delivers to a sink.
@@ -163,6 +167,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// Removes terminal runs that have ended long enough ago and whose events every sink has settled, with
     /// everything that belongs to them; the longest ended first.
+    ///
+    /// It may remove fewer runs than [`Purge::limit`] although more could go, so that it holds up no other write for
+    /// long: call it until it removes none.
     ///
     /// Keys and positions are never used again.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;

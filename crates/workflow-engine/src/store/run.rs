@@ -102,6 +102,24 @@ pub struct Committed {
     pub cancel: Option<CancelRequest>,
 }
 
+/// When a run whose claim has ended can be claimed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Due {
+    /// At once, whatever the time is; since this time, for the order.
+    Now(Timestamp),
+    /// Once it is this time.
+    At(Timestamp),
+}
+
+impl Due {
+    /// Returns the time, which is the run's place in the order of what is due.
+    pub fn time(self) -> Timestamp {
+        match self {
+            Self::Now(time) | Self::At(time) => time,
+        }
+    }
+}
+
 /// What a worker asks for.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {

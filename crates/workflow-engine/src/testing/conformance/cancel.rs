@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
-use crate::{CancelReply, CancelRequest, Run, Status, StoreError};
+use crate::{CancelReply, CancelRequest, Due, Run, Status, StoreError};
 
 pub(super) async fn an_unknown_run_cannot_be_cancelled(store: Shared) {
     queued(&store, "a", at(0)).await;
@@ -27,7 +27,7 @@ pub(super) async fn a_waiting_run_is_due_at_its_cancel(store: Shared) {
     commit(&store, pause(held, "paused", 2, at(500))).await;
     queued(&store, "queued", at(400)).await;
     let released = running(&store, "released", "w", at(0)).await;
-    store.release(released, at(300)).await.expect("a claim is released");
+    store.release(released, Due::At(at(300))).await.expect("a claim is released");
     for (id, now) in [("queued", 7), ("paused", 6), ("released", 5)] {
         let before = read(&store, id).await;
         let request = CancelRequest { at_once: id == "queued", ..please("enough", at(now)) };
@@ -121,7 +121,7 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
     }
     commit(&store, append(held, "a", 2, Status::Running, at(2))).await;
     // The cancel stands however the run changes hands.
-    store.release(held, at(3)).await.expect("a claim is released");
+    store.release(held, Due::At(at(3))).await.expect("a claim is released");
     let again = take(&store, "w", at(3), "a").await.claim;
     let refused = store.commit(append(again, "a", 3, Status::Completed, at(3))).await;
     assert!(matches!(refused, Err(StoreError::CancelRequested(_))), "the cancel stands: {refused:?}");

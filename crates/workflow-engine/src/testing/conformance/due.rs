@@ -1,7 +1,7 @@
 //! When runs can be claimed, and when a worker should ask next.
 
 use super::fixture::*;
-use crate::{ClaimRequest, NewRun, Status};
+use crate::{ClaimRequest, Due, NewRun, Status};
 
 pub(super) async fn a_paused_run_is_due_when_it_was_told(store: Shared) {
     let held = running(&store, "a", "w", at(0)).await;
@@ -18,7 +18,7 @@ pub(super) async fn a_paused_run_is_due_when_it_was_told(store: Shared) {
 pub(super) async fn a_released_run_is_due_when_it_was_told(store: Shared) {
     let held = running(&store, "a", "w", at(0)).await;
     let before = read(&store, "a").await;
-    store.release(held, at(10)).await.expect("a claim is released");
+    store.release(held, Due::At(at(10))).await.expect("a claim is released");
     let run = read(&store, "a").await;
     let expected = crate::Run { due_at: Some(at(10)), worker: None, ..before };
     assert_eq!(run, expected, "a release changes nothing else");

@@ -178,12 +178,14 @@ checks! {
         events_of_a_run_are_in_order
         the_order_never_changes
         reading_goes_on_from_anywhere
+        a_page_is_limited_in_bytes
         every_accepted_event_is_counted
     }
     cursors {
         a_new_cursor_is_at_the_start
         a_cursor_only_moves_forward
         cursors_are_independent
+        every_cursor_is_told
         what_was_purged_before_is_missed
         a_dropped_cursor_is_forgotten
         one_worker_at_a_time_has_a_sink

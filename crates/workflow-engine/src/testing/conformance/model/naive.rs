@@ -6,7 +6,7 @@ use super::super::snapshot::Written;
 use super::op::Op;
 use super::subject::{Answer, Refusal};
 use crate::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, NewRun, OutboxEnd, Position, Purge, Purged,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, NewRun, OutboxEnd, Page, Position, Purge, Purged,
     Record, Run, RunFilter, RunKey, Span, Status,
 };
 
@@ -41,7 +41,19 @@ impl Naive {
             Op::Run(id) => Answer::Run(self.runs().into_iter().find(|run| run.id == id)),
             Op::Records(key, span) => Answer::Records(self.records(key, span)),
             Op::List(filter) => Answer::Runs(self.list(&filter)),
-            Op::Outbox(after, limit) => Answer::Events(self.events(after).into_iter().take(limit).collect()),
+            Op::Outbox(after, page) => {
+                let mut events = self.events(after);
+                events.truncate(page.events);
+                while events.len() > 1 && events.iter().map(|(_, event)| event.len() + 1).sum::<usize>() > page.bytes {
+                    events.pop();
+                }
+                Answer::Events(events)
+            }
+            Op::Cursors => {
+                let mut cursors = self.cursors.clone();
+                cursors.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Answer::Cursors(cursors)
+            }
             Op::Open(sink) => Answer::Cursor(self.open(&sink)),
             Op::Set(sink, cursor) => self.set(&sink, cursor),
             Op::Drop(sink) => {
@@ -303,7 +315,7 @@ impl Naive {
     pub(super) fn everything(&self) -> Vec<Op> {
         let histories = (1..=self.last_key).map(|key| Op::Records(RunKey(key), Span::All));
         let cursors = self.cursors.iter().map(|(sink, _)| Op::Open(sink.clone()));
-        histories.chain(cursors).chain([Op::Outbox(Position(0), usize::MAX)]).collect()
+        histories.chain(cursors).chain([Op::Outbox(Position(0), Page::events(usize::MAX)), Op::Cursors]).collect()
     }
 
     pub(super) fn runs(&self) -> Vec<Run> {

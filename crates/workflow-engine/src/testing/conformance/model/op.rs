@@ -5,7 +5,7 @@ use workflow_events::Timestamp;
 use super::super::fixture::{at, note, record};
 use super::naive::Naive;
 use crate::{
-    CancelRequest, Claim, ClaimRequest, Commit, Cursor, NewRun, Position, Purge, Record, RunFilter, RunKey, Span,
+    CancelRequest, Claim, ClaimRequest, Commit, Cursor, NewRun, Page, Position, Purge, Record, RunFilter, RunKey, Span,
     Status,
 };
 
@@ -22,7 +22,8 @@ pub(super) enum Op {
     Run(String),
     Records(RunKey, Span),
     List(RunFilter),
-    Outbox(Position, usize),
+    Outbox(Position, Page),
+    Cursors,
     Open(String),
     Set(String, Cursor),
     Drop(String),
@@ -61,7 +62,11 @@ impl Generator {
             76..78 => vec![Op::Run(self.pick(&IDS))],
             78..80 => vec![self.records(model)],
             80..83 => vec![self.list(model)],
-            83..86 => vec![Op::Outbox(self.place(model), self.random.usize(0..8))],
+            83..86 => {
+                let bytes = if self.random.bool() { usize::MAX } else { self.random.usize(0..2_000) };
+                let page = Page { events: self.random.usize(0..8), bytes };
+                vec![Op::Outbox(self.place(model), page)]
+            }
             86..95 => vec![self.cursor(model)],
             _ => vec![self.purge()],
         }
@@ -180,8 +185,9 @@ impl Generator {
             return if self.random.u32(0..4) == 0 { Op::Open(sink) } else { self.purge() };
         };
         let position = if self.random.u32(0..4) > 0 { Position(model.accepted()) } else { self.place(model) };
-        match self.random.u32(0..12) {
+        match self.random.u32(0..13) {
             0..2 => Op::Open(sink),
+            12 => Op::Cursors,
             2..5 => Op::Drop(sink),
             // What a cursor that stays where it is does with other counts is not documented.
             _ if position == standing.position => Op::Set(sink, standing),
