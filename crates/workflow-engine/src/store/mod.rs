@@ -41,9 +41,15 @@ pub enum Woken {
 ///
 /// # Claims
 ///
-/// A run that is not terminal is *claimed* by one worker, or *due* at some time, and never both. A worker's claims
-/// live as long as its lease, which it renews for all of them at once with [`renew`](Self::renew). Each claim has an
+/// A run that is not terminal is *claimed* by one worker, or it is *ready* or *waits*. A worker's claims live as long as its lease, which it renews for all of them at once with [`renew`](Self::renew). Each claim has an
 /// epoch, one higher than the last; what is done under an older one is refused with [`StoreError::Fenced`].
+///
+/// # Ready and waiting
+///
+/// A *ready* run can be claimed whatever [`ClaimRequest::now`] is, so that a clock which is set back strands nothing:
+/// it is queued; or its worker has released it with [`Due::Now`], has retired, or has died; or its cancel was asked for
+/// while nobody held it. Only a paused run, and one that was released with [`Due::At`], *waits* for its time; a run that
+/// is paused without a time waits for a cancel. Ready or waiting, [`Run::due_at`] is its place in the order.
 ///
 /// # Time
 ///
@@ -65,16 +71,15 @@ pub enum Woken {
 pub trait Store: Debug + Send + Sync {
     /// Creates a run with the first record of its history, unless its id is taken; then returns that run.
     ///
-    /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is due at once. Any
+    /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is ready, since then. Any
     /// other status is refused with [`StoreError::Transition`], and a record that is not a first one with
     /// [`StoreError::Behind`].
     async fn create(&self, new: NewRun) -> Result<Created, StoreError>;
 
     /// Appends records to the history of a claimed run and sets its status.
     ///
-    /// `Paused` and every terminal status end the claim; a paused run is due at [`Commit::due_at`], and with `None` only
-    /// once a cancel is asked for. A record with an
-    /// entry is progress: it sets [`Run::recoveries`] back to 0.
+    /// `Paused` and every terminal status end the claim; a paused run waits for [`Commit::due_at`], and with `None` for
+    /// a cancel. A record with an entry is progress: it sets [`Run::recoveries`] back to 0.
     ///
     /// # Errors
     ///
@@ -83,11 +88,11 @@ pub trait Store: Debug + Send + Sync {
     /// than as `Cancelled`, after a cancel was accepted. They are checked in this order.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Claims runs that are due, the longest due first (then in the order of their creation), at most
-    /// [`ClaimRequest::limit`].
+    /// Claims runs that are due, which are those that are ready and those whose time has come: the longest due first,
+    /// by [`Run::due_at`], then in the order of their creation; at most [`ClaimRequest::limit`].
     ///
-    /// First, the runs of every other worker whose lease has run out become due at the time it ran out; whoever asks
-    /// is alive. Claiming such a run counts as a recovery: its worker died with it.
+    /// First, the runs of every other worker whose lease has run out become ready, since the time it ran out; the worker
+    /// that asks is alive. Claiming such a run counts as a recovery: its worker died with it.
     ///
     /// With [`ClaimRequest::run`] only that run is considered, and it is also claimed if the same worker holds it
     /// already; that is no recovery. If another worker holds it, `next_due` is the end of that one's lease.
@@ -106,14 +111,14 @@ pub trait Store: Debug + Send + Sync {
     /// as [`claim`](Self::claim) has decided).
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError>;
 
-    /// Ends the lease of `worker` in good order: the runs that it holds are due at `now`, and claiming them does not
+    /// Ends the lease of `worker` in good order: the runs that it holds are ready since `now`, and claiming them does not
     /// count as a recovery. The sinks that it has claimed are free for others.
     async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Asks for the cancel of a run. From then on it can only end as `Cancelled`.
     ///
-    /// A run that nobody holds is due at [`CancelRequest::at`] if it was due later. If a cancel was asked for
-    /// before, its reason and its time stand; `at_once` of either counts.
+    /// A run that nobody holds is ready; its [`Run::due_at`] is [`CancelRequest::at`], unless it is earlier already. If
+    /// a cancel was asked for before, its reason and its time stand; `at_once` of either counts.
     async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError>;
 
     /// Returns a run; `None` if there is none with this id.

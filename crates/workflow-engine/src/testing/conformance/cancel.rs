@@ -22,7 +22,7 @@ pub(super) async fn an_ended_run_cannot_be_cancelled(store: Shared) {
     }
 }
 
-pub(super) async fn a_waiting_run_is_due_at_its_cancel(store: Shared) {
+pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
     let held = running(&store, "paused", "w", at(0)).await;
     commit(&store, pause(held, "paused", 2, at(500))).await;
     queued(&store, "queued", at(400)).await;
@@ -33,11 +33,12 @@ pub(super) async fn a_waiting_run_is_due_at_its_cancel(store: Shared) {
         let request = CancelRequest { at_once: id == "queued", ..please("enough", at(now)) };
         let run = cancel(&store, id, request.clone()).await;
         let expected = Run { due_at: Some(at(now)), cancel: Some(request), ..before };
-        assert_eq!(run, expected, "it is due at once, and the cancel stands");
+        assert_eq!(run, expected, "it is ready since then, and the cancel stands");
         assert_eq!(read(&store, id).await, run, "the answer is the run as it is kept");
     }
-    let claims = claim(&store, any("w", at(6), 9)).await;
-    assert_eq!((ids(&claims), claims.next_due), (vec!["released", "paused"], Some(at(7))), "from then on they are due");
+    let claims = claim(&store, any("w", at(4), 9)).await;
+    let all = vec!["released", "paused", "queued"];
+    assert_eq!((ids(&claims), claims.next_due), (all, None), "they are ready, whatever the time is");
     assert!(claims.runs.iter().all(|claimed| claimed.run.cancel.is_some()), "and come with their cancel: {claims:?}");
 }
 

@@ -87,10 +87,11 @@ pub(super) async fn only_the_workflows_asked_for_are_claimed(store: Shared) {
 
 pub(super) async fn due_workflows_not_asked_for_are_named(store: Shared) {
     lease(&store, "w", at(1_000)).await;
-    let runs = [("y", "y1", 1), ("x", "x1", 2), ("x", "x2", 3), ("y", "y2", 4), ("z", "z1", 5), ("later", "l1", 20)];
+    let runs = [("y", "y1", 1), ("x", "x1", 2), ("x", "x2", 3), ("y", "y2", 4), ("z", "z1", 5)];
     for (workflow, id, created_at) in runs {
         queued_of(&store, workflow, id, created_at).await;
     }
+    waiting_of(&store, "later", "l1", at(20)).await;
     let unknown = |claims: crate::Claims| {
         let mut unknown = claims.unknown;
         unknown.sort_unstable();
@@ -121,7 +122,8 @@ pub(super) async fn one_run_is_claimed_by_its_id(store: Shared) {
     }
     let claims = claim(&store, ClaimRequest { limit: 9, ..one("w", at(9), "run-2") }).await;
     assert_eq!(ids(&claims), ["run-2"], "only that run");
-    for (id, now) in [("nobody", 9), ("run-3", 2), ("run", 9)] {
+    waiting(&store, "waiting", at(10)).await;
+    for (id, now) in [("nobody", 9), ("waiting", 9), ("run", 9)] {
         let none = claim(&store, one("w", at(now), id)).await;
         assert_eq!(ids(&none), [""; 0], "{id:?} is not there, or not due");
     }

@@ -122,7 +122,7 @@ async fn times(store: &Shared, times: &[Timestamp]) {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     for &time in times {
-        create(store, NewRun { record: note("x", 1, time, 1), ..new_run(&format!("due {time}"), time) }).await;
+        waiting(store, &format!("due {time}"), time).await;
     }
     for time in sorted {
         let claims = claim(store, any("w", time, 9)).await;

@@ -8,8 +8,8 @@ use super::super::snapshot::{Written, events};
 use super::naive::Naive;
 use super::op::Op;
 use crate::{
-    CancelReply, CancelRequest, Claim, Commit, Created, Cursor, Due, OutboxEnd, Position, Purged, Run, RunFilter,
-    RunKey, Store, StoreError,
+    CancelReply, CancelRequest, Claim, Commit, Created, Cursor, OutboxEnd, Position, Purged, Run, RunFilter, RunKey,
+    Store, StoreError,
 };
 
 /// What an operation is answered with. Keys and places are those of the model.
@@ -99,8 +99,8 @@ impl Subject {
                 });
                 Answer::Claims { runs: runs.collect(), next_due: claims.next_due, unknown: claims.unknown }
             }
-            Op::Release(claim, due_at) => {
-                store.release(self.own_claim(claim), Due::At(due_at)).await?;
+            Op::Release(claim, due) => {
+                store.release(self.own_claim(claim), due).await?;
                 Answer::Done
             }
             Op::Renew(worker, until) => {
