@@ -2,6 +2,7 @@
 
 mod store;
 
+mod error;
 mod open;
 
 mod lock;
@@ -19,7 +20,11 @@ mod writes;
 mod reads;
 mod row;
 
-pub use open::{Durability, OpenError, Options};
+#[cfg(test)]
+mod tests;
+
+pub use error::OpenError;
+pub use open::{Durability, Options};
 pub use store::SqliteStore;
 
 /// Compiles the examples of the repository's README.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::open::OpenError;
+use crate::error::Fault;
 
 /// Marks a file as ours: "wflw" in ASCII.
 pub(crate) const APPLICATION_ID: i64 = 0x7766_6c77;
@@ -25,28 +25,28 @@ const HISTORY: &str = "
     ) STRICT";
 
 /// Refuses a file that is not ours, or of a version that this program does not know.
-pub(crate) fn check(connection: &Connection) -> Result<(), OpenError> {
+pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
-        return Err(OpenError::NotOurs);
+        return Err(Fault::NotOurs);
     }
     let (found, known) = (version(connection)?, latest());
     if found > known {
-        return Err(OpenError::Newer { found, known });
+        return Err(Fault::Newer { found, known });
     }
     Ok(())
 }
 
 /// Brings a file to the latest version; each step is one transaction.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let begun = version(connection)?;
     if begun > 0 {
         for migration in MIGRATIONS.iter().filter(|migration| migration.version <= begun) {
             let sql = "SELECT checksum FROM migrations WHERE version = ?1";
             let recorded: String = connection.query_row(sql, [migration.version], |row| row.get(0))?;
             if recorded != checksum(migration.sql) {
-                return Err(OpenError::Changed { version: migration.version });
+                return Err(Fault::Changed { version: migration.version });
             }
         }
     }

@@ -20,8 +20,9 @@ use workflow_engine::{
 };
 
 use crate::checkpoint::{LogWatch, Turn};
-use crate::lock::{self, Lock};
-use crate::open::{self, Durability, OpenError, Options};
+use crate::error::{Fault, OpenError};
+use crate::lock::Lock;
+use crate::open::{self, Durability, Options};
 use crate::reader::{READERS, Read};
 use crate::row::Failure;
 use crate::sinks::Sinks;
@@ -103,12 +104,14 @@ impl SqliteStore {
         self.closed.clone().map(drop)
     }
 
-    pub(crate) fn open_with(path: &Path, durability: Durability) -> Result<Self, OpenError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)?;
-        }
-        let path = &lock::resolve(path)?;
-        let lock = Lock::take(path)?;
+    pub(crate) fn open_with(path: &Path, options: &Options) -> Result<Self, Fault> {
+        let path = open::find(path)?;
+        let lock = Lock::take(&path, options.lock_timeout)?;
+        Self::start(&path, lock, options.durability)
+    }
+
+    /// Starts the threads of a store whose file is locked.
+    pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<Self, Fault> {
         let mut connection = open::writer(path)?;
         schema::check(&connection)?;
         open::make_durable(&connection, durability)?;
@@ -171,7 +174,7 @@ impl SqliteStore {
 }
 
 /// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is due.
-fn take_over(connection: Connection) -> Result<Db, OpenError> {
+fn take_over(connection: Connection) -> Result<Db, Fault> {
     connection.execute_batch(
         "BEGIN IMMEDIATE;
          UPDATE runs SET due_at = 0 WHERE worker IS NOT NULL AND due_at IS NULL;

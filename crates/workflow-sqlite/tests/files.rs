@@ -6,6 +6,7 @@ mod support;
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
@@ -75,7 +76,8 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
 async fn a_second_store_on_the_file_is_told_who_has_it() {
     let file = File::new();
     let store = file.open();
-    let Err(OpenError::Locked { holder, .. }) = SqliteStore::open(file.path()) else { panic!("it is open") };
+    let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
+    let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else { panic!("it is open") };
     assert_eq!(holder, format!("process {}", std::process::id()));
     // Another process gets the same answer: this test binary, with the path of the file.
     let test = Command::new(std::env::current_exe().unwrap())
@@ -115,11 +117,11 @@ async fn files_that_are_not_ours_are_refused_and_left_alone() {
     let file = File::new();
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
     std::fs::write(file.path(), "this is no database, however long it is".repeat(100)).unwrap();
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotADatabase)));
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotADatabase { .. })));
 
     let file = File::new();
     file.raw(|db| db.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap());
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotOurs)));
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotOurs { .. })));
     file.raw(|db| assert_eq!(count(db, "SELECT count(*) FROM sqlite_schema"), 1));
 }
 
@@ -128,10 +130,10 @@ async fn other_versions_are_refused() {
     let file = File::new();
     file.close(file.open()).await;
     file.raw(|db| db.execute_batch("UPDATE migrations SET checksum = 'other'").unwrap());
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::Changed { version: 1 })));
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::Changed { version: 1, .. })));
     file.raw(|db| db.execute_batch("PRAGMA user_version = 99").unwrap());
     let newer = SqliteStore::open(file.path());
-    assert!(matches!(newer, Err(OpenError::Newer { found: 99, known: 1 })), "{newer:?}");
+    assert!(matches!(newer, Err(OpenError::Newer { found: 99, known: 1, .. })), "{newer:?}");
 }
 
 #[tokio::test]
@@ -286,7 +288,8 @@ fn a_file_is_in_use_by_whatever_links_it_is_reached() {
     let _store = SqliteStore::open(link("early.db")).unwrap();
     std::os::unix::fs::symlink(file.path(), link("late.db")).unwrap();
     for path in [file.path().to_owned(), link("early.db"), link("late.db")] {
-        assert!(matches!(SqliteStore::open(&path), Err(OpenError::Locked { .. })), "{}", path.display());
+        let opened = SqliteStore::options().lock_timeout(Duration::ZERO).open(&path);
+        assert!(matches!(opened, Err(OpenError::Locked { .. })), "{}", path.display());
     }
 }
 

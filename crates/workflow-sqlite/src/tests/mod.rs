@@ -1,0 +1,3 @@
+//! Tests that look inside: what a forked process keeps open.
+
+mod inherited;
