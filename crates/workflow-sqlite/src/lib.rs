@@ -13,10 +13,14 @@ mod reader;
 mod writer;
 
 mod claims;
+mod leases;
+mod queue;
+
 mod purge;
 mod sinks;
 mod writes;
 
+mod list;
 mod reads;
 mod row;
 

@@ -27,7 +27,7 @@ use crate::reader::{READERS, Read};
 use crate::row::Failure;
 use crate::sinks::Sinks;
 use crate::writer::{Call, Db, Write};
-use crate::{checkpoint, reads, schema, writer};
+use crate::{checkpoint, list, reads, schema, writer};
 
 /// A [`Store`] in one SQLite file.
 ///
@@ -173,18 +173,18 @@ impl SqliteStore {
     }
 }
 
-/// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is due.
-fn take_over(connection: Connection) -> Result<Db, Fault> {
+/// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is ready.
+pub(crate) fn take_over(connection: Connection) -> Result<Db, Fault> {
     connection.execute_batch(
         "BEGIN IMMEDIATE;
-         UPDATE runs SET due_at = 0 WHERE worker IS NOT NULL AND due_at IS NULL;
+         UPDATE runs SET due_at = 0, ready = 1 WHERE worker IS NOT NULL AND due_at IS NULL;
          DELETE FROM workers;
          COMMIT;",
     )?;
     let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
     let end = connection
         .query_row(&format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"), [], |row| row.get(0))?;
-    Ok(Db { connection, held: HashMap::new(), end, sinks: Sinks::default() })
+    Ok(Db { connection, held: HashMap::new(), end, sinks: Sinks::default(), purge_from: None })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
@@ -239,7 +239,7 @@ impl Store for SqliteStore {
 
     async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
         let filter = filter.clone();
-        self.read(move |connection| reads::list(connection, &filter)).await
+        self.read(move |connection| list::list(connection, &filter)).await
     }
 
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {

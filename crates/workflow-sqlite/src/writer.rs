@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use workflow_engine::{CancelRequest, RunKey, Status, StoreError};
 
 use crate::checkpoint::LogWatch;
+use crate::purge::Place;
 use crate::row::Failure;
 use crate::sinks::Sinks;
 
@@ -27,6 +28,8 @@ pub(crate) struct Db {
     /// Where the outbox ends.
     pub(crate) end: u64,
     pub(crate) sinks: Sinks,
+    /// Behind which of the runs that have ended the next purge looks.
+    pub(crate) purge_from: Option<Place>,
 }
 
 /// What a commit must know of a claimed run.
