@@ -10,6 +10,7 @@ mod encode;
 mod clock;
 mod endpoint;
 mod error;
+mod host;
 mod token;
 
 #[cfg(feature = "testing")]
