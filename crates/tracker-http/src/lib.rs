@@ -6,6 +6,11 @@ mod transport;
 mod answer;
 mod connect;
 mod encode;
+mod pool;
+mod race;
+mod resolve;
+#[cfg(feature = "tls")]
+mod tls;
 
 mod clock;
 mod endpoint;
