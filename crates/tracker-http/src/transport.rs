@@ -28,6 +28,11 @@ use crate::token::Token;
 /// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do, with
 /// tracker-core's policy. Cloning it shares the connection pool. Proxies from the environment are not used.
 ///
+/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time tells it from one that
+/// is gone. The policy gives each attempt [`Config::request_timeout`](tracker_core::Config); give it one of yours
+/// otherwise. A `send` that is dropped before its answer, or that fails on its connection, retires the connections of
+/// the pool: requests under way on them go on, later ones use new connections, so a dead connection costs one attempt.
+///
 /// # Panics
 ///
 /// `send` panics outside of a tokio runtime.
@@ -116,7 +121,9 @@ impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
         match attempt.request(request).await {
             Ok(response) => {
                 let answer = answer::read(response, encoded, self.token.as_ref()).await;
-                attempt.answered();
+                if !matches!(answer, Err(SendError::NoAnswer { .. })) {
+                    attempt.answered();
+                }
                 answer
             }
             Err(error) => Err(SendError::no_answer(pool::chain(&error))),

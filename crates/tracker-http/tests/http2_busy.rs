@@ -1,7 +1,5 @@
 //! A receiver that is busy for seconds is waited for, as long as a request may take; node's http2 is the receiver.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -80,6 +80,27 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     assert_eq!((unheard.load(SeqCst), connections.load(SeqCst)), (1, 5));
 }
 
+/// A receiver that restarts breaks one kept connection under a request. Its siblings are not tried.
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_siblings_cost_none() {
+    for broken in [Answer::Reset, Answer::LoseAnswer, Answer::ResetInBody] {
+        let server = FaultServer::start().await.unwrap();
+        server.always(Answer::AcceptAfter(Duration::from_millis(200)));
+        let transport = HttpTransport::builder(server.url()).build().unwrap();
+        let (first, second) = ([event(1)], [event(2)]);
+        let (first, second) = tokio::join!(
+            transport.send(&first, SendOptions::default()),
+            transport.send(&second, SendOptions::default())
+        );
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(server.connections(), 2);
+        server.then(broken.clone());
+        transport.send(&[event(3)], SendOptions::default()).await.unwrap_err();
+        transport.send(&[event(3)], SendOptions::default()).await.unwrap();
+        assert_eq!(server.connections(), 3, "{broken:?}");
+    }
+}
+
 /// One request is given up, another is under way beside it: that one goes on, and the next one avoids both.
 #[tokio::test]
 async fn a_request_under_way_goes_on_when_another_is_given_up() {

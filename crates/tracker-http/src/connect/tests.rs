@@ -1,5 +1,7 @@
 //! Hosts with several addresses, of which some are dead.
 
+#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+
 use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 
