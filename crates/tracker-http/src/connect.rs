@@ -1,81 +1,137 @@
-//! How connections are made: TCP, TLS with the platform's roots, and the pool that keeps them.
+//! How a connection is made: the name's addresses, TCP to whichever answers first, and TLS.
 
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tower_service::Service;
 
-use crate::endpoint::Endpoint;
-use crate::error::BuildError;
+use crate::race;
+use crate::resolve::{LookupError, Resolver};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+// Elsewhere there are no 127.0.0.2 and no queue of connections that can be full.
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 #[cfg(feature = "tls")]
-pub(crate) type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
+pub(crate) type Stream = hyper_rustls::MaybeHttpsStream<TokioIo<TcpStream>>;
 #[cfg(not(feature = "tls"))]
-pub(crate) type Connector = HttpConnector;
+pub(crate) type Stream = TokioIo<TcpStream>;
 
-/// An HTTP/2 connection on which nothing is heard for this long while a request is under way is asked for a sign of
-/// life, and closed if it gives none: else every further request would meet the same silence.
-const SILENCE: Duration = Duration::from_secs(3);
-
-/// How long such a connection has for its answer.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
-
-/// A client that pools connections.
+/// Makes connections to one endpoint, whatever the request's URI says.
 ///
-/// A request on a pooled connection that the server had closed before the request was written is sent again on
-/// another one by hyper-util; one that was written may have been read, and is a matter for the delivery policy.
-pub(crate) fn client(connector: Connector, http2_only: bool) -> Client<Connector, Full<Bytes>> {
-    Client::builder(TokioExecutor::new())
-        .http2_only(http2_only)
-        .http2_keep_alive_interval(SILENCE)
-        .http2_keep_alive_timeout(SIGN_OF_LIFE)
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .retry_canceled_requests(true)
-        .build(connector)
+/// Two things have `limit` each: the wait for the name's addresses, and the connection, that is TCP to any of the
+/// addresses and the TLS handshake. They do not share it, because a lookup that took nearly all of it would leave
+/// nothing for the connection, and the next attempt would begin with the lookup again.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) limit: Duration,
+    /// `None` for plain http.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
 }
 
-fn tcp() -> HttpConnector {
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error("the lookup of the host's name takes longer than {limit:?}")]
+    LookupTimedOut { limit: Duration },
+    #[error("no connection to {}", Failures(.0))]
+    Refused(Vec<(SocketAddr, io::Error)>),
+    #[error("no connection to {} within {limit:?}", Addresses(.addresses))]
+    TimedOut { addresses: Vec<SocketAddr>, limit: Duration },
+    #[cfg(feature = "tls")]
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+    #[cfg(feature = "tls")]
+    #[error("the TLS handshake was not completed within the {limit:?} that a connection has")]
+    TlsTimedOut { limit: Duration },
 }
 
-#[cfg(not(feature = "tls"))]
-pub(crate) fn connector(_endpoint: &Endpoint, _roots: Vec<Vec<u8>>) -> Result<Connector, BuildError> {
-    Ok(tcp())
-}
-
-#[cfg(feature = "tls")]
-pub(crate) fn connector(endpoint: &Endpoint, roots: Vec<Vec<u8>>) -> Result<Connector, BuildError> {
-    use std::sync::Arc;
-
-    let tls = |reason: String| BuildError::Tls { reason };
-    let mut store = rustls::RootCertStore::empty();
-    for root in roots {
-        store.add(root.into()).map_err(|error| tls(error.to_string()))?;
+impl Connector {
+    async fn connect(self) -> Result<Stream, ConnectError> {
+        let limit = self.limit;
+        let addresses = timeout(limit, self.resolver.addresses()).await;
+        let addresses = addresses.map_err(|_| ConnectError::LookupTimedOut { limit })??;
+        let start = Instant::now();
+        let tcp = match timeout(limit, race::connect(&addresses, limit)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(failures)) => return Err(ConnectError::Refused(failures)),
+            Err(_) => return Err(ConnectError::TimedOut { addresses, limit }),
+        };
+        // A request is written at once and whole, so there is nothing to wait for; without it, it is only slower.
+        let _ = tcp.set_nodelay(true);
+        self.secure(tcp, limit.saturating_sub(start.elapsed())).await
     }
-    if endpoint.is_https() {
-        let native = rustls_native_certs::load_native_certs();
-        store.add_parsable_certificates(native.certs);
-        if store.is_empty() {
-            return Err(tls(format!("the platform has no usable root certificate {:?}", native.errors)));
+
+    #[cfg(feature = "tls")]
+    async fn secure(self, tcp: TcpStream, left: Duration) -> Result<Stream, ConnectError> {
+        let tcp = TokioIo::new(tcp);
+        let Some(tls) = self.tls else {
+            return Ok(tcp.into());
+        };
+        match timeout(left, tls.handshake(tcp)).await {
+            Ok(secured) => Ok(secured.map_err(ConnectError::Tls)?.into()),
+            Err(_) => Err(ConnectError::TlsTimedOut { limit: self.limit }),
         }
     }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| tls(error.to_string()))?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    let mut tcp = tcp();
-    tcp.enforce_http(false);
-    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    Ok(builder.enable_all_versions().wrap_connector(tcp))
+
+    #[cfg(not(feature = "tls"))]
+    async fn secure(self, tcp: TcpStream, _left: Duration) -> Result<Stream, ConnectError> {
+        Ok(TokioIo::new(tcp))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+/// How many addresses a message names.
+const NAMED: usize = 4;
+
+struct Addresses<'a>(&'a [SocketAddr]);
+
+impl fmt::Display for Addresses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, self.0.iter())
+    }
+}
+
+struct Failures<'a>(&'a [(SocketAddr, io::Error)]);
+
+impl fmt::Display for Failures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, self.0.iter().map(|(address, error)| format!("{address} ({error})")))
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: impl ExactSizeIterator<Item = T>) -> fmt::Result {
+    let more = items.len().saturating_sub(NAMED);
+    for (index, item) in items.take(NAMED).enumerate() {
+        write!(f, "{}{item}", if index == 0 { "" } else { ", " })?;
+    }
+    if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
 }

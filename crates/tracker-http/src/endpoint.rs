@@ -1,12 +1,24 @@
 //! The address that events are sent to, checked when it is made.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::fmt::Write;
 use std::str::FromStr;
 
 use hyper::Uri;
 
-/// An `http` or `https` URL without credentials.
+use crate::host::Host;
+
+/// An `http` or `https` URL that means what it says.
+///
+/// A text that some reader of URLs would take for another one is refused, because the events and the token would go
+/// to a place that nobody has named:
+///
+/// - the port is a decimal number from 1 to 65535, or is left out with its colon;
+/// - the host is an IPv4 address of four decimal numbers, an IPv6 address in brackets without a zone, or a DNS name in
+///   ASCII that does not end in a number (`127.1` and `0x7f000001` are 127.0.0.1 to some resolvers and a name to
+///   others); a name beyond ASCII is written in its punycode form, `xn--...`;
+/// - there are no credentials, no fragment, and no characters that a URL does not have (RFC 3986): those are written
+///   percent-encoded. Letters beyond ASCII in the path and the query are encoded for you, in UTF-8.
 ///
 /// Plain `http` is for loopback and private networks: an address must be loopback, private or link-local, a name must
 /// be `localhost`, have no dot, or end in `.localhost`, `.local`, `.internal`, `.lan` or `.home.arpa`.
@@ -19,13 +31,24 @@ use hyper::Uri;
 ///
 /// let endpoint: Endpoint = "http://127.0.0.1:8733/v1/events".parse()?;
 /// assert_eq!(endpoint.to_string(), "http://127.0.0.1:8733/v1/events");
+/// let endpoint: Endpoint = "http://localhost/ereignisse/für-alle".parse()?;
+/// assert_eq!(endpoint.to_string(), "http://localhost/ereignisse/f%C3%BCr-alle");
+///
 /// assert!(matches!("http://events.example.com".parse::<Endpoint>(), Err(EndpointError::PlainHttp { .. })));
+/// assert_eq!("http://127.0.0.1:87330/".parse::<Endpoint>(), Err(EndpointError::Port));
+/// assert!(matches!("https://127.1/".parse::<Endpoint>(), Err(EndpointError::Host { .. })));
 /// # Ok::<(), EndpointError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
+pub struct Endpoint {
+    uri: Uri,
+    host: Host,
+    port: u16,
+}
 
 /// A URL that events cannot be sent to.
+///
+/// What is shown of the URL never comes from a place where credentials or keys stand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -44,6 +67,17 @@ pub enum EndpointError {
     /// A user name or a password in the URL, where logs would show it.
     #[error("the endpoint must not contain credentials; set a token instead")]
     Credentials,
+    /// A host that is neither an address nor an ASCII name, or that some would read as another host.
+    #[error("the endpoint's host {host} {reason}")]
+    Host {
+        /// The host found.
+        host: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A port that is not a decimal number from 1 to 65535.
+    #[error("the endpoint's port is not a number from 1 to 65535")]
+    Port,
     /// `http` to a host that is neither loopback nor on a private network.
     #[error("plain http to {host} would show events and token on the way; use https, or allow_plain_http")]
     PlainHttp {
@@ -62,31 +96,34 @@ impl Endpoint {
     ///
     /// [`EndpointError`] for everything else that [`FromStr`] refuses.
     pub fn allow_plain_http(url: &str) -> Result<Self, EndpointError> {
-        let not_a_url = |reason: String| EndpointError::NotAUrl { reason };
-        let uri: Uri = url.parse().map_err(|error: hyper::http::uri::InvalidUri| not_a_url(error.to_string()))?;
-        let authority = uri.authority().ok_or_else(|| not_a_url("it has no host".into()))?;
-        if authority.as_str().contains('@') {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| not_a_url("it has no scheme"))?;
+        let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if authority.contains('@') {
             return Err(EndpointError::Credentials);
         }
-        if authority.host().is_empty() {
-            return Err(not_a_url("it has no host".into()));
-        }
-        match uri.scheme_str() {
-            Some("http") => Ok(Self(uri)),
-            Some("https") if cfg!(feature = "tls") => Ok(Self(uri)),
-            Some("https") => Err(EndpointError::NoTls),
-            Some(scheme) => Err(EndpointError::Scheme { scheme: scheme.into() }),
-            None => Err(not_a_url("it has no scheme".into())),
-        }
+        let scheme = parse_scheme(scheme)?;
+        let (host, port) = parse_authority(authority)?;
+        let target = encode_target(target)?;
+        let written_port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let uri = format!("{scheme}://{host}{written_port}{target}");
+        let uri = uri.parse().map_err(|error: hyper::http::uri::InvalidUri| not_a_url(error))?;
+        Ok(Self { uri, host, port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }) })
     }
 
     pub(crate) fn uri(&self) -> &Uri {
-        &self.0
+        &self.uri
     }
 
-    #[cfg(feature = "tls")]
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn is_https(&self) -> bool {
-        self.0.scheme_str() == Some("https")
+        self.uri.scheme_str() == Some("https")
     }
 }
 
@@ -95,75 +132,104 @@ impl FromStr for Endpoint {
 
     fn from_str(url: &str) -> Result<Self, EndpointError> {
         let endpoint = Self::allow_plain_http(url)?;
-        let host = endpoint.0.host().unwrap_or_default();
-        if endpoint.0.scheme_str() == Some("http") && !is_near(host) {
-            return Err(EndpointError::PlainHttp { host: host.into() });
+        if !endpoint.is_https() && !endpoint.host.is_near() {
+            return Err(EndpointError::PlainHttp { host: endpoint.host.to_string() });
         }
         Ok(endpoint)
     }
 }
 
-/// Whether `host` is this machine or on a private network, as far as its form tells.
-fn is_near(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse() {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-        Err(_) => {
-            let name = bare.to_ascii_lowercase();
-            let near = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
-            !name.contains('.') || near.iter().any(|suffix| name.ends_with(suffix))
+fn not_a_url(reason: impl ToString) -> EndpointError {
+    EndpointError::NotAUrl { reason: reason.to_string() }
+}
+
+fn parse_scheme(scheme: &str) -> Result<&'static str, EndpointError> {
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => Ok("http"),
+        "https" if cfg!(feature = "tls") => Ok("https"),
+        "https" => Err(EndpointError::NoTls),
+        scheme if is_scheme(scheme) => Err(EndpointError::Scheme { scheme: scheme.into() }),
+        _ => Err(not_a_url("it has no scheme")),
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+fn parse_authority(authority: &str) -> Result<(Host, Option<u16>), EndpointError> {
+    // The colons of an IPv6 address stand in its brackets.
+    let address = if authority.starts_with('[') { authority.find(']').unwrap_or(authority.len()) } else { 0 };
+    let (host, port) = match authority[address..].find(':') {
+        Some(colon) => authority.split_at(address + colon),
+        None => (authority, ""),
+    };
+    if host.is_empty() {
+        return Err(not_a_url("it has no host"));
+    }
+    let host = Host::parse(host).map_err(|reason| EndpointError::Host { host: visible(host), reason })?;
+    Ok((host, port.strip_prefix(':').map(parse_port).transpose()?))
+}
+
+/// Does not show a text that is no port: it may be a password with a slash in it.
+fn parse_port(text: &str) -> Result<u16, EndpointError> {
+    if text.bytes().any(|byte| !byte.is_ascii_digit()) {
+        return Err(EndpointError::Port);
+    }
+    match text.parse() {
+        Ok(0) | Err(_) => Err(EndpointError::Port),
+        Ok(port) => Ok(port),
+    }
+}
+
+/// Makes a host that was refused fit for a log.
+fn visible(host: &str) -> String {
+    host.chars().take(64).collect::<String>().escape_debug().to_string()
+}
+
+/// Checks the path and the query, and encodes what is beyond ASCII.
+fn encode_target(target: &str) -> Result<String, EndpointError> {
+    let mut encoded = String::with_capacity(target.len() + 1);
+    if !target.starts_with('/') {
+        encoded.push('/');
+    }
+    for (at, char) in target.char_indices() {
+        let fits = match char {
+            '#' => return Err(not_a_url("it has a fragment, which is not sent")),
+            '%' => is_encoded_byte(&target.as_bytes()[at..]),
+            _ if char.is_ascii() => char.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/?".contains(char),
+            _ => !char.is_whitespace() && !char.is_control(),
+        };
+        if !fits {
+            return Err(not_a_url(format!("its path or query has the character {char:?}; write it percent-encoded")));
+        }
+        if char.is_ascii() {
+            encoded.push(char);
+            continue;
+        }
+        for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
+    Ok(encoded)
+}
+
+fn is_encoded_byte(text: &[u8]) -> bool {
+    matches!(text, [b'%', first, second, ..] if first.is_ascii_hexdigit() && second.is_ascii_hexdigit())
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.uri.fmt(f)
     }
 }
 
 /// Leaves the query out: it may hold a key.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.0.authority().map_or("", |authority| authority.as_str());
-        write!(f, "{}://{host}{}", self.0.scheme_str().unwrap_or_default(), self.0.path())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_an_endpoint_is_refused_by_name() {
-        let refused = |url: &str| url.parse::<Endpoint>().unwrap_err();
-        for url in
-            ["", "/v1/events", "127.0.0.1:80", "http://", "not a url", "http:///path", "http://[::1", "http://:80"]
-        {
-            assert!(matches!(refused(url), EndpointError::NotAUrl { .. }), "{url}: {:?}", refused(url));
-        }
-        assert_eq!(refused("ftp://127.0.0.1/"), EndpointError::Scheme { scheme: "ftp".into() });
-        assert_eq!(refused("http://user:secret@127.0.0.1/"), EndpointError::Credentials);
-    }
-
-    #[test]
-    fn plain_http_is_for_near_hosts() {
-        for host in
-            ["127.0.0.1:1", "[::1]:1", "10.1.2.3", "192.168.0.9", "localhost", "collector", "a.b.svc.cluster.local"]
-        {
-            assert!(format!("http://{host}/").parse::<Endpoint>().is_ok(), "{host}");
-        }
-        for host in ["8.8.8.8", "example.com", "local.example.com", "[2001:db8::1]", "notlocal.io"] {
-            let refused = format!("http://{host}/").parse::<Endpoint>();
-            assert!(matches!(refused, Err(EndpointError::PlainHttp { .. })), "{host}");
-            assert!(Endpoint::allow_plain_http(&format!("http://{host}/")).is_ok());
-        }
-    }
-
-    #[test]
-    fn debug_leaves_the_query_out() {
-        let endpoint: Endpoint = "http://localhost:1/v1?key=SECRET".parse().unwrap();
-        assert_eq!(format!("{endpoint:?}"), "http://localhost:1/v1");
+        let host = self.uri.authority().map_or("", |authority| authority.as_str());
+        write!(f, "{}://{host}{}", self.uri.scheme_str().unwrap_or_default(), self.uri.path())
     }
 }

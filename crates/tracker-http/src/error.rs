@@ -31,7 +31,22 @@ pub enum BuildError {
         /// What is wrong.
         reason: String,
     },
+    /// A client certificate that cannot be used; nothing of its key is shown.
+    #[error("the client certificate cannot be used: {reason}")]
+    ClientCertificate {
+        /// What is wrong.
+        reason: String,
+    },
+    /// An option is zero that must not be.
+    #[error("{option} must be at least 1")]
+    Zero {
+        /// The option.
+        option: &'static str,
+    },
     /// A background tracker was built outside of a tokio runtime, so nothing could run it.
     #[error("a background tracker must be built inside a tokio runtime")]
     NoRuntime,
+    /// A background tracker was built inside a tokio runtime without timers, so no wait of it would ever end.
+    #[error("a background tracker needs a tokio runtime with timers; build it with enable_time or enable_all")]
+    NoTimer,
 }

@@ -6,10 +6,16 @@ mod transport;
 mod answer;
 mod connect;
 mod encode;
+mod pool;
+mod race;
+mod resolve;
+#[cfg(feature = "tls")]
+mod tls;
 
 mod clock;
 mod endpoint;
 mod error;
+mod host;
 mod token;
 
 #[cfg(feature = "testing")]

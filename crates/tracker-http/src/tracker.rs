@@ -12,7 +12,7 @@ use tracker_core::{
     Books, BufferedTracker, Config, DeliveryReport, EventBuffer, FlushReport, Observer, PushError, Reason, Tracker,
 };
 
-use crate::clock::TokioClock;
+use crate::clock::{self, TokioClock};
 use crate::error::BuildError;
 use crate::transport::{HttpTransport, HttpTransportBuilder};
 
@@ -229,9 +229,13 @@ impl<E: Serialize + Send + Sync + 'static> HttpTrackerBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime.
+    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime,
+    /// and [`BuildError::NoTimer`] in one without timers.
     pub fn background(self) -> Result<HttpTracker<E>, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        if !clock::has_timer() {
+            return Err(BuildError::NoTimer);
+        }
         let mut tracker = self.scoped()?;
         let inner = tracker.inner.clone();
         tracker.background = Some(runtime.spawn(async move { inner.run().await }));

@@ -1,27 +1,37 @@
 //! `HttpTransport`: one hyper client with a keep-alive pool; a batch in, an answer out.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
-use hyper_util::client::legacy::{Client, Error as ClientError};
 use serde::Serialize;
 use tracker_core::{Receipt, SendError, SendOptions, Transport};
 
 use crate::answer;
-use crate::connect::{self, Connector};
+use crate::connect::Connector;
 use crate::encode::{self, Enrichment};
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
+use crate::pool::{self, Connections};
+use crate::resolve::{self, Lookup, Resolver};
+#[cfg(feature = "tls")]
+use crate::tls::{Identity, Tls};
 use crate::token::Token;
 
 /// Sends batches of events as JSON by HTTP POST.
 ///
 /// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do, with
 /// tracker-core's policy. Cloning it shares the connection pool. Proxies from the environment are not used.
+///
+/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time tells it from one that
+/// is gone. The policy gives each attempt [`Config::request_timeout`](tracker_core::Config); give it one of yours
+/// otherwise. A `send` that is dropped before its answer, or that fails on its connection, retires the connections of
+/// the pool: requests under way on them go on, later ones use new connections, so a dead connection costs one attempt.
 ///
 /// # Panics
 ///
@@ -46,7 +56,7 @@ use crate::token::Token;
 /// ```
 #[derive(Clone)]
 pub struct HttpTransport {
-    client: Client<Connector, Full<Bytes>>,
+    connections: Arc<Connections>,
     endpoint: Endpoint,
     headers: HeaderMap,
     token: Option<Token>,
@@ -66,7 +76,12 @@ impl HttpTransport {
             enrichment: Enrichment::default(),
             gzip: false,
             http2_only: false,
+            connect_timeout: CONNECT_TIMEOUT,
+            lookup: resolve::system(),
+            #[cfg(feature = "tls")]
             roots: Vec::new(),
+            #[cfg(feature = "tls")]
+            identity: None,
         }
     }
 
@@ -102,22 +117,18 @@ impl HttpTransport {
 impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
     async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
         let (request, encoded) = self.request(events, options)?;
-        match self.client.request(request).await {
-            Ok(response) => answer::read(response, encoded, self.token.as_ref()).await,
-            Err(error) => Err(SendError::no_answer(chain(&error))),
+        let mut attempt = self.connections.begin();
+        match attempt.request(request).await {
+            Ok(response) => {
+                let answer = answer::read(response, encoded, self.token.as_ref()).await;
+                if !matches!(answer, Err(SendError::NoAnswer { .. })) {
+                    attempt.answered();
+                }
+                answer
+            }
+            Err(error) => Err(SendError::no_answer(pool::chain(&error))),
         }
     }
-}
-
-/// The error and its causes; hyper's own text leaves out what the system said.
-fn chain(error: &ClientError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Shows where it sends to and how; no token, no header value.
@@ -142,8 +153,16 @@ pub struct HttpTransportBuilder {
     enrichment: Enrichment,
     gzip: bool,
     http2_only: bool,
+    connect_timeout: Duration,
+    lookup: Lookup,
+    #[cfg(feature = "tls")]
     roots: Vec<Vec<u8>>,
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
 }
+
+/// The default of [`HttpTransportBuilder::connect_timeout`].
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl HttpTransportBuilder {
     /// Sends `Authorization: Bearer <token>`; none unless set.
@@ -189,6 +208,40 @@ impl HttpTransportBuilder {
         self
     }
 
+    /// Limits how long connecting may take: 3 s unless set.
+    ///
+    /// The limit is for the connection, that is TCP to any of the host's addresses and the TLS handshake, and for the
+    /// wait for the lookup of the host's name before that. Of several addresses each gets its turn within half of it:
+    /// the next one is tried when one fails, or beside one that says nothing for 250 ms. An attempt that reaches the
+    /// limit is an attempt without an answer, and its reason says what did not come; a lookup goes on meanwhile, and
+    /// serves the next attempt. The attempt's own limit, [`Config::request_timeout`](tracker_core::Config), is beside
+    /// this one.
+    ///
+    /// Zero is refused by [`build`](Self::build).
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// Shows this certificate to a far end that asks for one (mutual TLS); none unless set.
+    ///
+    /// `chain` is the certificate and then those that issued it, each in DER, without the root; `key` is the
+    /// certificate's private key in DER, as PKCS#8, SEC1 or PKCS#1. The key is shown by no `Debug` form and no error.
+    /// To a plain `http` endpoint nothing is shown. [`build`](Self::build) refuses what cannot be used, with
+    /// [`BuildError::ClientCertificate`].
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Self {
+        self.identity = Some(Identity { chain, key });
+        self
+    }
+
+    /// Looks names up elsewhere than in the system's resolver.
+    #[cfg(test)]
+    pub(crate) fn lookup(mut self, lookup: Lookup) -> Self {
+        self.lookup = lookup;
+        self
+    }
+
     /// Trusts a further root certificate (DER) beside the platform's.
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, der: impl Into<Vec<u8>>) -> Self {
@@ -209,9 +262,17 @@ impl HttpTransportBuilder {
         };
         let token = self.token.map(Token::new).transpose()?;
         let headers = headers(self.headers, token.as_ref())?;
-        let connector = connect::connector(&endpoint, self.roots)?;
-        let client = connect::client(connector, self.http2_only);
-        Ok(HttpTransport { client, endpoint, headers, token, enrichment: self.enrichment, gzip: self.gzip })
+        if self.connect_timeout.is_zero() {
+            return Err(BuildError::Zero { option: "connect_timeout" });
+        }
+        let connector = Connector {
+            resolver: Arc::new(Resolver::new(endpoint.host().clone(), endpoint.port(), self.lookup)),
+            limit: self.connect_timeout,
+            #[cfg(feature = "tls")]
+            tls: Tls::new(&endpoint, self.roots, self.identity, self.http2_only)?,
+        };
+        let connections = Arc::new(Connections::new(connector, self.http2_only));
+        Ok(HttpTransport { connections, endpoint, headers, token, enrichment: self.enrichment, gzip: self.gzip })
     }
 }
 

@@ -1,0 +1,102 @@
+//! One TCP connection to whichever of several addresses answers first.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long an address is tried alone before the next one gets its turn beside it (RFC 8305, section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// Connects to one of the addresses, which are tried in this order with the two families in turns.
+///
+/// The next address gets its turn when one fails, and after a head start when one says nothing. That is at most 250 ms
+/// and short enough for every address to have its turn within the first half of `limit`.
+///
+/// # Errors
+///
+/// Each address with what it said.
+///
+/// # Cancel safety
+///
+/// Cancel safe: the attempts end with the future.
+pub(crate) async fn connect(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+    let turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1).saturating_mul(2);
+    let head_start = HEAD_START.min(limit / turns);
+    let mut waiting = in_turns(addresses).into_iter();
+    let mut under_way: Vec<(SocketAddr, Attempt)> = Vec::new();
+    let mut failures = Vec::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            under_way.push((address, Box::pin(TcpStream::connect(address))));
+        }
+        if under_way.is_empty() {
+            return Err(failures);
+        }
+        let ended = if waiting.len() > 0 {
+            timeout(head_start, first(&mut under_way)).await.ok()
+        } else {
+            Some(first(&mut under_way).await)
+        };
+        match ended {
+            Some((_, Ok(stream))) => return Ok(stream),
+            Some((address, Err(error))) => failures.push((address, error)),
+            None => {}
+        }
+    }
+}
+
+/// Waits for the first attempt that ends, and takes it out.
+async fn first(under_way: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, io::Result<TcpStream>) {
+    poll_fn(|cx| {
+        for index in 0..under_way.len() {
+            let (address, attempt) = &mut under_way[index];
+            if let Poll::Ready(ended) = attempt.as_mut().poll(cx) {
+                let address = *address;
+                drop(under_way.swap_remove(index));
+                return Poll::Ready((address, ended));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Alternates the address families, beginning with that of the first address (RFC 8305, section 4).
+fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv6() == preferred);
+    let mut ordered = Vec::with_capacity(addresses.len());
+    for index in 0..first.len().max(second.len()) {
+        ordered.extend(first.get(index));
+        ordered.extend(second.get(index));
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_take_turns_and_no_address_is_lost() {
+        let order = |addresses: &[&str]| {
+            let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            in_turns(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&[]), [""; 0]);
+        assert_eq!(order(&["1.1.1.1:1", "1.1.1.2:1"]), ["1.1.1.1:1", "1.1.1.2:1"]);
+        assert_eq!(order(&["[::1]:1", "[::2]:1", "1.1.1.1:1"]), ["[::1]:1", "1.1.1.1:1", "[::2]:1"]);
+        assert_eq!(order(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]), ["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
+    }
+}

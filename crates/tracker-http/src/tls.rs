@@ -1,0 +1,108 @@
+//! TLS: whom this end trusts, and how it shows who it is.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::endpoint::Endpoint;
+use crate::error::BuildError;
+use crate::host::Host;
+
+/// The handshakes with one endpoint.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    connector: TlsConnector,
+    server: ServerName<'static>,
+}
+
+/// A certificate chain and its private key, all DER; the key is not shown.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) key: Vec<u8>,
+}
+
+impl Tls {
+    /// Prepares handshakes with `endpoint`; `None` if it is a plain one, after the options were checked.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        roots: Vec<Vec<u8>>,
+        identity: Option<Identity>,
+        http2_only: bool,
+    ) -> Result<Option<Self>, BuildError> {
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(root.into()).map_err(cannot)?;
+        }
+        if endpoint.is_https() {
+            let native = rustls_native_certs::load_native_certs();
+            store.add_parsable_certificates(native.certs);
+            if store.is_empty() {
+                return Err(cannot(format!("the platform has no usable root certificate {:?}", native.errors)));
+            }
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(cannot)?
+            .with_root_certificates(store);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(identity) => {
+                let (chain, key) = identity.read()?;
+                config.with_client_auth_cert(chain, key).map_err(unusable)?
+            }
+        };
+        if !endpoint.is_https() {
+            return Ok(None);
+        }
+        config.alpn_protocols.push(b"h2".to_vec());
+        if !http2_only {
+            config.alpn_protocols.push(b"http/1.1".to_vec());
+        }
+        let server = server_name(endpoint.host()).map_err(cannot)?;
+        Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)), server }))
+    }
+
+    /// # Errors
+    ///
+    /// What rustls or the socket said, for instance that the certificate is not trusted.
+    pub(crate) async fn handshake(
+        &self,
+        tcp: TokioIo<TcpStream>,
+    ) -> io::Result<TlsStream<TokioIo<TokioIo<TcpStream>>>> {
+        self.connector.connect(self.server.clone(), TokioIo::new(tcp)).await
+    }
+}
+
+impl Identity {
+    fn read(self) -> Result<(Vec<rustls::pki_types::CertificateDer<'static>>, PrivateKeyDer<'static>), BuildError> {
+        if self.chain.is_empty() {
+            return Err(unusable("it has no certificate"));
+        }
+        let key = PrivateKeyDer::try_from(self.key).map_err(|_| unusable("the key is not PKCS#8, SEC1 or PKCS#1"))?;
+        Ok((self.chain.into_iter().map(Into::into).collect(), key))
+    }
+}
+
+/// The dot that makes a name absolute is a matter of the lookup; certificates do not have it.
+fn server_name(host: &Host) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    match host {
+        Host::Address(ip) => Ok(ServerName::from(*ip)),
+        Host::Name(name) => host.bare_name().unwrap_or(name).to_owned().try_into(),
+    }
+}
+
+fn cannot(reason: impl fmt::Display) -> BuildError {
+    BuildError::Tls { reason: reason.to_string() }
+}
+
+fn unusable(reason: impl fmt::Display) -> BuildError {
+    BuildError::ClientCertificate { reason: reason.to_string() }
+}
