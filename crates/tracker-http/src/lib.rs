@@ -17,6 +17,7 @@ mod clock;
 mod endpoint;
 mod error;
 mod host;
+mod sending;
 mod token;
 
 #[cfg(feature = "testing")]
@@ -27,6 +28,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::BuildError;
 pub use event::JsonEvent;
 pub use exact_json::EncodeError;
+pub use sending::is_sending;
 pub use token::{Token, TokenError};
 pub use tracker::{HttpTracker, HttpTrackerBuilder};
 pub use transport::{HttpTransport, HttpTransportBuilder};

@@ -16,6 +16,7 @@ use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
 use crate::connect::Connector;
+use crate::sending::marked;
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -156,7 +157,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
         let Ok(runtime) = Handle::try_current() else { return };
         // Not under the lock: a runtime that has ended drops the future at once, which may come back here.
-        let task = runtime.spawn(future).abort_handle();
+        let task = runtime.spawn(marked(future)).abort_handle();
         let mut tasks = lock(&self.0);
         tasks.retain(|task| !task.is_finished());
         tasks.push(task);

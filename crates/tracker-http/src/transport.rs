@@ -19,6 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 use crate::pool::{self, Connections};
 use crate::resolve::{self, Lookup, Resolver};
+use crate::sending::marked;
 #[cfg(feature = "tls")]
 use crate::tls::{Identity, Tls};
 use crate::token::Token;
@@ -111,6 +112,12 @@ impl HttpTransport {
 #[async_trait]
 impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
     async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
+        marked(self.attempt(events, options)).await
+    }
+}
+
+impl HttpTransport {
+    async fn attempt<E: Serialize>(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
         let (request, encoded) = self.request(events, options)?;
         let mut attempt = self.connections.begin();
         match attempt.request(request).await {
