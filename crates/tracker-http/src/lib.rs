@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod tracker;
+mod tracker_builder;
+
+mod blocking;
+mod event;
+
 mod transport;
 
 mod answer;
 mod connect;
 mod encode;
-mod event;
 mod pool;
 mod race;
 mod resolve;
@@ -23,6 +27,7 @@ mod token;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use blocking::BlockingError;
 pub use clock::TokioClock;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::BuildError;
@@ -30,5 +35,6 @@ pub use event::JsonEvent;
 pub use exact_json::EncodeError;
 pub use sending::is_sending;
 pub use token::{Token, TokenError};
-pub use tracker::{HttpTracker, HttpTrackerBuilder};
+pub use tracker::HttpTracker;
+pub use tracker_builder::HttpTrackerBuilder;
 pub use transport::{HttpTransport, HttpTransportBuilder};

@@ -49,23 +49,19 @@ impl Connections {
         Self { connector, http2_only, current: Mutex::default() }
     }
 
-    /// Begins an attempt on the client of this runtime.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
-    pub(crate) fn begin(&self) -> Attempt<'_> {
-        let runtime = Handle::current().id();
+    /// Begins an attempt on the client of this runtime; `None` outside of one.
+    pub(crate) fn begin(&self) -> Option<Attempt<'_>> {
+        let runtime = Handle::try_current().ok()?.id();
         let mut current = lock(&self.current);
         if let Some(pool) = current.iter().find(|pool| pool.runtime == runtime) {
-            return Attempt { connections: self, pool: pool.clone(), answered: false };
+            return Some(Attempt { connections: self, pool: pool.clone(), answered: false });
         }
         let pool = Arc::new(self.pool(runtime));
         current.push(pool.clone());
         let superseded = if current.len() > RUNTIMES { Some(current.remove(0)) } else { None };
         drop(current);
         drop(superseded);
-        Attempt { connections: self, pool, answered: false }
+        Some(Attempt { connections: self, pool, answered: false })
     }
 
     /// A request on a pooled connection that the server had closed before the request was written is sent again on

@@ -22,7 +22,7 @@ thread_local! {
 /// use tracker_http::HttpTracker;
 ///
 /// /// Emits every log as an event. With `tracing-subscriber` this is the `on_event` of a layer.
-/// struct Logs(OnceLock<HttpTracker<serde_json::Value>>);
+/// struct Logs(OnceLock<HttpTracker>);
 ///
 /// struct Message(String);
 ///

@@ -14,9 +14,10 @@ use tracker_core::{Receipt, SendError, SendOptions, Transport};
 
 use crate::answer;
 use crate::connect::Connector;
-use crate::encode::{self, Enrichment};
+use crate::encode::{self, Enrichment, Unfit};
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
+use crate::event::JsonEvent;
 use crate::pool::{self, Connections};
 use crate::resolve::{self, Lookup, Resolver};
 use crate::sending::marked;
@@ -28,10 +29,7 @@ use crate::token::Token;
 ///
 /// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do, with
 /// tracker-core's policy. Cloning it shares the connection pool. Proxies from the environment are not used.
-///
-/// # Panics
-///
-/// `send` panics outside of a tokio runtime.
+/// Outside of a tokio runtime nothing can be sent.
 ///
 /// # Examples
 ///
@@ -117,9 +115,16 @@ impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
 }
 
 impl HttpTransport {
+    /// Checks that `event` can be part of a request.
+    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
+        self.enrichment.check(event)
+    }
+
     async fn attempt<E: Serialize>(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
         let (request, encoded) = self.request(events, options)?;
-        let mut attempt = self.connections.begin();
+        let Some(mut attempt) = self.connections.begin() else {
+            return Err(SendError::no_answer("there is no tokio runtime to send it"));
+        };
         match attempt.request(request).await {
             Ok(response) => {
                 let answer = answer::read(response, encoded, self.token.as_ref()).await;

@@ -44,7 +44,7 @@ async fn an_invalid_endpoint_token_or_header_is_refused_by_name() {
 
 #[test]
 fn a_background_tracker_outside_of_a_runtime_is_an_error_and_no_panic() {
-    let refused = HttpTracker::builder::<Event>("http://127.0.0.1:1/").background().unwrap_err();
+    let refused = HttpTracker::builder("http://127.0.0.1:1/").background().unwrap_err();
     assert!(matches!(refused, BuildError::NoRuntime));
 }
 

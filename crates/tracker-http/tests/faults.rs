@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tracker_core::{Books, Config, ConfigBuilder, FlushReport, SendOptions, Stop, Transport};
@@ -18,20 +18,20 @@ fn quick() -> ConfigBuilder {
     Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20))
 }
 
-fn tracker(url: String, config: ConfigBuilder) -> HttpTracker<Value> {
+fn tracker(url: String, config: ConfigBuilder) -> HttpTracker {
     HttpTracker::builder(url).config(config.build().unwrap()).scoped().unwrap()
 }
 
-fn emit(tracker: &HttpTracker<Value>, ids: std::ops::Range<usize>) {
+fn emit(tracker: &HttpTracker, ids: std::ops::Range<usize>) {
     ids.for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
 }
 
-async fn flush(tracker: &HttpTracker<Value>) -> FlushReport {
+async fn flush(tracker: &HttpTracker) -> FlushReport {
     timeout(PATIENCE, tracker.flush()).await.expect("a flush ends")
 }
 
 /// Flushes, and checks that all `events` arrived and that the books say the same as the server.
-async fn delivers(tracker: &HttpTracker<Value>, server: &FaultServer, events: usize) -> Books {
+async fn delivers(tracker: &HttpTracker, server: &FaultServer, events: usize) -> Books {
     let books = flush(tracker).await.ok().unwrap();
     assert!(books.is_balanced() && books.all_delivered(), "{books}");
     assert_eq!((books.accepted, server.distinct()), (events as u64, events));

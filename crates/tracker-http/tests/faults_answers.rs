@@ -9,22 +9,22 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracker_core::{Config, FlushReport, Observer, Reason, SendError, Stop};
-use tracker_http::HttpTracker;
 use tracker_http::testing::{Answer, FaultServer};
+use tracker_http::{HttpTracker, JsonEvent};
 
 /// Keeps what it is shown.
 #[derive(Default)]
 struct Seen(Mutex<Vec<(Value, String)>>);
 
-impl Observer<Value> for Seen {
-    fn rejected(&self, event: Value, reason: &Reason) {
-        self.0.lock().unwrap().push((event, reason.to_string()));
+impl Observer<JsonEvent> for Seen {
+    fn rejected(&self, event: JsonEvent, reason: &Reason) {
+        self.0.lock().unwrap().push((event.decode().unwrap(), reason.to_string()));
     }
 }
 
 struct Set {
     server: FaultServer,
-    tracker: HttpTracker<Value>,
+    tracker: HttpTracker,
     seen: Arc<Seen>,
 }
 

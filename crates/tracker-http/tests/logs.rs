@@ -14,7 +14,7 @@ use tracker_http::testing::FaultServer;
 
 /// Emits every log as an event.
 struct Logs {
-    tracker: Arc<OnceLock<HttpTracker<serde_json::Value>>>,
+    tracker: Arc<OnceLock<HttpTracker>>,
     leaves_out: fn() -> bool,
 }
 
