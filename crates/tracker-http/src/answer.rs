@@ -9,7 +9,8 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use tracker_core::{Reason, Receipt, SendError};
 
-use crate::token::Token;
+use crate::credentials::Credentials;
+use crate::secrets::Secrets;
 
 /// The most bytes of a response body that are read.
 pub(crate) const BODY_LIMIT: usize = 64 * 1024;
@@ -21,7 +22,11 @@ const TEXT_PATIENCE: Duration = Duration::from_millis(100);
 ///
 /// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent again, and the far
 /// end drops what it has by id. A success whose body goes beyond the limit counts as it stands: all delivered.
-pub(crate) async fn read<B>(response: Response<B>, encoded: bool, token: Option<&Token>) -> Result<Receipt, SendError>
+pub(crate) async fn read<B>(
+    response: Response<B>,
+    encoded: bool,
+    credentials: &Credentials,
+) -> Result<Receipt, SendError>
 where
     B: Body + Unpin,
     B::Error: std::fmt::Display,
@@ -29,9 +34,11 @@ where
     let (head, body) = response.into_parts();
     if head.status.is_success() {
         return match read_body(body).await {
-            Ok(Some(body)) => Ok(receipt(&body, token)),
+            Ok(Some(body)) => Ok(receipt(&body, &credentials.secrets())),
             Ok(None) => Ok(Receipt::default()),
-            Err(reason) => Err(SendError::no_answer(format!("the answer broke off: {reason}"))),
+            Err(reason) => {
+                Err(SendError::no_answer(clean(&format!("the answer broke off: {reason}"), &credentials.secrets())))
+            }
         };
     }
     // The status and its headers say what to do; the text is for people, and is not worth a wait.
@@ -41,7 +48,7 @@ where
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers, SystemTime::now()),
         encoded,
-        reason: reason(head.status, &text, token),
+        reason: reason(head.status, &text, &credentials.secrets()),
     })
 }
 
@@ -84,22 +91,21 @@ struct Verdict {
 }
 
 /// Any other body means that everything was taken.
-fn receipt(body: &[u8], token: Option<&Token>) -> Receipt {
+fn receipt(body: &[u8], secrets: &Secrets) -> Receipt {
     let verdicts = serde_json::from_slice::<Verdicts>(body).map_or_else(|_| Vec::new(), |verdicts| verdicts.rejected);
-    let rejected = verdicts.into_iter().map(|verdict| (verdict.index, Reason::new(clean(&verdict.reason, token))));
+    let rejected = verdicts.into_iter().map(|verdict| (verdict.index, Reason::new(clean(&verdict.reason, secrets))));
     Receipt { rejected: rejected.collect() }
 }
 
-fn reason(status: StatusCode, body: &[u8], token: Option<&Token>) -> Reason {
-    let text = clean(&String::from_utf8_lossy(body), token);
+fn reason(status: StatusCode, body: &[u8], secrets: &Secrets) -> Reason {
+    let text = clean(&String::from_utf8_lossy(body), secrets);
     let phrase = status.canonical_reason().unwrap_or_default();
     Reason::new(if text.is_empty() { phrase.to_owned() } else { text })
 }
 
-/// Makes a far end's text fit for a log: no token, no control characters.
-fn clean(text: &str, token: Option<&Token>) -> String {
-    let text = token.map_or_else(|| text.to_owned(), |token| token.redact(text));
-    text.trim().replace(|c: char| c.is_control(), " ")
+/// Makes a far end's text fit for a log: no secret, no control characters.
+pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
+    secrets.redact(text).trim().replace(|c: char| c.is_control(), " ")
 }
 
 /// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date. What is neither is ignored.
@@ -115,6 +121,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Token;
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -135,18 +142,21 @@ mod tests {
 
     #[test]
     fn verdicts_are_read_and_everything_else_is_a_plain_success() {
-        let rejected = receipt(br#"{"rejected":[{"index":3,"reason":"no id"},{"index":5}],"more":1}"#, None).rejected;
+        let rejected =
+            receipt(br#"{"rejected":[{"index":3,"reason":"no id"},{"index":5}],"more":1}"#, &Secrets::default())
+                .rejected;
         assert_eq!(rejected, [(3, Reason::new("no id")), (5, Reason::default())]);
         for body in ["", "ok", "{}", "[]", r#"{"rejected":true}"#, r#"{"rejected":[{"index":-1}]}"#] {
-            assert_eq!(receipt(body.as_bytes(), None), Receipt::default(), "{body}");
+            assert_eq!(receipt(body.as_bytes(), &Secrets::default()), Receipt::default(), "{body}");
         }
     }
 
     #[test]
     fn a_reason_is_safe_to_log() {
-        let token = Token::new("SECRET").unwrap();
-        let said = reason(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m", Some(&token));
+        let credentials = Credentials::new(Some(Token::new("SECRET").unwrap()), Vec::new());
+        let secrets = credentials.secrets();
+        let said = reason(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m", &secrets);
         assert_eq!(said.as_str(), "bad  token [token] [31m");
-        assert_eq!(reason(StatusCode::NOT_FOUND, b"", None).as_str(), "Not Found");
+        assert_eq!(reason(StatusCode::NOT_FOUND, b"", &secrets).as_str(), "Not Found");
     }
 }

@@ -8,9 +8,18 @@ mod event;
 
 mod transport;
 
-mod answer;
-mod connect;
+mod exchange;
+
 mod encode;
+mod headers;
+
+mod answer;
+
+mod credentials;
+mod secrets;
+mod token;
+
+mod connect;
 mod pool;
 mod race;
 mod resolve;
@@ -22,7 +31,6 @@ mod endpoint;
 mod error;
 mod host;
 mod sending;
-mod token;
 
 #[cfg(feature = "testing")]
 pub mod testing;

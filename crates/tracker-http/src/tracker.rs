@@ -13,6 +13,7 @@ use crate::blocking::{self, BlockingError};
 use crate::encode::Unfit;
 use crate::event::JsonEvent;
 use crate::sending::marked;
+use crate::token::TokenError;
 use crate::tracker_builder::HttpTrackerBuilder;
 use crate::transport::HttpTransport;
 
@@ -166,6 +167,15 @@ impl HttpTracker {
     /// ```
     pub fn shutdown_blocking(&self, timeout: Duration) -> Result<DeliveryReport<JsonEvent>, BlockingError> {
         blocking::wait_for(self.shutdown(timeout))
+    }
+
+    /// Replaces the bearer token; see [`HttpTransport::set_token`].
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`] if the text cannot be a token; the one before it stays in use.
+    pub fn set_token(&self, token: impl Into<String>) -> Result<(), TokenError> {
+        self.transport.set_token(token)
     }
 
     /// Returns where every accepted event is.
