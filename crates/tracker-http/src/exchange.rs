@@ -9,7 +9,7 @@ use hyper::{Method, Request};
 use serde::Serialize;
 use tracker_core::{Receipt, SendError, SendOptions};
 
-use crate::answer;
+use crate::answer::{self, Asked};
 use crate::credentials::Credentials;
 use crate::encode::{self, Enrichment};
 use crate::endpoint::Endpoint;
@@ -41,13 +41,13 @@ impl Exchange {
 
     /// Sends `events` as one request, and reads the answer.
     pub(crate) async fn send<E: Serialize>(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
-        let (request, encoded) = self.request(events, options)?;
+        let (request, asked) = self.request(events, options)?;
         let Some(mut attempt) = self.connections.begin() else {
             return Err(SendError::no_answer("there is no tokio runtime to send it"));
         };
         let answer = match attempt.request(request).await {
             Ok(response) => {
-                let answer = answer::read(response, encoded, &self.credentials).await;
+                let answer = answer::read(response, asked, &self.credentials).await;
                 attempt.answered();
                 answer
             }
@@ -63,8 +63,9 @@ impl Exchange {
         &self,
         events: &[E],
         options: SendOptions,
-    ) -> Result<(Request<Full<Bytes>>, bool), SendError> {
+    ) -> Result<(Request<Full<Bytes>>, Asked), SendError> {
         let body = encode::body(events, &self.enrichment)?;
+        let bytes = body.len();
         let compresses = self.gzip && !options.plain && !self.refuses_gzip.load(Ordering::Relaxed);
         let (body, encoded) = if compresses { encode::gzip(body) } else { (body.into(), false) };
         let mut request = Request::new(Full::new(body));
@@ -77,6 +78,6 @@ impl Exchange {
         if encoded {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        Ok((request, encoded))
+        Ok((request, Asked { events: events.len(), bytes, encoded }))
     }
 }

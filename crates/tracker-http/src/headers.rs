@@ -1,6 +1,6 @@
 //! The headers that a transport sends with every request, and what of its configuration is a secret.
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use crate::encode::Enrichment;
 use crate::endpoint::Endpoint;
@@ -8,7 +8,8 @@ use crate::error::BuildError;
 use crate::secrets::Label;
 
 /// The headers that only the transport sets.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
+    "accept-encoding",
     "authorization",
     "connection",
     "content-encoding",
@@ -34,6 +35,7 @@ pub(crate) fn of_every_request(
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tracker-http/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let secret = secret.into_iter().map(|header| (header, true));
     let public = public.into_iter().map(|header| (header, false));
     for ((name, value), sensitive) in secret.chain(public) {

@@ -14,6 +14,9 @@ mod encode;
 mod headers;
 
 mod answer;
+mod body;
+mod retry_after;
+mod verdicts;
 
 mod credentials;
 mod secrets;

@@ -68,7 +68,7 @@ async fn no_form_of_an_echo_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn the_reason_of_a_verdict_shows_no_secret() {
+async fn a_reason_a_verdict_and_an_answer_that_cannot_be_read_show_no_secret() {
     let server = FaultServer::start().await.unwrap();
     let transport = transport(&server);
     for form in Echo::ALL {
@@ -77,6 +77,11 @@ async fn the_reason_of_a_verdict_shows_no_secret() {
         server.then(Answer::Take(vec![0], Reply::new(200).body(verdicts)));
         let receipt = send(&transport).await.unwrap();
         assert_shows_none(receipt.rejected[0].1.as_str(), form);
+
+        server.then(Answer::Take(vec![0], Reply::new(200).body(json!({ "rejected": echo }).to_string())));
+        let unreadable = send(&transport).await.unwrap_err();
+        assert!(matches!(unreadable, SendError::Unreadable { .. }));
+        assert_shows_none(&shown(&unreadable), form);
     }
 }
 
