@@ -135,7 +135,8 @@ fn inflate(decoder: impl std::io::Read, limit: usize) -> Decoded {
     Decoded { bytes, fault }
 }
 
-#[cfg(all(test, feature = "gzip"))]
+#[cfg(feature = "gzip")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;

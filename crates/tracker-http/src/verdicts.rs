@@ -147,8 +147,8 @@ fn unescaped(text: &str) -> (String, usize) {
             return (decoded, length);
         }
     }
-    if text.starts_with('u') {
-        let digits = text[1..].bytes().take(4).take_while(u8::is_ascii_hexdigit).count();
+    if let Some(digits) = text.strip_prefix('u') {
+        let digits = digits.bytes().take(4).take_while(u8::is_ascii_hexdigit).count();
         return ('\u{FFFD}'.to_string(), 1 + digits);
     }
     (String::new(), 0)
