@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::Add;
 
 use crate::delivery::Stop;
-use crate::transport::Reason;
+use crate::transport::{Reason, SendError};
 
 /// Where every accepted event is.
 ///
@@ -119,6 +119,20 @@ impl FlushReport {
         }
         Err(Undelivered { pending: unsettled, rejected, dropped, returned, stop })
     }
+}
+
+/// The state of a tracker's delivery.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct TrackerReport {
+    /// Where every accepted event is.
+    pub books: Books,
+    /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the books count all.
+    pub rejections: Vec<Rejection>,
+    /// How the last attempt to deliver failed; `None` after a success, and before the first attempt.
+    pub trouble: Option<SendError>,
+    /// Why background delivery has ended, if it has although the tracker is open.
+    pub background_ended: Option<Reason>,
 }
 
 /// What a shutdown achieved: the final books, and the events that were not delivered.

@@ -11,6 +11,7 @@ use crate::error::PushError;
 use crate::lease::Lease;
 use crate::state::{BufferState, Checkout, Entry, Phase, Seq};
 use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::transport::Reason;
 use crate::wait::{Ticket, WaitFor, Waiters};
 
 /// A bounded event buffer in which an event stays on the books until its fate is known.
@@ -45,7 +46,6 @@ pub struct EventBuffer<E> {
 pub(crate) struct Shared<E> {
     locked: Mutex<Locked<E>>,
     size_of: fn(&E) -> usize,
-    batch_bytes: usize,
 }
 
 pub(crate) struct Locked<E> {
@@ -66,7 +66,7 @@ impl<E> EventBuffer<E> {
     /// It is called once per push, before the lock is taken.
     pub fn with_size_of(config: &Config, size_of: fn(&E) -> usize) -> Self {
         let locked = Locked { state: BufferState::new(config), waiters: Waiters::new() };
-        Self { shared: Arc::new(Shared { locked: Mutex::new(locked), size_of, batch_bytes: config.batch_bytes() }) }
+        Self { shared: Arc::new(Shared { locked: Mutex::new(locked), size_of }) }
     }
 
     /// Accepts `event`, or gives it back.
@@ -153,19 +153,14 @@ impl<E> EventBuffer<E> {
             .await;
     }
 
-    /// Waits until at least `events` events are queued, or a batch's bytes are, or the buffer no longer accepts.
+    /// Waits until at least `events` events are queued, or the bytes of a batch or of the whole capacity are; or events
+    /// are queued and the last one that came found no room, or somebody waits for room; or the buffer no longer accepts.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn arrival(&self, events: usize) {
-        let batch_bytes = self.shared.batch_bytes;
-        Ticket::new(&self.shared, WaitFor::Arrival(events))
-            .until(|state| {
-                let enough = state.queued() >= events || state.queued_bytes() >= batch_bytes;
-                (enough || state.phase() != Phase::Open).then_some(())
-            })
-            .await;
+        Ticket::new(&self.shared, WaitFor::Arrival(events)).until(|state| state.is_due(events).then_some(())).await;
     }
 
     /// Waits until no lease is out.
@@ -180,6 +175,11 @@ impl<E> EventBuffer<E> {
     /// Stops accepting events. Idempotent; what was accepted stays and can still be leased.
     pub fn close(&self) {
         self.shared.change(BufferState::close);
+    }
+
+    /// Refuses events from now on with [`PushError::Stopped`] although the buffer is open; those that wait for room, too.
+    pub(crate) fn stop(&self, reason: Reason) {
+        self.shared.change(|state| state.stop(reason));
     }
 
     /// Asks every lease holder to give back (see [`Lease::recalled`]), and hands out no further lease.
@@ -252,17 +252,19 @@ impl<E> EventBuffer<E> {
         let bytes = (self.shared.size_of)(&event);
         let mut locked = self.shared.lock();
         let Locked { state, waiters } = &mut *locked;
-        let evicted = state.push(event, bytes, overflow)?;
-        let wakers = if evicted.is_empty() {
-            waiters.after_push(state.queued(), state.queued_bytes() >= self.shared.batch_bytes)
-        } else {
-            Some(waiters.after_change())
+        let pushed = state.push(event, bytes, overflow);
+        let wakers = match &pushed {
+            Ok(evicted) if evicted.is_empty() => waiters.after_push(state.queued(), state.is_due(usize::MAX)),
+            Ok(_) => Some(waiters.after_change()),
+            // What is queued is to be delivered now, so that there is room.
+            Err(PushError::Full(_)) => waiters.after_push(state.queued(), true),
+            Err(_) => None,
         };
         drop(locked);
         if let Some(wakers) = wakers {
             wakers.wake();
         }
-        Ok(evicted)
+        pushed
     }
 }
 

@@ -1,24 +1,28 @@
 //! `BufferedTracker`: an event buffer, a transport and a clock; flush, shutdown and the background loop.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::future::{Either, select, try_join_all};
 
-use crate::books::{Books, DeliveryReport, FlushReport, Rejection};
+use crate::books::{Books, DeliveryReport, FlushReport, Rejection, TrackerReport};
 use crate::buffer::EventBuffer;
 use crate::clock::Clock;
 use crate::config::{Config, Overflow};
 use crate::courier::Courier;
 use crate::delivery::Stop;
 use crate::error::PushError;
+use crate::far_end::FarEnd;
 use crate::lease::Lease;
+use crate::panic::{message, observe};
 use crate::state::{Phase, Seq};
 use crate::sync::{Mutex, StdArc};
 use crate::tracker::{Observer, Tracker};
-use crate::transport::{SendError, Transport};
+use crate::transport::{Reason, Transport};
 
 /// How long a shutdown whose time is up waits for other flushes to give their events back.
 ///
@@ -52,12 +56,15 @@ pub struct BufferedTracker<E> {
     transport: StdArc<dyn Transport<E>>,
     clock: StdArc<dyn Clock>,
     observer: StdArc<dyn Observer<E>>,
+    far_end: FarEnd,
     shared: Mutex<Shared>,
 }
 
 struct Shared {
     seeds: fastrand::Rng,
     rejections: Vec<Rejection>,
+    /// Why background delivery has ended, if it has although the tracker was open.
+    background_ended: Option<Reason>,
 }
 
 impl<E: Send + Sync + 'static> BufferedTracker<E> {
@@ -77,8 +84,9 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         clock: StdArc<dyn Clock>,
         seed: u64,
     ) -> Self {
-        let shared = Mutex::new(Shared { seeds: fastrand::Rng::with_seed(seed), rejections: Vec::new() });
-        Self { buffer, config, transport, clock, observer: StdArc::new(()), shared }
+        let seeds = fastrand::Rng::with_seed(seed);
+        let shared = Mutex::new(Shared { seeds, rejections: Vec::new(), background_ended: None });
+        Self { buffer, config, transport, clock, observer: StdArc::new(()), far_end: FarEnd::new(), shared }
     }
 
     /// Hands the events that will not be delivered to `observer`.
@@ -97,13 +105,15 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         if self.config.overflow() == Overflow::Refuse {
             return self.buffer.push(event);
         }
-        self.buffer.push_evicting(event)?.into_iter().for_each(|event| self.observer.dropped(event));
+        let evicted = self.buffer.push_evicting(event)?;
+        evicted.into_iter().for_each(|event| observe(|| self.observer.dropped(event)));
         Ok(())
     }
 
     /// Waits for room, then accepts `event`; see [`EventBuffer::push_wait`].
     ///
-    /// Something else must make that room meanwhile: a flush on another task, or [`run`](Self::run).
+    /// Something else must make that room meanwhile: a flush on another task, or [`run`](Self::run). It waits with
+    /// [`Overflow::DropOldest`], too, and drops nothing.
     ///
     /// # Errors
     ///
@@ -124,7 +134,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     pub async fn flush(&self) -> FlushReport {
         let (before, _, barrier) = self.buffer.moment();
         let deadline = self.clock.now().saturating_add(self.config.flush_timeout());
-        let stop = self.deliver_below(barrier, deadline).await.err();
+        let stop = self.deliver_now(barrier, deadline).await;
         let (books, watermark, _) = self.buffer.moment();
         let unsettled = barrier.as_u64().saturating_sub(watermark.as_u64()).min(books.pending());
         FlushReport {
@@ -150,7 +160,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         // The first caller gets the events; if it is cancelled, the next one does.
         let mut first = self.buffer.try_turn();
         let deadline = self.clock.now().saturating_add(timeout);
-        let stop = self.deliver_below(self.buffer.barrier(), deadline).await.err();
+        let stop = self.deliver_now(self.buffer.barrier(), deadline).await;
         let mut returned = Vec::new();
         if self.buffer.phase() != Phase::Closed {
             self.buffer.recall();
@@ -169,38 +179,66 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         DeliveryReport { books: self.buffer.books(), returned, rejections, stop }
     }
 
-    /// Delivers in the background: whenever a batch is full, or its first event has waited for [`Config::linger`].
+    /// Delivers in the background: whenever a batch is full, or its first event has waited for [`Config::linger`], or an
+    /// event has found no room.
     ///
-    /// Returns once the tracker is closed and nothing is pending. While the endpoint is failing it goes on trying;
-    /// while it refuses for a wrong configuration it tries again every [`Config::max_delay`].
+    /// Returns once the tracker is closed and nothing is pending. While the endpoint is failing it continues to try;
+    /// while it refuses for a wrong configuration it tries again every [`Config::max_delay`]. What fails is logged once,
+    /// and again when it changes; [`report`](Self::report) and every flush say it, too.
+    ///
+    /// If it panics, for instance because the clock has no timer, it returns; then emits are refused with
+    /// [`PushError::Stopped`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the loop only ever holds leases, so the task that runs it can be aborted at any time.
     pub async fn run(&self) {
+        if let Err(panic) = AssertUnwindSafe(Box::pin(self.run_loop())).catch_unwind().await {
+            self.background_ended(Reason::new(format!("it panicked: {}", message(&*panic))));
+        }
+    }
+
+    async fn run_loop(&self) {
         loop {
             self.buffer.arrival(1).await;
-            let full = pin!(self.buffer.arrival(self.config.batch_events()));
+            let full = pin!(self.buffer.arrival(self.config.batch_events().min(self.config.capacity_events())));
             select(full, self.clock.sleep(self.config.linger())).await;
-            // Nobody waits for this delivery, so it has no deadline: it honours a `Retry-After` of any length.
+            // Nobody waits for this delivery, so it has no deadline: it honours a `Retry-After` of up to a day.
             match self.deliver_below(self.buffer.barrier(), Duration::MAX).await {
                 Ok(()) => {}
                 Err(Stop::Recalled) => return,
-                Err(stop) => {
-                    let status = status(&stop);
-                    tracing::error!(
-                        pending = self.books().pending(),
-                        status,
-                        "delivery has stopped; it will be tried again"
-                    );
-                    select(pin!(self.buffer.settled(self.buffer.barrier())), self.clock.sleep(self.config.max_delay()))
-                        .await;
+                Err(_) => {
+                    let settled = pin!(self.buffer.settled(self.buffer.barrier()));
+                    select(settled, self.clock.sleep(self.config.max_delay())).await;
                 }
             }
             if self.buffer.phase() == Phase::Closed {
                 return;
             }
         }
+    }
+
+    /// Notes that the task which ran [`run`](Self::run) has ended while the tracker is open: from then on emits are
+    /// refused with [`PushError::Stopped`], and reports say so. Nothing happens if the tracker is closed.
+    pub fn background_ended(&self, reason: Reason) {
+        if self.buffer.phase() != Phase::Open {
+            return;
+        }
+        tracing::error!(
+            pending = self.books().pending(),
+            "background delivery has ended; events are refused from now on"
+        );
+        self.buffer.stop(reason.clone());
+        self.shared.lock().background_ended.get_or_insert(reason);
+    }
+
+    /// Returns the state of delivery as it is, without delivering anything.
+    pub fn report(&self) -> TrackerReport {
+        let (rejections, background_ended) = {
+            let shared = self.shared.lock();
+            (shared.rejections.clone(), shared.background_ended.clone())
+        };
+        TrackerReport { books: self.books(), rejections, trouble: self.far_end.trouble(), background_ended }
     }
 
     /// Hands the queued events back, oldest first; they are counted as returned.
@@ -214,6 +252,14 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         self.buffer.books()
     }
 
+    /// Settles everything below `barrier` for a caller who waits until `deadline`; returns why that ended early.
+    async fn deliver_now(&self, barrier: Seq, deadline: Duration) -> Option<Stop> {
+        let hurry = self.far_end.hurry(deadline);
+        let stop = self.deliver_below(barrier, deadline).await.err();
+        drop(hurry);
+        stop.or_else(|| self.shared.lock().background_ended.clone().map(|reason| Stop::Background { reason }))
+    }
+
     /// Settles everything below `barrier`, in as many lanes as batches may be in flight.
     async fn deliver_below(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
         if self.config.in_flight() == 1 {
@@ -225,7 +271,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
 
     async fn lane(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
         while let Some(lease) = self.next_lease(barrier, deadline).await? {
-            self.deliver(lease, deadline).await?;
+            // Boxed here and below: these futures are large, a batch is rare, and stacks are small where loom runs.
+            Box::pin(self.deliver(lease, deadline)).await?;
         }
         Ok(())
     }
@@ -236,17 +283,19 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         match select(pin!(self.buffer.next_lease(barrier)), select(recalled, self.clock.sleep(left))).await {
             Either::Left((lease, _)) => Ok(lease),
             Either::Right((Either::Left(_), _)) => Err(Stop::Recalled),
-            Either::Right((Either::Right(_), _)) => Err(Stop::Deadline { last: None }),
+            // Another delivery has the events, and knows what it has met.
+            Either::Right((Either::Right(_), _)) => Err(Stop::Deadline { last: self.far_end.trouble() }),
         }
     }
 
     /// Settles every event of `lease`, or drops it, and with it gives the rest back.
     async fn deliver(&self, mut lease: Lease<E>, deadline: Duration) -> Result<(), Stop> {
         let seed = self.shared.lock().seeds.u64(..);
-        let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, deadline, seed);
+        let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, &self.far_end, deadline, seed);
         while !lease.events().is_empty() {
             let settlement = {
-                let deliver = pin!(courier.deliver(lease.events()));
+                let place = |index| lease.place(index).map_or(u64::MAX, Seq::as_u64);
+                let deliver = Box::pin(courier.deliver(lease.events(), place));
                 match select(deliver, pin!(lease.recalled())).await {
                     Either::Left((outcome, _)) => outcome?,
                     Either::Right(_) => return Err(Stop::Recalled),
@@ -258,19 +307,10 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
                     shared.rejections.push(Rejection { seq: seq.as_u64(), reason: reason.clone() });
                 }
                 drop(shared);
-                self.observer.rejected(event, &reason);
+                observe(|| self.observer.rejected(event, &reason));
             }
         }
         Ok(())
-    }
-}
-
-/// The status that stopped delivery, for logs: unlike the reason, it cannot carry payload.
-fn status(stop: &Stop) -> Option<u16> {
-    match stop {
-        Stop::Configuration(SendError::Answer { status, .. })
-        | Stop::Deadline { last: Some(SendError::Answer { status, .. }) } => Some(*status),
-        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every limit of the buffer and of delivery, in one type that cannot hold an invalid value.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -42,6 +43,7 @@ pub struct Config {
     max_delay: Duration,
     flush_timeout: Duration,
     request_timeout: Duration,
+    set_aside_after: Option<NonZeroU32>,
 }
 
 impl Default for Config {
@@ -58,6 +60,7 @@ impl Default for Config {
             max_delay: Duration::from_secs(5),
             flush_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
+            set_aside_after: None,
         }
     }
 }
@@ -75,7 +78,8 @@ macro_rules! options {
 }
 
 options! {
-    /// The most pending (queued and in flight) events; 65,536 unless set.
+    /// The most pending (queued and in flight) events; 65,536 unless set. A full buffer is delivered at once, whatever
+    /// `linger` and the size of a batch say.
     capacity_events: usize;
     /// The most bytes in pending events; 64 MiB unless set.
     capacity_bytes: usize;
@@ -96,8 +100,16 @@ options! {
     max_delay: Duration;
     /// How long a flush may take, retries included; 30 s unless set.
     flush_timeout: Duration;
-    /// How long one request may take; 10 s unless set.
+    /// How long one request may take; 10 s unless set. An attempt that is not the last before a deadline may get less.
     request_timeout: Duration;
+    /// After how many equal failures of requests with the same single event that event is rejected, with the last answer
+    /// as its reason; `None`, the default, never: then an event that the far end always fails to take holds up those
+    /// behind it until somebody looks.
+    ///
+    /// Counted are answers that may be the event's fault: none, none in time, one that cannot be read, 5xx except 501,
+    /// 503 and 505, and 400, 409, 413 and 422 with a `Retry-After`. A far end that cannot be reached, or says that it is
+    /// unavailable, sets nothing aside.
+    set_aside_after: Option<NonZeroU32>;
 }
 
 impl Config {

@@ -1,15 +1,20 @@
 //! The one delivery loop: send, wait, split, until the first events of a batch have their fates.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::{Either, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Action, Delivery, Settlement, Stop};
-use crate::transport::{SendError, Transport};
+use crate::far_end::{Demand, FarEnd};
+use crate::learned::Sent;
+use crate::panic::message;
+use crate::transport::{Reason, Receipt, SendError, Transport};
 
 /// Carries one batch over a [`Transport`], whatever the batch was taken from.
 ///
@@ -17,22 +22,24 @@ use crate::transport::{SendError, Transport};
 /// there. [`BufferedTracker`](crate::BufferedTracker) does so with an [`EventBuffer`](crate::EventBuffer), the engine
 /// with the outbox that is its history.
 ///
+/// A transport that panics has failed to send: the panic is caught, and the attempt is one without an answer.
+///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
 /// use tracker_core::testing::{MemoryTransport, TestClock};
-/// use tracker_core::{Clock, Config, Courier, Stop};
+/// use tracker_core::{Clock, Config, Courier, FarEnd, Stop};
 ///
-/// let (transport, clock) = (MemoryTransport::new(), TestClock::new());
+/// let (transport, clock, far_end) = (MemoryTransport::new(), TestClock::new(), FarEnd::new());
 /// transport.then_status(503);
 /// clock.run(async {
 ///     let deadline = clock.now() + Duration::from_secs(30);
-///     let mut courier = Courier::new(&transport, &clock, &Config::default(), deadline, 7);
+///     let mut courier = Courier::new(&transport, &clock, &Config::default(), &far_end, deadline, 7);
 ///     let events = ["started", "completed"];
 ///     let mut done = 0;
 ///     while done < events.len() {
-///         done += courier.deliver(&events[done..]).await?.events;
+///         done += courier.deliver(&events[done..], |index| (done + index) as u64).await?.events;
 ///     }
 ///     Ok::<(), Stop>(())
 /// })?;
@@ -42,26 +49,34 @@ use crate::transport::{SendError, Transport};
 pub struct Courier<'a, E> {
     transport: &'a dyn Transport<E>,
     clock: &'a dyn Clock,
+    far_end: &'a FarEnd,
     request_timeout: Duration,
     delivery: Delivery,
+    demand: Demand,
+    /// Whether an attempt was cut before `request_timeout`, so that there was time for this one.
+    shared: bool,
 }
 
 impl<'a, E> Courier<'a, E> {
     /// Starts the delivery of one batch, to end by `deadline` on `clock`; `seed` determines the jitter.
+    ///
+    /// `far_end` is what is known of the transport's far end; everything that delivers to it shares one.
     pub fn new(
         transport: &'a dyn Transport<E>,
         clock: &'a dyn Clock,
         config: &Config,
+        far_end: &'a FarEnd,
         deadline: Duration,
         seed: u64,
     ) -> Self {
-        let delivery = Delivery::new(config, deadline, seed);
-        Self { transport, clock, request_timeout: config.request_timeout(), delivery }
+        let (delivery, demand) = (Delivery::new(config, deadline, seed), far_end.demand());
+        Self { transport, clock, far_end, request_timeout: config.request_timeout(), delivery, demand, shared: false }
     }
 
     /// Sends from the front of `events` until at least the first of them has a fate.
     ///
-    /// The caller settles those events, and calls again with the rest of the same batch while any is left.
+    /// The caller settles those events, and calls again with the rest of the same batch while any is left. `place`
+    /// names an event by its index in `events`: the name is the same in every delivery, and grows from event to event.
     ///
     /// # Errors
     ///
@@ -71,36 +86,114 @@ impl<'a, E> Courier<'a, E> {
     ///
     /// Cancel safe: no event has a fate until this returns. Events that the far end had already received will be
     /// received again.
-    pub async fn deliver(&mut self, events: &[E]) -> Result<Settlement, Stop> {
+    pub async fn deliver(&mut self, events: &[E], place: impl Fn(usize) -> u64) -> Result<Settlement, Stop> {
         if events.is_empty() {
             return Ok(Settlement::default());
         }
-        let mut last = None;
         loop {
-            let Some(left) = self.delivery.time_left(self.clock.now()) else {
-                return Err(Stop::Deadline { last });
+            let began = self.clock.now();
+            let left = self.delivery.time_left(began);
+            // The far end has asked for rest, in this delivery or an earlier one.
+            let rest = self.far_end.rests_until().saturating_sub(began);
+            let Some(left) = left.filter(|left| rest < *left) else {
+                return Err(Stop::Deadline { last: self.far_end.trouble() });
             };
+            if !rest.is_zero() {
+                self.clock.sleep(rest).await;
+                continue;
+            }
+            self.delivery.set_learned(self.far_end.learned());
             let range = self.delivery.range(events.len());
-            let answer = {
-                let send = self.transport.send(&events[..range], self.delivery.options());
-                let timeout = self.request_timeout.min(left);
-                match select(send, pin!(self.clock.sleep(timeout))).await {
-                    Either::Left((answer, _)) => answer,
-                    // An attempt that the deadline cut short says less than the one before it.
-                    Either::Right(_) if timeout < self.request_timeout && last.is_some() => {
-                        return Err(Stop::Deadline { last });
-                    }
-                    Either::Right(_) => Err(SendError::no_answer(format!("none within {timeout:?}"))),
+            let places = place(range.start)..=place(range.end.saturating_sub(1));
+            let (answer, cut) = Box::pin(self.attempt(&events[range.clone()], left)).await;
+            let now = self.clock.now();
+            let sent = Sent { events: range.len(), places, took: now.saturating_sub(began) };
+            let error = answer.as_ref().err().cloned();
+            let action = self.far_end.teach(&mut self.delivery, |delivery| delivery.on_answer(sent, answer, now));
+            let before = self.far_end.trouble();
+            match &action {
+                Action::Settle(_) if !matches!(error, Some(SendError::Unencodable { .. })) => self.far_end.well(),
+                Action::Stop(Stop::Configuration(error)) => self.far_end.ails(error, now),
+                // An attempt that was cut short says less than the one before it.
+                Action::Wait(_) | Action::Stop(_) if !(cut && before.is_some()) => {
+                    error.iter().for_each(|error| self.far_end.ails(error, now));
                 }
-            };
-            last = answer.as_ref().err().cloned().or(last);
-            match self.delivery.on_answer(range, answer, self.clock.now()) {
+                _ => {}
+            }
+            match action {
                 Action::Settle(settlement) => return Ok(settlement),
                 Action::SendNow => {}
-                Action::Wait(delay) => self.clock.sleep(delay).await,
+                Action::Wait(delay) => self.wait(now.saturating_add(delay)).await,
+                Action::Stop(Stop::Deadline { .. }) => return Err(Stop::Deadline { last: self.far_end.trouble() }),
                 Action::Stop(stop) => return Err(stop),
             }
         }
+    }
+
+    /// Sends once; says with the answer whether it was cut short, so that there is time for another attempt.
+    async fn attempt(&mut self, events: &[E], left: Duration) -> (Result<Receipt, SendError>, bool) {
+        let (transport, options) = (self.transport, self.delivery.options());
+        // The call is inside the future, so that its panics are caught, too.
+        let send = async move { transport.send(events, options).await };
+        let mut send = pin!(AssertUnwindSafe(send).catch_unwind());
+        let began = self.clock.now();
+        let mut until = began.saturating_add(self.share(left));
+        loop {
+            let rest = until.saturating_sub(self.clock.now());
+            let demanded = pin!(self.far_end.demanded(self.demand.calls));
+            match select(send.as_mut(), select(self.clock.sleep(rest), demanded)).await {
+                Either::Left((Ok(answer), _)) => return (answer, false),
+                Either::Left((Err(panic), _)) => {
+                    return (Err(SendError::Panicked { reason: Reason::new(message(&*panic)) }), false);
+                }
+                Either::Right((Either::Left(_), _)) => {
+                    let after = self.clock.now().saturating_sub(began);
+                    let cut = after < self.request_timeout;
+                    self.shared |= cut;
+                    return (Err(SendError::TimedOut { after }), cut);
+                }
+                Either::Right((Either::Right(_), _)) => {
+                    self.take_demand();
+                    let now = self.clock.now();
+                    let left = self.delivery.time_left(now).unwrap_or_default();
+                    until = until.min(now.saturating_add(self.share(left)));
+                }
+            }
+        }
+    }
+
+    /// Returns how long an attempt may take with that much time left: as long as a request may, but at first no more
+    /// than half of what is left, to the delivery or to a caller that waits for it, so that there is a second attempt.
+    fn share(&self, left: Duration) -> Duration {
+        let waits = self.demand.until.map(|until| until.saturating_sub(self.clock.now()));
+        let left = waits.filter(|waits| !waits.is_zero()).map_or(left, |waits| waits.min(left));
+        match self.request_timeout < left {
+            true => self.request_timeout,
+            false if self.shared => left,
+            false => left / 2,
+        }
+    }
+
+    /// Waits until `until`, or until somebody waits for the next attempt.
+    async fn wait(&mut self, until: Duration) {
+        loop {
+            if self.far_end.demand().calls != self.demand.calls {
+                return self.take_demand();
+            }
+            let rest = until.saturating_sub(self.clock.now());
+            if rest.is_zero() {
+                return;
+            }
+            let demanded = pin!(self.far_end.demanded(self.demand.calls));
+            select(self.clock.sleep(rest), demanded).await;
+        }
+    }
+
+    /// Notes that somebody waits: the next attempts come soon, and none takes all the time.
+    fn take_demand(&mut self) {
+        self.demand = self.far_end.demand();
+        self.shared = false;
+        self.delivery.hurry();
     }
 }
 

@@ -1,12 +1,16 @@
 //! What to do after each answer: settle, send again, wait, split, stop. Pure: `now` is an argument.
 
+use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::class::{Class, LONGEST_REST, may_be_the_events, says_too_slow};
 use crate::config::Config;
-use crate::transport::{Reason, Receipt, SendError, SendOptions};
+use crate::learned::{Learned, Sent};
+use crate::transport::{Kind, Reason, Receipt, SendError, SendOptions};
 
-/// The delivery of one run of events: how many to send next, and what each answer means.
+/// The delivery of one batch of events: which to send next, and what each answer means.
 ///
 /// The events of a batch are settled from the front, so their order on the wire survives splits and retries. A
 /// range that was refused as a whole is split, and its halves are sent one after the other:
@@ -14,19 +18,38 @@ use crate::transport::{Reason, Receipt, SendError, SendOptions};
 /// | answer | action |
 /// | --- | --- |
 /// | success (2xx) | settle the range, event by event where the receipt lists rejections |
-/// | none; 1xx, 408, 425, 429, 5xx but for 501 and 505, and what RFC 9110 does not define | wait, send again |
-/// | 413 | halve the range; a single event is rejected |
-/// | 400, 422 | halve the range until the poison event stands alone, and reject that one |
-/// | 415 for an encoded request | send again without encoding |
+/// | success whose verdicts cannot be read, or name an event that was not sent | stop, keep the events |
+/// | no connection, no answer, none in time; a transport that panics | wait, send again |
+/// | 1xx, 408, 425, 429, 5xx except 501 and 505, and what RFC 9110 does not define | wait, send again |
+/// | any 4xx or 5xx with a `Retry-After` (but 415) | wait as long as that says (at most a day), send again |
+/// | none in time, 408 or 504, for the second time in a row | also halve the following requests, until they are answered quickly |
+/// | 413 | halve the range; a single event is refused |
+/// | 400, 422 | halve the range until the poison event stands alone; that one is refused |
+/// | 409 | halve the range; a single event whose last request had no answer is there already, and delivered; another one is refused |
+/// | 415 for an encoded request | send again without encoding, and never encode again |
 /// | every other status | stop, keep the events, tell the caller: the configuration is wrong |
 /// | an event cannot be encoded | send what precedes it, then reject that one |
+/// | the same failure for the same single event, [`Config::set_aside_after`] times | that event is refused |
+///
+/// A refused event is rejected once the far end has taken another one of the batch. Until then it is kept: if every
+/// event of a batch of several is refused with the same status (of a larger one the first 16), the fault lies with the
+/// configuration, and delivery stops and keeps them all. The only event of a batch is rejected at once.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     backoff: Backoff,
     deadline: Duration,
-    plain: bool,
-    /// Lengths of the ranges that a split has left to send, the next one last.
+    batch_events: usize,
+    request_timeout: Duration,
+    set_aside_after: Option<NonZeroU32>,
+    learned: Learned,
+    /// Lengths of the ranges that are left to send, the next one last. Together they are the rest of the batch.
     ranges: Vec<usize>,
+    /// The refusals of the first events, which have no fate yet: nothing of the batch has been taken.
+    refused: Vec<Refusal>,
+    /// Whether the far end has taken an event of the batch.
+    taken: bool,
+    /// Whether the batch has an event that fails every request it is in.
+    suspect: bool,
 }
 
 /// What to do next.
@@ -36,7 +59,7 @@ pub enum Action {
     Settle(Settlement),
     /// Send the next range at once.
     SendNow,
-    /// Wait that long, then send the same range again.
+    /// Wait that long, then send the next range.
     Wait(Duration),
     /// Give the events back.
     Stop(Stop),
@@ -65,7 +88,7 @@ pub enum Stop {
     /// The deadline has come, or would have before the next attempt.
     #[error("the deadline passed{}", last_answer(.last))]
     Deadline {
-        /// What the last attempt met; `None` if there was none.
+        /// How the last attempt failed, whoever made it; `None` if none has failed since the last success.
         last: Option<SendError>,
     },
     /// The far end will not take these events until somebody changes the configuration.
@@ -74,56 +97,75 @@ pub enum Stop {
     /// The buffer asked for its events back: another caller's shutdown reached its deadline.
     #[error("a shutdown took the events back")]
     Recalled,
+    /// The background loop has ended while the tracker was open. What can still be delivered is delivered by flushes.
+    #[error("background delivery has ended: {reason}")]
+    Background {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 fn last_answer(last: &Option<SendError>) -> String {
     last.as_ref().map(|error| format!("; the last attempt: {error}")).unwrap_or_default()
 }
 
+/// An event that the far end, or the encoder, does not take.
+#[derive(Clone, Debug)]
+struct Refusal {
+    reason: Reason,
+    /// The far end's answer; `None` for the encoder.
+    answer: Option<SendError>,
+}
+
 /// With less time than this before the deadline no further attempt is made.
 const TOO_LATE_TO_RETRY: Duration = Duration::from_millis(10);
 
-/// What a status means for the batch it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Success,
-    Retry,
-    TooLarge,
-    Poison,
-    Encoding,
-    Configuration,
-}
-
-impl Class {
-    fn of(status: u16) -> Self {
-        match status {
-            200..=299 => Self::Success,
-            400 | 422 => Self::Poison,
-            408 | 425 | 429 => Self::Retry,
-            413 => Self::TooLarge,
-            415 => Self::Encoding,
-            300..=499 | 501 | 505 => Self::Configuration,
-            // 5xx; no final answer (1xx); and undefined codes, which RFC 9110, section 15, treats as 5xx.
-            _ => Self::Retry,
-        }
-    }
-}
+/// How many events must be refused with one status, and none taken, before the configuration is to blame.
+const ENOUGH_REFUSALS: usize = 16;
 
 impl Delivery {
     /// Starts the delivery of a batch that must end by `deadline`.
     pub fn new(config: &Config, deadline: Duration, seed: u64) -> Self {
-        let backoff = Backoff::new(config.initial_delay(), config.max_delay(), seed);
-        Self { backoff, deadline, plain: false, ranges: Vec::new() }
+        Self {
+            backoff: Backoff::new(config.initial_delay(), config.max_delay(), seed),
+            deadline,
+            batch_events: config.batch_events(),
+            request_timeout: config.request_timeout(),
+            set_aside_after: config.set_aside_after(),
+            learned: Learned::default(),
+            ranges: Vec::new(),
+            refused: Vec::new(),
+            taken: false,
+            suspect: false,
+        }
     }
 
-    /// Returns how many of the `unsettled` events to send next.
-    pub fn range(&self, unsettled: usize) -> usize {
-        self.ranges.last().map_or(unsettled, |range| unsettled.min(*range))
+    /// Returns what is known of the far end.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// Sets what is known of the far end.
+    pub fn set_learned(&mut self, learned: Learned) {
+        self.learned = learned;
+    }
+
+    /// Returns which of the `unsettled` events, the rest of the batch, to send next.
+    pub fn range(&mut self, unsettled: usize) -> Range<usize> {
+        let first = self.refused.len().min(unsettled);
+        let rest = unsettled - first;
+        let range = self.ranges.pop().map_or(rest, |range| range.min(rest));
+        let now = self.learned.at_most.map_or(range, |at_most| range.min(at_most.max(1)));
+        if range > now {
+            self.ranges.push(range - now);
+        }
+        self.ranges.push(now);
+        first..first + now
     }
 
     /// Returns how to send them.
     pub fn options(&self) -> SendOptions {
-        SendOptions { plain: self.plain }
+        SendOptions { plain: self.learned.plain }
     }
 
     /// Returns the time left at `now`; `None` when the deadline has come.
@@ -131,67 +173,169 @@ impl Delivery {
         self.deadline.checked_sub(now).filter(|left| !left.is_zero())
     }
 
-    /// Decides what follows from the answer to a range of `sent` events that came at `now`.
-    pub fn on_answer(&mut self, sent: usize, answer: Result<Receipt, SendError>, now: Duration) -> Action {
+    /// Starts the delays at the beginning: somebody waits for the next attempt.
+    pub fn hurry(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// Decides what follows from the answer to a range that came at `now`.
+    pub fn on_answer(&mut self, sent: impl Into<Sent>, answer: Result<Receipt, SendError>, now: Duration) -> Action {
+        let sent = sent.into();
+        let range = self.ranges.pop().unwrap_or(sent.events);
+        if range > sent.events {
+            self.ranges.push(range - sent.events);
+        }
         let error = match answer {
-            Ok(receipt) => return self.settle(Settlement { events: sent, rejected: receipt.rejected }),
+            Ok(receipt) => return self.on_receipt(&sent, receipt),
             Err(error) => error,
         };
         match &error {
-            SendError::NoAnswer { .. } | SendError::TimedOut { .. } | SendError::Panicked { .. } => {
-                self.retry(error, None, now)
+            SendError::Unreachable { .. } => self.retry(&sent, error, None, now),
+            SendError::NoAnswer { .. } | SendError::Panicked { .. } => {
+                self.learned.had_no_answer(&sent);
+                self.retry(&sent, error, None, now)
             }
-            SendError::Unreadable { .. } => Action::Stop(Stop::Configuration(error)),
-            SendError::Unencodable { index, .. } => match (*index).min(sent.saturating_sub(1)) {
-                0 => self.reject_first(sent, error),
-                at => self.split(sent, at),
+            SendError::TimedOut { .. } => {
+                self.learned.had_no_answer(&sent);
+                self.learned.was_slow(sent.events);
+                self.retry(&sent, error, None, now)
+            }
+            SendError::Unreadable { .. } => match self.strike(&sent, &error) {
+                Some(action) => action,
+                None => self.stop(error),
             },
-            SendError::Answer { status, retry_after, encoded, .. } => match Class::of(*status) {
-                Class::Success => self.settle(Settlement::delivered(sent)),
-                Class::Retry => self.retry(error.clone(), *retry_after, now),
-                Class::TooLarge | Class::Poison if sent > 1 => self.split(sent, sent / 2),
-                Class::TooLarge | Class::Poison => self.reject_first(sent, error),
-                Class::Encoding if *encoded && !self.plain => {
-                    self.plain = true;
-                    Action::SendNow
+            SendError::Unencodable { index, .. } => match (*index).min(sent.events.saturating_sub(1)) {
+                0 => {
+                    self.ranges.extend(Some(sent.events - 1).filter(|rest| *rest > 0));
+                    self.refuse(Reason::new(error.to_string()), None)
                 }
-                Class::Encoding | Class::Configuration => Action::Stop(Stop::Configuration(error)),
+                at => self.split(&sent, at),
             },
+            SendError::Answer { status, retry_after, encoded, .. } => {
+                let (status, retry_after, encoded) = (*status, *retry_after, *encoded);
+                match Class::of(status, retry_after.is_some()) {
+                    Class::Success => self.on_receipt(&sent, Receipt::default()),
+                    Class::Retry => {
+                        self.learned.had_no_answer(&sent);
+                        if says_too_slow(status) {
+                            self.learned.was_slow(sent.events);
+                        }
+                        self.retry(&sent, error, retry_after, now)
+                    }
+                    Class::TooLarge | Class::Poison | Class::Conflict if sent.events > 1 => {
+                        self.split(&sent, sent.events / 2)
+                    }
+                    Class::Conflict if self.learned.may_be_there(*sent.places.start()) => {
+                        self.on_receipt(&sent, Receipt::default())
+                    }
+                    Class::TooLarge | Class::Poison | Class::Conflict => self.refuse(words(&error), Some(error)),
+                    Class::Encoding if encoded && !self.learned.plain => {
+                        self.learned.plain = true;
+                        self.ranges.push(sent.events);
+                        Action::SendNow
+                    }
+                    Class::Encoding | Class::Configuration => self.stop(error),
+                }
+            }
         }
     }
 
-    fn settle(&mut self, settlement: Settlement) -> Action {
-        self.ranges.pop();
+    /// The far end took the range: settles it, with what precedes it.
+    fn on_receipt(&mut self, sent: &Sent, receipt: Receipt) -> Action {
+        if let Some((index, _)) = receipt.rejected.iter().find(|(index, _)| *index >= sent.events) {
+            let reason = Reason::new(format!("it rejects event {index} of a batch of {}", sent.events));
+            return self.stop(SendError::Unreadable { status: 200, reason });
+        }
+        self.learned.was_taken(sent, self.request_timeout, self.batch_events);
+        self.taken = true;
+        self.settle(sent.events, receipt.rejected)
+    }
+
+    /// Settles the refused events in front, and `events` that follow them.
+    fn settle(&mut self, events: usize, rejected: Vec<(usize, Reason)>) -> Action {
         self.backoff.reset();
-        Action::Settle(settlement)
+        let refused = std::mem::take(&mut self.refused);
+        let before = refused.len();
+        let in_front = refused.into_iter().map(|refusal| refusal.reason).enumerate();
+        let rejected = in_front.chain(rejected.into_iter().map(|(index, reason)| (before + index, reason)));
+        Action::Settle(Settlement { events: before + events, rejected: rejected.collect() })
     }
 
-    fn reject_first(&mut self, sent: usize, error: SendError) -> Action {
-        self.ranges.pop();
-        if sent > 1 {
-            self.ranges.push(sent - 1);
+    /// The next event is refused: rejects it, or keeps it until it is known whether it is to blame.
+    fn refuse(&mut self, reason: Reason, answer: Option<SendError>) -> Action {
+        let by_encoder = answer.is_none() && self.refused.is_empty();
+        self.refused.push(Refusal { reason, answer });
+        if self.taken || by_encoder {
+            return self.settle(0, Vec::new());
         }
-        let reason = match error {
-            SendError::Answer { status, reason, .. } => Reason::new(format!("{status}: {reason}")),
-            other => Reason::new(other.to_string()),
-        };
-        Action::Settle(Settlement { events: 1, rejected: vec![(0, reason)] })
+        if !self.ranges.is_empty() && self.refused.len() < ENOUGH_REFUSALS {
+            return Action::SendNow;
+        }
+        let answers: Vec<_> = self.refused.iter().filter_map(|refusal| refusal.answer.as_ref()).collect();
+        match answers.as_slice() {
+            [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|answer| answer.kind() == first.kind()) => {
+                let first = (*first).clone();
+                self.stop(first)
+            }
+            _ => self.settle(0, Vec::new()),
+        }
     }
 
-    fn split(&mut self, sent: usize, at: usize) -> Action {
-        self.ranges.pop();
-        self.ranges.push(sent - at);
+    fn split(&mut self, sent: &Sent, at: usize) -> Action {
+        self.ranges.push(sent.events - at);
         self.ranges.push(at);
         Action::SendNow
     }
 
-    fn retry(&mut self, error: SendError, at_least: Option<Duration>, now: Duration) -> Action {
+    fn stop(&mut self, error: SendError) -> Action {
+        self.ranges.clear();
+        self.refused.clear();
+        Action::Stop(Stop::Configuration(error))
+    }
+
+    /// Counts a failure that may be an event's fault; returns what follows if that is enough.
+    fn strike(&mut self, sent: &Sent, error: &SendError) -> Option<Action> {
+        let most = self.set_aside_after?.get();
+        let counts = match error.kind() {
+            Kind::Status(status) => may_be_the_events(status),
+            Kind::Unreachable | Kind::Unencodable => false,
+            Kind::NoAnswer | Kind::TimedOut | Kind::Unreadable | Kind::Panicked => true,
+        };
+        if !counts {
+            return None;
+        }
+        let (times, alone) = self.learned.again(sent, error.kind());
+        if sent.events > 1 && (self.suspect || times >= most) {
+            self.suspect = true;
+            return Some(self.split(sent, sent.events / 2));
+        }
+        (alone >= most).then(|| {
+            let reason = Reason::new(format!("set aside after {alone} equal answers: {error}"));
+            self.refuse(reason, Some(error.clone()))
+        })
+    }
+
+    fn retry(&mut self, sent: &Sent, error: SendError, at_least: Option<Duration>, now: Duration) -> Action {
+        match self.strike(sent, &error) {
+            None => self.ranges.push(sent.events),
+            // The far end fails, so its next attempt waits, too.
+            Some(Action::SendNow) => {}
+            Some(action) => return action,
+        }
         let left = self.time_left(now).unwrap_or_default();
         // A long delay drawn near the deadline must not waste the time that is left.
-        let delay = self.backoff.next_delay().min(left / 2).max(at_least.unwrap_or_default());
+        let delay = self.backoff.next_delay().min(left / 2).max(at_least.unwrap_or_default().min(LONGEST_REST));
         if left < TOO_LATE_TO_RETRY || delay >= left {
             return Action::Stop(Stop::Deadline { last: Some(error) });
         }
         Action::Wait(delay)
+    }
+}
+
+/// Returns the words of an answer, with its status.
+fn words(error: &SendError) -> Reason {
+    match error {
+        SendError::Answer { status, reason, .. } => Reason::new(format!("{status}: {reason}")),
+        other => Reason::new(other.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use crate::transport::Reason;
 /// A push was refused; the event is inside.
 ///
 /// Neither `Debug` nor `Display` shows the event: it is payload.
+#[non_exhaustive]
 pub enum PushError<E> {
     /// The buffer no longer accepts events.
     Closed(E),
@@ -23,6 +24,15 @@ pub enum PushError<E> {
         /// [`capacity_bytes`](crate::Config::capacity_bytes) if that is less.
         limit: usize,
     },
+    /// The tracker's background delivery has ended although the tracker is open: what is emitted now would wait for ever.
+    ///
+    /// A flush still delivers what was accepted before.
+    Stopped {
+        /// The refused event.
+        event: E,
+        /// Why background delivery has ended.
+        reason: Reason,
+    },
     /// The event cannot be encoded. Only trackers that encode on emit say so.
     Unencodable {
         /// The refused event.
@@ -37,7 +47,7 @@ impl<E> PushError<E> {
     pub fn into_event(self) -> E {
         match self {
             Self::Closed(event) | Self::Full(event) => event,
-            Self::TooLarge { event, .. } | Self::Unencodable { event, .. } => event,
+            Self::TooLarge { event, .. } | Self::Unencodable { event, .. } | Self::Stopped { event, .. } => event,
         }
     }
 
@@ -47,6 +57,7 @@ impl<E> PushError<E> {
             Self::Closed(event) => PushError::Closed(convert(event)),
             Self::Full(event) => PushError::Full(convert(event)),
             Self::TooLarge { event, bytes, limit } => PushError::TooLarge { event: convert(event), bytes, limit },
+            Self::Stopped { event, reason } => PushError::Stopped { event: convert(event), reason },
             Self::Unencodable { event, reason } => PushError::Unencodable { event: convert(event), reason },
         }
     }
@@ -70,6 +81,7 @@ impl<E> fmt::Debug for PushError<E> {
             Self::TooLarge { bytes, limit, .. } => {
                 f.debug_struct("TooLarge").field("bytes", bytes).field("limit", limit).finish_non_exhaustive()
             }
+            Self::Stopped { reason, .. } => f.debug_struct("Stopped").field("reason", reason).finish_non_exhaustive(),
             Self::Unencodable { reason, .. } => {
                 f.debug_struct("Unencodable").field("reason", reason).finish_non_exhaustive()
             }
@@ -85,6 +97,7 @@ impl<E> fmt::Display for PushError<E> {
             Self::TooLarge { bytes, limit, .. } => {
                 write!(f, "the event was refused: {bytes} bytes are more than the limit of {limit}")
             }
+            Self::Stopped { reason, .. } => write!(f, "the event was refused: background delivery has ended: {reason}"),
             Self::Unencodable { reason, .. } => write!(f, "the event was refused: it cannot be encoded: {reason}"),
         }
     }

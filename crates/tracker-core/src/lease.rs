@@ -72,6 +72,11 @@ impl<E> Lease<E> {
         &self.events
     }
 
+    /// Returns the place of the unsettled event with this index; `None` beyond the last.
+    pub fn place(&self, index: usize) -> Option<Seq> {
+        self.places.get(index).map(|place| place.seq)
+    }
+
     /// Returns the place of the oldest unsettled event; `None` when everything is settled.
     pub fn first(&self) -> Option<Seq> {
         self.places.first().map(|place| place.seq)

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::books::Books;
 use crate::config::{Config, Overflow};
 use crate::error::PushError;
+use crate::transport::Reason;
 
 /// A place in the order of acceptance, from 0: an event's own, or the place before which a barrier waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +76,12 @@ pub(crate) struct BufferState<E> {
     in_flight_bytes: usize,
     phase: Phase,
     recalled: bool,
+    /// Why events are refused although the buffer is open.
+    stopped: Option<Reason>,
     turn_taken: bool,
+    /// Whether the last event that came did not find room.
+    pressed: bool,
+    room_waiters: usize,
     next_seq: u64,
     next_lease: u64,
     delivered: u64,
@@ -99,7 +105,10 @@ impl<E> BufferState<E> {
             in_flight_bytes: 0,
             phase: Phase::Open,
             recalled: false,
+            stopped: None,
             turn_taken: false,
+            pressed: false,
+            room_waiters: 0,
             next_seq: 0,
             next_lease: 0,
             delivered: 0,
@@ -119,12 +128,16 @@ impl<E> BufferState<E> {
         if self.phase != Phase::Open {
             return Err(PushError::Closed(event));
         }
+        if let Some(reason) = &self.stopped {
+            return Err(PushError::Stopped { event, reason: reason.clone() });
+        }
         let limit = self.size_limit();
         if bytes > limit {
             return Err(PushError::TooLarge { event, bytes, limit });
         }
         let mut evicted = Vec::new();
         if !self.fits(self.queue.len(), self.queued_bytes, bytes) {
+            self.pressed = true;
             // Only what is queued may go, so an eviction that could not make enough room evicts nothing.
             if overflow == Overflow::Refuse || !self.fits(0, 0, bytes) {
                 return Err(PushError::Full(event));
@@ -137,6 +150,7 @@ impl<E> BufferState<E> {
                 evicted.push(oldest);
             }
         }
+        self.pressed = !evicted.is_empty();
         let seq = Seq(self.next_seq);
         self.next_seq += 1;
         self.queued_bytes += bytes;
@@ -207,6 +221,11 @@ impl<E> BufferState<E> {
         self.finish_closing();
     }
 
+    /// Refuses events from now on although the buffer is open; the first reason stands.
+    pub(crate) fn stop(&mut self, reason: Reason) {
+        self.stopped.get_or_insert(reason);
+    }
+
     /// Asks every lease holder to give back, and hands out no further lease.
     pub(crate) fn recall(&mut self) {
         self.recalled = true;
@@ -245,15 +264,31 @@ impl<E> BufferState<E> {
 
     /// Returns whether a push of `bytes` would be answered now: taken, or refused for good.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.phase != Phase::Open || bytes > self.size_limit() || self.fits(self.queue.len(), self.queued_bytes, bytes)
+        let refuses = self.phase != Phase::Open || self.stopped.is_some();
+        refuses || bytes > self.size_limit() || self.fits(self.queue.len(), self.queued_bytes, bytes)
+    }
+
+    /// Notes that somebody begins to wait for room.
+    pub(crate) fn waits_for_room(&mut self) {
+        self.room_waiters += 1;
+    }
+
+    /// Notes that somebody waits for room no longer.
+    pub(crate) fn leaves_room(&mut self) {
+        self.room_waiters -= 1;
+    }
+
+    /// Returns whether there is reason to deliver now: that many events are queued, or a batch's bytes; or there is no
+    /// room for more; or nothing more will come.
+    pub(crate) fn is_due(&self, events: usize) -> bool {
+        let no_room = self.pressed || self.room_waiters > 0;
+        // Full is the lesser of a batch and the capacity.
+        let full = self.queue.len() >= events || self.queued_bytes >= self.size_limit();
+        full || no_room && !self.queue.is_empty() || self.phase != Phase::Open
     }
 
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
-    }
-
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued_bytes
     }
 
     pub(crate) fn in_flight(&self) -> usize {

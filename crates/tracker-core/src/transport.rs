@@ -46,7 +46,13 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No answer: the connection was refused or reset, or nothing came in time. The far end may have the events.
+    /// No connection: the name was not found, or the connection was refused. Nothing was sent.
+    #[error("cannot be reached: {reason}")]
+    Unreachable {
+        /// What happened.
+        reason: Reason,
+    },
+    /// No answer: the connection broke, or what came is no answer. The far end may have the events.
     #[error("no answer: {reason}")]
     NoAnswer {
         /// What happened.
@@ -108,12 +114,54 @@ impl SendError {
     /// Returns what the far end, the connection or the encoder said; a timeout says nothing.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::NoAnswer { reason }
+            Self::Unreachable { reason }
+            | Self::NoAnswer { reason }
             | Self::Unreadable { reason, .. }
             | Self::Panicked { reason }
             | Self::Answer { reason, .. }
             | Self::Unencodable { reason, .. } => Some(reason),
             Self::TimedOut { .. } => None,
+        }
+    }
+}
+
+/// What kind of failure an error is: two of the same kind are the same failure, whatever their words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unreachable,
+    NoAnswer,
+    TimedOut,
+    Unreadable,
+    Panicked,
+    Status(u16),
+    Unencodable,
+}
+
+impl SendError {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Unreachable { .. } => Kind::Unreachable,
+            Self::NoAnswer { .. } => Kind::NoAnswer,
+            Self::TimedOut { .. } => Kind::TimedOut,
+            Self::Unreadable { .. } => Kind::Unreadable,
+            Self::Panicked { .. } => Kind::Panicked,
+            Self::Answer { status, .. } => Kind::Status(*status),
+            Self::Unencodable { .. } => Kind::Unencodable,
+        }
+    }
+}
+
+impl Kind {
+    /// Returns the name for logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::NoAnswer => "no answer",
+            Self::TimedOut => "timed out",
+            Self::Unreadable => "unreadable answer",
+            Self::Panicked => "the transport panicked",
+            Self::Status(_) => "refused",
+            Self::Unencodable => "an event cannot be encoded",
         }
     }
 }

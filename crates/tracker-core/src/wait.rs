@@ -82,18 +82,27 @@ impl Wakers {
 }
 
 #[derive(Debug, Default)]
-struct WakerSet {
+pub(crate) struct WakerSet {
     next_key: u64,
     wakers: BTreeMap<u64, Waker>,
 }
 
 impl WakerSet {
+    /// Takes all wakers of a set that stands alone.
+    pub(crate) fn take_all(&mut self) -> Wakers {
+        Wakers([self.take(), BTreeMap::new(), BTreeMap::new()])
+    }
+
+    pub(crate) fn remove(&mut self, key: u64) -> Option<Waker> {
+        self.wakers.remove(&key)
+    }
+
     fn take(&mut self) -> BTreeMap<u64, Waker> {
         std::mem::take(&mut self.wakers)
     }
 
     /// Registers under `key`, or under a new key; returns the waker that stood there.
-    fn register(&mut self, key: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+    pub(crate) fn register(&mut self, key: &mut Option<u64>, waker: Waker) -> Option<Waker> {
         let key = *key.get_or_insert_with(|| {
             self.next_key += 1;
             self.next_key
@@ -125,9 +134,19 @@ impl<'a, E> Ticket<'a, E> {
         if let Some(answer) = check(&mut locked.state) {
             return Poll::Ready(answer);
         }
+        // Those who deliver learn that room is wanted.
+        let deliver = match (self.wait_for, self.key) {
+            (WaitFor::Room, None) => {
+                locked.state.waits_for_room();
+                let queued = locked.state.queued();
+                locked.waiters.after_push(queued, true)
+            }
+            _ => None,
+        };
         let replaced = locked.waiters.register(self.wait_for, &mut self.key, waker);
         drop(locked);
         drop(replaced);
+        deliver.into_iter().for_each(Wakers::wake);
         Poll::Pending
     }
 }
@@ -135,7 +154,12 @@ impl<'a, E> Ticket<'a, E> {
 impl<E> Drop for Ticket<'_, E> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            let own = self.shared.lock().waiters.set(self.wait_for).wakers.remove(&key);
+            let mut locked = self.shared.lock();
+            if let WaitFor::Room = self.wait_for {
+                locked.state.leaves_room();
+            }
+            let own = locked.waiters.set(self.wait_for).remove(key);
+            drop(locked);
             drop(own);
         }
     }

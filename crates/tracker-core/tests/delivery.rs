@@ -12,6 +12,8 @@ mod books;
 mod config;
 #[path = "delivery/conformance.rs"]
 mod conformance;
+#[path = "delivery/far_end.rs"]
+mod far_end;
 #[path = "delivery/flush.rs"]
 mod flush;
 #[path = "delivery/lanes.rs"]
@@ -20,6 +22,10 @@ mod lanes;
 mod logs;
 #[path = "delivery/overflow.rs"]
 mod overflow;
+#[path = "delivery/panics.rs"]
+mod panics;
+#[path = "delivery/refusals.rs"]
+mod refusals;
 #[path = "delivery/secrets.rs"]
 mod secrets;
 #[path = "delivery/shutdown.rs"]

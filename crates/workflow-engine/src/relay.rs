@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::lock::Mutex;
-use tracker_core::{Books, Clock, Config, Courier, Settlement, Stop, Transport};
+use tracker_core::{Books, Clock, Config, Courier, FarEnd, Settlement, Stop, Transport};
 
 use crate::lease::Lease;
 use crate::payload::EncodedEvent;
 use crate::report::{RelayStop, SinkReport};
 use crate::seed::Seed;
-use crate::store::{Cursor, Position, SinkClaim, Store, StoreError};
+use crate::store::{Cursor, Page, Position, SinkClaim, Store, StoreError};
 use crate::time::{StoreClock, wall};
 
 /// How long to wait before the store is asked again whether there is more, or another worker has delivered it; it
@@ -29,6 +29,7 @@ pub(crate) struct Relay {
     clock: Arc<StoreClock>,
     lease: Arc<Lease>,
     config: Config,
+    far_end: FarEnd,
     /// One delivery at a time, so that a sink sees one order; and what this worker holds of the sink, so that no other
     /// delivers either.
     turn: Mutex<Option<SinkClaim>>,
@@ -46,7 +47,7 @@ impl Relay {
         config: Config,
     ) -> Self {
         let (turn, serving) = (Mutex::new(None), AtomicUsize::new(0));
-        Self { name, transport, store, clock, lease, config, turn, serving }
+        Self { name, transport, store, clock, lease, config, far_end: FarEnd::new(), turn, serving }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -55,10 +56,12 @@ impl Relay {
 
     /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or another.
     pub(crate) async fn deliver(&self, barrier: Position, deadline: Duration) -> Result<(), RelayStop> {
+        // Whoever delivers meanwhile makes the next attempt at once.
+        let _hurry = (deadline < Duration::MAX).then(|| self.far_end.hurry(deadline));
         let left = deadline.saturating_sub(self.clock.now());
         let mut turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
             Either::Left((turn, _)) => turn,
-            Either::Right(_) => return Err(RelayStop::Delivery(Stop::Deadline { last: None })),
+            Either::Right(_) => return Err(RelayStop::Delivery(Stop::Deadline { last: self.far_end.trouble() })),
         };
         let mut pauses = Pauses::until(deadline);
         loop {
@@ -94,8 +97,9 @@ impl Relay {
         deadline: Duration,
     ) -> Result<(), RelayStop> {
         let (mut pauses, mut readable) = (Pauses::until(deadline), false);
+        let page = Page { events: self.config.batch_events(), bytes: self.config.batch_bytes() };
         while cursor.position < barrier {
-            let batch = self.store.outbox(cursor.position, self.config.batch_events()).await?;
+            let batch = self.store.outbox(cursor.position, page).await?;
             let (positions, events) = self.cut(batch);
             if !events.is_empty() {
                 self.deliver_batch(claim, &positions, &events, cursor, deadline).await?;
@@ -145,10 +149,11 @@ impl Relay {
     ) -> Result<(), RelayStop> {
         // The jitter must differ between processes; the first event's id does.
         let seed = Seed::of(events[0].as_str()).value();
-        let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, deadline, seed);
+        let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, &self.far_end, deadline, seed);
         let mut done = 0;
         while done < events.len() {
-            let Settlement { events: settled, rejected } = courier.deliver(&events[done..]).await?;
+            let Settlement { events: settled, rejected } =
+                courier.deliver(&events[done..], |index| positions[done + index].0).await?;
             let settled = settled.min(events.len() - done);
             done += settled;
             let refused = rejected.iter().filter(|(index, _)| *index < settled).count() as u64;

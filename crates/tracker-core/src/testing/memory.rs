@@ -24,6 +24,8 @@ struct FarEnd<E> {
     script: VecDeque<Answer>,
     poison: Option<fn(&E) -> bool>,
     at_most: usize,
+    hangs: bool,
+    always: Option<SendError>,
     batches: Vec<Vec<E>>,
     attempts: Vec<usize>,
 }
@@ -50,8 +52,15 @@ impl Hold {
 impl<E> MemoryTransport<E> {
     /// Creates a far end that takes everything.
     pub fn new() -> Self {
-        let far_end =
-            FarEnd { script: VecDeque::new(), poison: None, at_most: usize::MAX, batches: vec![], attempts: vec![] };
+        let far_end = FarEnd {
+            script: VecDeque::new(),
+            poison: None,
+            at_most: usize::MAX,
+            hangs: false,
+            always: None,
+            batches: vec![],
+            attempts: vec![],
+        };
         Self { far_end: Mutex::new(far_end) }
     }
 
@@ -98,6 +107,24 @@ impl<E> MemoryTransport<E> {
     /// Never answers next.
     pub fn then_hang(&self) {
         self.then(Answer::Hang);
+    }
+
+    /// Never answers from now on, once the script has run out, until [`recover`](Self::recover).
+    pub fn hang(&self) {
+        self.far_end.lock().hangs = true;
+    }
+
+    /// Forgets the script and what makes it fail always: every batch is delivered.
+    pub fn recover(&self) {
+        let mut far_end = self.far_end.lock();
+        far_end.script.clear();
+        far_end.hangs = false;
+        far_end.always = None;
+    }
+
+    /// Fails with `error` from now on, once the script has run out, until [`recover`](Self::recover).
+    pub fn always_fail(&self, error: SendError) {
+        self.far_end.lock().always = Some(error);
     }
 
     /// Answers next when the returned handle is released.
@@ -153,7 +180,8 @@ impl<E: Clone + Send + Sync + 'static> Transport<E> for MemoryTransport<E> {
         let answer = {
             let mut far_end = self.far_end.lock();
             far_end.attempts.push(events.len());
-            far_end.script.pop_front()
+            let always = far_end.hangs.then_some(Answer::Hang).or_else(|| far_end.always.clone().map(Answer::Fail));
+            far_end.script.pop_front().or(always)
         };
         match answer {
             None => self.far_end.lock().receive(events),

@@ -67,11 +67,12 @@ fn a_flush_ends_at_its_deadline_and_says_what_is_left_and_why() {
 #[test]
 fn a_far_end_that_hangs_cannot_hold_a_flush_beyond_its_deadline() {
     let rig = Rig::new(|config| config.flush_timeout(secs(4)));
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1]);
     let report = rig.clock.run(rig.tracker.flush());
     assert_eq!((rig.now(), report.unsettled), (secs(4), 1), "the request's own ten seconds are cut short");
-    assert!(matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::NoAnswer { .. }) })));
+    assert!(matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::TimedOut { .. }) })));
+    rig.transport.recover();
     assert!(rig.clock.run(rig.tracker.flush()).ok().unwrap().all_delivered(), "nothing was lost");
 }
 
@@ -113,7 +114,7 @@ fn a_rejection_fails_the_flush_that_saw_it_and_not_the_next() {
 #[test]
 fn a_flush_whose_events_a_shutdown_handed_back_does_not_say_ok() {
     let rig = Rig::new(|config| config.batch_events(1));
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2]);
     rig.clock.run(async {
         let mut holder = Box::pin(rig.tracker.flush());
@@ -204,7 +205,7 @@ fn a_tracker_is_used_as_a_trait_object() {
 fn an_attempt_that_the_deadline_cuts_does_not_hide_what_the_one_before_it_met() {
     let rig = Rig::with_defaults();
     rig.transport.then_status(503);
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1]);
     let report = rig.clock.run(rig.tracker.shutdown(secs(2)));
     let met = matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::Answer { status: 503, .. }) }));

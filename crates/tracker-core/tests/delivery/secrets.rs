@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
-    BufferedTracker, Config, Courier, EventBuffer, NoopTracker, Overflow, PushError, Reason, Tracker, Undelivered,
+    BufferedTracker, Config, Courier, EventBuffer, FarEnd, NoopTracker, Overflow, PushError, Reason, Tracker,
+    Undelivered,
 };
 
 use crate::secs;
@@ -42,7 +43,7 @@ fn no_tracker_buffer_lease_or_transport_shows_an_event() {
     let lease = buffer.next_lease(buffer.barrier()).now_or_never().flatten().expect("one event is queued");
     is_silent(format!("{lease:?} {buffer:?}"));
     let config = Config::default();
-    is_silent(format!("{:?}", Courier::new(&*transport, &*clock, &config, secs(1), 7)));
+    is_silent(format!("{:?}", Courier::new(&*transport, &*clock, &config, &FarEnd::new(), secs(1), 7)));
     is_silent(format!("{:?}", NoopTracker::new()));
 }
 

@@ -64,7 +64,7 @@ fn a_second_shutdown_waits_for_the_first() {
 fn the_shorter_timeout_ends_both_shutdowns_and_the_first_caller_has_the_events() {
     for (first, second) in [(1, 9), (9, 1)] {
         let rig = Rig::with_defaults();
-        rig.transport.then_hang();
+        rig.transport.hang();
         rig.emit([1, 2]);
         let both = join(rig.tracker.shutdown(secs(first)), rig.tracker.shutdown(secs(second)));
         let (first, second) = rig.clock.run(both);
@@ -78,7 +78,7 @@ fn the_shorter_timeout_ends_both_shutdowns_and_the_first_caller_has_the_events()
 #[test]
 fn the_first_of_two_shutdowns_has_the_events_of_a_flush_that_was_recalled() {
     let rig = Rig::with_defaults();
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2]);
     let mut flush = Box::pin(rig.tracker.flush());
     assert!(flush.as_mut().now_or_never().is_none());
@@ -93,7 +93,7 @@ fn the_first_of_two_shutdowns_has_the_events_of_a_flush_that_was_recalled() {
 fn when_the_first_of_two_shutdowns_is_dropped_the_second_has_the_events() {
     let rig = Rig::with_defaults();
     rig.transport.then_status(503);
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2]);
     let mut first = Box::pin(rig.tracker.shutdown(secs(9)));
     assert!(first.as_mut().now_or_never().is_none());
@@ -107,7 +107,7 @@ fn when_the_first_of_two_shutdowns_is_dropped_the_second_has_the_events() {
 #[test]
 fn a_first_shutdown_that_nobody_polls_cannot_hold_the_second_and_keeps_its_events_on_the_books() {
     let rig = Rig::new(|config| config.batch_events(1));
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2]);
     let mut first = Box::pin(rig.tracker.shutdown(secs(9)));
     assert!(first.as_mut().now_or_never().is_none());
@@ -154,7 +154,7 @@ fn a_shutdown_without_a_time_limit_works_on_a_clock_that_has_advanced() {
 #[test]
 fn a_shutdown_takes_back_what_another_flush_has_in_flight() {
     let rig = Rig::new(|config| config.batch_events(2));
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2, 3]);
     let mut flush = Box::pin(rig.tracker.flush());
     assert!(flush.as_mut().now_or_never().is_none());
@@ -167,7 +167,7 @@ fn a_shutdown_takes_back_what_another_flush_has_in_flight() {
 #[test]
 fn a_flush_that_nobody_polls_cannot_hold_the_shutdown_and_keeps_its_events_on_the_books() {
     let rig = Rig::with_defaults();
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2]);
     let mut flush = Box::pin(rig.tracker.flush());
     assert!(flush.as_mut().now_or_never().is_none());
@@ -211,7 +211,7 @@ fn a_shutdown_that_was_cancelled_can_be_called_again() {
 #[test]
 fn a_shutdown_that_was_cancelled_after_its_recall_can_be_called_again_without_waiting_in_vain() {
     let rig = Rig::with_defaults();
-    rig.transport.then_hang();
+    rig.transport.hang();
     rig.emit([1, 2]);
     let mut stuck = Box::pin(rig.tracker.flush());
     assert!(stuck.as_mut().now_or_never().is_none());

@@ -200,3 +200,40 @@ fn a_flush_in_two_lanes_delivers_every_batch() {
         other.join().unwrap();
     });
 }
+
+/// A far end that is unavailable once.
+#[derive(Debug)]
+struct Recovers {
+    far_end: FarEnd,
+    failed: loom::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Transport<Event> for Recovers {
+    async fn send(&self, events: &[Event], options: SendOptions) -> Result<Receipt, SendError> {
+        if !self.failed.swap(true, loom::sync::atomic::Ordering::AcqRel) {
+            return Err(SendError::status(503));
+        }
+        self.far_end.send(events, options).await
+    }
+}
+
+/// A delivery waits for its next attempt, which on this clock never comes by itself; a second flush wakes it.
+///
+/// Kills: a caller that wakes those who wait before it is counted; a wait that looks and registers in two steps.
+#[test]
+fn a_caller_wakes_a_delivery_that_waits_for_its_next_attempt() {
+    bounded_model(3, || {
+        let far_end = FarEnd::default();
+        let failed = loom::sync::atomic::AtomicBool::new(false);
+        let tracker = tracker(Recovers { far_end: far_end.clone(), failed }, 1);
+        tracker.emit(1).unwrap();
+        let flushing = tracker.clone();
+        let mut waiting = Box::pin(async move { flushing.flush().await });
+        assert!(waiting.as_mut().now_or_never().is_none(), "it has met the failure, and waits");
+        let waiter = thread::spawn(move || block_on(waiting));
+        assert!(block_on(tracker.flush()).ok().is_ok());
+        assert_eq!(far_end.received(), [1]);
+        assert!(waiter.join().unwrap().ok().is_ok());
+    });
+}

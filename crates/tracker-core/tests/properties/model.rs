@@ -124,7 +124,8 @@ impl Model {
             (reference.ids(&held), held.first().map(|index| *index as u64))
         };
         let arrived = |events: usize| {
-            queued.len() >= events || reference.bytes(&queued) >= reference.limits.batch_bytes || reference.closed
+            let pressed = reference.pressed && !queued.is_empty();
+            queued.len() >= events || reference.bytes(&queued) >= limit || pressed || reference.closed
         };
         View {
             books: reference.books(),

@@ -43,11 +43,13 @@ pub(crate) struct Reference {
     pub(crate) rows: Vec<Row>,
     pub(crate) closed: bool,
     pub(crate) recalled: bool,
+    /// Whether the last event that came did not find room.
+    pub(crate) pressed: bool,
 }
 
 impl Reference {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, rows: Vec::new(), closed: false, recalled: false }
+        Self { limits, rows: Vec::new(), closed: false, recalled: false, pressed: false }
     }
 
     /// Accepts the event and says which others it displaced, or refuses it.
@@ -62,7 +64,9 @@ impl Reference {
         // The fewest oldest queued events without which there is room; none for a push that may not evict.
         let queued = self.indices(Place::Queued);
         let most = if evict { queued.len() } else { 0 };
-        let fewest = (0..=most).find(|count| self.has_room(bytes, &queued[..*count])).ok_or(Refusal::Full)?;
+        let fewest = (0..=most).find(|count| self.has_room(bytes, &queued[..*count]));
+        self.pressed = fewest != Some(0);
+        let fewest = fewest.ok_or(Refusal::Full)?;
         queued[..fewest].iter().for_each(|index| self.rows[*index].place = Place::Dropped);
         self.rows.push(Row { id, bytes, place: Place::Queued });
         Ok(self.ids(&queued[..fewest]))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Settlement};
+use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Settlement, Stop};
 
 /// A far end that knows what it dislikes; the events are numbers from 0.
 #[derive(Clone, Debug)]
@@ -50,16 +50,49 @@ impl Server {
         Ok(Receipt { rejected })
     }
 
+    /// The status that refuses `event` alone: `Some(None)` if that is the encoder, `None` if it is taken.
+    fn refuses(&self, event: usize) -> Option<Option<u16>> {
+        if self.unencodable.contains(&event) {
+            return Some(None);
+        }
+        if self.at_most == 0 || self.heavy.contains(&event) {
+            return Some(Some(413));
+        }
+        self.poison.contains(&event).then_some(Some(self.poison_status))
+    }
+
+    /// Whether delivery must stop: up to some place nothing was taken, and two or more events were refused with one
+    /// status, up to the last of the batch or to the sixteenth.
+    fn blames_the_configuration(&self, events: usize) -> bool {
+        let mut refused = Vec::new();
+        for event in 0..events {
+            match self.refuses(event) {
+                None => return false,
+                Some(None) if refused.is_empty() => continue,
+                Some(status) => refused.push(status),
+            }
+            if refused.len() == 16 || event + 1 == events {
+                let statuses: Vec<_> = refused.drain(..).flatten().collect();
+                if statuses.len() > 1 && statuses.iter().all(|status| *status == statuses[0]) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Whether `event` can never arrive.
     fn dislikes(&self, event: usize) -> bool {
-        let sets = [&self.poison, &self.unencodable, &self.heavy, &self.verdicts];
-        self.at_most == 0 || sets.iter().any(|set| set.contains(&event))
+        self.refuses(event).is_some() || self.verdicts.contains(&event)
     }
 }
 
 prop_compose! {
     fn server()(
-        poison in prop::collection::btree_set(0..40usize, 0..5),
+        poison in prop_oneof![
+            3 => prop::collection::btree_set(0..40usize, 0..5),
+            1 => (0..20usize, 1..40usize).prop_map(|(from, events)| (from..from + events).collect()),
+        ],
         poison_status in prop_oneof![Just(400), Just(422)],
         unencodable in prop::collection::btree_set(0..40usize, 0..4),
         at_most in prop_oneof![3 => 1..40usize, 1 => Just(usize::MAX), 1 => Just(0)],
@@ -72,23 +105,24 @@ prop_compose! {
     }
 }
 
-/// Delivers `0..events`; returns the settled events in order, and whether each was rejected.
-fn deliver(server: &mut Server, events: usize) -> Vec<(usize, Option<String>)> {
+/// Delivers `0..events`; returns the settled events in order, whether each was rejected, and whether delivery stopped.
+fn deliver(server: &mut Server, events: usize) -> (Vec<(usize, Option<String>)>, bool) {
     let all: Vec<usize> = (0..events).collect();
     let mut delivery = Delivery::new(&Config::default(), Duration::MAX, 7);
     let (mut now, mut fates) = (Duration::ZERO, Vec::new());
     while fates.len() < events {
         let left = &all[fates.len()..];
         let range = delivery.range(left.len());
-        assert!((1..=left.len()).contains(&range), "a request of {range} events with {} left", left.len());
+        assert!(!range.is_empty() && range.end <= left.len(), "a request of {range:?} with {} left", left.len());
         // Each answer that is not transient settles an event or cuts between two, and no place is cut twice.
         assert!(server.requests - server.transient < 2 * events, "the splits do not end");
-        match delivery.on_answer(range, server.send(&left[..range]), now) {
+        match delivery.on_answer(range.len(), server.send(&left[range.clone()]), now) {
             Action::SendNow => {}
             Action::Wait(delay) => now += delay,
+            Action::Stop(Stop::Configuration(SendError::Answer { .. })) => return (fates, true),
             Action::Stop(stop) => panic!("nothing here is a reason to stop: {stop}"),
             Action::Settle(Settlement { events, rejected }) => {
-                assert!((1..=range).contains(&events), "a settlement of {events} of {range} events");
+                assert!((1..=range.end).contains(&events), "a settlement of {events} up to {range:?}");
                 for (index, event) in left[..events].iter().enumerate() {
                     let reason = rejected.iter().find(|(refused, _)| *refused == index);
                     fates.push((*event, reason.map(|(_, reason)| reason.to_string())));
@@ -96,7 +130,7 @@ fn deliver(server: &mut Server, events: usize) -> Vec<(usize, Option<String>)> {
             }
         }
     }
-    fates
+    (fates, false)
 }
 
 proptest! {
@@ -107,7 +141,9 @@ proptest! {
         mut server in server(),
         events in 1..40usize,
     ) {
-        let fates = deliver(&mut server, events);
+        let (fates, stopped) = deliver(&mut server, events);
+        prop_assert_eq!(stopped, server.blames_the_configuration(events));
+        prop_assert!(!stopped || server.taken.is_empty(), "what takes something is not to blame");
         for (place, (event, rejected)) in fates.iter().enumerate() {
             prop_assert_eq!(place, *event, "in order, none twice");
             prop_assert_eq!(rejected.is_some(), server.dislikes(*event), "event {}: {:?}", event, rejected);
@@ -124,8 +160,8 @@ proptest! {
             poison: sets(), poison_status: 400, unencodable: sets(), at_most: 1, heavy: sets(), flaky: 0,
             verdicts: sets(), requests: 0, transient: 0, taken: vec![],
         };
-        let fates = deliver(&mut server, events);
-        prop_assert!(fates.iter().all(|(_, rejected)| rejected.is_none()));
+        let (fates, stopped) = deliver(&mut server, events);
+        prop_assert!(!stopped && fates.iter().all(|(_, rejected)| rejected.is_none()));
         prop_assert_eq!(server.taken.len(), events);
     }
 }
@@ -144,8 +180,29 @@ fn one_poison_event_among_many_is_found_in_logarithmic_time() {
         transient: 0,
         taken: vec![],
     };
-    let fates = deliver(&mut server, 512);
+    let (fates, _) = deliver(&mut server, 512);
     assert_eq!(fates.iter().filter(|(_, rejected)| rejected.is_some()).count(), 1);
     assert_eq!(fates[333].1.as_deref(), Some("400: no reason given"));
     assert!(server.requests <= 19, "{} requests; 9 halvings need one each and one for the other half", server.requests);
+}
+
+/// 1,023 requests, and 512 events rejected for good, because the port was wrong.
+#[test]
+fn a_batch_that_is_refused_event_by_event_is_kept_after_few_requests() {
+    for (poison_status, at_most) in [(400, usize::MAX), (422, usize::MAX), (413, 0)] {
+        let mut server = Server {
+            poison: (0..512).collect(),
+            poison_status,
+            unencodable: BTreeSet::new(),
+            at_most,
+            heavy: BTreeSet::new(),
+            flaky: 0,
+            verdicts: BTreeSet::new(),
+            requests: 0,
+            transient: 0,
+            taken: vec![],
+        };
+        assert_eq!(deliver(&mut server, 512), (vec![], true), "{poison_status}");
+        assert!(server.requests < 50, "{poison_status}: {} requests", server.requests);
+    }
 }

@@ -210,7 +210,7 @@ fn pushed(id: u64, bytes: usize, answer: Result<Vec<Event>, PushError<Event>>) -
         PushError::Closed(_) => Refusal::Closed,
         PushError::Full(_) => Refusal::Full,
         PushError::TooLarge { bytes, limit, .. } => Refusal::TooLarge { bytes: *bytes, limit: *limit },
-        PushError::Unencodable { .. } => panic!("a buffer encodes nothing"),
+        other => panic!("a buffer encodes nothing and has no background: {other}"),
     };
     assert_eq!((refused.is_closed(), refused.is_full()), (why == Refusal::Closed, why == Refusal::Full));
     assert_eq!(refused.into_event(), Event { id, bytes }, "a refusal returns the event that was pushed");

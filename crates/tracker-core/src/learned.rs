@@ -1,0 +1,103 @@
+//! What the answers of a far end have taught; it outlives the delivery that has learned it.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::transport::Kind;
+
+/// What the answers so far have taught about a far end.
+///
+/// A [`Delivery`](crate::Delivery) uses it and adds to it; [`FarEnd`](crate::FarEnd) keeps it for the next one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// It takes no content encoding.
+    pub(crate) plain: bool,
+    /// How many events a request may have, so that it is answered in time; `None` without a limit.
+    pub(crate) at_most: Option<usize>,
+    /// How many attempts in a row had no answer in time.
+    pub(crate) timeouts: u32,
+    /// The answer that the event in front has had again and again.
+    pub(crate) equal: Option<Equal>,
+    /// The events of the last request that had no answer: the far end may have them.
+    pub(crate) unanswered: Option<RangeInclusive<u64>>,
+}
+
+/// The same failure again, of requests with the same event in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Equal {
+    place: u64,
+    kind: Kind,
+    /// In how many requests.
+    times: u32,
+    /// In how many of them the event was alone.
+    alone: u32,
+}
+
+/// The request that an answer belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// How many events it had.
+    pub events: usize,
+    /// The places of its first and its last event; a place names an event, and grows from event to event.
+    pub places: RangeInclusive<u64>,
+    /// How long the answer took.
+    pub took: Duration,
+}
+
+/// A request whose events have the places from 0, and that was answered at once.
+impl From<usize> for Sent {
+    fn from(events: usize) -> Self {
+        Self { events, places: 0..=(events as u64).saturating_sub(1), took: Duration::ZERO }
+    }
+}
+
+impl Learned {
+    /// Notes that a request had no answer, so that the far end may have its events.
+    pub(crate) fn had_no_answer(&mut self, sent: &Sent) {
+        let (mut first, mut last) = sent.places.clone().into_inner();
+        if let Some(before) = &self.unanswered
+            && *before.start() <= last
+            && first <= *before.end()
+        {
+            (first, last) = (first.min(*before.start()), last.max(*before.end()));
+        }
+        self.unanswered = Some(first..=last);
+    }
+
+    /// Returns whether the far end may have the event from a request that had no answer.
+    pub(crate) fn may_be_there(&self, place: u64) -> bool {
+        self.unanswered.as_ref().is_some_and(|places| places.contains(&place))
+    }
+
+    /// Notes that a request was not answered in time: from the second time on the next ones are half as large.
+    pub(crate) fn was_slow(&mut self, events: usize) {
+        self.timeouts = self.timeouts.saturating_add(1);
+        if self.timeouts >= 2 && events > 1 {
+            self.at_most = Some(events / 2);
+        }
+    }
+
+    /// Notes a success. One that took less than a quarter of the time that it had lets the next be twice as large.
+    pub(crate) fn was_taken(&mut self, sent: &Sent, had: Duration, batch: usize) {
+        self.timeouts = 0;
+        self.equal = None;
+        if let Some(at_most) = self.at_most
+            && sent.events >= at_most
+            && sent.took.saturating_mul(4) <= had
+        {
+            self.at_most = Some(at_most.saturating_mul(2)).filter(|at_most| *at_most < batch);
+        }
+    }
+
+    /// Counts a failure; returns how often the event in front has had it, and how often alone.
+    pub(crate) fn again(&mut self, sent: &Sent, kind: Kind) -> (u32, u32) {
+        let place = *sent.places.start();
+        let before = self.equal.take().filter(|equal| equal.place == place && equal.kind == kind);
+        let mut equal = before.unwrap_or(Equal { place, kind, times: 0, alone: 0 });
+        equal.times = equal.times.saturating_add(1);
+        equal.alone = equal.alone.saturating_add(u32::from(sent.events == 1));
+        let counts = (equal.times, equal.alone);
+        self.equal = Some(equal);
+        counts
+    }
+}
