@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tracker_core::{Config, Observer, Reason};
-use tracker_http::HttpTracker;
+use tracker_http::{HttpTracker, JsonEvent};
 
 const USAGE: &str = "\
 usage: cargo run --example background -- <URL>
@@ -23,8 +23,9 @@ exit code: 0 everything was delivered, 1 not everything was, 2 wrong arguments";
 /// Says which events the far end refused, at the moment when it does.
 struct Complaints;
 
-impl Observer<Value> for Complaints {
-    fn rejected(&self, event: Value, reason: &Reason) {
+impl Observer<JsonEvent> for Complaints {
+    fn rejected(&self, event: JsonEvent, reason: &Reason) {
+        let event: Value = event.decode().unwrap_or_default();
         println!("rejected: {}: {reason}", event["eventId"]);
     }
 }

@@ -2,151 +2,129 @@
 
 use std::time::{Duration, SystemTime};
 
-use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
-use serde::Deserialize;
 use tracker_core::{Reason, Receipt, SendError};
 
-use crate::token::Token;
-
-/// The most bytes of a response body that are read.
-pub(crate) const BODY_LIMIT: usize = 64 * 1024;
+use crate::body::{self, Decoded, End};
+use crate::credentials::Credentials;
+use crate::secrets::Secrets;
+use crate::{retry_after, verdicts};
 
 /// How long the text of a refusal is waited for.
 const TEXT_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Reads `response` and classifies it; `encoded` says whether the request was compressed.
+/// The most bytes of a refusal's body that are read.
+const TEXT_LIMIT: usize = 64 * 1024;
+
+/// The request that an answer belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// The number of events in the batch.
+    pub(crate) events: usize,
+    /// The bytes of the body before it was compressed.
+    pub(crate) bytes: usize,
+    /// Whether the body was compressed.
+    pub(crate) encoded: bool,
+}
+
+impl Asked {
+    /// The most bytes of a success's body that are read: room to say something about each event, and to repeat it.
+    fn limit(self) -> usize {
+        const FIXED: usize = 64 * 1024;
+        const PER_EVENT: usize = 2 * 1024;
+
+        FIXED + PER_EVENT * self.events + 2 * self.bytes
+    }
+}
+
+/// Reads `response` and classifies it.
 ///
 /// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent again, and the far
-/// end drops what it has by id. A success whose body goes beyond the limit counts as it stands: all delivered.
-pub(crate) async fn read<B>(response: Response<B>, encoded: bool, token: Option<&Token>) -> Result<Receipt, SendError>
+/// end drops what it has by id. One whose body is longer than [`Asked::limit`], or cannot be decoded or understood, is
+/// unreadable: it is not taken for consent.
+pub(crate) async fn read<B>(
+    response: Response<B>,
+    asked: Asked,
+    credentials: &Credentials,
+) -> Result<Receipt, SendError>
 where
     B: Body + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (head, body) = response.into_parts();
-    if head.status.is_success() {
-        return match read_body(body).await {
-            Ok(Some(body)) => Ok(receipt(&body, token)),
-            Ok(None) => Ok(Receipt::default()),
-            Err(reason) => Err(SendError::no_answer(format!("the answer broke off: {reason}"))),
-        };
-    }
-    // The status and its headers say what to do; the text is for people, and is not worth a wait.
-    let text = tokio::time::timeout(TEXT_PATIENCE, read_body(body)).await;
-    let text = text.ok().and_then(Result::ok).flatten().unwrap_or_default();
-    Err(SendError::Answer {
-        status: head.status.as_u16(),
-        retry_after: retry_after(&head.headers, SystemTime::now()),
-        encoded,
-        reason: reason(head.status, &text, token),
-    })
-}
-
-/// Reads the whole body; `None` if it is longer than the limit.
-async fn read_body<B>(mut body: B) -> Result<Option<Vec<u8>>, String>
-where
-    B: Body + Unpin,
-    B::Error: std::fmt::Display,
-{
-    use bytes::Buf;
-
+    let (head, mut body) = response.into_parts();
     let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error.to_string())?;
-        let Ok(mut data) = frame.into_data() else { continue };
-        if read.len() + data.remaining() > BODY_LIMIT {
-            return Ok(None);
-        }
-        while data.has_remaining() {
-            let chunk = data.chunk();
-            read.extend_from_slice(chunk);
-            let length = chunk.len();
-            data.advance(length);
-        }
+    if !head.status.is_success() {
+        // The status and its headers say what to do; the text is for people, and is not worth a wait.
+        let reading = body::read(&mut body, TEXT_LIMIT, &mut read);
+        let _ = tokio::time::timeout(TEXT_PATIENCE, reading).await;
+        return Err(SendError::Answer {
+            status: head.status.as_u16(),
+            retry_after: retry_after::read(&head.headers, SystemTime::now()),
+            encoded: asked.encoded,
+            reason: refusal(head.status, &head.headers, read, &credentials.secrets()),
+        });
     }
-    Ok(Some(read))
+    let end = body::read(&mut body, asked.limit(), &mut read).await;
+    let secrets = credentials.secrets();
+    let unreadable = |fault: String| SendError::Unreadable {
+        status: head.status.as_u16(),
+        reason: Reason::new(clean(&fault, &secrets)),
+    };
+    match end {
+        End::Whole => receipt(&head.headers, read, asked, &secrets).map_err(unreadable),
+        End::BeyondLimit => Err(unreadable(format!("it is longer than {} bytes", asked.limit()))),
+        End::Broken(reason) => Err(SendError::no_answer(clean(&format!("the answer broke off: {reason}"), &secrets))),
+    }
 }
 
-/// The verdicts that a success may carry: `{"rejected":[{"index":3,"reason":"..."}]}`; what is not listed was taken.
-#[derive(Deserialize)]
-struct Verdicts {
-    rejected: Vec<Verdict>,
+/// Reads the body of a success; the `Err` says what cannot be read.
+fn receipt(headers: &HeaderMap, body: Vec<u8>, asked: Asked, secrets: &Secrets) -> Result<Receipt, String> {
+    let Decoded { bytes, fault } = body::decode(headers, body, asked.limit());
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    let rejected = verdicts::read(&bytes, asked.events)?.into_iter();
+    Ok(Receipt { rejected: rejected.map(|(index, reason)| (index, Reason::new(clean(&reason, secrets)))).collect() })
 }
 
-#[derive(Deserialize)]
-struct Verdict {
-    index: usize,
-    #[serde(default)]
-    reason: String,
-}
-
-/// Any other body means that everything was taken.
-fn receipt(body: &[u8], token: Option<&Token>) -> Receipt {
-    let verdicts = serde_json::from_slice::<Verdicts>(body).map_or_else(|_| Vec::new(), |verdicts| verdicts.rejected);
-    let rejected = verdicts.into_iter().map(|verdict| (verdict.index, Reason::new(clean(&verdict.reason, token))));
-    Receipt { rejected: rejected.collect() }
-}
-
-fn reason(status: StatusCode, body: &[u8], token: Option<&Token>) -> Reason {
-    let text = clean(&String::from_utf8_lossy(body), token);
+/// What a refusal says: the beginning of its text, or else the name of its status.
+fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Secrets) -> Reason {
+    let Decoded { bytes, fault } = body::decode(headers, body, TEXT_LIMIT);
+    let text = clean(&String::from_utf8_lossy(&bytes), secrets);
+    if !text.is_empty() {
+        return Reason::new(text);
+    }
     let phrase = status.canonical_reason().unwrap_or_default();
-    Reason::new(if text.is_empty() { phrase.to_owned() } else { text })
+    let untold = fault.map(|fault| format!("{phrase} (the text cannot be shown: {fault})"));
+    Reason::new(clean(&untold.unwrap_or(phrase.to_owned()), secrets))
 }
 
-/// Makes a far end's text fit for a log: no token, no control characters.
-fn clean(text: &str, token: Option<&Token>) -> String {
-    let text = token.map_or_else(|| text.to_owned(), |token| token.redact(text));
-    text.trim().replace(|c: char| c.is_control(), " ")
-}
-
-/// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date. What is neither is ignored.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+/// Makes a text that others wrote fit for a log: short, without secrets, without control characters.
+pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
+    secrets.redact(text).trim().replace(|c: char| c.is_control(), " ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let read = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, value.parse().unwrap());
-            retry_after(&headers, now)
-        };
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(read(&httpdate::fmt_http_date(now + Duration::from_secs(90))), Some(Duration::from_secs(90)));
-        assert_eq!(read(&httpdate::fmt_http_date(now - Duration::from_secs(90))), Some(Duration::ZERO));
-        for nonsense in ["", "-1", "soon", "1.5", "99999999999999999999999"] {
-            assert_eq!(read(nonsense), None, "{nonsense}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-
-    #[test]
-    fn verdicts_are_read_and_everything_else_is_a_plain_success() {
-        let rejected = receipt(br#"{"rejected":[{"index":3,"reason":"no id"},{"index":5}],"more":1}"#, None).rejected;
-        assert_eq!(rejected, [(3, Reason::new("no id")), (5, Reason::default())]);
-        for body in ["", "ok", "{}", "[]", r#"{"rejected":true}"#, r#"{"rejected":[{"index":-1}]}"#] {
-            assert_eq!(receipt(body.as_bytes(), None), Receipt::default(), "{body}");
-        }
-    }
+    use crate::token::Token;
 
     #[test]
     fn a_reason_is_safe_to_log() {
-        let token = Token::new("SECRET").unwrap();
-        let said = reason(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m", Some(&token));
-        assert_eq!(said.as_str(), "bad  token [token] [31m");
-        assert_eq!(reason(StatusCode::NOT_FOUND, b"", None).as_str(), "Not Found");
+        let credentials = Credentials::new(Some(Token::new("SECRET").unwrap()), Vec::new());
+        let none = HeaderMap::new();
+        let said = |status, body: &[u8]| refusal(status, &none, body.to_vec(), &credentials.secrets());
+        let reason = said(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m");
+        assert_eq!(reason.as_str(), "bad  token [token] [31m");
+        assert_eq!(said(StatusCode::NOT_FOUND, b"").as_str(), "Not Found");
+    }
+
+    #[test]
+    fn the_limit_follows_the_batch() {
+        let asked = |events, bytes| Asked { events, bytes, encoded: false };
+        assert_eq!(asked(1, 0).limit(), 66 * 1024);
+        assert_eq!(asked(512, 100_000).limit(), 64 * 1024 + 1024 * 1024 + 200_000);
     }
 }

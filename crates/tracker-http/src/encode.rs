@@ -1,81 +1,107 @@
 //! From events to a request body: `{"events":[...]}`, enriched and compressed as configured.
 
-use std::collections::BTreeMap;
-
+use exact_json::{EncodeError, Member, members};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tracker_core::{Reason, SendError};
 
+use crate::event::JsonEvent;
+
 /// The fields that the configuration adds to every event; they win over fields of the same name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Enrichment {
     fields: Map<String, Value>,
     /// The fields as they stand behind the opening brace: `"env":"prod","serviceKey":"k"`.
-    encoded: Vec<u8>,
+    encoded: String,
+}
+
+/// Why an event cannot be part of a request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error("it is not a JSON object, so no field can be added to it")]
+    NoObject,
 }
 
 impl Enrichment {
     pub(crate) fn set(&mut self, name: &str, value: String) {
         self.fields.insert(name.into(), Value::String(value));
-        let object = Value::Object(self.fields.clone()).to_string().into_bytes();
-        self.encoded = object[1..object.len() - 1].to_vec();
+        let object = Value::Object(self.fields.clone()).to_string();
+        self.encoded = object[1..object.len() - 1].to_owned();
     }
 
-    /// Appends the event that stands in `event` as JSON, with the fields added.
-    fn append(&self, body: &mut Vec<u8>, event: &[u8]) -> Result<(), String> {
-        let Some(rest) = event.strip_prefix(b"{") else {
-            return Err("it is not a JSON object, so no field can be added to it".into());
-        };
-        // A field of that name is rare; where the name occurs at all, or may in escapes, the slow way decides. It
-        // keeps every value as it is written.
-        if contains(event, b"\\u") || self.fields.keys().any(|name| contains(event, name.as_bytes())) {
-            let mut object: BTreeMap<String, &RawValue> =
-                serde_json::from_slice(event).map_err(|error| error.to_string())?;
-            object.retain(|name, _| !self.fields.contains_key(name));
-            let object = serde_json::to_vec(&object).map_err(|error| error.to_string())?;
-            self.splice(body, &object[1..]);
-            return Ok(());
+    /// Returns the value of a field, if it is configured.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// Checks that the fields can be added to `event`.
+    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
+        if self.fields.is_empty() || event.as_str().starts_with('{') { Ok(()) } else { Err(Unfit::NoObject) }
+    }
+
+    /// Appends the event that stands in `event` as JSON, with the fields added; every other member stays as written.
+    fn append(&self, body: &mut Vec<u8>, event: &str) -> Result<(), Unfit> {
+        let members = members(event).ok_or(Unfit::NoObject)?;
+        body.push(b'{');
+        body.extend_from_slice(self.encoded.as_bytes());
+        for member in members.iter().filter(|member| !self.has(member)) {
+            body.push(b',');
+            body.extend_from_slice(member.key.as_bytes());
+            body.push(b':');
+            body.extend_from_slice(member.value.as_bytes());
         }
-        self.splice(body, rest);
+        body.push(b'}');
         Ok(())
     }
 
-    /// Appends an object: the fields, and then `rest`, an object without its opening brace.
-    fn splice(&self, body: &mut Vec<u8>, rest: &[u8]) {
-        body.push(b'{');
-        body.extend_from_slice(&self.encoded);
-        if rest != b"}" {
-            body.push(b',');
+    /// Whether the configuration has a field of this member's name. A name that is no text is nobody else's.
+    fn has(&self, member: &Member<'_>) -> bool {
+        // The name without its quotes is enough, and costs nothing, where it has no escapes.
+        if !member.key.contains('\\') {
+            return self.fields.contains_key(member.key.trim_matches('"'));
         }
-        body.extend_from_slice(rest);
+        member.name().is_some_and(|name| self.fields.contains_key(&name))
     }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 /// Encodes `events` as one body.
 pub(crate) fn body<E: Serialize>(events: &[E], enrichment: &Enrichment) -> Result<Vec<u8>, SendError> {
     let mut body = Vec::with_capacity(64 + events.len() * 128);
-    let mut event_json = Vec::new();
+    let mut json = Vec::new();
     body.extend_from_slice(b"{\"events\":[");
     for (index, event) in events.iter().enumerate() {
-        let unencodable = |reason: String| SendError::Unencodable { index, reason: Reason::new(reason) };
+        let unencodable = |unfit: Unfit| SendError::Unencodable { index, reason: Reason::new(unfit.to_string()) };
         if index > 0 {
             body.push(b',');
         }
         if enrichment.fields.is_empty() {
-            serde_json::to_writer(&mut body, event).map_err(|error| unencodable(error.to_string()))?;
+            write(&mut body, event).map_err(unencodable)?;
             continue;
         }
-        event_json.clear();
-        serde_json::to_writer(&mut event_json, event).map_err(|error| unencodable(error.to_string()))?;
-        enrichment.append(&mut body, &event_json).map_err(unencodable)?;
+        json.clear();
+        write(&mut json, event).map_err(unencodable)?;
+        let text = str::from_utf8(&json).map_err(|_| unencodable(Unfit::NoObject))?;
+        enrichment.append(&mut body, text).map_err(unencodable)?;
     }
     body.extend_from_slice(b"]}");
     Ok(body)
+}
+
+/// Appends an event as JSON; refuses a number that JSON has no form for.
+fn write<E: Serialize>(body: &mut Vec<u8>, event: &E) -> Result<(), Unfit> {
+    let before = body.len();
+    serde_json::to_writer(&mut *body, event).map_err(EncodeError::from)?;
+    // Such a number is written as null. Most events have none, and are encoded only once.
+    if contains_null(&body[before..]) {
+        exact_json::encode(event)?;
+    }
+    Ok(())
+}
+
+fn contains_null(json: &[u8]) -> bool {
+    json.windows(4).any(|window| window == b"null")
 }
 
 /// Bodies up to this size, in bytes, are not compressed: it would not pay.
@@ -98,9 +124,18 @@ pub(crate) fn gzip(body: Vec<u8>) -> (bytes::Bytes, bool) {
     }
 }
 
+/// Leaves `body` as it is: this build has no compression.
+#[cfg(not(feature = "gzip"))]
+pub(crate) fn gzip(body: Vec<u8>) -> (bytes::Bytes, bool) {
+    (body.into(), false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn enriched(event: Value) -> Value {
@@ -139,11 +174,105 @@ mod tests {
         assert_eq!(body(&[json!(7), json!("x")], &Enrichment::default()).unwrap(), br#"{"events":[7,"x"]}"#);
     }
 
+    /// A text that a user wrote by hand, with `env` added.
+    fn raw_enriched(text: &str) -> String {
+        let mut enrichment = Enrichment::default();
+        enrichment.set("env", "prod".into());
+        let body = body(&[JsonEvent::from_json(text).unwrap()], &enrichment).unwrap();
+        let body = String::from_utf8(body).unwrap();
+        body.strip_prefix("{\"events\":[").unwrap().strip_suffix("]}").unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_object_may_be_written_in_any_way() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let kept = format!(r#"{{"a":{deep}}}"#);
+        for (text, expected) in [
+            ("{}", r#"{"env":"prod"}"#),
+            ("{ }", r#"{"env":"prod"}"#),
+            ("\n{\r\n\t}\n", r#"{"env":"prod"}"#),
+            ("{ \"a\" :\t1 , \"b\": [ 1, 2 ] }", r#"{"env":"prod","a":1,"b":[ 1, 2 ]}"#),
+            (r#"{"a":1,"a":2.50,"env":"x","env":{"env":1}}"#, r#"{"env":"prod","a":1,"a":2.50}"#),
+            (r#"{"\u0065nv":1,"\ud800":2,"\ud800env":3}"#, r#"{"env":"prod","\ud800":2,"\ud800env":3}"#),
+            (r#"{"a":{"env":"inner"},"\"env\"":1,"":2}"#, r#"{"env":"prod","a":{"env":"inner"},"\"env\"":1,"":2}"#),
+            (r#"{"a":"}, \"env\":1, {"}"#, r#"{"env":"prod","a":"}, \"env\":1, {"}"#),
+        ] {
+            assert_eq!(raw_enriched(text), expected, "{text}");
+        }
+        assert_eq!(raw_enriched(&kept), format!(r#"{{"env":"prod","a":{deep}}}"#));
+    }
+
+    #[test]
+    fn a_number_that_json_has_no_form_for_is_refused() {
+        let mut enrichment = Enrichment::default();
+        for _ in 0..2 {
+            for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                let events = [[("a", Some(1.0))], [("a", Some(number))]].map(HashMap::from);
+                let refused = body(&events, &enrichment).unwrap_err();
+                assert!(matches!(refused, SendError::Unencodable { index: 1, .. }), "{refused:?}");
+            }
+            assert!(body(&[HashMap::from([("a", None::<f64>), ("null", None)])], &enrichment).is_ok());
+            enrichment.set("env", "prod".into());
+        }
+    }
+
     #[cfg(feature = "gzip")]
     #[test]
     fn only_large_bodies_are_compressed() {
         assert!(!gzip(vec![b'a'; GZIP_ABOVE]).1);
         let (compressed, encoded) = gzip(vec![b'a'; GZIP_ABOVE + 1]);
         assert!(encoded && compressed.len() < 100);
+    }
+
+    /// White space that may stand between two parts.
+    fn space() -> impl Strategy<Value = String> {
+        "[ \t\r\n]{0,2}"
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        let odd = prop_oneof![
+            Just(r#""env""#),
+            Just(r#""\u0065nv""#),
+            Just(r#""serviceKey""#),
+            Just(r#""\ud800""#),
+            Just(r#""Env""#),
+        ];
+        prop_oneof![odd.prop_map(str::to_owned), any::<String>().prop_map(|name| Value::String(name).to_string())]
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("-1.50E+400".to_owned()),
+            Just(r#""\udfff \/""#.to_owned()),
+            name(),
+        ];
+        leaf.prop_recursive(4, 16, 3, |inner| {
+            let list = proptest::collection::vec((space(), inner.clone()), 0..3)
+                .prop_map(|items| items.into_iter().map(|(space, item)| space + &item).collect::<Vec<_>>().join(","));
+            let member = (name(), space(), inner).prop_map(|(name, space, value)| format!("{name}{space}:{value}"));
+            let object = (proptest::collection::vec(member, 0..3), space());
+            prop_oneof![
+                list.prop_map(|items| format!("[{items}]")),
+                object.prop_map(|(members, space)| format!("{{{space}{}}}", members.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever object goes in: JSON comes out, with the field once, and with all else as it was and where it was.
+        #[test]
+        fn what_is_enriched_is_json_with_the_field_once_and_all_else_as_it_was(
+            written in proptest::collection::vec((name(), value(), space()), 0..5),
+        ) {
+            let text: Vec<_> = written.iter().map(|(name, value, space)| format!("{space}{name}{space}:{value}{space}")).collect();
+            let enriched = raw_enriched(&format!("{{{}}}", text.join(",")));
+            prop_assert!(JsonEvent::from_json(enriched.clone()).is_ok(), "{}", enriched);
+            let mut expected = vec![(r#""env""#, r#""prod""#)];
+            let is_env = |name: &str| name == r#""env""# || name == r#""\u0065nv""#;
+            expected.extend(written.iter().filter(|w| !is_env(&w.0)).map(|w| (w.0.as_str(), w.1.as_str())));
+            let members = members(&enriched).unwrap();
+            prop_assert_eq!(members.iter().map(|m| (m.key, m.value)).collect::<Vec<_>>(), expected);
+        }
     }
 }

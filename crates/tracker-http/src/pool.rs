@@ -16,6 +16,7 @@ use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
 use crate::connect::Connector;
+use crate::sending::marked;
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -48,23 +49,19 @@ impl Connections {
         Self { connector, http2_only, current: Mutex::default() }
     }
 
-    /// Begins an attempt on the client of this runtime.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
-    pub(crate) fn begin(&self) -> Attempt<'_> {
-        let runtime = Handle::current().id();
+    /// Begins an attempt on the client of this runtime; `None` outside of one.
+    pub(crate) fn begin(&self) -> Option<Attempt<'_>> {
+        let runtime = Handle::try_current().ok()?.id();
         let mut current = lock(&self.current);
         if let Some(pool) = current.iter().find(|pool| pool.runtime == runtime) {
-            return Attempt { connections: self, pool: pool.clone(), answered: false };
+            return Some(Attempt { connections: self, pool: pool.clone(), answered: false });
         }
         let pool = Arc::new(self.pool(runtime));
         current.push(pool.clone());
         let superseded = if current.len() > RUNTIMES { Some(current.remove(0)) } else { None };
         drop(current);
         drop(superseded);
-        Attempt { connections: self, pool, answered: false }
+        Some(Attempt { connections: self, pool, answered: false })
     }
 
     /// A request on a pooled connection that the server had closed before the request was written is sent again on
@@ -156,7 +153,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
         let Ok(runtime) = Handle::try_current() else { return };
         // Not under the lock: a runtime that has ended drops the future at once, which may come back here.
-        let task = runtime.spawn(future).abort_handle();
+        let task = runtime.spawn(marked(future)).abort_handle();
         let mut tasks = lock(&self.0);
         tasks.retain(|task| !task.is_finished());
         tasks.push(task);

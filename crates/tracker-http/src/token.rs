@@ -50,9 +50,8 @@ impl Token {
         self.header.clone()
     }
 
-    /// Removes the token from a text that a far end wrote.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        text.replace(&self.text, "[token]")
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 }
 
@@ -80,6 +79,5 @@ mod tests {
         let token = Token::new("SECRET").unwrap();
         assert_eq!(format!("{token:?}"), "Token(..)");
         assert!(!format!("{:?}", token.header()).contains("SECRET"));
-        assert_eq!(token.redact("you sent Bearer SECRET"), "you sent Bearer [token]");
     }
 }

@@ -5,25 +5,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
-use tokio::task::JoinHandle;
-use tracker_core::{
-    Books, BufferedTracker, Config, DeliveryReport, EventBuffer, FlushReport, Observer, PushError, Reason, Tracker,
-};
+use serde::Serialize;
+use tracker_core::{Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker, TrackerReport};
 
-use crate::clock::{self, TokioClock};
-use crate::error::BuildError;
-use crate::transport::{HttpTransport, HttpTransportBuilder};
+use crate::blocking::{self, BlockingError};
+use crate::encode::Unfit;
+use crate::event::JsonEvent;
+use crate::sending::marked;
+use crate::token::TokenError;
+use crate::tracker_builder::{Background, HttpTrackerBuilder};
+use crate::transport::HttpTransport;
 
 /// Delivers serializable events to an HTTP endpoint.
 ///
 /// An event is encoded when it is emitted: one that cannot be encoded comes back at once, its size is known to the
-/// byte, and no retry encodes it again.
+/// byte, and no retry encodes it again. From then on the tracker has its JSON text and nothing else ([`JsonEvent`]);
+/// that is what it returns and shows to its observer.
+///
+/// # Memory
+///
+/// [`capacity_bytes`](tracker_core::Config::capacity_bytes) counts the JSON text that is held, and one byte an event
+/// for the comma. What the program holds in memory is that, 32 bytes an event for its place in the queue (up to twice
+/// that while the queue grows), and what the allocator leaves unused. A text is encoded in a buffer that doubles from
+/// 128 bytes and is then cut to its length; an allocator that cannot use the rest holds the whole buffer. With glibc
+/// 16 MiB of text hold 18 MiB as events of 270 or 720 bytes, 33 MiB as events of 1020 bytes, and 78 MiB as events of
+/// 36 bytes. While a batch is sent there is a copy of its text, too.
+///
+/// # Modes
 ///
 /// *Scoped* trackers do nothing in the background: events are sent by [`flush`](Self::flush) and
 /// [`shutdown`](Self::shutdown), on the caller's task. *Background* trackers also send on a task of their own.
 /// Dropping one without a shutdown drops what is pending, and logs an error that says how many events that were.
+///
+/// # Other executors
+///
+/// The futures need a tokio runtime, and that runtime must run. **`block_on` of another executor (`futures`,
+/// `pollster`), called on the thread of a current-thread runtime, hangs past every deadline: the timers that would end
+/// the wait belong to the runtime that it blocks.** Await there, or use [`shutdown_blocking`](Self::shutdown_blocking)
+/// outside of every runtime; inside of one it says so at once.
 ///
 /// # Examples
 ///
@@ -47,67 +66,53 @@ use crate::transport::{HttpTransport, HttpTransportBuilder};
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct HttpTracker<E> {
-    inner: Arc<BufferedTracker<Encoded<E>>>,
-    background: Option<JoinHandle<()>>,
+pub struct HttpTracker {
+    pub(crate) inner: Arc<BufferedTracker<JsonEvent>>,
+    pub(crate) transport: HttpTransport,
+    pub(crate) background: Option<Background>,
 }
 
-/// An event and its JSON form.
-struct Encoded<E> {
-    event: E,
-    json: Box<RawValue>,
-}
-
-impl<E> Encoded<E> {
-    /// Its bytes in a request: the JSON text and a comma.
-    fn bytes(&self) -> usize {
-        self.json.get().len() + 1
-    }
-}
-
-impl<E> Serialize for Encoded<E> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.json.serialize(serializer)
-    }
-}
-
-impl HttpTracker<()> {
+impl HttpTracker {
     /// Starts the configuration of a tracker that sends to `endpoint`.
-    ///
-    /// The type of the events is that of the tracker that the builder makes.
-    pub fn builder<E>(endpoint: impl Into<String>) -> HttpTrackerBuilder<E>
-    where
-        E: Serialize + Send + Sync + 'static,
-    {
-        HttpTrackerBuilder {
-            transport: HttpTransport::builder(endpoint),
-            config: Config::default(),
-            observer: Arc::new(()),
-        }
+    pub fn builder(endpoint: impl Into<String>) -> HttpTrackerBuilder {
+        HttpTrackerBuilder::new(endpoint.into())
     }
-}
 
-impl<E: Serialize + Send + Sync + 'static> HttpTracker<E> {
     /// Encodes and accepts `event`, or gives it back; never waits.
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside.
-    pub fn emit(&self, event: E) -> Result<(), PushError<E>> {
-        self.inner.emit(encode(event)?).map_err(decode)
+    /// [`PushError`] with the event inside. `Unencodable` if it has no JSON form (a number that is not finite has none),
+    /// or if fields are added to every event and it is not an object.
+    pub fn emit<E: Serialize>(&self, event: E) -> Result<(), PushError<E>> {
+        let json = match self.encode(&event) {
+            Ok(json) => json,
+            Err(unfit) => return Err(unencodable(event, &unfit)),
+        };
+        self.inner.emit(json).map_err(|refused| refused.map(|_| event))
     }
 
     /// Encodes `event`, waits for room, and accepts it.
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside; never `Full`.
+    /// [`PushError`] with the event inside, as [`emit`](Self::emit) does; never `Full`.
     ///
     /// # Cancel safety
     ///
     /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the future.**
-    pub async fn emit_wait(&self, event: E) -> Result<(), PushError<E>> {
-        self.inner.emit_wait(encode(event)?).await.map_err(decode)
+    pub async fn emit_wait<E: Serialize>(&self, event: E) -> Result<(), PushError<E>> {
+        let json = match self.encode(&event) {
+            Ok(json) => json,
+            Err(unfit) => return Err(unencodable(event, &unfit)),
+        };
+        self.inner.emit_wait(json).await.map_err(|refused| refused.map(|_| event))
+    }
+
+    fn encode<E: Serialize>(&self, event: &E) -> Result<JsonEvent, Unfit> {
+        let json = JsonEvent::encode(event)?;
+        self.transport.check(&json)?;
+        Ok(json)
     }
 
     /// Delivers what was accepted before the call; see [`Tracker::flush`].
@@ -116,7 +121,7 @@ impl<E: Serialize + Send + Sync + 'static> HttpTracker<E> {
     ///
     /// Cancel safe.
     pub async fn flush(&self) -> FlushReport {
-        self.inner.flush().await
+        marked(self.inner.flush()).await
     }
 
     /// Stops accepting, delivers for at most `timeout`, and hands the rest back; see [`Tracker::shutdown`].
@@ -124,47 +129,87 @@ impl<E: Serialize + Send + Sync + 'static> HttpTracker<E> {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn shutdown(&self, timeout: Duration) -> DeliveryReport<E> {
-        self.inner.shutdown(timeout).await.map(|encoded| encoded.event)
+    pub async fn shutdown(&self, timeout: Duration) -> DeliveryReport<JsonEvent> {
+        marked(self.inner.shutdown(timeout)).await
+    }
+
+    /// Does what [`flush`](Self::flush) does, on the calling thread, for programs without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockingError`], and nothing was sent; the events stay pending.
+    pub fn flush_blocking(&self) -> Result<FlushReport, BlockingError> {
+        blocking::wait_for(self.flush())
+    }
+
+    /// Does what [`shutdown`](Self::shutdown) does, on the calling thread, for a `main` without a runtime.
+    ///
+    /// It makes a runtime for itself. What the task of a background tracker has in flight can only come back if that
+    /// task's runtime runs meanwhile: a multi-thread runtime does; a current-thread runtime runs only within its own
+    /// `block_on`, so shut down there. Otherwise the report says that these events are pending.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockingError`], and nothing has happened: the tracker is open, and the events stay pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tracker_http::HttpTracker;
+    ///
+    /// # let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    /// # let server = servers.block_on(tracker_http::testing::FaultServer::start())?;
+    /// # let url = server.url();
+    /// let tracker = HttpTracker::builder(url).scoped()?;
+    /// tracker.emit(serde_json::json!({"type": "backup.completed"}))?;
+    /// let report = tracker.shutdown_blocking(Duration::from_secs(10))?;
+    /// assert!(report.ok().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown_blocking(&self, timeout: Duration) -> Result<DeliveryReport<JsonEvent>, BlockingError> {
+        blocking::wait_for(self.shutdown(timeout))
+    }
+
+    /// Replaces the bearer token; see [`HttpTransport::set_token`].
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`] if the text cannot be a token; the one before it stays in use.
+    pub fn set_token(&self, token: impl Into<String>) -> Result<(), TokenError> {
+        self.transport.set_token(token)
     }
 
     /// Returns where every accepted event is.
     pub fn books(&self) -> Books {
         self.inner.books()
     }
-}
 
-fn encode<E: Serialize>(event: E) -> Result<Encoded<E>, PushError<E>> {
-    match serde_json::value::to_raw_value(&event) {
-        Ok(json) => Ok(Encoded { event, json }),
-        Err(error) => Err(PushError::Unencodable { event, reason: Reason::new(error.to_string()) }),
+    /// Returns the state of delivery: the books, the last failure, the first rejections, and whether background delivery
+    /// has ended although the tracker is open. Nothing is delivered by it.
+    pub fn report(&self) -> TrackerReport {
+        self.inner.report()
     }
 }
 
-fn decode<E>(refused: PushError<Encoded<E>>) -> PushError<E> {
-    refused.map(|encoded| encoded.event)
-}
-
-/// Ends the background task; it only ever holds leases, which give their events back.
-impl<E> Drop for HttpTracker<E> {
-    fn drop(&mut self) {
-        if let Some(task) = &self.background {
-            task.abort();
-        }
-    }
+fn unencodable<E>(event: E, unfit: &Unfit) -> PushError<E> {
+    PushError::Unencodable { event, reason: Reason::new(unfit.to_string()) }
 }
 
 #[async_trait]
-impl<E: Serialize + Send + Sync + 'static> Tracker<E> for HttpTracker<E> {
-    fn emit(&self, event: E) -> Result<(), PushError<E>> {
-        Self::emit(self, event)
+impl Tracker<JsonEvent> for HttpTracker {
+    fn emit(&self, event: JsonEvent) -> Result<(), PushError<JsonEvent>> {
+        match self.transport.check(&event) {
+            Ok(()) => self.inner.emit(event),
+            Err(unfit) => Err(unencodable(event, &unfit)),
+        }
     }
 
     async fn flush(&self) -> FlushReport {
         Self::flush(self).await
     }
 
-    async fn shutdown(&self, timeout: Duration) -> DeliveryReport<E> {
+    async fn shutdown(&self, timeout: Duration) -> DeliveryReport<JsonEvent> {
         Self::shutdown(self, timeout).await
     }
 
@@ -173,94 +218,8 @@ impl<E: Serialize + Send + Sync + 'static> Tracker<E> for HttpTracker<E> {
     }
 }
 
-impl<E> fmt::Debug for HttpTracker<E> {
+impl fmt::Debug for HttpTracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTracker").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-/// Configures an [`HttpTracker`].
-#[must_use]
-pub struct HttpTrackerBuilder<E> {
-    transport: HttpTransportBuilder,
-    config: Config,
-    observer: Arc<dyn Observer<E>>,
-}
-
-impl<E: Serialize + Send + Sync + 'static> HttpTrackerBuilder<E> {
-    /// Changes the transport's options: token, headers, compression and so on.
-    pub fn transport(mut self, change: impl FnOnce(HttpTransportBuilder) -> HttpTransportBuilder) -> Self {
-        self.transport = change(self.transport);
-        self
-    }
-
-    /// Sends `Authorization: Bearer <token>`; none unless set.
-    pub fn token(self, token: impl Into<String>) -> Self {
-        self.transport(|transport| transport.token(token))
-    }
-
-    /// Sets the limits of the buffer and of delivery; the defaults of [`Config`] unless set.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Hands the events that will not be delivered to `observer`.
-    pub fn observer(mut self, observer: Arc<dyn Observer<E>>) -> Self {
-        self.observer = observer;
-        self
-    }
-
-    /// Makes a tracker that sends only when it is flushed or shut down.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError`] names the option that is wrong.
-    pub fn scoped(self) -> Result<HttpTracker<E>, BuildError> {
-        let buffer = EventBuffer::with_size_of(&self.config, Encoded::bytes);
-        let (transport, clock) = (Arc::new(self.transport.build()?), Arc::new(TokioClock::new()));
-        // Retries of many processes must not come in step, so the seed is the system's.
-        let tracker = BufferedTracker::with_buffer(buffer, self.config, transport, clock, fastrand::u64(..));
-        let inner = Arc::new(tracker.observed_by(Arc::new(Decoding(self.observer))));
-        Ok(HttpTracker { inner, background: None })
-    }
-
-    /// Makes a tracker that also sends on a task of its own: when a batch is full, or after [`Config::linger`].
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime,
-    /// and [`BuildError::NoTimer`] in one without timers.
-    pub fn background(self) -> Result<HttpTracker<E>, BuildError> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        if !clock::has_timer() {
-            return Err(BuildError::NoTimer);
-        }
-        let mut tracker = self.scoped()?;
-        let inner = tracker.inner.clone();
-        tracker.background = Some(runtime.spawn(async move { inner.run().await }));
-        Ok(tracker)
-    }
-}
-
-impl<E> fmt::Debug for HttpTrackerBuilder<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTrackerBuilder")
-            .field("transport", &self.transport)
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Shows the user's observer the event without its encoded form.
-struct Decoding<E>(Arc<dyn Observer<E>>);
-
-impl<E> Observer<Encoded<E>> for Decoding<E> {
-    fn dropped(&self, encoded: Encoded<E>) {
-        self.0.dropped(encoded.event);
-    }
-
-    fn rejected(&self, encoded: Encoded<E>, reason: &Reason) {
-        self.0.rejected(encoded.event, reason);
     }
 }

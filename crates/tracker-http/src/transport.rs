@@ -5,37 +5,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, Request};
+use hyper::header::HeaderName;
 use serde::Serialize;
 use tracker_core::{Receipt, SendError, SendOptions, Transport};
 
-use crate::answer;
 use crate::connect::Connector;
-use crate::encode::{self, Enrichment};
+use crate::credentials::Credentials;
+use crate::encode::{Enrichment, Unfit};
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
-use crate::pool::{self, Connections};
+use crate::event::JsonEvent;
+use crate::exchange::Exchange;
+use crate::headers;
+use crate::pool::Connections;
 use crate::resolve::{self, Lookup, Resolver};
+use crate::sending::marked;
 #[cfg(feature = "tls")]
 use crate::tls::{Identity, Tls};
-use crate::token::Token;
+use crate::token::{Token, TokenError};
 
 /// Sends batches of events as JSON by HTTP POST.
 ///
 /// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do, with
-/// tracker-core's policy. Cloning it shares the connection pool. Proxies from the environment are not used.
+/// tracker-core's policy. Clones share the connections and the token. Connections are pooled for each runtime on its
+/// own, and outside of a tokio runtime nothing can be sent. Proxies from the environment are not used.
 ///
 /// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time tells it from one that
 /// is gone. The policy gives each attempt [`Config::request_timeout`](tracker_core::Config); give it one of yours
 /// otherwise. A `send` that is dropped before its answer, or that fails on its connection, retires the connections of
 /// the pool: requests under way on them go on, later ones use new connections, so a dead connection costs one attempt.
 ///
-/// # Panics
-///
-/// `send` panics outside of a tokio runtime.
+/// What a far end or the network says becomes a reason in errors and reports. Neither there nor in a `Debug` form are
+/// these shown, in whatever form they are echoed: the token and up to eight that it has replaced, the values of
+/// [`header`](HttpTransportBuilder::header)s, the values in the endpoint's query, and the service key. Eight characters
+/// of one in a row are enough to be hidden. Values of fewer than four characters are not searched for.
 ///
 /// # Examples
 ///
@@ -56,13 +59,7 @@ use crate::token::Token;
 /// ```
 #[derive(Clone)]
 pub struct HttpTransport {
-    connections: Arc<Connections>,
-    endpoint: Endpoint,
-    headers: HeaderMap,
-    token: Option<Token>,
-    enrichment: Enrichment,
-    #[cfg_attr(not(feature = "gzip"), expect(dead_code, reason = "there is nothing to switch on"))]
-    gzip: bool,
+    exchange: Arc<Exchange>,
 }
 
 impl HttpTransport {
@@ -73,6 +70,7 @@ impl HttpTransport {
             plain_http: false,
             token: None,
             headers: Vec::new(),
+            public_headers: Vec::new(),
             enrichment: Enrichment::default(),
             gzip: false,
             http2_only: false,
@@ -85,58 +83,38 @@ impl HttpTransport {
         }
     }
 
-    fn request<E: Serialize>(
-        &self,
-        events: &[E],
-        options: SendOptions,
-    ) -> Result<(Request<Full<Bytes>>, bool), SendError> {
-        let (body, encoded) = self.compress(encode::body(events, &self.enrichment)?, options);
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.uri().clone();
-        *request.headers_mut() = self.headers.clone();
-        if encoded {
-            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        Ok((request, encoded))
+    /// Replaces the bearer token, for this transport and its clones; attempts that begin after the call have it.
+    ///
+    /// Events that a refused token has kept back are sent with the new one at the next flush, or by the background
+    /// task at its next attempt. The token that was replaced stays hidden in what a far end says.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`] if the text cannot be a token; the one before it stays in use.
+    pub fn set_token(&self, token: impl Into<String>) -> Result<(), TokenError> {
+        self.exchange.credentials.set_token(Token::new(token)?);
+        Ok(())
     }
 
-    #[cfg(feature = "gzip")]
-    fn compress(&self, body: Vec<u8>, options: SendOptions) -> (Bytes, bool) {
-        if self.gzip && !options.plain { encode::gzip(body) } else { (body.into(), false) }
-    }
-
-    #[cfg(not(feature = "gzip"))]
-    #[expect(clippy::unused_self, reason = "the signature is that of the variant with gzip")]
-    fn compress(&self, body: Vec<u8>, _options: SendOptions) -> (Bytes, bool) {
-        (body.into(), false)
+    /// Checks that `event` can be part of a request.
+    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
+        self.exchange.enrichment.check(event)
     }
 }
 
 #[async_trait]
 impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
     async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
-        let (request, encoded) = self.request(events, options)?;
-        let mut attempt = self.connections.begin();
-        match attempt.request(request).await {
-            Ok(response) => {
-                let answer = answer::read(response, encoded, self.token.as_ref()).await;
-                if !matches!(answer, Err(SendError::NoAnswer { .. })) {
-                    attempt.answered();
-                }
-                answer
-            }
-            Err(error) => Err(SendError::no_answer(pool::chain(&error))),
-        }
+        marked(self.exchange.send(events, options)).await
     }
 }
 
 /// Shows where it sends to and how; no token, no header value.
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self.headers.keys().map(HeaderName::as_str).collect();
+        let headers: Vec<_> = self.exchange.headers.keys().map(HeaderName::as_str).collect();
         f.debug_struct("HttpTransport")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.exchange.endpoint)
             .field("headers", &headers)
             .finish_non_exhaustive()
     }
@@ -150,6 +128,7 @@ pub struct HttpTransportBuilder {
     plain_http: bool,
     token: Option<String>,
     headers: Vec<(String, String)>,
+    public_headers: Vec<(String, String)>,
     enrichment: Enrichment,
     gzip: bool,
     http2_only: bool,
@@ -171,9 +150,15 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Sends a further header with every request.
+    /// Sends a further header with every request. Its value is a secret: no error shows it.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sends a further header with every request, whose value may be shown where a far end repeats it.
+    pub fn public_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.public_headers.push((name.into(), value.into()));
         self
     }
 
@@ -261,7 +246,8 @@ impl HttpTransportBuilder {
             self.endpoint.parse::<Endpoint>()?
         };
         let token = self.token.map(Token::new).transpose()?;
-        let headers = headers(self.headers, token.as_ref())?;
+        let secrets = headers::secrets(&endpoint, &self.headers, &self.enrichment);
+        let headers = headers::of_every_request(self.headers, self.public_headers)?;
         if self.connect_timeout.is_zero() {
             return Err(BuildError::Zero { option: "connect_timeout" });
         }
@@ -271,40 +257,11 @@ impl HttpTransportBuilder {
             #[cfg(feature = "tls")]
             tls: Tls::new(&endpoint, self.roots, self.identity, self.http2_only)?,
         };
-        let connections = Arc::new(Connections::new(connector, self.http2_only));
-        Ok(HttpTransport { connections, endpoint, headers, token, enrichment: self.enrichment, gzip: self.gzip })
+        let connections = Connections::new(connector, self.http2_only);
+        let credentials = Credentials::new(token, secrets);
+        let exchange = Exchange::new(connections, endpoint, headers, credentials, self.enrichment, self.gzip);
+        Ok(HttpTransport { exchange: Arc::new(exchange) })
     }
-}
-
-/// The headers of every request.
-fn headers(custom: Vec<(String, String)>, token: Option<&Token>) -> Result<HeaderMap, BuildError> {
-    const RESERVED: [&str; 8] = [
-        "content-type",
-        "content-length",
-        "content-encoding",
-        "transfer-encoding",
-        "host",
-        "connection",
-        "user-agent",
-        "authorization",
-    ];
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tracker-http/", env!("CARGO_PKG_VERSION"))));
-    if let Some(token) = token {
-        headers.insert(AUTHORIZATION, token.header());
-    }
-    for (name, value) in custom {
-        let (Ok(header), Ok(mut value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) else {
-            return Err(BuildError::Header { name });
-        };
-        if RESERVED.contains(&header.as_str()) {
-            return Err(BuildError::ReservedHeader { name });
-        }
-        value.set_sensitive(true);
-        headers.append(header, value);
-    }
-    Ok(headers)
 }
 
 /// Shows next to nothing: the endpoint is not checked yet and may hold credentials.

@@ -47,7 +47,7 @@ async fn an_invalid_endpoint_token_or_header_is_refused_by_name() {
 
 #[test]
 fn a_background_tracker_outside_of_a_runtime_is_an_error_and_no_panic() {
-    let refused = HttpTracker::builder::<Event>("http://127.0.0.1:1/").background().unwrap_err();
+    let refused = HttpTracker::builder("http://127.0.0.1:1/").background().unwrap_err();
     assert!(matches!(refused, BuildError::NoRuntime));
 }
 
@@ -58,7 +58,7 @@ fn a_background_tracker_in_a_runtime_without_timers_is_an_error_and_a_scoped_one
     for runtime in runtimes {
         let runtime = runtime.unwrap();
         let _inside = runtime.enter();
-        let builder = || HttpTracker::builder::<Event>("http://127.0.0.1:1/");
+        let builder = || HttpTracker::builder("http://127.0.0.1:1/");
         assert!(matches!(builder().background().unwrap_err(), BuildError::NoTimer));
         assert!(builder().scoped().is_ok());
     }

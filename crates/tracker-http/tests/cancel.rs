@@ -57,14 +57,14 @@ fn event(id: usize) -> Value {
     json!({"eventId": id.to_string()})
 }
 
-async fn scoped() -> (FaultServer, HttpTracker<Value>) {
+async fn scoped() -> (FaultServer, HttpTracker) {
     let server = failing_server().await;
     let tracker = HttpTracker::builder(server.url()).config(config()).scoped().unwrap();
     (0..EVENTS).for_each(|id| tracker.emit(event(id)).unwrap());
     (server, tracker)
 }
 
-fn assert_nothing_is_lost(report: &DeliveryReport<Value>, server: &FaultServer, accepted: usize, cut: usize) {
+fn assert_nothing_is_lost<E>(report: &DeliveryReport<E>, server: &FaultServer, accepted: usize, cut: usize) {
     assert!(report.ok().is_ok() && report.books.is_balanced(), "cut after poll {cut}: {report}");
     assert_eq!((report.books.accepted, server.distinct()), (accepted as u64, accepted), "cut after poll {cut}");
     assert!(report.returned.is_empty(), "cut after poll {cut}: {report}");

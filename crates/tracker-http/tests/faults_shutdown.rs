@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracker_core::{Config, ConfigBuilder, DeliveryReport, Stop};
 use tracker_http::testing::{Answer, FaultServer};
-use tracker_http::{HttpTracker, HttpTrackerBuilder};
+use tracker_http::{HttpTracker, HttpTrackerBuilder, JsonEvent};
 
 const BRIEF: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ fn events(ids: std::ops::Range<usize>) -> Vec<Value> {
     ids.map(event).collect()
 }
 
-fn emit(tracker: &HttpTracker<Value>, ids: std::ops::Range<usize>) {
+fn emit(tracker: &HttpTracker, ids: std::ops::Range<usize>) {
     ids.for_each(|id| tracker.emit(event(id)).unwrap());
 }
 
@@ -31,15 +31,15 @@ fn quick() -> ConfigBuilder {
     builder.linger(Duration::from_millis(1))
 }
 
-fn builder(url: String) -> HttpTrackerBuilder<Value> {
+fn builder(url: String) -> HttpTrackerBuilder {
     HttpTracker::builder(url).config(quick().build().unwrap())
 }
 
-async fn shutdown(tracker: &HttpTracker<Value>, deadline: Duration) -> DeliveryReport<Value> {
+async fn shutdown(tracker: &HttpTracker, deadline: Duration) -> DeliveryReport<Value> {
     let report = timeout(LONG, tracker.shutdown(deadline)).await.expect("a shutdown ends");
     assert!(report.books.is_balanced(), "{report}");
     assert_eq!(report.books.pending(), 0, "{report}");
-    report
+    report.map(|event| event.decode().unwrap())
 }
 
 /// The URL of a server that is gone.
@@ -151,7 +151,7 @@ async fn a_tracker_that_is_dropped_ends_its_background_task() {
 
 struct Holds(#[expect(dead_code, reason = "its reference count is what is observed")] Arc<()>);
 
-impl tracker_core::Observer<Value> for Holds {}
+impl tracker_core::Observer<JsonEvent> for Holds {}
 
 /// Polls `condition` until it holds.
 async fn until(condition: impl Fn() -> bool) {

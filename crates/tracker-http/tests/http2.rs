@@ -117,14 +117,14 @@ fn quick() -> ConfigBuilder {
     Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20)).batch_events(5)
 }
 
-fn tracker(url: String, config: ConfigBuilder, events: usize) -> HttpTracker<Value> {
+fn tracker(url: String, config: ConfigBuilder, events: usize) -> HttpTracker {
     let builder = HttpTracker::builder(url).transport(|transport| transport.http2_only());
     let tracker = builder.config(config.build().unwrap()).scoped().unwrap();
     (0..events).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
     tracker
 }
 
-async fn delivers(tracker: &HttpTracker<Value>, state: &State, events: usize) {
+async fn delivers(tracker: &HttpTracker, state: &State, events: usize) {
     let report = timeout(Duration::from_secs(10), tracker.shutdown(Duration::from_secs(10))).await;
     let report = report.expect("a shutdown ends");
     assert!(report.ok().is_ok() && report.books.is_balanced(), "{report}: {:?}", report.stop);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 use tracker_core::{Config, SendOptions, Transport};
 use tracker_http::testing::{Answer, FaultServer};
@@ -17,7 +17,7 @@ fn config(in_flight: usize) -> Config {
     builder.in_flight(in_flight).batch_events(4).build().unwrap()
 }
 
-async fn flush(tracker: &HttpTracker<Value>) {
+async fn flush(tracker: &HttpTracker) {
     // Longer than a request may take: one whose answer never comes is tried again.
     timeout(Duration::from_secs(30), tracker.flush()).await.expect("a flush ends").ok().expect("everything arrives");
 }

@@ -133,6 +133,7 @@ async fn a_certificate_that_is_not_trusted_gets_no_event_and_every_event_comes_b
         let events: Vec<_> = (0..10).map(|id| json!({"eventId": id.to_string()})).collect();
         events.iter().for_each(|event| tracker.emit(event.clone()).unwrap());
         let report = tracker.shutdown(Duration::from_millis(500)).await;
+        let report = report.map(|event| event.decode::<serde_json::Value>().unwrap());
         assert!(matches!(report.stop, Some(Stop::Deadline { .. })), "{report:?}");
         assert!(report.books.is_balanced() && report.returned == events, "{report}");
         let seen = seen.lock().unwrap();

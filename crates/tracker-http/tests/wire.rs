@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tracker_core::{SendError, SendOptions, Transport};
 use tracker_http::HttpTransport;
-use tracker_http::testing::{Answer, FaultServer};
+use tracker_http::testing::{Answer, FaultServer, RecordedRequest};
 
 async fn send(transport: &HttpTransport, events: &[Value]) -> Result<Vec<usize>, SendError> {
     let receipt = transport.send(events, SendOptions::default()).await?;
@@ -88,6 +88,21 @@ async fn an_endpoint_that_refuses_compression_gets_the_events_plain() {
     assert!(report.ok().is_ok(), "{report}");
     let encodings: Vec<_> = server.requests().iter().map(|r| r.header("content-encoding").map(str::to_owned)).collect();
     assert_eq!(encodings, [Some("gzip".to_owned()), None]);
+}
+
+#[cfg(feature = "gzip")]
+#[tokio::test]
+async fn a_refusal_of_compression_is_learnt_once_for_the_endpoint() {
+    let server = FaultServer::start().await.unwrap();
+    server.then(Answer::Status(415));
+    let transport = HttpTransport::builder(server.url()).gzip().build().unwrap();
+    let events = vec![json!({"eventId": "1", "text": "x".repeat(2000)})];
+    send(&transport, &events).await.unwrap_err();
+    for _ in 0..3 {
+        send(&transport.clone(), &events).await.unwrap();
+    }
+    let compressed = |request: &&RecordedRequest| request.header("content-encoding").is_some();
+    assert_eq!(server.requests().iter().filter(compressed).count(), 1);
 }
 
 #[tokio::test]

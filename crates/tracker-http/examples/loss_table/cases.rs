@@ -4,10 +4,11 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tracker_core::{Config, DeliveryReport};
-use tracker_http::HttpTracker;
 use tracker_http::testing::{Answer, FaultServer};
+use tracker_http::{HttpTracker, JsonEvent};
 
 use crate::row::Row;
 
@@ -118,13 +119,14 @@ fn event(id: u64) -> Event {
     Event { event_id: id.to_string(), r#type: "step.completed", step: "charge-card", duration_ms: 12 }
 }
 
-fn emit(tracker: &HttpTracker<Event>, events: u64) -> Result<(), Failure> {
+fn emit(tracker: &HttpTracker, events: u64) -> Result<(), Failure> {
     (0..events).try_for_each(|id| tracker.emit(event(id))).map_err(Into::into)
 }
 
-fn row(case: &str, events: u64, server: Option<&FaultServer>, report: &DeliveryReport<Event>) -> Row {
+fn row(case: &str, events: u64, server: Option<&FaultServer>, report: &DeliveryReport<JsonEvent>) -> Row {
     let received = server.map(FaultServer::events).unwrap_or_default();
     let received: Vec<u64> = received.iter().filter_map(|event| event["eventId"].as_str()?.parse().ok()).collect();
-    let returned: Vec<u64> = report.returned.iter().filter_map(|event| event.event_id.parse().ok()).collect();
+    let returned = report.returned.iter().filter_map(|event| event.decode::<Value>().ok());
+    let returned: Vec<u64> = returned.filter_map(|event| event["eventId"].as_str()?.parse().ok()).collect();
     Row::new(case, events, &received, &returned, report.books)
 }

@@ -4,48 +4,14 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use serde_json::{Value, json};
-use tokio::io::{AsyncWriteExt, BufReader};
+use serde_json::Value;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::answer::Answer;
 use super::request::RecordedRequest;
-
-/// What the server does with a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Answer {
-    /// Takes the events and answers 200.
-    Accept,
-    /// Takes the events and answers 200 after a wait.
-    AcceptAfter(Duration),
-    /// Takes the events but for those with these indices, and says so in the body.
-    Reject(Vec<usize>),
-    /// Takes nothing and answers with this status.
-    Status(u16),
-    /// Takes up to this many events in one request as [`Accept`](Self::Accept) does, and answers 413 to more.
-    AtMost(usize),
-    /// Takes nothing and answers 400 if the body contains this text; otherwise as [`Accept`](Self::Accept) does.
-    RefuseIf(&'static str),
-    /// Takes nothing and answers with this status, these header lines, and this body.
-    Full(u16, Vec<(&'static str, String)>, String),
-    /// Takes the events and breaks the connection before the answer.
-    LoseAnswer,
-    /// Takes the events, answers 200, and closes the connection without having said so.
-    AcceptAndClose,
-    /// Takes nothing and resets the connection after it has read the request.
-    Reset,
-    /// Takes nothing and resets the connection in the middle of its answer's body.
-    ResetInBody,
-    /// Takes nothing, and never answers.
-    Hang,
-    /// Takes nothing and answers with bytes that are not HTTP.
-    Garbage,
-    /// Takes the events and answers 200 with a body that never ends.
-    EndlessBody,
-}
 
 /// A loopback HTTP/1.1 server that records every event it takes, and answers as told.
 ///
@@ -75,6 +41,11 @@ impl State {
             self.events.extend(events.filter(|(index, _)| !rejected.contains(index)).map(|(_, event)| event));
         }
         &self.events
+    }
+
+    /// Whether an event with this id was taken.
+    fn has(&mut self, id: &str) -> bool {
+        self.events().iter().any(|event| event["eventId"] == id)
     }
 }
 
@@ -190,7 +161,8 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     while let Some(request) = RecordedRequest::read(&mut stream).await? {
         let answer = {
             let mut state = lock(state);
-            let answer = state.script.pop_front().unwrap_or_else(|| state.standing.clone()).to(&request);
+            let answer = state.script.pop_front().unwrap_or_else(|| state.standing.clone());
+            let answer = answer.to(&request, |id| state.has(id));
             if let Some(rejected) = answer.takes() {
                 let request = state.requests.len();
                 state.unread.push((request, rejected));
@@ -198,89 +170,9 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             state.requests.push(request);
             answer
         };
-        if !give(answer, stream.get_mut()).await? {
+        if !answer.give(stream.get_mut()).await? {
             break;
         }
     }
     Ok(())
-}
-
-impl Answer {
-    /// Returns the answer to this request, if it depends on the request.
-    fn to(self, request: &RecordedRequest) -> Self {
-        match self {
-            Self::AtMost(events) if request.events().len() > events => Self::Status(413),
-            Self::RefuseIf(poison) if request.contains(poison) => {
-                Self::Full(400, vec![], format!("the body contains {poison}"))
-            }
-            Self::AtMost(_) | Self::RefuseIf(_) => Self::Accept,
-            other => other,
-        }
-    }
-
-    /// Returns the indices of the events that are not taken; `None` if none is taken.
-    fn takes(&self) -> Option<Vec<usize>> {
-        match self {
-            Self::Reject(indices) => Some(indices.clone()),
-            Self::Accept | Self::AcceptAfter(_) | Self::AcceptAndClose | Self::LoseAnswer | Self::EndlessBody => {
-                Some(Vec::new())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Gives the answer; returns whether the connection goes on.
-async fn give(answer: Answer, stream: &mut TcpStream) -> io::Result<bool> {
-    match answer {
-        Answer::Accept | Answer::AtMost(_) | Answer::RefuseIf(_) => respond(stream, 200, &[], "").await?,
-        Answer::AcceptAfter(wait) => {
-            tokio::time::sleep(wait).await;
-            respond(stream, 200, &[], "").await?;
-        }
-        Answer::Reject(indices) => {
-            let verdict = |index| json!({"index": index, "reason": "rejected by script"});
-            let verdicts: Vec<_> = indices.into_iter().map(verdict).collect();
-            respond(stream, 200, &[], &json!({"rejected": verdicts}).to_string()).await?;
-        }
-        Answer::Status(status) => respond(stream, status, &[], "").await?,
-        Answer::Full(status, headers, body) => respond(stream, status, &headers, &body).await?,
-        Answer::AcceptAndClose => {
-            respond(stream, 200, &[], "").await?;
-            return Ok(false);
-        }
-        Answer::LoseAnswer => return Ok(false),
-        Answer::Reset => {
-            stream.set_zero_linger()?;
-            return Ok(false);
-        }
-        Answer::ResetInBody => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"rejected\":").await?;
-            stream.flush().await?;
-            return Ok(false);
-        }
-        Answer::Hang => std::future::pending().await,
-        Answer::Garbage => {
-            stream.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await?;
-            return Ok(false);
-        }
-        Answer::EndlessBody => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
-            let chunk = format!("{:x}\r\n{}\r\n", 4096, "x".repeat(4096));
-            loop {
-                stream.write_all(chunk.as_bytes()).await?;
-            }
-        }
-    }
-    Ok(true)
-}
-
-async fn respond(stream: &mut TcpStream, status: u16, headers: &[(&str, String)], body: &str) -> io::Result<()> {
-    let mut response = format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\n", body.len());
-    for (name, value) in headers {
-        response += &format!("{name}: {value}\r\n");
-    }
-    response += "\r\n";
-    response += body;
-    stream.write_all(response.as_bytes()).await
 }

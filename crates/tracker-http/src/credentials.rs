@@ -1,0 +1,67 @@
+//! What a transport's requests are authorized with, and what its errors therefore must not show.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use hyper::header::HeaderValue;
+
+use crate::secrets::{Label, Secrets};
+use crate::token::Token;
+
+/// How many tokens that were replaced are still hidden: an answer may echo an earlier one.
+const FORMER_TOKENS: usize = 8;
+
+/// The current token and all secrets; clones of a transport share one.
+pub(crate) struct Credentials {
+    /// The secrets beside the tokens.
+    others: Vec<(String, Label)>,
+    current: RwLock<Current>,
+}
+
+struct Current {
+    /// The newest token first.
+    tokens: VecDeque<Token>,
+    secrets: Arc<Secrets>,
+}
+
+impl Credentials {
+    pub(crate) fn new(token: Option<Token>, others: Vec<(String, Label)>) -> Self {
+        let tokens = VecDeque::from_iter(token);
+        let secrets = secrets(&tokens, &others);
+        Self { others, current: RwLock::new(Current { tokens, secrets }) }
+    }
+
+    /// Replaces the token; requests that are made from now on have the new one.
+    pub(crate) fn set_token(&self, token: Token) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.tokens.push_front(token);
+        current.tokens.truncate(1 + FORMER_TOKENS);
+        current.secrets = secrets(&current.tokens, &self.others);
+    }
+
+    /// Returns the value of `Authorization`, if there is a token.
+    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.tokens.front().map(Token::header)
+    }
+
+    /// Returns the secrets as they are now. Ask when there is something to hide, not before the request.
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).secrets.clone()
+    }
+}
+
+fn secrets(tokens: &VecDeque<Token>, others: &[(String, Label)]) -> Arc<Secrets> {
+    let mut secrets = Secrets::default();
+    tokens.iter().for_each(|token| secrets.add(token.text(), Label::Token));
+    others.iter().for_each(|(secret, label)| secrets.add(secret, *label));
+    Arc::new(secrets)
+}
+
+/// Shows nothing.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}

@@ -1,0 +1,91 @@
+//! One request and its answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::{Method, Request};
+use serde::Serialize;
+use tracker_core::{Reason, Receipt, SendError, SendOptions};
+
+use crate::answer::{self, Asked};
+use crate::credentials::Credentials;
+use crate::encode::{self, Enrichment};
+use crate::endpoint::Endpoint;
+use crate::pool::{self, Connections};
+
+/// Everything that a request is made of, and the connections that carry it; clones of a transport share one.
+pub(crate) struct Exchange {
+    connections: Connections,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: HeaderMap,
+    pub(crate) credentials: Credentials,
+    pub(crate) enrichment: Enrichment,
+    gzip: bool,
+    /// The far end has answered 415 to a compressed body; none is tried again.
+    refuses_gzip: AtomicBool,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        connections: Connections,
+        endpoint: Endpoint,
+        headers: HeaderMap,
+        credentials: Credentials,
+        enrichment: Enrichment,
+        gzip: bool,
+    ) -> Self {
+        Self { connections, endpoint, headers, credentials, enrichment, gzip, refuses_gzip: AtomicBool::new(false) }
+    }
+
+    /// Sends `events` as one request, and reads the answer.
+    pub(crate) async fn send<E: Serialize>(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
+        let (request, asked) = self.request(events, options)?;
+        let Some(mut attempt) = self.connections.begin() else {
+            return Err(SendError::Unreachable { reason: Reason::new("there is no tokio runtime to send it") });
+        };
+        let answer = match attempt.request(request).await {
+            Ok(response) => {
+                let answer = answer::read(response, asked, &self.credentials).await;
+                if !matches!(answer, Err(SendError::NoAnswer { .. })) {
+                    attempt.answered();
+                }
+                answer
+            }
+            Err(error) => {
+                let reason = Reason::new(answer::clean(&pool::chain(&error), &self.credentials.secrets()));
+                match error.is_connect() {
+                    true => Err(SendError::Unreachable { reason }),
+                    false => Err(SendError::NoAnswer { reason }),
+                }
+            }
+        };
+        if matches!(answer, Err(SendError::Answer { status: 415, encoded: true, .. })) {
+            self.refuses_gzip.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    fn request<E: Serialize>(
+        &self,
+        events: &[E],
+        options: SendOptions,
+    ) -> Result<(Request<Full<Bytes>>, Asked), SendError> {
+        let body = encode::body(events, &self.enrichment)?;
+        let bytes = body.len();
+        let compresses = self.gzip && !options.plain && !self.refuses_gzip.load(Ordering::Relaxed);
+        let (body, encoded) = if compresses { encode::gzip(body) } else { (body.into(), false) };
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.uri().clone();
+        *request.headers_mut() = self.headers.clone();
+        if let Some(authorization) = self.credentials.authorization() {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        if encoded {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok((request, Asked { events: events.len(), bytes, encoded }))
+    }
+}

@@ -1,0 +1,123 @@
+//! The configuration of an `HttpTracker`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::task::JoinHandle;
+use tracker_core::{BufferedTracker, Config, EventBuffer, Observer, Reason};
+
+use crate::clock::{self, TokioClock};
+use crate::error::BuildError;
+use crate::event::JsonEvent;
+use crate::sending::marked;
+use crate::tracker::HttpTracker;
+use crate::transport::{HttpTransport, HttpTransportBuilder};
+
+/// Configures an [`HttpTracker`].
+#[must_use]
+pub struct HttpTrackerBuilder {
+    transport: HttpTransportBuilder,
+    config: Config,
+    observer: Arc<dyn Observer<JsonEvent>>,
+}
+
+impl HttpTrackerBuilder {
+    pub(crate) fn new(endpoint: String) -> Self {
+        Self { transport: HttpTransport::builder(endpoint), config: Config::default(), observer: Arc::new(()) }
+    }
+
+    /// Changes the transport's options: token, headers, compression and so on.
+    pub fn transport(mut self, change: impl FnOnce(HttpTransportBuilder) -> HttpTransportBuilder) -> Self {
+        self.transport = change(self.transport);
+        self
+    }
+
+    /// Sends `Authorization: Bearer <token>`; none unless set.
+    pub fn token(self, token: impl Into<String>) -> Self {
+        self.transport(|transport| transport.token(token))
+    }
+
+    /// Sets the limits of the buffer and of delivery; the defaults of [`Config`] unless set.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Hands the events that will not be delivered to `observer`, as the text that was to be sent.
+    pub fn observer(mut self, observer: Arc<dyn Observer<JsonEvent>>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Makes a tracker that sends only when it is flushed or shut down.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] names the option that is wrong.
+    pub fn scoped(self) -> Result<HttpTracker, BuildError> {
+        let buffer = EventBuffer::with_size_of(&self.config, JsonEvent::bytes);
+        let (transport, clock) = (self.transport.build()?, Arc::new(TokioClock::new()));
+        let shared = Arc::new(transport.clone());
+        // Retries of many processes must not come in step, so the seed is the system's.
+        let tracker = BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
+        Ok(HttpTracker { inner: Arc::new(tracker.observed_by(self.observer)), transport, background: None })
+    }
+
+    /// Makes a tracker that also sends on a task of its own: when a batch is full, or after [`Config::linger`].
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime, and
+    /// [`BuildError::NoTimer`] in one without timers.
+    pub fn background(self) -> Result<HttpTracker, BuildError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        if !clock::has_timer() {
+            return Err(BuildError::NoTimer);
+        }
+        let mut tracker = self.scoped()?;
+        let wanted = Arc::new(AtomicBool::new(true));
+        let running = Running { tracker: tracker.inner.clone(), wanted: wanted.clone() };
+        let task = runtime.spawn(marked(async move { running.tracker.run().await }));
+        tracker.background = Some(Background { task, wanted });
+        Ok(tracker)
+    }
+}
+
+/// The task that delivers in the background.
+#[derive(Debug)]
+pub(crate) struct Background {
+    task: JoinHandle<()>,
+    wanted: Arc<AtomicBool>,
+}
+
+/// Ends the task; it only ever holds leases, which give their events back.
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.wanted.store(false, Ordering::Release);
+        self.task.abort();
+    }
+}
+
+/// Lives as long as the task's future, and says when that is gone although the tracker is open: its runtime has ended.
+struct Running {
+    tracker: Arc<BufferedTracker<JsonEvent>>,
+    wanted: Arc<AtomicBool>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.wanted.load(Ordering::Acquire) {
+            self.tracker.background_ended(Reason::new("its task has ended, because its runtime has"));
+        }
+    }
+}
+
+impl fmt::Debug for HttpTrackerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTrackerBuilder")
+            .field("transport", &self.transport)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,291 @@
+//! What a success says of the single events: `{"rejected":[{"index":3,"reason":"..."}]}`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use exact_json::{elements, members};
+
+/// The refused events: by their index in the batch, each with the far end's words.
+pub(crate) type Verdicts = BTreeMap<usize, String>;
+
+/// Reads the verdicts on a batch of `events` events.
+///
+/// Whatever has no `rejected` means that everything was taken. An index may be a number or text, and an entry may be
+/// a bare index; a reason may be anything. The `Err` says what cannot be read: that is no consent.
+pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
+    let text = text(body);
+    let text = text.trim();
+    let mut verdicts = Verdicts::new();
+    let Some(members) = members(text) else {
+        // An object that was cut or broken may have had verdicts, and so may a list or a quoted text of them.
+        if text.starts_with('{') || mentions_verdicts(text) {
+            return Err(format!("it is not a JSON object: {}", beginning(text)));
+        }
+        return Ok(verdicts);
+    };
+    for member in members {
+        if is_named(member.key, "rejected") {
+            read_list(member.value, events, &mut verdicts)?;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Decodes a body; what is not UTF-8 in it is replaced.
+fn text(body: &[u8]) -> Cow<'_, str> {
+    let wide = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
+        let units: Vec<u16> = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        Cow::Owned(String::from_utf16_lossy(&units))
+    };
+    match body {
+        [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8_lossy(rest),
+        [0xFF, 0xFE, rest @ ..] => wide(u16::from_le_bytes, rest),
+        [0xFE, 0xFF, rest @ ..] => wide(u16::from_be_bytes, rest),
+        _ => String::from_utf8_lossy(body),
+    }
+}
+
+/// Whether something that is no object names a field `rejected`.
+fn mentions_verdicts(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.match_indices("rejected").any(|(at, _)| text[..at].ends_with(['"', '\'', '<']))
+}
+
+fn is_named(key: &str, name: &str) -> bool {
+    unquoted(key).eq_ignore_ascii_case(name)
+}
+
+fn read_list(value: &str, events: usize, verdicts: &mut Verdicts) -> Result<(), String> {
+    if matches!(value, "null" | "false") || whole_number(value) == Some(0) {
+        return Ok(());
+    }
+    let Some(entries) = elements(value) else {
+        return Err(format!("its rejected is no list: {}", beginning(value)));
+    };
+    for entry in entries {
+        let Some((index, reason)) = read_entry(entry) else {
+            return Err(format!("an entry of its rejected has no index: {}", beginning(entry)));
+        };
+        if index >= events {
+            return Err(format!("it rejects the event {index} of a batch of {events}"));
+        }
+        let kept = verdicts.entry(index).or_default();
+        if kept.is_empty() {
+            *kept = reason;
+        }
+    }
+    Ok(())
+}
+
+fn read_entry(entry: &str) -> Option<(usize, String)> {
+    let Some(members) = members(entry) else {
+        return Some((read_index(entry)?, String::new()));
+    };
+    let mut index = None;
+    let mut reason = String::new();
+    for member in members {
+        if is_named(member.key, "index") {
+            let read = read_index(member.value)?;
+            // Two indices that differ say nothing.
+            if index.replace(read).is_some_and(|before| before != read) {
+                return None;
+            }
+        } else if is_named(member.key, "reason") && reason.is_empty() && member.value != "null" {
+            reason = unquoted(member.value).into_owned();
+        }
+    }
+    Some((index?, reason))
+}
+
+/// Reads an index that is a number or a text.
+fn read_index(value: &str) -> Option<usize> {
+    whole_number(unquoted(value).trim())
+}
+
+/// Reads a number without a fraction in any of its forms: `3`, `3.0`, `0.3e1`.
+fn whole_number(text: &str) -> Option<usize> {
+    // Beyond these bits a float no longer tells whole numbers apart.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let number: f64 = text.parse().ok().filter(|_| is_number)?;
+    (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as usize)
+}
+
+/// Decodes a JSON string, leniently; returns what is none as it is written.
+pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
+    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Cow::Borrowed(value);
+    };
+    if !inner.contains('\\') {
+        return Cow::Borrowed(inner);
+    }
+    if let Ok(text) = serde_json::from_str(value) {
+        return Cow::Owned(text);
+    }
+    // Half a surrogate pair, or an escape that JSON does not have.
+    let mut text = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((before, after)) = rest.split_once('\\') {
+        text.push_str(before);
+        let (decoded, length) = unescaped(after);
+        text.push_str(&decoded);
+        rest = &after[length..];
+    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// Decodes the escape whose backslash stands before `text`; returns how many bytes of `text` it has.
+fn unescaped(text: &str) -> (String, usize) {
+    /// The lengths of a pair, one half, and a short escape, without the first backslash.
+    const LENGTHS: [usize; 3] = [11, 5, 1];
+
+    for length in LENGTHS {
+        let known = text.get(..length).and_then(|escape| serde_json::from_str(&format!("\"\\{escape}\"")).ok());
+        if let Some(decoded) = known.filter(|_| length == 1 || text.starts_with('u')) {
+            return (decoded, length);
+        }
+    }
+    if let Some(digits) = text.strip_prefix('u') {
+        let digits = digits.bytes().take(4).take_while(u8::is_ascii_hexdigit).count();
+        return ('\u{FFFD}'.to_string(), 1 + digits);
+    }
+    (String::new(), 0)
+}
+
+/// The beginning of a text, to be shown.
+fn beginning(text: &str) -> &str {
+    const SHOWN: usize = 64;
+
+    if text.is_empty() { "nothing" } else { &text[..text.floor_char_boundary(SHOWN)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: usize = 6;
+
+    fn verdicts(body: impl AsRef<[u8]>) -> Vec<(usize, String)> {
+        read(body.as_ref(), EVENTS).unwrap().into_iter().collect()
+    }
+
+    fn is_unreadable(body: impl AsRef<[u8]>) {
+        let read = read(body.as_ref(), EVENTS);
+        assert!(read.is_err(), "{:?}: {read:?}", String::from_utf8_lossy(body.as_ref()));
+    }
+
+    fn owned(verdicts: &[(usize, &str)]) -> Vec<(usize, String)> {
+        verdicts.iter().map(|(index, reason)| (*index, (*reason).to_owned())).collect()
+    }
+
+    #[test]
+    fn one_odd_entry_does_not_hide_the_others() {
+        let body = r#"{"rejected":[{"index":0,"reason":"bad"},{"index":1,"reason":null},{"index":3}]}"#;
+        assert_eq!(verdicts(body), owned(&[(0, "bad"), (1, ""), (3, "")]));
+    }
+
+    #[test]
+    fn an_index_is_a_number_or_a_text() {
+        for index in ["3", "3.0", "30e-1", "0.3E1", r#""3""#, r#"" 3.0 ""#, r#""\u0033""#] {
+            assert_eq!(verdicts(format!(r#"{{"rejected":[{{"index":{index}}}]}}"#)), owned(&[(3, "")]), "{index}");
+            assert_eq!(verdicts(format!(r#"{{"rejected":[{index}]}}"#)), owned(&[(3, "")]), "{index}, bare");
+        }
+        assert_eq!(verdicts(r#"{"rejected":[{"index":-0}]}"#), owned(&[(0, "")]));
+    }
+
+    #[test]
+    fn a_reason_may_be_anything() {
+        let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+        for (reason, expected) in [
+            (r#""a\tb""#, "a\tb"),
+            ("{\"code\": 7}", "{\"code\": 7}"),
+            ("7.50", "7.50"),
+            ("true", "true"),
+            (r#""half \ud800 \q \u12""#, "half \u{FFFD} q \u{FFFD}"),
+            (r#""\ud83d\ude00 \ud800""#, "😀 \u{FFFD}"),
+            (r#""\ud83d\ude00""#, "😀"),
+            ("\"line\nbreak\"", "line\nbreak"),
+            (&deep, &deep),
+        ] {
+            let body = format!(r#"{{"rejected":[{{"reason":{reason},"index":3}}]}}"#);
+            assert_eq!(verdicts(body), owned(&[(3, expected)]));
+        }
+        assert_eq!(verdicts(b"{\"rejected\":[{\"index\":3,\"reason\":\"a\xFFb\"}]}"), owned(&[(3, "a\u{FFFD}b")]));
+    }
+
+    #[test]
+    fn the_form_of_the_answer_does_not_count() {
+        let body = "{ \"more\" : [1],\n\"rejected\" :\t[ { \"index\" : 3 , \"reason\":\"x\" } ] } \r\n";
+        let wide: Vec<u8> = "\u{FEFF}{\"rejected\":[3]}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(verdicts(body), owned(&[(3, "x")]));
+        assert_eq!(verdicts(format!("\u{FEFF}{body}")), owned(&[(3, "x")]));
+        assert_eq!(verdicts(wide), owned(&[(3, "")]));
+        assert_eq!(verdicts(r#"{"Rejected":[{"Index":3,"Reason":"x"}]}"#), owned(&[(3, "x")]));
+        assert_eq!(verdicts(r#"{"\u0072ejected":[3]}"#), owned(&[(3, "")]));
+    }
+
+    #[test]
+    fn verdicts_that_stand_twice_are_united() {
+        let body = r#"{"rejected":[1,{"index":1,"reason":"x"}],"rejected":[{"index":2,"index":2.0}],"rejected":null}"#;
+        assert_eq!(verdicts(body), owned(&[(1, "x"), (2, "")]));
+    }
+
+    #[test]
+    fn an_answer_without_verdicts_means_that_everything_was_taken() {
+        for body in [
+            "",
+            " \n",
+            "ok",
+            "{}",
+            "[]",
+            "\u{FEFF}",
+            "<html>3 events rejected</html>",
+            "null",
+            "7",
+            "\"ok\"",
+            "0 rejected",
+        ] {
+            assert_eq!(verdicts(body), [], "{body}");
+        }
+        for none in ["null", "[]", "[ ]", "0", "0.0", "-0", "false"] {
+            assert_eq!(verdicts(format!(r#"{{"rejected":{none}}}"#)), [], "{none}");
+        }
+        assert_eq!(verdicts(r#"{"taken":[{"payload":{"rejected":true}}],"\ud800":1}"#), []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_consent() {
+        for value in ["2", "true", "\"0\"", "\"\"", "{}", "{\"0\":\"bad\"}", "nope", "NaN"] {
+            is_unreadable(format!(r#"{{"rejected":{value}}}"#));
+        }
+        for entry in
+            ["-1", "6", "1.5", "1e400", "18446744073709551616", "\"\"", "\"x\"", "\"inf\"", "null", "{}", "[1]", "true"]
+        {
+            is_unreadable(format!(r#"{{"rejected":[{entry}]}}"#));
+            is_unreadable(format!(r#"{{"rejected":[1,{{"index":{entry},"reason":"x"}}]}}"#));
+        }
+        is_unreadable(r#"{"rejected":[{"reason":"x"}]}"#);
+        is_unreadable(r#"{"rejected":[{"index":1,"index":2}]}"#);
+        is_unreadable(r#"{"rejected":[1],"rejected":true}"#);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_broken_is_no_consent() {
+        let whole = r#"{"taken":4,"rejected":[{"index":1,"reason":"x"},{"index":3}]}"#;
+        for cut in 1..whole.len() {
+            is_unreadable(&whole[..cut]);
+        }
+        for body in [
+            "{'rejected': [1]}",
+            r#"{"rejected":[1]} {"rejected":[2]}"#,
+            r#"[{"rejected":[1]}]"#,
+            r#""{\"rejected\":[1]}""#,
+            "<rejected>1</rejected>",
+            "HTTP/1.1 200 OK\r\n\r\n{\"REJECTED\":[1]}",
+        ] {
+            is_unreadable(body);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or says why not at once.
+
+#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+use tracker_core::{Config, SendError, SendOptions, Transport};
+use tracker_http::testing::FaultServer;
+use tracker_http::{BlockingError, HttpTracker, HttpTransport};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A server on a runtime of its own, which must be kept.
+fn start() -> (Runtime, FaultServer) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(FaultServer::start()).unwrap();
+    (runtime, server)
+}
+
+/// A tracker whose requests never time out within a test.
+fn tracker(server: &FaultServer) -> HttpTracker {
+    let config = Config::builder().request_timeout(2 * LONG).flush_timeout(LONG).build().unwrap();
+    HttpTracker::builder(server.url()).config(config).scoped().unwrap()
+}
+
+#[test]
+fn a_main_without_a_runtime_delivers_everything() {
+    let (_servers, server) = start();
+    let tracker = tracker(&server);
+    for id in 0..3 {
+        tracker.emit(json!({"eventId": id.to_string()})).unwrap();
+        tracker.flush_blocking().unwrap().ok().unwrap();
+    }
+    tracker.emit(json!({"eventId": "3"})).unwrap();
+    let report = tracker.shutdown_blocking(LONG).unwrap();
+    assert_eq!((report.ok().unwrap().delivered, server.distinct()), (4, 4));
+    let again = tracker.shutdown_blocking(LONG).unwrap();
+    assert_eq!(again.books, report.books);
+}
+
+#[test]
+fn an_endpoint_that_is_down_hands_the_events_back_at_the_deadline() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let tracker = HttpTracker::builder(url).scoped().unwrap();
+    tracker.emit(json!({"eventId": "1"})).unwrap();
+    let report = tracker.shutdown_blocking(Duration::from_millis(100)).unwrap();
+    assert_eq!((report.returned.len(), report.books.returned), (1, 1));
+    assert_eq!(report.returned[0].as_str(), r#"{"eventId":"1"}"#);
+}
+
+#[test]
+fn inside_a_runtime_it_says_so_at_once_and_nothing_is_lost() {
+    let (_servers, server) = start();
+    for runtime in [current_thread(), Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()] {
+        let tracker = tracker(&server);
+        runtime.block_on(async {
+            tracker.emit(json!({"eventId": "1"})).unwrap();
+            assert!(matches!(tracker.flush_blocking(), Err(BlockingError::InsideRuntime)));
+            assert!(matches!(tracker.shutdown_blocking(LONG), Err(BlockingError::InsideRuntime)));
+            tracker.emit(json!({"eventId": "2"})).expect("the tracker is open");
+            assert_eq!(tracker.books().queued, 2);
+            assert!(tracker.shutdown(LONG).await.ok().is_ok());
+        });
+    }
+}
+
+#[test]
+fn a_connection_of_a_runtime_that_stands_still_is_not_used() {
+    let (_servers, server) = start();
+    let tracker = tracker(&server);
+    let standing = current_thread();
+    tracker.emit(json!({"eventId": "1"})).unwrap();
+    standing.block_on(tracker.flush()).ok().unwrap();
+
+    tracker.emit(json!({"eventId": "2"})).unwrap();
+    tracker.flush_blocking().unwrap().ok().unwrap();
+    tracker.emit(json!({"eventId": "3"})).unwrap();
+    current_thread().block_on(tracker.flush()).ok().unwrap();
+    assert_eq!((server.distinct(), server.connections()), (3, 3), "each runtime has its own connection");
+
+    tracker.emit(json!({"eventId": "4"})).unwrap();
+    standing.block_on(tracker.flush()).ok().unwrap();
+    assert_eq!((server.distinct(), server.connections()), (4, 3), "and uses it again");
+}
+
+#[test]
+fn connecting_on_a_runtime_that_stands_still_holds_nobody() {
+    let (_servers, server) = start();
+    let (transport, standing) = (HttpTransport::builder(server.url()).build().unwrap(), current_thread());
+    let events = [json!({"eventId": "1"})];
+    // The attempt is dropped while it connects; its runtime does not run after that.
+    standing.block_on(async {
+        let mut send = transport.send(&events, SendOptions::default());
+        assert!(poll_fn(|cx| Poll::Ready(send.as_mut().poll(cx).is_pending())).await);
+    });
+    let send = async { tokio::time::timeout(LONG, transport.send(&events, SendOptions::default())).await };
+    current_thread().block_on(send).expect("it does not wait for the other runtime").unwrap();
+}
+
+#[test]
+fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
+    let (_servers, server) = start();
+    let transport = HttpTransport::builder(server.url()).build().unwrap();
+    let sent = futures::executor::block_on(transport.send(&[json!({})], SendOptions::default()));
+    let Err(SendError::NoAnswer { reason }) = sent else { panic!("nothing can be sent: {sent:?}") };
+    assert!(reason.as_str().contains("runtime"), "{reason}");
+}
