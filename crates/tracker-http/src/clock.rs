@@ -1,8 +1,10 @@
 //! Tokio's clock.
 
+use std::panic;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracker_core::Clock;
 
@@ -41,5 +43,34 @@ impl Clock for TokioClock {
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+}
+
+/// Whether this is a tokio runtime with its time driver enabled, where [`TokioClock`] can sleep.
+///
+/// tokio answers this question only by a panic, which the panic hook may show where the answer is no. It says what to
+/// do about it.
+pub(crate) fn has_timer() -> bool {
+    Handle::try_current().is_ok() && panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn a_runtime_with_a_timer_is_told_from_one_without() {
+        assert!(!has_timer(), "there is no runtime");
+        let without = [Builder::new_current_thread().build(), Builder::new_multi_thread().worker_threads(1).build()];
+        for runtime in without {
+            assert!(!runtime.unwrap().block_on(async { has_timer() }));
+        }
+        let with =
+            [Builder::new_current_thread().enable_time().build(), Builder::new_multi_thread().enable_all().build()];
+        for runtime in with {
+            assert!(runtime.unwrap().block_on(async { has_timer() }));
+        }
     }
 }

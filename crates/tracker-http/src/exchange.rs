@@ -1,13 +1,11 @@
 //! One request and its answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use hyper::{Method, Request};
 use serde::Serialize;
-use tracker_core::{Receipt, SendError, SendOptions};
+use tracker_core::{Reason, Receipt, SendError, SendOptions};
 
 use crate::answer::{self, Asked};
 use crate::credentials::Credentials;
@@ -23,8 +21,6 @@ pub(crate) struct Exchange {
     pub(crate) credentials: Credentials,
     pub(crate) enrichment: Enrichment,
     gzip: bool,
-    /// The far end has answered 415 to a compressed body; none is tried again.
-    refuses_gzip: AtomicBool,
 }
 
 impl Exchange {
@@ -36,27 +32,29 @@ impl Exchange {
         enrichment: Enrichment,
         gzip: bool,
     ) -> Self {
-        Self { connections, endpoint, headers, credentials, enrichment, gzip, refuses_gzip: AtomicBool::new(false) }
+        Self { connections, endpoint, headers, credentials, enrichment, gzip }
     }
 
     /// Sends `events` as one request, and reads the answer.
     pub(crate) async fn send<E: Serialize>(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
         let (request, asked) = self.request(events, options)?;
         let Some(mut attempt) = self.connections.begin() else {
-            return Err(SendError::no_answer("there is no tokio runtime to send it"));
+            return Err(SendError::Unreachable { reason: Reason::new("there is no tokio runtime to send it") });
         };
-        let answer = match attempt.request(request).await {
+        match attempt.request(request).await {
             Ok(response) => {
                 let answer = answer::read(response, asked, &self.credentials).await;
-                attempt.answered();
+                if !matches!(answer, Err(SendError::NoAnswer { .. })) {
+                    attempt.answered();
+                }
                 answer
             }
-            Err(error) => Err(SendError::no_answer(answer::clean(&pool::chain(&error), &self.credentials.secrets()))),
-        };
-        if matches!(answer, Err(SendError::Answer { status: 415, encoded: true, .. })) {
-            self.refuses_gzip.store(true, Ordering::Relaxed);
+            Err(error) => {
+                let reason = Reason::new(answer::clean(&pool::chain(&error), &self.credentials.secrets()));
+                let is_unreachable = error.is_connect();
+                Err(if is_unreachable { SendError::Unreachable { reason } } else { SendError::NoAnswer { reason } })
+            }
         }
-        answer
     }
 
     fn request<E: Serialize>(
@@ -66,7 +64,7 @@ impl Exchange {
     ) -> Result<(Request<Full<Bytes>>, Asked), SendError> {
         let body = encode::body(events, &self.enrichment)?;
         let bytes = body.len();
-        let compresses = self.gzip && !options.plain && !self.refuses_gzip.load(Ordering::Relaxed);
+        let compresses = self.gzip && !options.plain;
         let (body, encoded) = if compresses { encode::gzip(body) } else { (body.into(), false) };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracker_core::{BufferedTracker, Config, EventBuffer, Observer};
 
-use crate::clock::TokioClock;
+use crate::clock::{self, TokioClock};
 use crate::error::BuildError;
 use crate::event::JsonEvent;
 use crate::sending::marked;
@@ -59,16 +59,21 @@ impl HttpTrackerBuilder {
         let shared = Arc::new(transport.clone());
         // Retries of many processes must not come in step, so the seed is the system's.
         let tracker = BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
-        Ok(HttpTracker { inner: Arc::new(tracker.observed_by(self.observer)), transport, background: None })
+        let inner = Arc::new(tracker.observed_by(self.observer));
+        Ok(HttpTracker { inner, transport, background: None })
     }
 
     /// Makes a tracker that also sends on a task of its own: when a batch is full, or after [`Config::linger`].
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime.
+    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime, and
+    /// [`BuildError::NoTimer`] inside of one without timers.
     pub fn background(self) -> Result<HttpTracker, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        if !clock::has_timer() {
+            return Err(BuildError::NoTimer);
+        }
         let mut tracker = self.scoped()?;
         let inner = tracker.inner.clone();
         tracker.background = Some(runtime.spawn(marked(async move { inner.run().await })));

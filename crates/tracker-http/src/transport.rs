@@ -30,6 +30,11 @@ use crate::token::{Token, TokenError};
 /// tracker-core's policy. Clones share the connections and the token. Connections are pooled for each runtime on its
 /// own, and outside of a tokio runtime nothing can be sent. Proxies from the environment are not used.
 ///
+/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time tells it from one that
+/// is gone. The policy gives each attempt [`Config::request_timeout`](tracker_core::Config); give it one of yours
+/// otherwise. A `send` that is dropped before its answer, or that fails on its connection, retires the connections of
+/// the pool: requests under way on them go on, later ones use new connections, so a dead connection costs one attempt.
+///
 /// What a far end or the network says becomes a reason in errors and reports. Neither there nor in a `Debug` form are
 /// these shown, in whatever form they are echoed: the token and up to eight that it has replaced, the values of
 /// [`header`](HttpTransportBuilder::header)s, the values in the endpoint's query, and the service key. Eight characters

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use tokio::runtime::Builder;
 use tracker_core::{Config, ConfigError, PushError, SendError, SendOptions, Transport};
 use tracker_http::testing::FaultServer;
 use tracker_http::{BuildError, EndpointError, HttpTracker, HttpTransport, TokenError};
@@ -29,6 +30,8 @@ async fn an_invalid_endpoint_token_or_header_is_refused_by_name() {
     let build = |url: &str| HttpTransport::builder(url).build().unwrap_err();
     assert!(matches!(build("not a url"), BuildError::Endpoint(EndpointError::NotAUrl { .. })));
     assert!(matches!(build("http://example.com/"), BuildError::Endpoint(EndpointError::PlainHttp { .. })));
+    assert!(matches!(build("http://127.0.0.1:87330/"), BuildError::Endpoint(EndpointError::Port)));
+    assert!(matches!(build("http://127.1/"), BuildError::Endpoint(EndpointError::Host { .. })));
 
     let near = || HttpTransport::builder("http://127.0.0.1:1/");
     let refused = near().token("a\r\nX-Evil: 1").build().unwrap_err();
@@ -48,8 +51,23 @@ fn a_background_tracker_outside_of_a_runtime_is_an_error_and_no_panic() {
     assert!(matches!(refused, BuildError::NoRuntime));
 }
 
+/// Without a timer, the wait for a linger or a retry would be a panic on the background task, and the end of delivery.
+#[test]
+fn a_background_tracker_in_a_runtime_without_timers_is_an_error_and_a_scoped_one_is_none() {
+    let runtimes = [Builder::new_current_thread().build(), Builder::new_multi_thread().worker_threads(1).build()];
+    for runtime in runtimes {
+        let runtime = runtime.unwrap();
+        let _inside = runtime.enter();
+        let builder = || HttpTracker::builder("http://127.0.0.1:1/");
+        assert!(matches!(builder().background().unwrap_err(), BuildError::NoTimer));
+        assert!(builder().scoped().is_ok());
+    }
+}
+
 #[test]
 fn zero_limits_are_refused() {
+    let refused = HttpTransport::builder("http://127.0.0.1:1/").connect_timeout(Duration::ZERO).build().unwrap_err();
+    assert!(matches!(refused, BuildError::Zero { option: "connect_timeout" }));
     assert_eq!(
         Config::builder().capacity_events(0).build().unwrap_err(),
         ConfigError::Zero { option: "capacity_events" }

@@ -113,6 +113,6 @@ fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
     let (_servers, server) = start();
     let transport = HttpTransport::builder(server.url()).build().unwrap();
     let sent = futures::executor::block_on(transport.send(&[json!({})], SendOptions::default()));
-    let Err(SendError::NoAnswer { reason }) = sent else { panic!("nothing can be sent: {sent:?}") };
+    let Err(SendError::Unreachable { reason }) = sent else { panic!("nothing can be sent: {sent:?}") };
     assert!(reason.as_str().contains("runtime"), "{reason}");
 }

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Notify};
 use tokio::time::timeout;
-use tracker_core::{Config, ConfigBuilder};
-use tracker_http::HttpTracker;
+use tracker_core::{Config, ConfigBuilder, SendOptions, Transport};
+use tracker_http::{HttpTracker, HttpTransport};
 
 /// What the server does with its n-th request.
 enum Answer {
@@ -165,6 +165,39 @@ async fn a_connection_that_fell_silent_is_not_used_again() {
     let tracker = tracker(url, quick().request_timeout(Duration::from_millis(50)), 10);
     delivers(&tracker, &state, 10).await;
     assert_eq!(state.connections.load(SeqCst), 2);
+}
+
+/// The connection may be dead or only slow. Whoever waits on it goes on, and nobody new comes to it.
+#[tokio::test]
+async fn requests_on_a_connection_that_one_was_given_up_on_go_on_and_later_ones_avoid_it() {
+    static TWO: std::sync::LazyLock<Arc<Barrier>> = std::sync::LazyLock::new(|| Arc::new(Barrier::new(2)));
+    let (url, state) =
+        start(|request| if request == 0 { Answer::Hang } else { Answer::AcceptTogether(TWO.clone()) }).await;
+    let transport = HttpTransport::builder(url).http2_only().build().unwrap();
+    let send = |id: usize| {
+        // Clones share the connections, and what is known of them.
+        let transport = transport.clone();
+        tokio::spawn(async move {
+            transport.send(&[json!({"eventId": id.to_string()})], SendOptions::default()).await.unwrap();
+        })
+    };
+    let arrived = async |requests: usize| {
+        while state.requests.load(SeqCst) < requests {
+            tokio::task::yield_now().await;
+        }
+    };
+    let hanging = send(0);
+    arrived(1).await;
+    let under_way = send(1);
+    arrived(2).await;
+    assert_eq!(state.connections.load(SeqCst), 1);
+    hanging.abort();
+    assert!(hanging.await.unwrap_err().is_cancelled());
+    let later = send(2);
+    for answered in [under_way, later] {
+        timeout(Duration::from_secs(20), answered).await.expect("both are answered").unwrap();
+    }
+    assert_eq!((state.distinct(), state.connections.load(SeqCst)), (2, 2));
 }
 
 #[tokio::test]

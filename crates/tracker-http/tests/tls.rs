@@ -123,7 +123,7 @@ async fn a_certificate_that_is_not_trusted_gets_no_event_and_every_event_comes_b
 
         let transport = HttpTransport::builder(&url).root_certificate(trusted.der().to_vec()).build().unwrap();
         let error = transport.send(&[one_event()], SendOptions::default()).await.unwrap_err();
-        let SendError::NoAnswer { reason } = &error else { panic!("no answer, not {error:?}") };
+        let SendError::Unreachable { reason } = &error else { panic!("unreachable, not {error:?}") };
         assert!(reason.as_str().contains("certificate"), "the reason names the certificate: {reason}");
 
         let config = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
@@ -158,7 +158,7 @@ async fn an_https_endpoint_that_speaks_no_tls_is_no_answer() {
     let transport = HttpTransport::builder(url).token("s3cret").root_certificate(root).build().unwrap();
     let events = [one_event()];
     let answer = timeout(Duration::from_secs(10), transport.send(&events, SendOptions::default())).await.unwrap();
-    assert!(matches!(answer, Err(SendError::NoAnswer { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(SendError::Unreachable { .. })), "{answer:?}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ async fn a_lookup_that_failed_is_the_reason_and_the_next_attempt_asks_again() {
     for (answer, reason) in refusals {
         answers.send(answer).unwrap();
         let error = transport.send(&[1], SendOptions::default()).await.unwrap_err();
-        assert!(matches!(error, SendError::NoAnswer { .. }) && error.to_string().contains(reason), "{error}");
+        assert!(matches!(error, SendError::Unreachable { .. }) && error.to_string().contains(reason), "{error}");
     }
     assert_eq!(calls.load(SeqCst), total);
 }

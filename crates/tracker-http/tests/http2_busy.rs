@@ -1,0 +1,60 @@
+//! A receiver that is busy for seconds is waited for, as long as a request may take; node's http2 is the receiver.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+use tracker_core::Config;
+use tracker_http::HttpTracker;
+
+/// Blocks its event loop for 7 s when the first request has come, so it answers no PING either. Says after
+/// each answer what it has received, and ends by itself.
+const BUSY: &str = "
+    const http2 = require('http2');
+    let sessions = 0, requests = 0, events = 0;
+    const server = http2.createServer();
+    server.on('session', () => sessions++);
+    server.on('stream', (stream, headers) => {
+        let body = '';
+        stream.on('data', data => body += data);
+        stream.on('end', () => {
+            events += JSON.parse(body).events.length;
+            if (requests++ === 0) { const end = Date.now() + 7000; while (Date.now() < end); }
+            stream.respond({ ':status': 200 });
+            stream.end();
+            console.log(JSON.stringify([sessions, requests, events]));
+        });
+        stream.on('error', () => {});
+    });
+    server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+    setTimeout(() => process.exit(), 60000);";
+
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_busy_longer_than_a_ping_is_waited_for() {
+    let mut node = Node(Command::new("node").args(["-e", BUSY]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(node.0.stdout.take().unwrap()).lines();
+    let port = lines.next().unwrap().unwrap();
+
+    let config = Config::builder().request_timeout(Duration::from_secs(30)).batch_events(5).build().unwrap();
+    let builder = HttpTracker::builder(format!("http://127.0.0.1:{port}/v1/events"));
+    let tracker = builder.transport(|transport| transport.http2_only()).config(config).scoped().unwrap();
+    (0..10).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
+    let patience = Duration::from_secs(60);
+    let report = timeout(patience, tracker.shutdown(patience)).await.unwrap();
+    assert!(report.ok().is_ok() && report.books.delivered == 10, "{report}");
+
+    // One connection, two batches, and no event twice.
+    let seen: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    assert_eq!(seen, ["[1,1,5]", "[1,2,10]"]);
+}
