@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::task::JoinHandle;
-use tracker_core::{Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker};
+use tracker_core::{Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker, TrackerReport};
 
 use crate::blocking::{self, BlockingError};
 use crate::encode::Unfit;
@@ -71,6 +72,8 @@ pub struct HttpTracker {
     pub(crate) inner: Arc<BufferedTracker<JsonEvent>>,
     pub(crate) transport: HttpTransport,
     pub(crate) background: Option<JoinHandle<()>>,
+    /// Set before the background task is ended, so that its end is no news.
+    pub(crate) is_abandoned: Arc<AtomicBool>,
 }
 
 impl HttpTracker {
@@ -185,6 +188,12 @@ impl HttpTracker {
     pub fn books(&self) -> Books {
         self.inner.books()
     }
+
+    /// Returns the state of delivery as it is, without delivering anything: the books, the first rejections, how the
+    /// last attempt failed, and whether background delivery has ended.
+    pub fn report(&self) -> TrackerReport {
+        self.inner.report()
+    }
 }
 
 fn unencodable<E>(event: E, unfit: &Unfit) -> PushError<E> {
@@ -195,6 +204,7 @@ fn unencodable<E>(event: E, unfit: &Unfit) -> PushError<E> {
 impl Drop for HttpTracker {
     fn drop(&mut self) {
         if let Some(task) = &self.background {
+            self.is_abandoned.store(true, Ordering::Relaxed);
             task.abort();
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracker_core::{BufferedTracker, Config, EventBuffer, Observer};
+use tracker_core::{BufferedTracker, Config, EventBuffer, Observer, Reason};
 
 use crate::clock::{self, TokioClock};
 use crate::error::BuildError;
@@ -60,10 +61,14 @@ impl HttpTrackerBuilder {
         // Retries of many processes must not come in step, so the seed is the system's.
         let tracker = BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
         let inner = Arc::new(tracker.observed_by(self.observer));
-        Ok(HttpTracker { inner, transport, background: None })
+        Ok(HttpTracker { inner, transport, background: None, is_abandoned: Arc::default() })
     }
 
     /// Makes a tracker that also sends on a task of its own: when a batch is full, or after [`Config::linger`].
+    ///
+    /// If that task ends although the tracker is open (its runtime was shut down, or something in it panicked), emits
+    /// are refused with [`PushError::Stopped`](tracker_core::PushError), and every report says why. A flush or a
+    /// shutdown on another runtime still delivers what was accepted.
     ///
     /// # Errors
     ///
@@ -75,9 +80,23 @@ impl HttpTrackerBuilder {
             return Err(BuildError::NoTimer);
         }
         let mut tracker = self.scoped()?;
-        let inner = tracker.inner.clone();
-        tracker.background = Some(runtime.spawn(marked(async move { inner.run().await })));
+        let guard = Guard { inner: tracker.inner.clone(), is_abandoned: tracker.is_abandoned.clone() };
+        tracker.background = Some(runtime.spawn(marked(async move { guard.inner.run().await })));
         Ok(tracker)
+    }
+}
+
+/// Tells the tracker when its background task ends.
+struct Guard {
+    inner: Arc<BufferedTracker<JsonEvent>>,
+    is_abandoned: Arc<AtomicBool>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.is_abandoned.load(Ordering::Relaxed) {
+            self.inner.background_ended(Reason::new("its runtime was shut down"));
+        }
     }
 }
 
