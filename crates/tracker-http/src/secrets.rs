@@ -50,8 +50,9 @@ impl Label {
 /// it is decoded itself, in base64 and in hexadecimal. What is found is replaced where it stands in the text as it came.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
-    /// Every window of the long forms.
-    windows: HashMap<[char; WINDOW], Label>,
+    /// A hash of every window of the long forms: a token may have some thousand characters, and several forms. Two
+    /// windows of one hash hide a text that is no secret, once in a very long time.
+    windows: HashMap<u64, Label>,
     /// The forms that are shorter than a window, and of the long ones the beginning.
     short: Vec<Form>,
 }
@@ -96,9 +97,7 @@ impl Secrets {
             return;
         }
         for window in form.windows(WINDOW) {
-            if let Ok(window) = window.try_into() {
-                self.windows.entry(window).or_insert(label);
-            }
+            self.windows.entry(hash(window.iter().copied())).or_insert(label);
         }
         let beginning = Form { whole: form.len() < WINDOW, text: form.into_iter().take(WINDOW - 1).collect(), label };
         if !self.short.iter().any(|known| known.whole == beginning.whole && known.text == beginning.text) {
@@ -134,8 +133,7 @@ impl Secrets {
             }
         };
         for window in text.windows(WINDOW) {
-            let values = std::array::from_fn(|at| window[at].value);
-            if let Some(label) = self.windows.get(&values) {
+            if let Some(label) = self.windows.get(&hash(window.iter().map(|c| c.value))) {
                 hide(window, *label);
             }
         }
@@ -162,6 +160,14 @@ fn rounds(text: Vec<Char>) -> impl Iterator<Item = Vec<Char>> {
 
 fn is_same(text: &[Char], form: &[char]) -> bool {
     text.iter().map(|c| c.value).eq(form.iter().copied())
+}
+
+/// Hashes the characters of a window; FNV-1a in steps of a character.
+fn hash(window: impl Iterator<Item = char>) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+    window.fold(BASIS, |hash, c| (hash ^ u64::from(c)).wrapping_mul(PRIME))
 }
 
 fn lower(c: char) -> char {
