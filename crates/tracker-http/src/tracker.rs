@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
-use tokio::task::JoinHandle;
 use tracker_core::{Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker, TrackerReport};
 
 use crate::blocking::{self, BlockingError};
@@ -15,7 +13,7 @@ use crate::encode::Unfit;
 use crate::event::JsonEvent;
 use crate::sending::marked;
 use crate::token::TokenError;
-use crate::tracker_builder::HttpTrackerBuilder;
+use crate::tracker_builder::{Background, HttpTrackerBuilder};
 use crate::transport::HttpTransport;
 
 /// Delivers serializable events to an HTTP endpoint.
@@ -71,9 +69,7 @@ use crate::transport::HttpTransport;
 pub struct HttpTracker {
     pub(crate) inner: Arc<BufferedTracker<JsonEvent>>,
     pub(crate) transport: HttpTransport,
-    pub(crate) background: Option<JoinHandle<()>>,
-    /// Set before the background task is ended, so that its end is no news.
-    pub(crate) is_abandoned: Arc<AtomicBool>,
+    pub(crate) background: Option<Background>,
 }
 
 impl HttpTracker {
@@ -189,8 +185,8 @@ impl HttpTracker {
         self.inner.books()
     }
 
-    /// Returns the state of delivery as it is, without delivering anything: the books, the first rejections, how the
-    /// last attempt failed, and whether background delivery has ended.
+    /// Returns the state of delivery: the books, the last failure, the first rejections, and whether background delivery
+    /// has ended although the tracker is open. Nothing is delivered by it.
     pub fn report(&self) -> TrackerReport {
         self.inner.report()
     }
@@ -198,16 +194,6 @@ impl HttpTracker {
 
 fn unencodable<E>(event: E, unfit: &Unfit) -> PushError<E> {
     PushError::Unencodable { event, reason: Reason::new(unfit.to_string()) }
-}
-
-/// Ends the background task; it only ever holds leases, which give their events back.
-impl Drop for HttpTracker {
-    fn drop(&mut self) {
-        if let Some(task) = &self.background {
-            self.is_abandoned.store(true, Ordering::Relaxed);
-            task.abort();
-        }
-    }
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::task::JoinHandle;
 use tracker_core::{BufferedTracker, Config, EventBuffer, Observer, Reason};
 
 use crate::clock::{self, TokioClock};
@@ -60,42 +61,54 @@ impl HttpTrackerBuilder {
         let shared = Arc::new(transport.clone());
         // Retries of many processes must not come in step, so the seed is the system's.
         let tracker = BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
-        let inner = Arc::new(tracker.observed_by(self.observer));
-        Ok(HttpTracker { inner, transport, background: None, is_abandoned: Arc::default() })
+        Ok(HttpTracker { inner: Arc::new(tracker.observed_by(self.observer)), transport, background: None })
     }
 
     /// Makes a tracker that also sends on a task of its own: when a batch is full, or after [`Config::linger`].
     ///
-    /// If that task ends although the tracker is open (its runtime was shut down, or something in it panicked), emits
-    /// are refused with [`PushError::Stopped`](tracker_core::PushError), and every report says why. A flush or a
-    /// shutdown on another runtime still delivers what was accepted.
-    ///
     /// # Errors
     ///
     /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime, and
-    /// [`BuildError::NoTimer`] inside of one without timers.
+    /// [`BuildError::NoTimer`] in one without timers.
     pub fn background(self) -> Result<HttpTracker, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         if !clock::has_timer() {
             return Err(BuildError::NoTimer);
         }
         let mut tracker = self.scoped()?;
-        let guard = Guard { inner: tracker.inner.clone(), is_abandoned: tracker.is_abandoned.clone() };
-        tracker.background = Some(runtime.spawn(marked(async move { guard.inner.run().await })));
+        let wanted = Arc::new(AtomicBool::new(true));
+        let running = Running { tracker: tracker.inner.clone(), wanted: wanted.clone() };
+        let task = runtime.spawn(marked(async move { running.tracker.run().await }));
+        tracker.background = Some(Background { task, wanted });
         Ok(tracker)
     }
 }
 
-/// Tells the tracker when its background task ends.
-struct Guard {
-    inner: Arc<BufferedTracker<JsonEvent>>,
-    is_abandoned: Arc<AtomicBool>,
+/// The task that delivers in the background.
+#[derive(Debug)]
+pub(crate) struct Background {
+    task: JoinHandle<()>,
+    wanted: Arc<AtomicBool>,
 }
 
-impl Drop for Guard {
+/// Ends the task; it only ever holds leases, which give their events back.
+impl Drop for Background {
     fn drop(&mut self) {
-        if !self.is_abandoned.load(Ordering::Relaxed) {
-            self.inner.background_ended(Reason::new("its runtime was shut down"));
+        self.wanted.store(false, Ordering::Release);
+        self.task.abort();
+    }
+}
+
+/// Lives as long as the task's future, and says when that is gone although the tracker is open: its runtime has ended.
+struct Running {
+    tracker: Arc<BufferedTracker<JsonEvent>>,
+    wanted: Arc<AtomicBool>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.wanted.load(Ordering::Acquire) {
+            self.tracker.background_ended(Reason::new("its task has ended, because its runtime has"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Putting an engine together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -176,6 +176,7 @@ impl EngineBuilder {
             relays,
             delivery: self.delivery,
             settings: self.settings,
+            work_ended: Mutex::default(),
         }))
     }
 }

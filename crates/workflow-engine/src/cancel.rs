@@ -120,7 +120,7 @@ impl Inner {
             }
             self.wait(changed).await;
         }
-        let ended = self.store.run(id).await?.is_some_and(|run| run.status == Status::Cancelled);
+        let ended = self.find(id).await?.is_some_and(|run| run.status == Status::Cancelled);
         Ok(if ended { Cancelled::Done } else { Cancelled::Requested })
     }
 }

@@ -103,7 +103,7 @@ impl Inner {
         if existing.workflow != workflow {
             return Err(conflict("workflow"));
         }
-        let Some(first) = self.store.records(existing.key, Span::First).await?.pop() else {
+        let Some(first) = self.records(existing.key, Span::First).await?.pop() else {
             // It was purged just now.
             return Ok(());
         };
@@ -146,7 +146,7 @@ impl Inner {
             if run.status.is_terminal() {
                 return self.end_of(&run).await;
             }
-            if let Some(taken) = self.claim_run(id).await? {
+            if let Some(taken) = self.retried(|| self.claim_run(id)).await? {
                 match self.execute(taken, None, Duration::ZERO).await {
                     Ok(end) => return Ok(end),
                     Err(Halt::Fenced) => continue,
@@ -156,7 +156,7 @@ impl Inner {
             if run.status == Status::Paused
                 && let Some(resume_at) = run.due_at
             {
-                let last = self.store.records(run.key, Span::Last).await?.pop();
+                let last = self.records(run.key, Span::Last).await?.pop();
                 let paused = last.and_then(|record| record.entry).filter(|entry| entry.kind == EntryKind::Paused);
                 if let Some(reason) = paused.and_then(|entry| entry.payload?.decode().ok()) {
                     return Ok(End::Paused { reason, resume_at, step: None });
@@ -185,7 +185,7 @@ impl Inner {
     }
 
     async fn existing(&self, id: &str) -> Result<Run, RunError> {
-        self.store.run(id).await?.ok_or_else(|| RunError::UnknownRun { id: id.to_owned() })
+        self.find(id).await?.ok_or_else(|| RunError::UnknownRun { id: id.to_owned() })
     }
 
     /// Waits until a run has changed here, or long enough for it to have changed elsewhere.
@@ -194,7 +194,7 @@ impl Inner {
     }
 
     async fn end_of(&self, run: &Run) -> Result<End, RunError> {
-        let last = self.store.records(run.key, Span::Last).await?.pop();
+        let last = self.records(run.key, Span::Last).await?.pop();
         match last.as_ref().and_then(End::read) {
             Some(end) => end.map_err(|source| RunError::Decode { id: run.id.clone(), source }),
             None => {

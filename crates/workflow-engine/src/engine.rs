@@ -2,31 +2,32 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, join_all, pending, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracker_core::{Clock, Config, Stop};
+use tracker_core::{Clock, Config, Reason};
 use workflow_events::{Event, RunView};
 
-use crate::active::Active;
+use crate::active::{Active, lock};
 use crate::builder::EngineBuilder;
 use crate::cancel::{Cancel, CancelError, Cancelled};
-use crate::error::RunError;
-use crate::failure::DurableError;
+use crate::error::{ForgetSinkError, RunError};
+use crate::failure::{DurableError, panic_message};
 use crate::gate::Gate;
 use crate::handle::RunHandle;
 use crate::lease::Lease;
 use crate::outcome::{Outcome, RunOptions};
-use crate::relay::Relay;
-use crate::report::{EngineReport, RelayStop, SinkReport};
+use crate::relay::{Relay, books};
+use crate::report::{EngineReport, RelayStop, SinkReport, UnregisteredSink};
 use crate::settings::Settings;
 use crate::status::Status;
-use crate::store::{Position, Run, RunFilter, Span, Store, StoreError};
+use crate::store::{Position, Record, Run, RunFilter, RunKey, Span, Store, StoreError};
 use crate::workflow::{Body, Workflow};
 
 /// How long a shutdown whose time is up waits for commits that are under way.
@@ -84,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) relays: Vec<Relay>,
     pub(crate) delivery: Config,
     pub(crate) settings: Settings,
+    /// Why `work` has ended although the engine was open.
+    pub(crate) work_ended: Mutex<Option<Reason>>,
 }
 
 impl Engine {
@@ -202,6 +205,8 @@ impl Engine {
         gate.close();
         active.stop_all();
         let deadline = clock.now().saturating_add(timeout);
+        // A delivery that waits for its next attempt makes it now.
+        let _hurry: Vec<_> = self.inner.relays.iter().map(|relay| relay.hurry(deadline)).collect();
         // Deliver meanwhile: runs that take all the time there is must not leave none for their events.
         let deliver = self.deliver().then(|()| pending::<()>());
         select(select(pin!(gate.no_run()), clock.sleep(timeout)), pin!(deliver)).await;
@@ -232,30 +237,41 @@ impl Engine {
         let _serving = relay.serve();
         let (mut seen, mut delivered) = (0, Position::default());
         while !gate.is_stopped() {
-            let outcome = match store.outbox_end().await {
-                Ok(end) if end.position <= delivered => Ok(()),
-                // Nobody waits for this delivery, so it has no deadline; the shutdown that ends it delivers the rest.
-                Ok(end) => match select(pin!(relay.deliver(end.position, Duration::MAX)), pin!(gate.stopped())).await {
-                    Either::Left((outcome, _)) => outcome.map(|()| delivered = end.position),
-                    Either::Right(_) => return,
-                },
-                Err(error) => Err(error.into()),
+            let round = async {
+                let end = store.outbox_end().await?;
+                if end.position > delivered {
+                    // Nobody waits for this delivery, so it has no deadline; the shutdown that ends it delivers the rest.
+                    relay.deliver(end.position, Duration::MAX).await?;
+                }
+                Ok::<_, RelayStop>(end.position)
+            };
+            // The store is not the engine's code: its panic ends this round, and not the delivery for good.
+            let round = AssertUnwindSafe(round).catch_unwind();
+            let outcome = match select(pin!(round), pin!(gate.stopped())).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => return,
             };
             match outcome {
-                // What other processes commit is seen when it is looked for.
-                Ok(()) => match select(pin!(gate.committed_beyond(seen)), clock.sleep(settings.poll_interval)).await {
-                    Either::Left((committed, _)) => seen = committed,
-                    Either::Right(_) => {}
-                },
-                Err(stop) => {
-                    tracing::error!(
-                        sink = relay.name(),
-                        kind = kind(&stop),
-                        "delivery has stopped; it will be tried again"
-                    );
-                    select(clock.sleep(delivery.max_delay()), pin!(gate.stopped())).await;
+                Ok(Ok(end)) => {
+                    delivered = delivered.max(end);
+                    // What other processes commit is seen when it is looked for.
+                    match select(pin!(gate.committed_beyond(seen)), clock.sleep(settings.poll_interval)).await {
+                        Either::Left((committed, _)) => seen = committed,
+                        Either::Right(_) => {}
+                    }
+                    continue;
+                }
+                // The relay has logged it, once.
+                Ok(Err(RelayStop::Delivery(_))) => {}
+                Ok(Err(RelayStop::Store(error))) => {
+                    tracing::error!(sink = relay.name(), %error, "events cannot be read; delivery is tried again");
+                }
+                Err(panic) => {
+                    let panic = panic_message(&*panic);
+                    tracing::error!(sink = relay.name(), panic, "delivery panicked; it is tried again");
                 }
             }
+            select(clock.sleep(delivery.max_delay()), pin!(gate.stopped())).await;
         }
     }
 
@@ -269,14 +285,29 @@ impl Engine {
             relay.let_go().await;
             relay.report(outcome).await
         };
-        let sinks = join_all(self.inner.relays.iter().map(deliver)).await;
-        EngineReport { sinks, active_runs: self.inner.gate.runs() }
+        self.inner.report(join_all(self.inner.relays.iter().map(deliver)).await).await
     }
 
     /// Returns the state of delivery as it is, without delivering anything.
     pub async fn report(&self) -> EngineReport {
-        let sinks = join_all(self.inner.relays.iter().map(|relay| relay.report(Ok(())))).await;
-        EngineReport { sinks, active_runs: self.inner.gate.runs() }
+        self.inner.report(join_all(self.inner.relays.iter().map(|relay| relay.report(Ok(())))).await).await
+    }
+
+    /// Forgets a sink that nobody delivers to any more, so that it holds up purges no longer; returns whether the store
+    /// knew it. [`report`](Self::report) names such sinks.
+    ///
+    /// Its place in the history is gone with it: a sink that is added under this name later gets every event that is
+    /// still kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ForgetSinkError::Registered`] for a sink of this engine. Those of other engines on the same store are not known
+    /// here: one that still delivers to the sink begins at the start.
+    pub async fn forget_sink(&self, sink: &str) -> Result<bool, ForgetSinkError> {
+        if self.inner.relays.iter().any(|relay| relay.name() == sink) {
+            return Err(ForgetSinkError::Registered { sink: sink.to_owned() });
+        }
+        Ok(self.inner.retried(|| self.inner.store.drop_cursor(sink)).await?)
     }
 
     /// Returns a run's lifecycle events in order; empty if there is no such run.
@@ -285,8 +316,8 @@ impl Engine {
     ///
     /// [`StoreError`] when the store fails, or what it holds cannot be read.
     pub async fn history(&self, id: &str) -> Result<Vec<Event>, StoreError> {
-        let Some(run) = self.inner.store.run(id).await? else { return Ok(Vec::new()) };
-        let records = self.inner.store.records(run.key, Span::All).await?;
+        let Some(run) = self.inner.find(id).await? else { return Ok(Vec::new()) };
+        let records = self.inner.records(run.key, Span::All).await?;
         let events = records.iter().flat_map(|record| &record.events).map(|event| event.decode());
         let corrupt = |error| StoreError::Corrupt { what: format!("an event of run {}: {error}", run.key) };
         events.collect::<Result<_, _>>().map_err(corrupt)
@@ -298,7 +329,7 @@ impl Engine {
     ///
     /// [`StoreError`] when the store fails.
     pub async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        self.inner.store.list(filter).await
+        self.inner.retried(|| self.inner.store.list(filter)).await
     }
 
     /// Returns the view of a run that its events give; `None` if there is no such run.
@@ -312,12 +343,36 @@ impl Engine {
     }
 }
 
-/// What stopped a delivery, without the far end's words, which may hold payload.
-fn kind(stop: &RelayStop) -> &'static str {
-    match stop {
-        RelayStop::Store(_) => "store",
-        RelayStop::Delivery(Stop::Configuration(_)) => "configuration",
-        RelayStop::Delivery(_) => "deadline",
+impl Inner {
+    /// Completes a report with what does not belong to a sink of this engine.
+    async fn report(&self, sinks: Vec<SinkReport>) -> EngineReport {
+        let unregistered = self.unregistered().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the store's sinks cannot be read; the report lacks those that are not registered");
+            Vec::new()
+        });
+        let work_ended = lock(&self.work_ended).clone();
+        EngineReport { sinks, unregistered, active_runs: self.gate.runs(), work_ended }
+    }
+
+    async fn unregistered(&self) -> Result<Vec<UnregisteredSink>, StoreError> {
+        let mut cursors = self.store.cursors().await?;
+        cursors.retain(|(sink, _)| self.relays.iter().all(|relay| relay.name() != sink));
+        if cursors.is_empty() {
+            return Ok(Vec::new());
+        }
+        let accepted = self.store.outbox_end().await?.accepted;
+        let told = cursors.into_iter().map(|(sink, cursor)| UnregisteredSink { sink, books: books(cursor, accepted) });
+        Ok(told.collect())
+    }
+
+    /// Returns a run; tries again where the storage fails, as every read for a caller does.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        self.retried(|| self.store.run(id)).await
+    }
+
+    /// Returns records of a run; tries again where the storage fails.
+    pub(crate) async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
+        self.retried(|| self.store.records(key, span)).await
     }
 }
 

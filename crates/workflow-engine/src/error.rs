@@ -86,3 +86,18 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// A sink that cannot be forgotten.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetSinkError {
+    /// The sink is registered in this engine, which would open its cursor again, at the start.
+    #[error("the sink {sink} is registered in this engine: build one without it first")]
+    Registered {
+        /// The sink.
+        sink: String,
+    },
+    /// The store failed; the sink is forgotten or not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

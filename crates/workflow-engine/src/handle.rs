@@ -56,7 +56,7 @@ impl<Output, Error> RunHandle<Output, Error> {
     ///
     /// [`StoreError`] when the store fails.
     pub async fn run(&self) -> Result<Option<Run>, StoreError> {
-        self.engine.inner.store.run(&self.id).await
+        self.engine.inner.find(&self.id).await
     }
 
     /// Returns the run's status; `None` if there is no such run.
@@ -84,7 +84,7 @@ impl<Output, Error> RunHandle<Output, Error> {
     /// [`StoreError`] when the store fails, or what it holds cannot be read.
     pub async fn completed_steps(&self) -> Result<Vec<String>, StoreError> {
         let Some(run) = self.run().await? else { return Ok(Vec::new()) };
-        Ok(Replay::read(self.engine.inner.store.records(run.key, Span::All).await?)?.completed_steps)
+        Ok(Replay::read(self.engine.inner.records(run.key, Span::All).await?)?.completed_steps)
     }
 
     /// Cancels the run; see [`Engine::cancel`].

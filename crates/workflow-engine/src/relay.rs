@@ -3,16 +3,18 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::lock::Mutex;
-use tracker_core::{Books, Clock, Config, Courier, FarEnd, Settlement, Stop, Transport};
+use tracker_core::{Books, Clock, Config, Courier, FarEnd, Hurry, Reason, Settlement, Stop, Transport};
 
+use crate::active::lock;
 use crate::lease::Lease;
 use crate::payload::EncodedEvent;
-use crate::report::{RelayStop, SinkReport};
+use crate::report::{RejectedEvent, RelayStop, SinkReport};
 use crate::seed::Seed;
 use crate::store::{Cursor, Page, Position, SinkClaim, Store, StoreError};
 use crate::time::{StoreClock, wall};
@@ -30,6 +32,8 @@ pub(crate) struct Relay {
     lease: Arc<Lease>,
     config: Config,
     far_end: FarEnd,
+    /// The first events that the sink has refused for good since this engine was built.
+    rejections: StdMutex<Vec<RejectedEvent>>,
     /// One delivery at a time, so that a sink sees one order; and what this worker holds of the sink, so that no other
     /// delivers either.
     turn: Mutex<Option<SinkClaim>>,
@@ -46,18 +50,33 @@ impl Relay {
         lease: Arc<Lease>,
         config: Config,
     ) -> Self {
-        let (turn, serving) = (Mutex::new(None), AtomicUsize::new(0));
-        Self { name, transport, store, clock, lease, config, far_end: FarEnd::new(), turn, serving }
+        Self {
+            name,
+            transport,
+            store,
+            clock,
+            lease,
+            config,
+            far_end: FarEnd::new(),
+            rejections: StdMutex::default(),
+            turn: Mutex::new(None),
+            serving: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
+    /// Says that a caller waits for the delivery until `deadline`; see [`FarEnd::hurry`].
+    pub(crate) fn hurry(&self, deadline: Duration) -> Hurry<'_> {
+        self.far_end.hurry(deadline)
+    }
+
     /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or another.
     pub(crate) async fn deliver(&self, barrier: Position, deadline: Duration) -> Result<(), RelayStop> {
         // Whoever delivers meanwhile makes the next attempt at once.
-        let _hurry = (deadline < Duration::MAX).then(|| self.far_end.hurry(deadline));
+        let _hurry = (deadline < Duration::MAX).then(|| self.hurry(deadline));
         let left = deadline.saturating_sub(self.clock.now());
         let mut turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
             Either::Left((turn, _)) => turn,
@@ -100,7 +119,7 @@ impl Relay {
         let page = Page { events: self.config.batch_events(), bytes: self.config.batch_bytes() };
         while cursor.position < barrier {
             let batch = self.store.outbox(cursor.position, page).await?;
-            let (positions, events) = self.cut(batch);
+            let (positions, events): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             if !events.is_empty() {
                 self.deliver_batch(claim, &positions, &events, cursor, deadline).await?;
                 pauses = Pauses::until(deadline);
@@ -156,10 +175,10 @@ impl Relay {
                 courier.deliver(&events[done..], |index| positions[done + index].0).await?;
             let settled = settled.min(events.len() - done);
             done += settled;
-            let refused = rejected.iter().filter(|(index, _)| *index < settled).count() as u64;
-            if refused > 0 {
-                tracing::warn!(sink = self.name, events = refused, "a sink rejected events for good");
-            }
+            let begin = done - settled;
+            let rejected: Vec<_> = rejected.into_iter().filter(|(index, _)| *index < settled).collect();
+            let refused = rejected.len() as u64;
+            self.reject(rejected.into_iter().map(|(index, reason)| (&events[begin + index], reason)));
             cursor.position = positions[done - 1];
             cursor.delivered += settled as u64 - refused;
             cursor.rejected += refused;
@@ -168,23 +187,26 @@ impl Relay {
         Ok(())
     }
 
-    /// Cuts a batch to the limit in bytes, but never to nothing.
-    fn cut(&self, batch: Vec<(Position, EncodedEvent)>) -> (Vec<Position>, Vec<EncodedEvent>) {
-        let mut bytes = 0;
-        let fits = |(index, (_, event)): &(usize, (Position, EncodedEvent))| {
-            bytes += event.as_str().len() + 1;
-            *index == 0 || bytes <= self.config.batch_bytes()
-        };
-        batch.into_iter().enumerate().take_while(fits).map(|(_, entry)| entry).unzip()
+    /// Keeps what the sink said of events that it refused for good.
+    fn reject<'a>(&self, rejected: impl Iterator<Item = (&'a EncodedEvent, Reason)>) {
+        let mut kept = lock(&self.rejections);
+        let mut events = 0_u64;
+        for (event, reason) in rejected {
+            events += 1;
+            if kept.len() < SinkReport::REJECTIONS_KEPT {
+                kept.push(RejectedEvent::new(event, reason));
+            }
+        }
+        drop(kept);
+        if events > 0 {
+            tracing::warn!(sink = self.name, events, "a sink rejected events for good; the report has its reasons");
+        }
     }
 
-    pub(crate) async fn books(&self) -> Result<Books, StoreError> {
+    async fn books(&self) -> Result<Books, StoreError> {
         // The cursor first: read the other way round, it could be ahead of the end.
-        let Cursor { delivered, rejected, missed, .. } = self.store.open_cursor(&self.name).await?;
-        let accepted = self.store.outbox_end().await?.accepted;
-        let settled = delivered + rejected + missed;
-        let queued = accepted.saturating_sub(settled);
-        Ok(Books { accepted, delivered, rejected, dropped: missed, queued, ..Books::default() })
+        let cursor = self.store.open_cursor(&self.name).await?;
+        Ok(books(cursor, self.store.outbox_end().await?.accepted))
     }
 
     pub(crate) async fn report(&self, outcome: Result<(), RelayStop>) -> SinkReport {
@@ -193,8 +215,21 @@ impl Relay {
             Ok(books) => (books, None),
             Err(error) => (Books::default(), Some(RelayStop::Store(error))),
         };
-        SinkReport { sink: self.name.clone(), books, stop: outcome.err().or(unread) }
+        SinkReport {
+            sink: self.name.clone(),
+            books,
+            stop: outcome.err().or(unread),
+            trouble: self.far_end.trouble(),
+            rejections: lock(&self.rejections).clone(),
+        }
     }
+}
+
+/// Returns where the events are of which `accepted` were ever put into the outbox, as far as a cursor is concerned.
+pub(crate) fn books(cursor: Cursor, accepted: u64) -> Books {
+    let Cursor { delivered, rejected, missed, .. } = cursor;
+    let queued = accepted.saturating_sub(delivered + rejected + missed);
+    Books { accepted, delivered, rejected, dropped: missed, queued, ..Books::default() }
 }
 
 /// A task delivers events as they come.

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use tracker_core::{Books, Stop};
+use serde::Deserialize;
+use tracker_core::{Books, Reason, SendError, Stop};
 
+use crate::payload::EncodedEvent;
 use crate::store::StoreError;
 
 /// The state of delivery to every sink.
@@ -12,8 +14,15 @@ use crate::store::StoreError;
 pub struct EngineReport {
     /// One entry per sink, in the order in which they were added.
     pub sinks: Vec<SinkReport>,
+    /// Sinks that the store has a cursor for and that are not registered in this engine: another engine's, or removed, or
+    /// renamed. No run is purged before each of them has settled its events; if nobody will deliver to one any more,
+    /// [`Engine::forget_sink`](crate::Engine::forget_sink) ends it.
+    pub unregistered: Vec<UnregisteredSink>,
     /// Runs that were still being executed. After a shutdown they write nothing more; they stay in the store.
     pub active_runs: usize,
+    /// Why [`Engine::work`](crate::Engine::work) has ended, if it has although the engine was not shut down: a panic of
+    /// code that is not the engine's, such as a clock without a timer.
+    pub work_ended: Option<Reason>,
 }
 
 /// The state of delivery to one sink.
@@ -25,6 +34,54 @@ pub struct SinkReport {
     pub books: Books,
     /// Why delivery ended early, if it did; `None` means that every event committed before the call has a fate.
     pub stop: Option<RelayStop>,
+    /// How the last attempt to deliver failed; `None` after a success, and before the first attempt.
+    pub trouble: Option<SendError>,
+    /// The first events that the sink has refused for good since this engine was built, at most
+    /// [`REJECTIONS_KEPT`](Self::REJECTIONS_KEPT); the books count all, and those of earlier engines.
+    pub rejections: Vec<RejectedEvent>,
+}
+
+impl SinkReport {
+    /// How many rejections a report lists.
+    pub const REJECTIONS_KEPT: usize = 32;
+}
+
+/// An event that a sink refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedEvent {
+    /// The event's `eventId`.
+    pub event_id: String,
+    /// The id of its run.
+    pub run: String,
+    /// Its place in the run's history.
+    pub seq: u64,
+    /// What the sink said.
+    pub reason: Reason,
+}
+
+impl RejectedEvent {
+    pub(crate) fn new(event: &EncodedEvent, reason: Reason) -> Self {
+        /// What every event has.
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Envelope {
+            event_id: String,
+            workflow_id: String,
+            seq: u64,
+        }
+
+        let Envelope { event_id, workflow_id, seq } = serde_json::from_str(event.as_str()).unwrap_or_default();
+        Self { event_id, run: workflow_id, seq, reason }
+    }
+}
+
+/// A sink that the store knows and this engine does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnregisteredSink {
+    /// The sink's name.
+    pub sink: String,
+    /// Where every event of the history is, as far as it is concerned.
+    pub books: Books,
 }
 
 /// Why the delivery to a sink ended early.
@@ -58,11 +115,12 @@ impl EngineReport {
     }
 }
 
-/// One line per sink: `collector: 412 accepted = 412 delivered + ...`, and why delivery ended early, if it did.
+/// One line per sink: `collector: 412 accepted = 412 delivered + ...`, and why delivery ended early, if it did; then the
+/// sinks that are not registered.
 impl fmt::Display for EngineReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.sinks.is_empty() {
-            return f.write_str("no sink, so nothing was to be delivered");
+            f.write_str("no sink, so nothing was to be delivered")?;
         }
         for (index, sink) in self.sinks.iter().enumerate() {
             let end_of_last = if index > 0 { "\n" } else { "" };
@@ -70,6 +128,12 @@ impl fmt::Display for EngineReport {
             if let Some(stop) = &sink.stop {
                 write!(f, " ({stop})")?;
             }
+        }
+        for UnregisteredSink { sink, books } in &self.unregistered {
+            write!(f, "\n{sink} (not registered here; it holds up purges until it is forgotten): {books}")?;
+        }
+        if let Some(reason) = &self.work_ended {
+            write!(f, "\nthe worker has ended: {reason}")?;
         }
         Ok(())
     }

@@ -1,16 +1,19 @@
 //! The work of an engine: claims runs that are due, executes them, and keeps house.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Either, join4, pending, select};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use tracker_core::Reason;
 use workflow_events::Timestamp;
 
-use crate::active::Taken;
+use crate::active::{Taken, lock};
 use crate::engine::{Engine, Inner};
 use crate::executor::REST;
+use crate::failure::panic_message;
 use crate::report::EngineReport;
 use crate::store::{ClaimRequest, Claims, Purged, StoreError, Woken};
 use crate::time::wall;
@@ -46,9 +49,20 @@ impl Engine {
     ///
     /// The runs that it was executing are taken up by the next call, or by another worker once this engine's lease
     /// is over.
+    ///
+    /// # Panics
+    ///
+    /// When the clock or the store panics. Workflows, steps, and transports may panic without harm. The panic is logged,
+    /// and [`report`](Self::report) says from then on that the worker has ended.
     pub async fn work(&self) {
         let inner = &*self.inner;
-        join4(inner.work(), self.deliver(), inner.keep_house(), inner.listen()).await;
+        let work = join4(inner.work(), self.deliver(), inner.keep_house(), inner.listen());
+        let Err(panic) = AssertUnwindSafe(work).catch_unwind().await else { return };
+        let message = panic_message(&*panic);
+        tracing::error!(panic = message, "the worker has ended: it panicked; its runs are taken up by another one");
+        lock(&inner.work_ended).get_or_insert(Reason::new(message));
+        // Whose task it is shall hear of it, too.
+        resume_unwind(panic)
     }
 
     /// Executes everything that can be executed now, delivers its events, and returns when there will be work again:

@@ -3,7 +3,7 @@
 use crate::status::IllegalTransition;
 use crate::store::{CancelRequest, RunKey};
 
-/// A store did not do what it was asked for; but for [`Backend`](Self::Backend), nothing was changed.
+/// A store did not do what it was asked for. Nothing was changed, unless it is [`Backend`](Self::Backend).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -45,7 +45,7 @@ pub enum StoreError {
     /// A cancel was accepted before: the run can only end as `Cancelled`.
     #[error("the run is to be cancelled")]
     CancelRequested(Box<CancelRequest>),
-    /// What is stored cannot be read.
+    /// What is stored cannot be read. To try again does not help.
     #[error("the store holds what cannot be read: {what}")]
     Corrupt {
         /// What it is, and why; never a payload.

@@ -54,6 +54,9 @@ struct State {
     dead: bool,
     wakers: Vec<Waker>,
     late: usize,
+    failing_reads: usize,
+    panicking_reads: usize,
+    outbox_events: usize,
 }
 
 impl FaultStore {
@@ -88,6 +91,21 @@ impl FaultStore {
     pub fn with_late_outbox(self, reads: usize) -> Self {
         self.lock().late = reads;
         self
+    }
+
+    /// Has the next `reads` fail, as those of a server that restarts.
+    pub fn fail_reads(&self, reads: usize) {
+        self.lock().failing_reads = reads;
+    }
+
+    /// Has the next `reads` panic, as those of a store with a bug.
+    pub fn panic_reads(&self, reads: usize) {
+        self.lock().panicking_reads = reads;
+    }
+
+    /// Returns how many events were read from the outbox.
+    pub fn outbox_events(&self) -> usize {
+        self.lock().outbox_events
     }
 
     /// Returns how many writes were begun.
@@ -145,8 +163,19 @@ impl FaultStore {
     }
 
     async fn read<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let dead = self.lock().dead;
-        if dead { self.die().await } else { block_on(operation) }
+        let (dead, fails, panics) = {
+            let mut state = self.lock();
+            let (fails, panics) = (state.failing_reads > 0, state.panicking_reads > 0);
+            state.failing_reads -= usize::from(fails);
+            state.panicking_reads -= usize::from(panics);
+            (state.dead, fails, panics)
+        };
+        assert!(!panics, "a panic was injected");
+        match (dead, fails) {
+            (true, _) => self.die().await,
+            (false, true) => Err(StoreError::Backend("a fault was injected".into())),
+            (false, false) => block_on(operation),
+        }
     }
 
     async fn die<T>(&self) -> T {
@@ -235,6 +264,7 @@ impl Store for FaultStore {
             late
         };
         let events = self.read(self.inner.outbox(after, page)).await?;
+        self.lock().outbox_events += events.len();
         Ok(if late { Vec::new() } else { events })
     }
 

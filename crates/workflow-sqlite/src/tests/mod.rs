@@ -1,0 +1,6 @@
+//! Tests that look inside: what SQLite does for each operation, and what a forked process keeps open.
+
+mod inherited;
+mod operations;
+mod plans;
+mod steps;
