@@ -46,7 +46,7 @@ impl Label {
 /// The secrets of one transport, ready to be searched for.
 ///
 /// A text is decoded again and again (JSON and other backslash escapes, percent encoding, HTML entities) until nothing
-/// changes, and every form on the way is searched, without regard to case, for each secret as it is, as it looks when
+/// changes, and every form on the way is searched, without regard to case and to the plus that a form has for a space, for each secret as it is, as it looks when
 /// it is decoded itself, in base64 and in hexadecimal. What is found is replaced where it stands in the text as it came.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
@@ -87,7 +87,7 @@ impl Secrets {
             let url_safe = encoded.clone().map(|text| text.replace('+', "-").replace('/', "_"));
             let hexadecimal = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
             for form in encoded.chain(url_safe).chain([hexadecimal]) {
-                self.add_form(form.chars().map(lower).collect(), label);
+                self.add_form(form.chars().map(folded).collect(), label);
             }
         }
     }
@@ -170,8 +170,9 @@ fn hash(window: impl Iterator<Item = char>) -> u64 {
     window.fold(BASIS, |hash, c| (hash ^ u64::from(c)).wrapping_mul(PRIME))
 }
 
-fn lower(c: char) -> char {
-    c.to_lowercase().next().unwrap_or(c)
+/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the plus of a form.
+fn folded(c: char) -> char {
+    if c == '+' || c.is_whitespace() { ' ' } else { c.to_lowercase().next().unwrap_or(c) }
 }
 
 /// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a group of three.
