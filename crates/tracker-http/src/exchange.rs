@@ -1,7 +1,5 @@
 //! One request and its answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue};
@@ -23,8 +21,6 @@ pub(crate) struct Exchange {
     pub(crate) credentials: Credentials,
     pub(crate) enrichment: Enrichment,
     gzip: bool,
-    /// The far end has answered 415 to a compressed body; none is tried again.
-    refuses_gzip: AtomicBool,
 }
 
 impl Exchange {
@@ -36,7 +32,7 @@ impl Exchange {
         enrichment: Enrichment,
         gzip: bool,
     ) -> Self {
-        Self { connections, endpoint, headers, credentials, enrichment, gzip, refuses_gzip: AtomicBool::new(false) }
+        Self { connections, endpoint, headers, credentials, enrichment, gzip }
     }
 
     /// Sends `events` as one request, and reads the answer.
@@ -45,7 +41,7 @@ impl Exchange {
         let Some(mut attempt) = self.connections.begin() else {
             return Err(SendError::Unreachable { reason: Reason::new("there is no tokio runtime to send it") });
         };
-        let answer = match attempt.request(request).await {
+        match attempt.request(request).await {
             Ok(response) => {
                 let answer = answer::read(response, asked, &self.credentials).await;
                 if !matches!(answer, Err(SendError::NoAnswer { .. })) {
@@ -55,16 +51,10 @@ impl Exchange {
             }
             Err(error) => {
                 let reason = Reason::new(answer::clean(&pool::chain(&error), &self.credentials.secrets()));
-                match error.is_connect() {
-                    true => Err(SendError::Unreachable { reason }),
-                    false => Err(SendError::NoAnswer { reason }),
-                }
+                let is_unreachable = error.is_connect();
+                Err(if is_unreachable { SendError::Unreachable { reason } } else { SendError::NoAnswer { reason } })
             }
-        };
-        if matches!(answer, Err(SendError::Answer { status: 415, encoded: true, .. })) {
-            self.refuses_gzip.store(true, Ordering::Relaxed);
         }
-        answer
     }
 
     fn request<E: Serialize>(
@@ -74,7 +64,7 @@ impl Exchange {
     ) -> Result<(Request<Full<Bytes>>, Asked), SendError> {
         let body = encode::body(events, &self.enrichment)?;
         let bytes = body.len();
-        let compresses = self.gzip && !options.plain && !self.refuses_gzip.load(Ordering::Relaxed);
+        let compresses = self.gzip && !options.plain;
         let (body, encoded) = if compresses { encode::gzip(body) } else { (body.into(), false) };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;

@@ -46,12 +46,13 @@ impl Label {
 /// The secrets of one transport, ready to be searched for.
 ///
 /// A text is decoded again and again (JSON and other backslash escapes, percent encoding, HTML entities) until nothing
-/// changes, and every form on the way is searched, without regard to case, for each secret as it is, as it looks when
+/// changes, and every form on the way is searched, without regard to case and to the plus that a form has for a space, for each secret as it is, as it looks when
 /// it is decoded itself, in base64 and in hexadecimal. What is found is replaced where it stands in the text as it came.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
-    /// Every window of the long forms.
-    windows: HashMap<[char; WINDOW], Label>,
+    /// A hash of every window of the long forms: a token may have some thousand characters, and several forms. Two
+    /// windows of one hash hide a text that is no secret, once in a very long time.
+    windows: HashMap<u64, Label>,
     /// The forms that are shorter than a window, and of the long ones the beginning.
     short: Vec<Form>,
 }
@@ -86,7 +87,7 @@ impl Secrets {
             let url_safe = encoded.clone().map(|text| text.replace('+', "-").replace('/', "_"));
             let hexadecimal = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
             for form in encoded.chain(url_safe).chain([hexadecimal]) {
-                self.add_form(form.chars().map(lower).collect(), label);
+                self.add_form(form.chars().map(folded).collect(), label);
             }
         }
     }
@@ -96,9 +97,7 @@ impl Secrets {
             return;
         }
         for window in form.windows(WINDOW) {
-            if let Ok(window) = window.try_into() {
-                self.windows.entry(window).or_insert(label);
-            }
+            self.windows.entry(hash(window.iter().copied())).or_insert(label);
         }
         let beginning = Form { whole: form.len() < WINDOW, text: form.into_iter().take(WINDOW - 1).collect(), label };
         if !self.short.iter().any(|known| known.whole == beginning.whole && known.text == beginning.text) {
@@ -134,8 +133,7 @@ impl Secrets {
             }
         };
         for window in text.windows(WINDOW) {
-            let values = std::array::from_fn(|at| window[at].value);
-            if let Some(label) = self.windows.get(&values) {
+            if let Some(label) = self.windows.get(&hash(window.iter().map(|c| c.value))) {
                 hide(window, *label);
             }
         }
@@ -164,8 +162,17 @@ fn is_same(text: &[Char], form: &[char]) -> bool {
     text.iter().map(|c| c.value).eq(form.iter().copied())
 }
 
-fn lower(c: char) -> char {
-    c.to_lowercase().next().unwrap_or(c)
+/// Hashes the characters of a window; FNV-1a in steps of a character.
+fn hash(window: impl Iterator<Item = char>) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+    window.fold(BASIS, |hash, c| (hash ^ u64::from(c)).wrapping_mul(PRIME))
+}
+
+/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the plus of a form.
+fn folded(c: char) -> char {
+    if c == '+' || c.is_whitespace() { ' ' } else { c.to_lowercase().next().unwrap_or(c) }
 }
 
 /// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a group of three.

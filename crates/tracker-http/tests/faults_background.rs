@@ -1,4 +1,4 @@
-//! The background loop against an endpoint that asks for an absurd wait: it waits, and does not hammer.
+//! The background loop: an absurd wait is waited for, and an end that nobody has asked for is told.
 
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
 
@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde_json::json;
+use tokio::runtime::Builder;
 use tokio::time::timeout;
-use tracker_core::{BufferedTracker, Clock, Config};
+use tracker_core::{BufferedTracker, Clock, Config, PushError};
 use tracker_http::testing::{Answer, FaultServer};
-use tracker_http::{HttpTransport, TokioClock};
+use tracker_http::{HttpTracker, HttpTransport, TokioClock};
 
 /// A clock in a process that has been running for a while.
 #[derive(Debug)]
@@ -63,4 +64,27 @@ async fn a_long_retry_after_is_waited_for() {
 async fn a_retry_after_beyond_the_end_of_time_does_not_make_a_hot_loop() {
     let requests = requests_within_300_ms(u64::MAX.to_string()).await;
     assert!(requests <= 4, "{requests} requests in 300 ms");
+}
+
+/// A background tracker whose runtime ends does not take events that nobody would send.
+#[test]
+fn a_background_tracker_without_its_runtime_refuses_events_and_says_why() {
+    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = servers.block_on(FaultServer::start()).unwrap();
+    let config = Config::builder().linger(Duration::from_secs(3600)).build().unwrap();
+    let first = Builder::new_current_thread().enable_all().build().unwrap();
+    let tracker = first.block_on(async { HttpTracker::builder(server.url()).config(config).background().unwrap() });
+    tracker.emit(json!({"eventId": "1"})).unwrap();
+    assert!(tracker.report().background_ended.is_none());
+    drop(first);
+
+    let refused = tracker.emit(json!({"eventId": "2"})).unwrap_err();
+    assert!(matches!(refused, PushError::Stopped { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("runtime"), "{refused}");
+    assert_eq!(refused.into_event(), json!({"eventId": "2"}));
+    assert!(tracker.report().background_ended.is_some());
+
+    let report = tracker.shutdown_blocking(Duration::from_secs(10)).unwrap();
+    assert!(report.ok().is_ok(), "what was accepted is delivered all the same: {report}");
+    assert_eq!((server.distinct(), report.books.accepted), (1, 1));
 }

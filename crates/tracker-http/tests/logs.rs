@@ -2,19 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
 
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde_json::json;
-use tokio::runtime::Builder;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
-use tracker_http::HttpTracker;
-use tracker_http::testing::FaultServer;
+use tracker_core::{BufferedTracker, Config, Tracker};
+use tracker_http::{HttpTracker, HttpTransport, JsonEvent, TokioClock};
 
 /// Emits every log as an event.
 struct Logs {
-    tracker: Arc<OnceLock<HttpTracker>>,
+    tracker: Arc<OnceLock<Box<dyn Tracker<JsonEvent>>>>,
     leaves_out: fn() -> bool,
 }
 
@@ -36,7 +45,8 @@ impl Subscriber for Logs {
         let Some(tracker) = self.tracker.get().filter(|_| !(self.leaves_out)()) else { return };
         let mut text = Text::default();
         event.record(&mut text);
-        tracker.emit(json!({"type": "log", "target": event.metadata().target(), "text": text.0})).unwrap();
+        let log = json!({"type": "log", "target": event.metadata().target(), "text": text.0});
+        tracker.emit(JsonEvent::encode(&log).unwrap()).unwrap();
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -49,24 +59,59 @@ impl Subscriber for Logs {
     fn exit(&self, _: &span::Id) {}
 }
 
+/// A server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread where nobody listens.
+fn start() -> (Runtime, String) {
+    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = servers.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    servers.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let builder = auto::Builder::new(TokioExecutor::new());
+                builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await.unwrap_or_default();
+            });
+        }
+    });
+    (servers, url)
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    // A request that was cut has no whole body.
+    let _ = request.into_body().collect().await;
+    Ok(Response::default())
+}
+
+type Make = fn(String) -> Box<dyn Tracker<JsonEvent>>;
+
+const MAKE: [Make; 4] = [
+    |url| Box::new(HttpTracker::builder(url).scoped().unwrap()),
+    |url| Box::new(HttpTracker::builder(url).background().unwrap()),
+    |url| Box::new(bare(HttpTransport::builder(url).build().unwrap())),
+    |url| Box::new(bare(HttpTransport::builder(url).http2_only().build().unwrap())),
+];
+
+/// The transport without anything of this crate around it.
+fn bare(transport: HttpTransport) -> BufferedTracker<JsonEvent> {
+    BufferedTracker::new(Config::default(), Arc::new(transport), Arc::new(TokioClock::new()), 7)
+}
+
 const ROUNDS: usize = 20;
 
-/// Logs once, and flushes until nothing is pending, at most [`ROUNDS`] times; returns the number of requests.
-fn requests_for_one_log(leaves_out: fn() -> bool, in_background: bool) -> usize {
-    // The server's own logs stay on its thread, where nobody listens.
-    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let server = servers.block_on(FaultServer::start()).unwrap();
-    let tracker = Arc::new(OnceLock::new());
-    let logs = Logs { tracker: tracker.clone(), leaves_out };
+/// Logs once, and flushes until nothing is pending, at most [`ROUNDS`] times; returns how many flushes there were.
+fn flushes_for_one_log(make: Make, leaves_out: fn() -> bool) -> usize {
+    let (_servers, url) = start();
+    let made = Arc::new(OnceLock::new());
+    let logs = Logs { tracker: made.clone(), leaves_out };
     let program = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut flushes = 0;
     tracing::subscriber::with_default(logs, || {
         program.block_on(async {
-            let builder = HttpTracker::builder(server.url());
-            let made = if in_background { builder.background() } else { builder.scoped() };
-            let tracker = tracker.get_or_init(|| made.unwrap());
+            let tracker = made.get_or_init(|| make(url));
             tracing::info!("the program's own log");
+            assert_eq!(tracker.books().accepted, 1);
             for _ in 0..ROUNDS {
                 if tracker.books().pending() > 0 {
+                    flushes += 1;
                     tracker.flush().await.ok().unwrap();
                 }
                 // What the tasks of connections log comes now.
@@ -76,18 +121,19 @@ fn requests_for_one_log(leaves_out: fn() -> bool, in_background: bool) -> usize 
             }
         });
     });
-    let events = server.events();
-    assert!(events[0]["text"].as_str().unwrap().contains("the program's own log"), "{events:?}");
-    server.requests().len()
+    flushes
 }
 
 #[test]
 fn without_the_question_a_log_is_followed_by_another_for_ever() {
-    assert_eq!(requests_for_one_log(|| false, false), ROUNDS);
+    for make in MAKE {
+        assert_eq!(flushes_for_one_log(make, || false), ROUNDS);
+    }
 }
 
 #[test]
-fn with_the_question_one_log_is_one_request() {
-    assert_eq!(requests_for_one_log(tracker_http::is_sending, false), 1);
-    assert_eq!(requests_for_one_log(tracker_http::is_sending, true), 1);
+fn with_the_question_one_log_is_one_flush() {
+    for (index, make) in MAKE.into_iter().enumerate() {
+        assert_eq!(flushes_for_one_log(make, tracker_http::is_sending), 1, "tracker {index}");
+    }
 }

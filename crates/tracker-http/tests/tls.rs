@@ -123,7 +123,7 @@ async fn a_certificate_that_is_not_trusted_gets_no_event_and_every_event_comes_b
 
         let transport = HttpTransport::builder(&url).root_certificate(trusted.der().to_vec()).build().unwrap();
         let error = transport.send(&[one_event()], SendOptions::default()).await.unwrap_err();
-        let SendError::Unreachable { reason } = &error else { panic!("no answer, not {error:?}") };
+        let SendError::Unreachable { reason } = &error else { panic!("unreachable, not {error:?}") };
         assert!(reason.as_str().contains("certificate"), "the reason names the certificate: {reason}");
 
         let config = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));

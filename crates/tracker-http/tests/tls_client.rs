@@ -119,6 +119,6 @@ async fn a_handshake_that_does_not_come_ends_with_the_time_to_connect() {
     let root = authority().der().to_vec();
     let builder = HttpTransport::builder(url).root_certificate(root).connect_timeout(Duration::from_millis(100));
     let error = send(&builder.build().unwrap()).await.unwrap_err();
-    assert!(matches!(error, SendError::NoAnswer { .. }), "{error}");
+    assert!(matches!(error, SendError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("the TLS handshake was not completed within the 100ms"), "{error}");
 }

@@ -21,10 +21,10 @@ struct Event {
     duration_ms: u32,
 }
 
-type Failure = Box<dyn Error>;
+pub(crate) type Failure = Box<dyn Error>;
 
 /// Longer than any case takes.
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     let patient = Config::default();
@@ -111,7 +111,7 @@ async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
     Ok(row("three acknowledgements lost", 10_000, Some(&server), &report).took(took, "of shutdown"))
 }
 
-async fn start(servers: &Handle) -> Result<FaultServer, Failure> {
+pub(crate) async fn start(servers: &Handle) -> Result<FaultServer, Failure> {
     Ok(servers.spawn(FaultServer::start()).await??)
 }
 
@@ -119,14 +119,18 @@ fn event(id: u64) -> Event {
     Event { event_id: id.to_string(), r#type: "step.completed", step: "charge-card", duration_ms: 12 }
 }
 
-fn emit(tracker: &HttpTracker, events: u64) -> Result<(), Failure> {
+pub(crate) fn emit(tracker: &HttpTracker, events: u64) -> Result<(), Failure> {
     (0..events).try_for_each(|id| tracker.emit(event(id))).map_err(Into::into)
 }
 
 fn row(case: &str, events: u64, server: Option<&FaultServer>, report: &DeliveryReport<JsonEvent>) -> Row {
-    let received = server.map(FaultServer::events).unwrap_or_default();
-    let received: Vec<u64> = received.iter().filter_map(|event| event["eventId"].as_str()?.parse().ok()).collect();
-    let returned = report.returned.iter().filter_map(|event| event.decode::<Value>().ok());
-    let returned: Vec<u64> = returned.filter_map(|event| event["eventId"].as_str()?.parse().ok()).collect();
+    let received: Vec<u64> = server.map(FaultServer::events).unwrap_or_default().iter().filter_map(id).collect();
+    let returned = report.returned.iter().filter_map(|event| id(&event.decode::<Value>().ok()?));
+    let returned: Vec<u64> = returned.collect();
     Row::new(case, events, &received, &returned, report.books)
+}
+
+/// The id of an event as the far end has it, or as it came back.
+pub(crate) fn id(event: &Value) -> Option<u64> {
+    event["eventId"].as_str()?.parse().ok()
 }

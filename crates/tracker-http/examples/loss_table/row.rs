@@ -51,6 +51,11 @@ impl Row {
         Self { time, time_of, ..self }
     }
 
+    /// Returns whether the books say delivered of exactly the events that the far end has and the program has not.
+    pub(crate) fn is_true(&self) -> bool {
+        self.books.delivered == self.delivered - self.both
+    }
+
     /// Events that are neither at the far end nor back in the program's hands.
     pub(crate) fn lost(&self) -> u64 {
         self.events + self.both - self.delivered - self.back

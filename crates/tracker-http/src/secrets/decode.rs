@@ -1,8 +1,8 @@
 //! Taking encodings off a text, while every character knows where it came from.
 
-use super::lower;
+use super::folded;
 
-/// A character in lower case, and the bytes of the original text that it came from.
+/// A character, folded, and the bytes of the original text that it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Char {
     pub(super) value: char,
@@ -13,7 +13,7 @@ pub(super) struct Char {
 /// Returns the characters of a text as it is.
 pub(super) fn plain(text: &str) -> Vec<Char> {
     let chars = text.char_indices();
-    chars.map(|(start, c)| Char { value: lower(c), start, end: start + c.len_utf8() }).collect()
+    chars.map(|(start, c)| Char { value: folded(c), start, end: start + c.len_utf8() }).collect()
 }
 
 /// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if there is none.
@@ -31,7 +31,7 @@ pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
         // The escape's length does not count its first character.
         let (value, length) = escape.unwrap_or((first.value, 0));
         found |= escape.is_some();
-        decoded.push(Char { value: lower(value), start: first.start, end: rest[length].end });
+        decoded.push(Char { value: folded(value), start: first.start, end: rest[length].end });
         rest = &rest[length + 1..];
     }
     found.then_some(decoded)
@@ -165,7 +165,7 @@ mod tests {
     fn one_layer_is_taken_off() {
         for (encoded, expected) in [
             (r"s\u0033\u{63}\x72\145\/", "s3cre/"),
-            (r"\U00000073\\n\n\.", "s\\n\n."),
+            (r"\U00000073\\n\n\.", "s\\n ."),
             ("%73%C3%A9%F0%9F%98%80%u0065%ff%", "sé😀eÿ%"),
             ("&#115;&#x33;&#99&amp;amp;&sol;&nothing;", "s3c&amp;/&nothing;"),
             ("%2573 &amp;#115;", "%73 &#115;"),
