@@ -29,12 +29,14 @@ mod history;
 mod lease;
 mod machine;
 mod operation;
+mod recorded;
 mod replay;
 mod seed;
 mod status;
 mod time;
 mod worker;
 
+pub mod limits;
 mod payload;
 
 mod relay;
@@ -55,6 +57,7 @@ pub use engine::Engine;
 pub use error::{BuildError, RunError};
 pub use failure::{DurableError, Failure, StepError, StepFailure};
 pub use handle::RunHandle;
+pub use limits::NameError;
 pub use outcome::{NotCompleted, Outcome, RunFailure, RunOptions};
 pub use payload::{EncodedEvent, Payload};
 pub use report::{EngineReport, RelayStop, SinkReport};
@@ -70,7 +73,7 @@ pub use store::{
 };
 pub use worker::Idle;
 pub use workflow::Workflow;
-pub use workflow_events::Timestamp;
+pub use workflow_events::{EncodeError, Timestamp};
 
 #[cfg(feature = "http")]
 pub use tracker_http::{HttpTransport, TokioClock};
