@@ -46,6 +46,9 @@ mod store;
 
 mod error;
 
+#[cfg(test)]
+mod domains;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 
