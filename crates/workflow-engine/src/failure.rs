@@ -12,7 +12,9 @@ use crate::payload::Payload;
 
 /// An error of a step or a workflow. It is recorded in its serde form, and comes back as its own type.
 ///
-/// Implement it for your own error types, with nothing inside, or use [`Failure`].
+/// Implement it for your own error types, with nothing inside, or use [`Failure`]. One that cannot be recorded, because
+/// it is larger or deeper than the engine's limits or its JSON form cannot be read back, is recorded by its words: see
+/// [`StepFailure::Unrecorded`] and [`RunFailure`](crate::RunFailure).
 ///
 /// # Examples
 ///
@@ -82,6 +84,11 @@ impl Failure {
     /// Returns the kind.
     pub fn kind(&self) -> Option<&str> {
         self.0.kind.as_deref()
+    }
+
+    /// Returns the details, if there are any.
+    pub fn details(&self) -> Option<&Payload> {
+        self.0.details.as_ref()
     }
 
     /// Returns the step that failed, if one did.

@@ -37,12 +37,14 @@ impl CompletedSteps {
     {
         let (mut room, mut names, mut unlisted) = (LISTED_STEPS_BYTES, VecDeque::new(), 0_u64);
         for name in all.into_iter().rev() {
-            let bytes = name.as_ref().chars().map(json_bytes).sum::<usize>() + "\"\",".len();
-            if unlisted == 0 && bytes <= room && names.len() < LISTED_STEPS {
-                room -= bytes;
-                names.push_front(name.into());
-            } else {
-                unlisted += 1;
+            let is_room = unlisted == 0 && names.len() < LISTED_STEPS;
+            let bytes = || name.as_ref().chars().map(json_bytes).sum::<usize>() + "\"\",".len();
+            match room.checked_sub(if is_room { bytes() } else { usize::MAX }) {
+                Some(left) => {
+                    room = left;
+                    names.push_front(name.into());
+                }
+                None => unlisted += 1,
             }
         }
         Self { count: unlisted.saturating_add(names.len() as u64), names: names.into() }

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, NoTls};
 use tracker_core::{Clock, Config};
 use tracker_http::testing::FaultServer;
 use workflow_engine::{Context, Engine, Failure, HttpTransport, RunFilter, Status, Store, TokioClock, Workflow};
-use workflow_events::{Event, RunView};
+use workflow_events::{Event, Payload, RunView};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
 
