@@ -25,6 +25,7 @@ async fn waits(ctx: Context, way: u32, executed: Arc<AtomicU32>) -> Result<Strin
         1 => ctx.sleep_until(Timestamp::MAX).await,
         2 => ctx.sleep_until(Timestamp::MIN).await,
         3 => ctx.sleep(Duration::from_nanos(1)).await,
+        6 => ctx.sleep(Duration::from_secs(3600)).await,
         _ => {
             let policy = if way == 4 {
                 Retry::constant(Duration::MAX).without_jitter()
@@ -82,4 +83,21 @@ fn a_retention_without_end_keeps_every_run() {
         assert!(engine.flush().await.is_complete());
         assert_eq!(engine.purge().await.unwrap().runs, 0);
     });
+}
+
+#[test]
+fn settings_at_the_ends_of_their_domains_execute_runs() {
+    for (duration, number) in [(Duration::MAX, usize::MAX), (Duration::ZERO, 0)] {
+        let bench = Bench::new();
+        let function = |ctx, way| waits(ctx, way, Arc::default());
+        let builder = bench.builder().workflow(&WF, function).lease(duration).poll_interval(duration);
+        let builder = builder.suspend_from(duration).runs_at_once(number).max_recoveries(u32::MAX);
+        let engine = builder.retention(Retention::all(duration)).build().unwrap();
+        bench.clock.run(async {
+            engine.start(&WF, "r", 3).await.unwrap();
+            work_off(&bench, &engine).await;
+            assert_eq!(bench.delivered().last().unwrap().kind.type_name(), "workflow.completed", "{duration:?}");
+            let _ = engine.run(&WF, "sleeps", 6).await.unwrap();
+        });
+    }
 }
