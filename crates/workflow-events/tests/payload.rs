@@ -130,6 +130,28 @@ fn a_payload_is_read_where_serde_has_read_the_value_before() {
 }
 
 #[test]
+fn an_event_is_read_where_serde_has_read_the_value_before() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Line {
+        Event(Box<Event>),
+        Other(Payload),
+    }
+    let event = Event {
+        kind: EventKind::StepFailed {
+            step_name: "charge".into(),
+            attempt: 1,
+            error: ErrorInfo { details: Some(payload("[1,null]")), ..ErrorInfo::new("m") },
+            will_retry: false,
+        },
+        ..queued("0")
+    };
+    let text = serde_json::to_string(&event).unwrap();
+    assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), Line::Event(event.into()));
+    assert_eq!(serde_json::from_str::<Line>("[1]").unwrap(), Line::Other(payload("[1]")));
+}
+
+#[test]
 fn its_debug_form_shows_no_payload() {
     assert_eq!(format!("{:?}", payload("\"4242 4242\"")), "Payload(11 bytes)");
     assert!(!format!("{:?}", queued("\"4242 4242\"")).contains("4242"));
