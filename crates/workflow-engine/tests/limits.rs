@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use support::{Bench, STEPS, Sink, work_off};
-use tracker_core::Clock;
 use workflow_engine::{
-    BuildError, Cancel, CancelError, Cancelled, Context, EncodedEvent, Engine, Entry, EntryKind, Failure, NameError,
-    NewRun, Outcome, Payload, Record, Retry, RunError, RunOptions, Status, StepFailure, Store, Timestamp, Workflow,
+    BuildError, Cancel, CancelError, Cancelled, Context, Failure, NameError, Outcome, Retry, RunError, RunOptions,
+    Status, StepFailure, Workflow,
 };
-use workflow_events::{CompletedSteps, Event, EventKind};
+use workflow_events::{CompletedSteps, EventKind};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -129,67 +128,6 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
             assert_eq!((view.completed_steps(), view.is_complete()), (["fine".to_owned()].as_slice(), true));
         }
         assert_eq!(executed.load(Ordering::Relaxed), 0, "no body is executed");
-    });
-}
-
-#[test]
-fn what_an_earlier_version_recorded_under_such_a_name_goes_on() {
-    const OLD: Workflow<(), String> = Workflow::new("old");
-    let bench = Bench::new();
-    let name = "x".repeat(600);
-    let old = {
-        let name = name.clone();
-        move |ctx: Context, (): ()| {
-            let name = name.clone();
-            async move { Ok::<_, Failure>(ctx.step(name, || async { Ok::<_, Failure>("executed".to_owned()) }).await?) }
-        }
-    };
-    let event = |seq, kind| {
-        EncodedEvent::encode(&Event {
-            event_id: uuid::Uuid::from_u128(seq),
-            timestamp: Timestamp::UNIX_EPOCH,
-            source: "workflow".into(),
-            workflow_id: "r".into(),
-            workflow_name: "old".into(),
-            execution_id: None,
-            seq: seq as u64,
-            kind,
-            extra: Default::default(),
-        })
-        .unwrap()
-    };
-    let record = |first_seq, event, kind, name: &str, payload: &str| Record {
-        first_seq,
-        at: Timestamp::UNIX_EPOCH,
-        events: vec![event],
-        entry: Some(Entry {
-            kind,
-            name: name.into(),
-            occurrence: u32::from(!name.is_empty()),
-            attempt: u32::from(!name.is_empty()),
-            due_at: None,
-            payload: Some(Payload::from_json(payload.into()).unwrap()),
-        }),
-    };
-    bench.clock.run(async {
-        let started = event(1, EventKind::WorkflowStarted { input: Payload::default() });
-        let completed = EventKind::StepCompleted { step_name: name.clone(), attempt: 1, duration_ms: 1, cached: false };
-        let created = NewRun {
-            id: "r".into(),
-            workflow: "old".into(),
-            execution_id: None,
-            status: Status::Running,
-            worker: "earlier".into(),
-            record: record(1, started, EntryKind::Created, "", "null"),
-        };
-        bench.store.renew("earlier", Timestamp::UNIX_EPOCH.saturating_add(HOUR)).await.unwrap();
-        let workflow_engine::Created::New(claim) = bench.store.create(created).await.unwrap() else { panic!("new") };
-        let step = record(2, event(2, completed), EntryKind::StepCompleted, &name, "\"recorded\"");
-        let commit = workflow_engine::Commit { claim, records: vec![step], status: Status::Running, due_at: None };
-        bench.store.commit(commit).await.unwrap();
-        bench.clock.sleep(HOUR * 2).await;
-        let engine: Engine = bench.builder().workflow(&OLD, old).build().unwrap();
-        assert_eq!(engine.run(&OLD, "r", ()).await.unwrap(), Outcome::Completed("recorded".into()));
     });
 }
 
