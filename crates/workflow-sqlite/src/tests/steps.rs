@@ -31,7 +31,6 @@ fn an_operation_costs_what_it_returns_however_much_is_kept() {
     let mut expensive = Vec::new();
     for (name, operation) in all() {
         let (before, after) = (steps(&mut few, &*operation), steps(&mut many, &*operation));
-        println!("{name}: {before} steps among few, {after} among many");
         if after > before * 5 / 4 + 100 {
             expensive.push(format!("{name}: {before} steps among few, {after} among many"));
         }
