@@ -8,7 +8,8 @@ use workflow_engine::{Claim, Commit, Committed, Created, NewRun, Record, Run, Ru
 
 use crate::group::Answers;
 use crate::lane::{Fault, Lane, Parameter};
-use crate::row::{self, said, signed};
+use crate::meaning::said;
+use crate::row::{self, signed};
 use crate::text::escape;
 
 /// Records as columns.

@@ -7,7 +7,6 @@ use workflow_engine::{
     Timestamp,
 };
 
-use crate::error::words;
 use crate::text::unescape;
 
 pub(crate) fn corrupt(what: String) -> StoreError {
@@ -16,11 +15,6 @@ pub(crate) fn corrupt(what: String) -> StoreError {
 
 pub(crate) fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError::Backend(error.into())
-}
-
-/// A failure of the database, in its words.
-pub(crate) fn said(error: &tokio_postgres::Error) -> StoreError {
-    backend(words(error))
 }
 
 /// There is nobody who could do it.
