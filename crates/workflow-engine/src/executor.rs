@@ -15,7 +15,7 @@ use crate::history::{Draft, Halt, History, Ids, Outgoing, RETRY_DELAYS};
 use crate::outcome::{End, RunResult};
 use crate::replay::Replay;
 use crate::status::Status;
-use crate::store::{Claimed, EntryKind, Run, Span, StoreError};
+use crate::store::{Claimed, Due, EntryKind, Run, Span, StoreError};
 use crate::time::wall;
 use crate::workflow::failed;
 
@@ -51,8 +51,9 @@ impl Inner {
                 rest
             }
         };
-        let due_at = wall(&*self.clock).saturating_add(rest);
-        match self.store.release(claim, due_at).await {
+        let now = wall(&*self.clock);
+        let due = if rest.is_zero() { Due::Now(now) } else { Due::At(now.saturating_add(rest)) };
+        match self.store.release(claim, due).await {
             Ok(()) | Err(StoreError::Fenced { .. }) => active.finish(),
             // It stays this worker's, and is taken up again.
             Err(_) => drop(active),

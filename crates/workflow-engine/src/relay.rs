@@ -14,7 +14,7 @@ use crate::lease::Lease;
 use crate::payload::EncodedEvent;
 use crate::report::{RelayStop, SinkReport};
 use crate::seed::Seed;
-use crate::store::{Cursor, Position, SinkClaim, Store, StoreError};
+use crate::store::{Cursor, Page, Position, SinkClaim, Store, StoreError};
 use crate::time::{StoreClock, wall};
 
 /// How long to wait before the store is asked again whether there is more, or another worker has delivered it; it
@@ -94,8 +94,9 @@ impl Relay {
         deadline: Duration,
     ) -> Result<(), RelayStop> {
         let (mut pauses, mut readable) = (Pauses::until(deadline), false);
+        let page = Page { events: self.config.batch_events(), bytes: self.config.batch_bytes() };
         while cursor.position < barrier {
-            let batch = self.store.outbox(cursor.position, self.config.batch_events()).await?;
+            let batch = self.store.outbox(cursor.position, page).await?;
             let (positions, events) = self.cut(batch);
             if !events.is_empty() {
                 self.deliver_batch(claim, &positions, &events, cursor, deadline).await?;

@@ -19,7 +19,7 @@ use crate::time::wall;
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 /// When to look again for a run that is due and could not be had: another worker is claiming it, or somebody has locked it.
 const LOCKED: Duration = Duration::from_millis(50);
-/// How many runs a purge removes in one write.
+/// How many runs a purge removes in one write, at most.
 const PURGE_BATCH: usize = 256;
 
 /// What [`Engine::run_until_idle`] came to.
@@ -300,7 +300,7 @@ impl Inner {
         loop {
             let Purged { runs, events } = self.store.purge(purge).await?;
             purged = Purged { runs: purged.runs + runs, events: purged.events + events };
-            if runs < PURGE_BATCH as u64 {
+            if runs == 0 {
                 return Ok(purged);
             }
         }

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use workflow_engine::{
-    Cursor, EncodedEvent, OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status, StoreError,
-    Timestamp,
+    Cursor, EncodedEvent, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status,
+    StoreError, Timestamp,
 };
 
 use crate::connect::Connector;
@@ -192,25 +192,24 @@ impl PostgresStore {
     pub(crate) async fn read_outbox(
         &self,
         after: Position,
-        limit: usize,
+        page: Page,
     ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        if limit == 0 {
+        if page.events == 0 {
             return Ok(Vec::new());
         }
         // One row more than there are events: of the first one all may be known already.
-        let rows = signed(limit).saturating_add(1);
+        let rows = signed(page.events).saturating_add(1);
         let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&PAGE as _, Type::INT8)];
         let mut found = Vec::new();
         for row in self.read(&self.inner.sql.outbox, &parameters).await? {
             let position = row::unsigned(&row, 0)?;
             let events = (position..).map(Position).zip(row::events(row::column(&row, 1)?, position)?);
             found.extend(events.filter(|(position, _)| *position > after));
-            if found.len() >= limit {
+            if found.len() >= page.events {
                 break;
             }
         }
-        found.truncate(limit);
-        Ok(found)
+        page.fill(found.into_iter().map(Ok))
     }
 
     pub(crate) async fn read_end(&self) -> Result<OutboxEnd, StoreError> {
@@ -226,6 +225,17 @@ impl PostgresStore {
     pub(crate) async fn read_cursor(&self, sink: &str) -> Result<Option<Cursor>, StoreError> {
         let rows = self.read(&self.inner.sql.cursor, &[(&escape(sink), Type::TEXT)]).await?;
         rows.first().map(row::cursor).transpose()
+    }
+
+    pub(crate) async fn read_cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        let rows = self.read(&self.inner.sql.cursors, &[]).await?;
+        let mut cursors = rows
+            .iter()
+            .map(|row| Ok((unescape(row::column(row, 4)?), row::cursor(row)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        // The order of the names as they are stored is another one.
+        cursors.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(cursors)
     }
 
     pub(crate) async fn remove(&self, purge: &Purge) -> Result<Purged, StoreError> {

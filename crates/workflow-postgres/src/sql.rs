@@ -168,6 +168,7 @@ statements! {
     count = "SELECT {s}.count_events()";
 
     cursor = "SELECT position, delivered, rejected, missed FROM {s}.cursors WHERE sink = $1";
+    cursors = "SELECT position, delivered, rejected, missed, sink FROM {s}.cursors";
     /// Opens a cursor; a purge waits for it, and it for a purge, so that it misses what is counted as missed.
     open_cursor = "INSERT INTO {s}.cursors (sink, position, delivered, rejected, missed) \
          SELECT $1, 0, 0, 0, purged FROM {s}.outbox WHERE {briefly} FOR SHARE ON CONFLICT (sink) DO NOTHING";

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::Config;
 use workflow_engine::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, EncodedEvent, NewRun,
-    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Status, Store, StoreError,
-    Timestamp, Woken,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, EncodedEvent,
+    NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Status, Store,
+    StoreError, Timestamp, Woken,
 };
 
 use crate::connect::Connector;
@@ -186,8 +186,8 @@ impl Store for PostgresStore {
         .await
     }
 
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
-        self.write(move |lane| lane.release(claim, due_at).boxed()).await
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
+        self.write(move |lane| lane.release(claim, due.time()).boxed()).await
     }
 
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
@@ -240,8 +240,8 @@ impl Store for PostgresStore {
         self.read_held(worker).await
     }
 
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        self.read_outbox(after, limit).await
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        self.read_outbox(after, page).await
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
@@ -258,6 +258,10 @@ impl Store for PostgresStore {
             async move { lane.open_cursor(&sink).await }.boxed()
         })
         .await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        self.read_cursors().await
     }
 
     async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::hand::{append, begin, raw};
 use support::{address, alone, runtime, started};
 use tokio::time::timeout;
-use workflow_engine::{Cursor, Position, Status, Store, StoreError, Timestamp};
+use workflow_engine::{Cursor, Page, Position, Status, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
 
 /// A commit that waits for a synchronous standby is seen by nobody, also when the store has given it up; and connections
@@ -42,7 +42,7 @@ fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
             }
         };
         assert!(matches!(unknown, StoreError::Backend(_)), "{unknown:?}");
-        let seen = store.outbox(Position(0), 99).await.unwrap().len() as u64;
+        let seen = store.outbox(Position(0), Page::events(99)).await.unwrap().len() as u64;
         assert_eq!(seen, seq - 1, "what waits for the standby is seen");
         assert_eq!(waiting().await, 1, "the case is not the one that is tested");
         for _ in 0..9 {
@@ -83,7 +83,7 @@ fn events_that_take_the_places_of_those_that_a_crash_has_lost_are_delivered() {
         for seq in 2..22 {
             store.commit(append(claim, "one", seq, Status::Running)).await.unwrap();
         }
-        let delivered = store.outbox(Position(0), 99).await.unwrap().pop().unwrap().0;
+        let delivered = store.outbox(Position(0), Page::events(99)).await.unwrap().pop().unwrap().0;
         let backend = "SELECT pid FROM pg_stat_activity WHERE application_name = 'workflow-postgres' LIMIT 1";
         let backend: i32 = admin.query_one(backend, &[]).await.unwrap().get(0);
         assert!(Command::new("kill").args(["-KILL", &backend.to_string()]).status().unwrap().success());

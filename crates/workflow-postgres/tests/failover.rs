@@ -14,8 +14,8 @@ use support::pair::Pair;
 use support::{alone, runtime};
 use tracker_core::testing::MemoryTransport;
 use workflow_engine::{
-    Claim, ClaimRequest, Context, Cursor, EncodedEvent, Engine, Failure, Outcome, Position, RelayStop, Span, Status,
-    Store, StoreError, Timestamp, TokioClock, Workflow,
+    Claim, ClaimRequest, Context, Cursor, Due, EncodedEvent, Engine, Failure, Outcome, Page, Position, RelayStop, Span,
+    Status, Store, StoreError, Timestamp, TokioClock, Workflow,
 };
 use workflow_postgres::PostgresStore;
 
@@ -52,7 +52,7 @@ fn a_claim_that_was_lost_with_the_primary_is_no_claim() {
         while let Err(StoreError::Backend(_)) = old.renew("old", Timestamp::MAX).await {}
         let refused = old.commit(append(lost, "r", 3, Status::Running)).await;
         assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
-        let refused = old.release(lost, Timestamp::UNIX_EPOCH).await;
+        let refused = old.release(lost, Due::Now(Timestamp::UNIX_EPOCH)).await;
         assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
         let refused = old.set_cursor(&sink, Cursor { position: Position(1), ..Cursor::default() }).await;
         assert!(matches!(refused, Err(StoreError::SinkFenced { .. })), "{refused:?}");
@@ -124,7 +124,7 @@ fn events_that_take_the_places_of_lost_ones_are_delivered() {
         let report = engine.flush().await;
         assert!(report.is_delivered(), "{report}");
         let delivered: HashSet<_> = sink.delivered().iter().map(|event| event.as_str().to_owned()).collect();
-        let kept = store.outbox(Position(0), 9_999).await.unwrap();
+        let kept = store.outbox(Position(0), Page::events(9_999)).await.unwrap();
         assert!(kept.iter().any(|(_, event)| event.as_str().contains("later-")));
         assert!(
             !kept.iter().any(|(_, event)| event.as_str().contains("lost-")),
@@ -164,7 +164,7 @@ fn a_run_that_was_lost_adds_nothing_to_the_history_of_another() {
         for claim in lost {
             let refused = store.commit(append(claim, "lost", 2, Status::Running)).await;
             assert!(matches!(refused, Err(StoreError::UnknownRun { .. })), "{refused:?}");
-            let refused = store.release(claim, Timestamp::UNIX_EPOCH).await;
+            let refused = store.release(claim, Due::Now(Timestamp::UNIX_EPOCH)).await;
             assert!(matches!(refused, Err(StoreError::UnknownRun { .. })), "{refused:?}");
             assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 0);
         }
@@ -184,7 +184,7 @@ fn what_is_read_comes_from_where_it_is_written() {
         for seq in 2..12 {
             store.commit(append(claim, "r", seq, Status::Running)).await.unwrap();
         }
-        assert_eq!(store.outbox(Position(0), 99).await.unwrap().len(), 11, "it reads on the old primary");
+        assert_eq!(store.outbox(Position(0), Page::events(99)).await.unwrap().len(), 11, "it reads on the old primary");
         pair.replica.execute("SELECT pg_promote()").await.unwrap();
         let old = raw(&pair.primary.url_of("postgres")).await;
         old.batch_execute("ALTER DATABASE postgres SET default_transaction_read_only = on").await.unwrap();
@@ -193,7 +193,7 @@ fn what_is_read_comes_from_where_it_is_written() {
         old.execute(writing, &[]).await.unwrap();
         while store.renew("w", Timestamp::MAX).await.is_err() {}
         begin(&store, "new", "w").await;
-        let read = store.outbox(Position(0), 99).await.unwrap();
+        let read = store.outbox(Position(0), Page::events(99)).await.unwrap();
         assert_eq!(texts(&read), [r#"{"run":"r","seq":1}"#, r#"{"run":"new","seq":1}"#]);
     });
 }

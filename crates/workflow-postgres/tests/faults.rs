@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use workflow_engine::{
-    CancelRequest, Context, Cursor, Engine, Failure, Position, RunFilter, Span, Status, Store, StoreError, Timestamp,
-    Workflow,
+    CancelRequest, Context, Cursor, Due, Engine, Failure, Page, Position, RunFilter, Span, Status, Store, StoreError,
+    Timestamp, Workflow,
 };
 use workflow_postgres::{ConnectError, PostgresStore};
 
@@ -157,7 +157,7 @@ fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
         let store = PostgresStore::connect(&url).await.unwrap();
         for n in 0..3 {
             let claim = begin(&store, &format!("r{n}"), "w").await;
-            store.release(claim, Timestamp::UNIX_EPOCH).await.unwrap();
+            store.release(claim, Due::Now(Timestamp::UNIX_EPOCH)).await.unwrap();
         }
         raw(&url).await.execute("UPDATE workflow.runs SET status = 'odd' WHERE id = 'r0'", &[]).await.unwrap();
         let claimed = store.claim(any("w")).await.unwrap().runs;
@@ -274,11 +274,15 @@ fn positions_go_on_also_where_the_store_stays_connected() {
             }
             let committing = async { while store.commit(append(claim, "one", seq, Status::Running)).await.is_err() {} };
             timeout(Duration::from_secs(10), committing).await.unwrap();
-            let read = store.outbox(Position(0), 9).await.unwrap();
+            let read = store.outbox(Position(0), Page::events(9)).await.unwrap();
             assert_eq!(texts(&read).pop(), Some(record("one", seq).events[0].as_str()), "they are in order");
         }
         let cursor = store.open_cursor("sink").await.unwrap();
-        assert_eq!(store.outbox(cursor.position, 9).await.unwrap().len(), 3, "an event that no sink gets");
+        assert_eq!(
+            store.outbox(cursor.position, Page::events(9)).await.unwrap().len(),
+            3,
+            "an event that no sink gets"
+        );
     });
 }
 

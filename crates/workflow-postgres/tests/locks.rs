@@ -13,7 +13,7 @@ use support::{alone, options, runtime, server};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use workflow_engine::{
-    CancelRequest, ClaimRequest, Commit, Context, EncodedEvent, Engine, Failure, Purge, Record, Status, Store,
+    CancelRequest, ClaimRequest, Commit, Context, Due, EncodedEvent, Engine, Failure, Purge, Record, Status, Store,
     StoreError, Timestamp, Workflow,
 };
 use workflow_postgres::PostgresStore;
@@ -44,7 +44,7 @@ fn a_run_that_is_locked_keeps_no_other_waiting() {
             tokio::join!(store.request_cancel("one", cancel), store.commit(append(two, "two", 3, Status::Running)));
         assert_locked(cancelled);
         other.unwrap();
-        assert_locked(store.release(one, Timestamp::UNIX_EPOCH).await);
+        assert_locked(store.release(one, Due::Now(Timestamp::UNIX_EPOCH)).await);
         let refused = store.claim(ClaimRequest { run: Some("one".into()), ..any("w") }).await;
         assert!(matches!(&refused, Err(error) if error.to_string().contains("locked")), "{refused:?}");
         until(&admin, &format!("SELECT NOT ({BLOCKED})")).await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 use support::hand::{self, BLOCKED, begin, raw, texts, until};
 use support::{alone, fresh_in, options, runtime, server};
-use workflow_engine::{Claim, Commit, EncodedEvent, Position, Purge, Record, Status, Store, Timestamp};
+use workflow_engine::{Claim, Commit, EncodedEvent, Page, Position, Purge, Record, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 async fn append(store: &PostgresStore, claim: Claim, run: &str, seq: u64, status: Status) {
@@ -25,7 +25,7 @@ fn an_event_that_is_committed_late_is_read_before_those_that_overtook_it() {
     runtime().block_on(async {
         let (url, schema, store) = fresh_in(server).await;
         let one = begin(&store, "one", "w").await;
-        let read = store.outbox(Position(0), 99).await.unwrap();
+        let read = store.outbox(Position(0), Page::events(99)).await.unwrap();
         assert_eq!(texts(&read), [r#"{"run":"one","seq":1}"#]);
         let cursor = read[0].0;
 
@@ -49,10 +49,10 @@ fn an_event_that_is_committed_late_is_read_before_those_that_overtook_it() {
         // The store knows that there is something, and hands out nothing before it knows what stands before.
         let end = store.outbox_end().await.unwrap();
         assert!(end.accepted == 2 && end.readable < end.position, "{end:?}");
-        assert_eq!(store.outbox(cursor, 99).await.unwrap().len(), 0);
+        assert_eq!(store.outbox(cursor, Page::events(99)).await.unwrap().len(), 0);
 
         slow.batch_execute("COMMIT").await.unwrap();
-        let read = store.outbox(cursor, 99).await.unwrap();
+        let read = store.outbox(cursor, Page::events(99)).await.unwrap();
         assert_eq!(texts(&read), [r#""late""#, r#"{"run":"one","seq":2}"#]);
         let end = store.outbox_end().await.unwrap();
         assert_eq!((end.accepted, end.readable, Some(end.position)), (3, end.position, read.last().map(|event| event.0)));
@@ -106,7 +106,7 @@ fn a_purge_sees_a_cursor_that_was_opened_while_it_waited() {
         until(&raw(&url).await, BLOCKED).await;
         opening.batch_execute("COMMIT").await.unwrap();
         assert_eq!(purging.await.unwrap().unwrap().runs, 0);
-        assert_eq!(store.outbox(Position(0), 9).await.unwrap().len(), 2, "the sink has had none of them");
+        assert_eq!(store.outbox(Position(0), Page::events(9)).await.unwrap().len(), 2, "the sink has had none of them");
 
         // An administrator thinks that stricter is better, later than the store has looked.
         let database = url.split("dbname=").nth(1).unwrap();
@@ -159,7 +159,7 @@ fn a_reader_that_follows_many_writers_sees_every_event_once_and_in_order() {
             let (mut cursor, mut seen) = (Position(0), HashMap::<String, u64>::new());
             let all = 4 * RUNS as u64 * EVENTS;
             while seen.values().sum::<u64>() < all {
-                for (position, event) in store.outbox(cursor, 50).await.unwrap() {
+                for (position, event) in store.outbox(cursor, Page::events(50)).await.unwrap() {
                     assert!(position > cursor);
                     cursor = position;
                     let event: serde_json::Value = serde_json::from_str(event.as_str()).unwrap();
@@ -190,7 +190,7 @@ fn positions_go_on_behind_those_of_another_cluster() {
         let store = options().schema(schema.trim_matches('"')).connect(&url).await.unwrap();
         store.renew("w", Timestamp::MAX).await.unwrap();
         append(&store, one, "one", 2, Status::Running).await;
-        let read = store.outbox(Position(0), 99).await.unwrap();
+        let read = store.outbox(Position(0), Page::events(99)).await.unwrap();
         assert_eq!(texts(&read), [r#"{"run":"one","seq":1}"#, r#"{"run":"one","seq":2}"#]);
         assert!(read[1].0 > Position(far.unsigned_abs()));
     });
@@ -213,7 +213,7 @@ fn large_events_are_read_a_few_at_a_time() {
         }
         let (mut cursor, mut pages) = (Position(0), Vec::new());
         loop {
-            let page = store.outbox(cursor, 512).await.unwrap();
+            let page = store.outbox(cursor, Page::events(512)).await.unwrap();
             let Some((last, _)) = page.last() else { break };
             cursor = *last;
             pages.push(page.len());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::hand::{any, append, begin, raw};
 use support::{alone, runtime, server};
-use workflow_engine::{ClaimRequest, Cursor, Position, Purge, RunFilter, Span, Status, Store, Timestamp};
+use workflow_engine::{ClaimRequest, Cursor, Due, Page, Position, Purge, RunFilter, Span, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// Runs that have ended, past the store and behind the gate: positions as small as these no transaction has.
@@ -43,14 +43,14 @@ fn nothing_reads_all_that_is_kept() {
             for seq in 2..10 {
                 store.commit(append(claim, id, seq, Status::Running)).await.unwrap();
             }
-            store.release(claim, Timestamp::UNIX_EPOCH).await.unwrap();
+            store.release(claim, Due::Now(Timestamp::UNIX_EPOCH)).await.unwrap();
             let request = ClaimRequest { workflows: Some(vec!["w".into()]), ..any("w") };
             assert_eq!(store.claim(request).await.unwrap().runs.len(), 1);
             assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 9);
             store.run(id).await.unwrap().unwrap();
             store.outbox_end().await.unwrap();
             let sink = store.claim_sink("sink", "w", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
-            let page = store.outbox(Position(0), 64).await.unwrap();
+            let page = store.outbox(Position(0), Page::events(64)).await.unwrap();
             let cursor = Cursor { position: page[page.len() - 1].0, delivered: 1, ..Cursor::default() };
             store.set_cursor(&sink, cursor).await.unwrap();
             let purge = Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() };

@@ -1,8 +1,8 @@
 //! What is read.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
-use workflow_engine::{Cursor, EncodedEvent, Position, Record, Run, RunFilter, RunKey, Span};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use workflow_engine::{Cursor, EncodedEvent, Page, Position, Record, Run, RunFilter, RunKey, Span};
 
 use crate::row::{self, Failure, RECORD, RUN};
 
@@ -71,30 +71,37 @@ pub(crate) fn held(connection: &Connection, worker: &str) -> Result<Vec<String>,
 pub(crate) fn outbox(
     connection: &Connection,
     after: Position,
-    limit: usize,
+    page: Page,
 ) -> Result<Vec<(Position, EncodedEvent)>, Failure> {
     // The row that `after` stands in, if it is not that row's last event, is the last that begins at or before it.
     let sql = "SELECT position, events FROM history WHERE position >= coalesce( \
                (SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1), 0) ORDER BY position";
     let mut select = connection.prepare_cached(sql)?;
     let mut rows = select.query([i64::try_from(after.0).unwrap_or(i64::MAX)])?;
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let Some(row) = rows.next()? else { break };
+    let mut next = || -> Result<Option<Vec<_>>, Failure> {
+        let Some(row) = rows.next()? else { return Ok(None) };
         let position: u64 = row.get(0)?;
         let json = row.get_ref(1)?.as_str().map_err(|_| row::corrupt(format!("history {position}: events")))?;
         let events = (position..).map(Position).zip(row::events(json, position)?);
-        found.extend(events.filter(|(position, _)| *position > after));
-    }
-    found.truncate(limit);
-    Ok(found)
+        Ok(Some(events.filter(|(position, _)| *position > after).map(Ok).collect()))
+    };
+    let rows = std::iter::from_fn(|| next().unwrap_or_else(|error| Some(vec![Err(error)])));
+    page.fill(rows.flatten())
+}
+
+pub(crate) fn cursors(connection: &Connection) -> Result<Vec<(String, Cursor)>, Failure> {
+    let sql = "SELECT position, delivered, rejected, missed, sink FROM cursors ORDER BY sink";
+    let mut select = connection.prepare_cached(sql)?;
+    let cursors = select.query_map([], |row| Ok((row.get(4)?, read_cursor(row)?)))?;
+    Ok(cursors.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn cursor(connection: &Connection, sink: &str) -> Result<Option<Cursor>, Failure> {
     let sql = "SELECT position, delivered, rejected, missed FROM cursors WHERE sink = ?1";
-    let read = |row: &rusqlite::Row<'_>| {
-        let position = Position(row.get(0)?);
-        Ok(Cursor { position, delivered: row.get(1)?, rejected: row.get(2)?, missed: row.get(3)? })
-    };
-    Ok(connection.prepare_cached(sql)?.query_row([sink], read).optional()?)
+    Ok(connection.prepare_cached(sql)?.query_row([sink], read_cursor).optional()?)
+}
+
+fn read_cursor(row: &Row<'_>) -> rusqlite::Result<Cursor> {
+    let position = Position(row.get(0)?);
+    Ok(Cursor { position, delivered: row.get(1)?, rejected: row.get(2)?, missed: row.get(3)? })
 }

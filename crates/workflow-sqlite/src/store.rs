@@ -14,8 +14,9 @@ use futures::channel::oneshot;
 use futures::future::Shared;
 use rusqlite::Connection;
 use workflow_engine::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, EncodedEvent, NewRun,
-    OutboxEnd, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError, Timestamp,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, EncodedEvent,
+    NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store,
+    StoreError, Timestamp,
 };
 
 use crate::checkpoint::{LogWatch, Turn};
@@ -205,8 +206,8 @@ impl Store for SqliteStore {
         self.write(move |db| db.claim(&request)).await
     }
 
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
-        self.write(move |db| db.release(claim, due_at)).await
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
+        self.write(move |db| db.release(claim, due)).await
     }
 
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
@@ -243,8 +244,8 @@ impl Store for SqliteStore {
         self.read(move |connection| reads::held(connection, &worker)).await
     }
 
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        self.read(move |connection| reads::outbox(connection, after, limit)).await
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        self.read(move |connection| reads::outbox(connection, after, page)).await
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
@@ -260,6 +261,10 @@ impl Store for SqliteStore {
         }
         let name = sink.to_owned();
         self.write(move |db| db.open_cursor(&name)).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        self.read(reads::cursors).await
     }
 
     async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {

@@ -2,8 +2,8 @@
 
 use rusqlite::{OptionalExtension, params};
 use workflow_engine::{
-    CancelReply, CancelRequest, Claim, Commit, Committed, Created, NewRun, Record, Run, RunKey, Status, StoreError,
-    Timestamp,
+    CancelReply, CancelRequest, Claim, Commit, Committed, Created, Due, NewRun, Record, Run, RunKey, Status,
+    StoreError, Timestamp,
 };
 
 use crate::reads;
@@ -108,10 +108,10 @@ impl Db {
         Ok(())
     }
 
-    pub(crate) fn release(&mut self, claim: Claim, due_at: Timestamp) -> Result<(), Failure> {
+    pub(crate) fn release(&mut self, claim: Claim, due: Due) -> Result<(), Failure> {
         self.claimed(claim)?;
         let sql = "UPDATE runs SET worker = NULL, due_at = ?2 WHERE key = ?1";
-        self.connection.prepare_cached(sql)?.execute(params![claim.key.0, due_at.as_millis()])?;
+        self.connection.prepare_cached(sql)?.execute(params![claim.key.0, due.time().as_millis()])?;
         self.held.remove(&claim.key);
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    ClaimRequest, Created, Cursor, Position, Purge, RunFilter, RunKey, Span, Status, Store, StoreError, Timestamp,
+    ClaimRequest, Created, Cursor, Page, Position, Purge, RunFilter, RunKey, Span, Status, Store, StoreError, Timestamp,
 };
 use workflow_sqlite::{Durability, OpenError, SqliteStore};
 
@@ -24,11 +24,17 @@ async fn everything_is_there_when_the_file_is_opened_again() {
     store.open_cursor("sink").await.unwrap();
     let held = store.claim_sink("sink", "worker", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
     store.set_cursor(&held, cursor).await.unwrap();
-    let before = (store.records(claim.key, Span::All).await.unwrap(), store.outbox(Position(0), 99).await.unwrap());
+    let before = (
+        store.records(claim.key, Span::All).await.unwrap(),
+        store.outbox(Position(0), Page::events(99)).await.unwrap(),
+    );
     file.close(store).await;
 
     let store = file.open();
-    let after = (store.records(claim.key, Span::All).await.unwrap(), store.outbox(Position(0), 99).await.unwrap());
+    let after = (
+        store.records(claim.key, Span::All).await.unwrap(),
+        store.outbox(Position(0), Page::events(99)).await.unwrap(),
+    );
     assert_eq!(format!("{after:?}"), format!("{before:?}"));
     let texts = |events: &[(Position, workflow_engine::EncodedEvent)]| {
         events.iter().map(|(position, event)| (*position, event.as_str().to_owned())).collect::<Vec<_>>()
@@ -60,7 +66,7 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
     let again = started(&store, "r").await;
     assert!(again.key > claim.key);
     assert_eq!(store.records(again.key, Span::All).await.unwrap().len(), 1, "nothing of the old run");
-    let outbox = store.outbox(Position(0), 9).await.unwrap();
+    let outbox = store.outbox(Position(0), Page::events(9)).await.unwrap();
     assert_eq!(outbox.iter().map(|(position, _)| position.0).collect::<Vec<_>>(), [3]);
     assert_eq!(store.open_cursor("late").await.unwrap().missed, 2);
 }
@@ -191,7 +197,7 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
             _ => assert!(answer.is_ok() && records == 3, "{n}: {answer:?}"),
         }
     }
-    let outbox = store.outbox(Position(0), 999).await.unwrap();
+    let outbox = store.outbox(Position(0), Page::events(999)).await.unwrap();
     assert!(outbox.iter().zip(1..).all(|((position, _), place)| position.0 == place), "no place is left empty");
     assert_eq!(outbox.len() as u64, store.outbox_end().await.unwrap().accepted);
 }
@@ -245,7 +251,7 @@ fn events_are_read_by_plain_sql_while_the_store_is_open() {
             let sql = "SELECT value ->> 'seq' FROM history, json_each(history.events)";
             assert_eq!(count(db, sql), 1);
         });
-        assert_eq!(event(1).as_str(), store.outbox(Position(0), 1).await.unwrap()[0].1.as_str());
+        assert_eq!(event(1).as_str(), store.outbox(Position(0), Page::events(1)).await.unwrap()[0].1.as_str());
     });
 }
 

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use workflow_engine::{Position, Purge, Store, Timestamp};
+use workflow_engine::{Page, Position, Purge, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
 
@@ -91,7 +91,7 @@ fn main() {
                 println!("  {KEPT_RUNS} {:.0}", steps::at_once(store.clone(), round, 64, RUNS, 5).await);
             }
             let began = Instant::now();
-            let _ = store.outbox(Position(1), 512).await.expect("a page");
+            let _ = store.outbox(Position(1), Page::events(512)).await.expect("a page");
             println!("a page of the outbox: {:?}", began.elapsed());
             // The first one counts what was written past the store.
             let _ = store.outbox_end().await.expect("an end");

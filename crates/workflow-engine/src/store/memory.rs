@@ -13,8 +13,8 @@ use workflow_events::Timestamp;
 use crate::payload::EncodedEvent;
 use crate::status::Status;
 use crate::store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
-    Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, NewRun,
+    OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
 };
 
 /// A [`Store`] in memory: for tests, and for programs whose runs need not outlive them.
@@ -30,8 +30,8 @@ struct Kept {
     runs: BTreeMap<RunKey, KeptRun>,
     keys: HashMap<String, RunKey>,
     last_key: u64,
-    /// The runs that are due, now or later, by workflow.
-    due: HashMap<String, BTreeSet<(Timestamp, RunKey)>>,
+    /// The runs that are ready or wait for a time, by workflow.
+    due: HashMap<String, Queue>,
     /// The workers, until when their leases last, and what they hold.
     workers: HashMap<String, (Timestamp, BTreeSet<RunKey>)>,
     /// The events that are kept, by place.
@@ -40,6 +40,13 @@ struct Kept {
     purged: u64,
     sinks: HashMap<String, KeptSink>,
     sink_claims: u64,
+}
+
+/// Runs in the order in which they are claimed.
+#[derive(Default)]
+struct Queue {
+    ready: BTreeSet<(Timestamp, RunKey)>,
+    waiting: BTreeSet<(Timestamp, RunKey)>,
 }
 
 #[derive(Default)]
@@ -51,6 +58,8 @@ struct KeptSink {
 
 struct KeptRun {
     run: Run,
+    /// When it is due; the time is that of the run.
+    due: Option<Due>,
     epoch: u64,
     records: Vec<Record>,
     /// The places of its events.
@@ -83,10 +92,10 @@ impl Store for MemoryStore {
         Ok(self.lock().claim(&request))
     }
 
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
         let mut kept = self.lock();
         kept.claimed(claim)?;
-        kept.let_go(claim.key, Some(due_at));
+        kept.let_go(claim.key, Some(due));
         Ok(())
     }
 
@@ -101,7 +110,7 @@ impl Store for MemoryStore {
     async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError> {
         let mut kept = self.lock();
         for key in kept.workers.remove(worker).map(|(_, held)| held).unwrap_or_default() {
-            kept.let_go(key, Some(now));
+            kept.let_go(key, Some(Due::Now(now)));
         }
         Ok(())
     }
@@ -145,10 +154,10 @@ impl Store for MemoryStore {
         Ok(runs.filter(holds).map(|run| run.id.clone()).collect())
     }
 
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let kept = self.lock();
         let behind = kept.outbox.range(Position(after.0.saturating_add(1))..);
-        Ok(behind.take(limit).map(|(position, event)| (*position, event.clone())).collect())
+        page.fill(behind.map(|(position, event)| Ok((*position, event.clone()))))
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
@@ -157,6 +166,13 @@ impl Store for MemoryStore {
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
         Ok(self.lock().open(sink).cursor)
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        let kept = self.lock();
+        let mut cursors: Vec<_> = kept.sinks.iter().map(|(sink, kept)| (sink.clone(), kept.cursor)).collect();
+        cursors.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(cursors)
     }
 
     async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
@@ -214,11 +230,11 @@ impl Kept {
         };
         let created_at = record.at;
         self.keys.insert(id, key);
-        self.runs.insert(key, KeptRun { run, epoch: 0, records: Vec::new(), positions: Vec::new() });
+        self.runs.insert(key, KeptRun { run, due: None, epoch: 0, records: Vec::new(), positions: Vec::new() });
         self.append(key, vec![record]);
         match status {
             Status::Running => self.hold(key, worker),
-            _ => self.let_go(key, Some(created_at)),
+            _ => self.let_go(key, Some(Due::Now(created_at))),
         }
         Ok(Created::New(Claim { key, epoch: self.runs[&key].epoch }))
     }
@@ -244,7 +260,7 @@ impl Kept {
             run.recoveries = if progress { 0 } else { run.recoveries };
         }
         if status.ends_claim() {
-            self.let_go(claim.key, due_at.filter(|_| status == Status::Paused));
+            self.let_go(claim.key, due_at.filter(|_| status == Status::Paused).map(Due::At));
         }
         Ok(Committed { cancel })
     }
@@ -285,8 +301,9 @@ impl Kept {
             None => request,
         });
         let key = run.key;
-        if run.due_at.is_some_and(|due_at| due_at > at) {
-            self.set_due(key, Some(at));
+        if kept.due.is_some() || run.worker.is_none() {
+            let since = run.due_at.map_or(at, |due_at| due_at.min(at));
+            self.set_due(key, Some(Due::Now(since)));
         }
         CancelReply::Accepted(Box::new(self.runs[&key].run.clone()))
     }

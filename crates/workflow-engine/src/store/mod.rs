@@ -14,10 +14,10 @@ use workflow_events::Timestamp;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use outbox::{Cursor, OutboxEnd, Position, SinkClaim};
+pub use outbox::{Cursor, OutboxEnd, Page, Position, SinkClaim};
 pub use record::{Entry, EntryKind, Record, Span};
 pub use run::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, NewRun, Purge,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Due, NewRun, Purge,
     Purged, Run, RunFilter, RunKey,
 };
 
@@ -41,9 +41,15 @@ pub enum Woken {
 ///
 /// # Claims
 ///
-/// A run that is not terminal is *claimed* by one worker, or *due* at some time, and never both. A worker's claims
-/// live as long as its lease, which it renews for all of them at once with [`renew`](Self::renew). Each claim has an
+/// A run that is not terminal is *claimed* by one worker, or it is *ready* or *waits*. A worker's claims live as long as its lease, which it renews for all of them at once with [`renew`](Self::renew). Each claim has an
 /// epoch, one higher than the last; what is done under an older one is refused with [`StoreError::Fenced`].
+///
+/// # Ready and waiting
+///
+/// A *ready* run can be claimed whatever [`ClaimRequest::now`] is, so that a clock which is set back strands nothing:
+/// it is queued; or its worker has released it with [`Due::Now`], has retired, or has died; or its cancel was asked for
+/// while nobody held it. Only a paused run, and one that was released with [`Due::At`], *waits* for its time; a run that
+/// is paused without a time waits for a cancel. Ready or waiting, [`Run::due_at`] is its place in the order.
 ///
 /// # Time
 ///
@@ -65,16 +71,15 @@ pub enum Woken {
 pub trait Store: Debug + Send + Sync {
     /// Creates a run with the first record of its history, unless its id is taken; then returns that run.
     ///
-    /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is due at once. Any
+    /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is ready, since then. Any
     /// other status is refused with [`StoreError::Transition`], and a record that is not a first one with
     /// [`StoreError::Behind`].
     async fn create(&self, new: NewRun) -> Result<Created, StoreError>;
 
     /// Appends records to the history of a claimed run and sets its status.
     ///
-    /// `Paused` and every terminal status end the claim; a paused run is due at [`Commit::due_at`], and with `None` only
-    /// once a cancel is asked for. A record with an
-    /// entry is progress: it sets [`Run::recoveries`] back to 0.
+    /// `Paused` and every terminal status end the claim; a paused run waits for [`Commit::due_at`], and with `None` for
+    /// a cancel. A record with an entry is progress: it sets [`Run::recoveries`] back to 0.
     ///
     /// # Errors
     ///
@@ -83,22 +88,22 @@ pub trait Store: Debug + Send + Sync {
     /// than as `Cancelled`, after a cancel was accepted. They are checked in this order.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Claims runs that are due, the longest due first (then in the order of their creation), at most
-    /// [`ClaimRequest::limit`].
+    /// Claims runs that are due, which are those that are ready and those whose time has come: the longest due first,
+    /// by [`Run::due_at`], then in the order of their creation; at most [`ClaimRequest::limit`].
     ///
-    /// First, the runs of every other worker whose lease has run out become due at the time it ran out; whoever asks
-    /// is alive. Claiming such a run counts as a recovery: its worker died with it.
+    /// First, the runs of every other worker whose lease has run out become ready, since the time it ran out; the worker
+    /// that asks is alive. Claiming such a run counts as a recovery: its worker died with it.
     ///
     /// With [`ClaimRequest::run`] only that run is considered, and it is also claimed if the same worker holds it
     /// already; that is no recovery. If another worker holds it, `next_due` is the end of that one's lease.
     async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError>;
 
-    /// Ends a claim and changes nothing else; the run is due at `due_at`.
+    /// Ends a claim and changes nothing else; `due` says when the run can be claimed again.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownRun`], [`StoreError::Fenced`]: nothing was changed.
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError>;
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError>;
 
     /// Sets how long the lease of `worker` lasts; returns the cancels that wait for a run that it holds.
     ///
@@ -106,14 +111,14 @@ pub trait Store: Debug + Send + Sync {
     /// as [`claim`](Self::claim) has decided).
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError>;
 
-    /// Ends the lease of `worker` in good order: the runs that it holds are due at `now`, and claiming them does not
+    /// Ends the lease of `worker` in good order: the runs that it holds are ready since `now`, and claiming them does not
     /// count as a recovery. The sinks that it has claimed are free for others.
     async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Asks for the cancel of a run. From then on it can only end as `Cancelled`.
     ///
-    /// A run that nobody holds is due at [`CancelRequest::at`] if it was due later. If a cancel was asked for
-    /// before, its reason and its time stand; `at_once` of either counts.
+    /// A run that nobody holds is ready; its [`Run::due_at`] is [`CancelRequest::at`], unless it is earlier already. If
+    /// a cancel was asked for before, its reason and its time stand; `at_once` of either counts.
     async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError>;
 
     /// Returns a run; `None` if there is none with this id.
@@ -129,11 +134,12 @@ pub trait Store: Debug + Send + Sync {
     /// otherwise, which must not hide the others.
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Returns events of all runs that stand behind `after` in the outbox, in order, at most `limit`.
+    /// Returns the events of all runs that stand behind `after` in the outbox, in order: as many as have room on
+    /// the page, and at least one if there is any and [`Page::events`] is not 0.
     ///
     /// The events of one run are in the order of their `seq`. Once an event has been returned, none will ever appear
     /// before it.
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError>;
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError>;
 
     /// Returns where the outbox ends, and how many events were ever put there.
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError>;
@@ -141,6 +147,9 @@ pub trait Store: Debug + Send + Sync {
     /// Returns a sink's cursor. A sink never heard of gets one at the start; from then on no purge removes what it
     /// has not settled.
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError>;
+
+    /// Returns every sink that has a cursor, with it, ordered by the bytes of its name.
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError>;
 
     /// Gives the delivery to a sink to `worker`, and opens its cursor; `None` if another worker has it whose lease is
     /// not over at `now`. One worker at a time delivers to a sink.
@@ -163,6 +172,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// Removes terminal runs that have ended long enough ago and whose events every sink has settled, with
     /// everything that belongs to them; the longest ended first.
+    ///
+    /// It may remove fewer runs than [`Purge::limit`] although more could go, so that it holds up no other write for
+    /// long: call it until it removes none.
     ///
     /// Keys and positions are never used again.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;

@@ -1,8 +1,56 @@
 //! The outbox as its readers see it: places, its end, the cursors of the sinks, and who delivers to them.
 
+use crate::payload::EncodedEvent;
+
 /// A place in the outbox; the store gives it its meaning, and only the order counts. Nothing stands at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
+
+/// How much of the outbox is read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many events at most.
+    pub events: usize,
+    /// How many bytes of JSON text the events have at most, where each counts one more, for what separates it from the
+    /// next. The first event is read however large it is.
+    pub bytes: usize,
+}
+
+impl Page {
+    /// A page of so many events, whatever their size.
+    pub const fn events(events: usize) -> Self {
+        Self { events, bytes: usize::MAX }
+    }
+
+    /// Reads events, for a store, until the page is full; stops before the first one that does not fit.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `events`, unless there are events before it: then those are the page, and the error comes
+    /// with the next one.
+    pub fn fill<E>(
+        self,
+        events: impl IntoIterator<Item = Result<(Position, EncodedEvent), E>>,
+    ) -> Result<Vec<(Position, EncodedEvent)>, E> {
+        let (mut page, mut bytes) = (Vec::new(), 0_usize);
+        let mut events = events.into_iter();
+        while page.len() < self.events
+            && let Some(next) = events.next()
+        {
+            let (position, event) = match next {
+                Ok(event) => event,
+                Err(error) if page.is_empty() => return Err(error),
+                Err(_) => break,
+            };
+            bytes = bytes.saturating_add(event.as_str().len()).saturating_add(1);
+            if bytes > self.bytes && !page.is_empty() {
+                break;
+            }
+            page.push((position, event));
+        }
+        Ok(page)
+    }
+}
 
 /// Where the outbox ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

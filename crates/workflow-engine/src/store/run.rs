@@ -54,7 +54,8 @@ pub struct Run {
     pub created_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// When it can be claimed; `None` while it is claimed, and once it has ended.
+    /// Since when it is ready, or until when it waits; `None` while it is claimed, once it has ended, and for a paused
+    /// run that waits for a cancel alone.
     pub due_at: Option<Timestamp>,
     /// Who holds it, or held it when its lease ran out.
     pub worker: Option<String>,
@@ -91,7 +92,7 @@ pub struct Commit {
     pub records: Vec<Record>,
     /// The status from now on.
     pub status: Status,
-    /// When a `Paused` run is due; `None` with every other status.
+    /// Until when a `Paused` run waits; `None` if it waits for a cancel alone, and with every other status.
     pub due_at: Option<Timestamp>,
 }
 
@@ -102,12 +103,30 @@ pub struct Committed {
     pub cancel: Option<CancelRequest>,
 }
 
+/// When a run whose claim was released can be claimed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Due {
+    /// It is ready, whatever the time is, and has its place in the order since this time.
+    Now(Timestamp),
+    /// It waits for this time.
+    At(Timestamp),
+}
+
+impl Due {
+    /// Returns the time, which is the run's place in the order of what is due.
+    pub fn time(self) -> Timestamp {
+        match self {
+            Self::Now(time) | Self::At(time) => time,
+        }
+    }
+}
+
 /// What a worker asks for.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
     /// Who asks; it must have a lease.
     pub worker: String,
-    /// The time by which runs are due and leases over.
+    /// The time by which runs that wait are due and leases over.
     pub now: Timestamp,
     /// Only this run; `None` for any.
     pub run: Option<String>,
@@ -123,7 +142,8 @@ pub struct Claims {
     /// The claimed runs.
     pub runs: Vec<Claimed>,
     /// When the next claim may find something: the earliest time that a run not in the answer is due, or that a
-    /// lease of another worker, which holds such a run, is over. `None` if there is none.
+    /// lease of another worker, which holds such a run, is over. `None` if there is none. For a run that is ready this
+    /// is its [`Run::due_at`], but at the latest [`ClaimRequest::now`].
     pub next_due: Option<Timestamp>,
     /// The names of workflows that have runs which are due, and that were not asked for.
     pub unknown: Vec<String>,

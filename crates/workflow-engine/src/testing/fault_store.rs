@@ -15,8 +15,9 @@ use workflow_events::Timestamp;
 
 use crate::payload::EncodedEvent;
 use crate::store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, NewRun, OutboxEnd,
-    Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError, Woken,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, NewRun,
+    OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
+    Woken,
 };
 
 /// What happens at a write.
@@ -194,8 +195,8 @@ impl Store for FaultStore {
         self.write(self.inner.claim(request)).await
     }
 
-    async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), StoreError> {
-        self.write(self.inner.release(claim, due_at)).await
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
+        self.write(self.inner.release(claim, due)).await
     }
 
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
@@ -226,14 +227,14 @@ impl Store for FaultStore {
         self.read(self.inner.held(worker)).await
     }
 
-    async fn outbox(&self, after: Position, limit: usize) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let late = {
             let mut state = self.lock();
             let late = state.late > 0;
             state.late = state.late.saturating_sub(1);
             late
         };
-        let events = self.read(self.inner.outbox(after, limit)).await?;
+        let events = self.read(self.inner.outbox(after, page)).await?;
         Ok(if late { Vec::new() } else { events })
     }
 
@@ -245,6 +246,10 @@ impl Store for FaultStore {
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
         self.write(self.inner.open_cursor(sink)).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        self.read(self.inner.cursors()).await
     }
 
     async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use workflow_events::Timestamp;
 
-use super::{Kept, KeptRun};
-use crate::store::{Claim, ClaimRequest, Claimed, Claims, RunKey};
+use super::{Kept, Queue};
+use crate::store::{Claim, ClaimRequest, Claimed, Claims, Due, RunKey};
 
 impl Kept {
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Claims {
@@ -18,37 +18,38 @@ impl Kept {
 
     fn claim_any(&mut self, request: &ClaimRequest) -> Claims {
         let (mut claims, mut chosen, mut next) = (Claims::default(), Vec::new(), BTreeMap::new());
-        for (workflow, due) in &self.due {
-            let mut rest = due.iter();
-            let Some(first) = rest.next() else { continue };
+        let mut times = Vec::new();
+        for (workflow, Queue { ready, waiting }) in &self.due {
             if request.wants(workflow) {
-                next.insert(first, rest);
-            } else if first.0 <= request.now {
+                for (runs, due) in [(ready, Due::Now as fn(_) -> _), (waiting, Due::At)] {
+                    let mut rest = runs.iter();
+                    next.extend(rest.next().map(|first| (first, (rest, due))));
+                }
+            } else if !ready.is_empty() || waiting.first().is_some_and(|(due_at, _)| *due_at <= request.now) {
                 claims.unknown.push(workflow.clone());
             }
         }
-        while let Some((&(due_at, key), mut rest)) = next.pop_first() {
-            if due_at > request.now || chosen.len() == request.limit {
-                claims.next_due = Some(due_at);
-                break;
+        while let Some((&(due_at, key), (mut rest, due))) = next.pop_first() {
+            if chosen.len() == request.limit || !request.is_due(due(due_at)) {
+                times.push(request.next(due(due_at)));
+                continue;
             }
             chosen.push(key);
-            next.extend(rest.next().map(|first| (first, rest)));
+            next.extend(rest.next().map(|first| (first, (rest, due))));
         }
         let wants = |key: &RunKey| self.runs.get(key).is_some_and(|kept| request.wants(&kept.run.workflow));
         let others = self.workers.iter().filter(|(name, _)| **name != request.worker);
         let leases = others.filter(|(_, (_, held))| held.iter().any(wants)).map(|(_, (until, _))| *until);
-        claims.next_due = leases.chain(claims.next_due).min();
+        claims.next_due = leases.chain(times).min();
         claims.runs = chosen.into_iter().map(|key| self.take(key, &request.worker)).collect();
         claims
     }
 
     fn claim_one(&mut self, request: &ClaimRequest, id: &str) -> Claims {
         let mut claims = Claims::default();
-        let Some(run) = self.keys.get(id).and_then(|key| self.runs.get(key)).map(|kept| &kept.run) else {
-            return claims;
-        };
-        let due = run.due_at.is_some_and(|due_at| due_at <= request.now);
+        let Some(kept) = self.keys.get(id).and_then(|key| self.runs.get(key)) else { return claims };
+        let run = &kept.run;
+        let due = kept.due.is_some_and(|due| request.is_due(due));
         let own = run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
         if !request.wants(&run.workflow) {
             claims.unknown.extend(due.then(|| run.workflow.clone()));
@@ -56,7 +57,7 @@ impl Kept {
             claims.runs.push(self.take(run.key, &request.worker));
         } else if !own {
             let lease = run.worker.as_ref().and_then(|worker| self.workers.get(worker)).map(|(until, _)| *until);
-            claims.next_due = run.due_at.or(lease);
+            claims.next_due = kept.due.map(|due| request.next(due)).or(lease);
         }
         claims
     }
@@ -71,13 +72,13 @@ impl Kept {
         Claimed { claim: Claim { key, epoch: kept.epoch }, run: kept.run.clone(), died }
     }
 
-    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them. Whoever asks
-    /// is alive.
+    /// Makes ready what dead workers held; they stay on the runs, as the mark that they died with them. The worker that
+    /// asks is alive.
     fn expire(&mut self, request: &ClaimRequest) {
         let is_over = |worker: &String, until: Timestamp| until <= request.now && *worker != request.worker;
         let expired: Vec<_> = self.workers.extract_if(|worker, (until, _)| is_over(worker, *until)).collect();
         for (_, (until, held)) in expired {
-            held.into_iter().for_each(|key| self.set_due(key, Some(until)));
+            held.into_iter().for_each(|key| self.set_due(key, Some(Due::Now(until))));
         }
     }
 
@@ -92,29 +93,57 @@ impl Kept {
     }
 
     /// Ends a claim in good order.
-    pub(super) fn let_go(&mut self, key: RunKey, due_at: Option<Timestamp>) {
-        self.set_due(key, due_at);
+    pub(super) fn let_go(&mut self, key: RunKey, due: Option<Due>) {
+        self.set_due(key, due);
         let worker = self.runs.get_mut(&key).and_then(|kept| kept.run.worker.take());
         if let Some((_, held)) = worker.and_then(|worker| self.workers.get_mut(&worker)) {
             held.remove(&key);
         }
     }
 
-    pub(super) fn set_due(&mut self, key: RunKey, due_at: Option<Timestamp>) {
-        let Some(KeptRun { run, .. }) = self.runs.get_mut(&key) else { return };
-        let before = std::mem::replace(&mut run.due_at, due_at);
-        if !self.due.contains_key(&run.workflow) {
-            self.due.insert(run.workflow.clone(), BTreeSet::new());
+    pub(super) fn set_due(&mut self, key: RunKey, due: Option<Due>) {
+        let Some(kept) = self.runs.get_mut(&key) else { return };
+        let before = std::mem::replace(&mut kept.due, due);
+        kept.run.due_at = due.map(Due::time);
+        let workflow = &kept.run.workflow;
+        if !self.due.contains_key(workflow) {
+            self.due.insert(workflow.clone(), Queue::default());
         }
-        let Some(due) = self.due.get_mut(&run.workflow) else { return };
+        let Some(queue) = self.due.get_mut(workflow) else { return };
         if let Some(before) = before {
-            due.remove(&(before, key));
+            queue.of(before).remove(&(before.time(), key));
         }
-        due.extend(due_at.map(|due_at| (due_at, key)));
+        if let Some(due) = due {
+            queue.of(due).insert((due.time(), key));
+        }
+    }
+}
+
+impl Queue {
+    fn of(&mut self, due: Due) -> &mut BTreeSet<(Timestamp, RunKey)> {
+        match due {
+            Due::Now(_) => &mut self.ready,
+            Due::At(_) => &mut self.waiting,
+        }
     }
 }
 
 impl ClaimRequest {
+    fn is_due(&self, due: Due) -> bool {
+        match due {
+            Due::Now(_) => true,
+            Due::At(time) => time <= self.now,
+        }
+    }
+
+    /// When a run that is left over can be claimed.
+    fn next(&self, due: Due) -> Timestamp {
+        match due {
+            Due::Now(since) => since.min(self.now),
+            Due::At(time) => time,
+        }
+    }
+
     fn wants(&self, workflow: &str) -> bool {
         self.workflows.as_ref().is_none_or(|wanted| wanted.iter().any(|name| name == workflow))
     }

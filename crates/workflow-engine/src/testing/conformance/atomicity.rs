@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
-use crate::{Claim, Commit, NewRun, RunKey, Status, StoreError};
+use crate::{Claim, Commit, Due, NewRun, RunKey, Status, StoreError};
 
 /// A store with a held run of each kind, and claims that are no more.
 struct Scene {
@@ -25,7 +25,7 @@ impl Scene {
         let paused = running(store, "paused", "w", at(0)).await;
         commit(store, pause(paused, "paused", 2, at(9))).await;
         let released = running(store, "released", "w", at(0)).await;
-        store.release(released, at(8)).await.expect("a claim is released");
+        store.release(released, Due::At(at(8))).await.expect("a claim is released");
         let over = ended(store, "over", Status::Completed, at(2)).await;
         let unknown = Claim { key: RunKey(over.key.0 + 1_000), epoch: 1 };
         Self { running: running_run, to_cancel, queued, paused, released, over, unknown }
@@ -79,14 +79,14 @@ pub(super) async fn a_refused_release_changes_nothing(store: Shared) {
     let scene = Scene::set(&store).await;
     let before = Snapshot::of(&store).await;
     for claim in scene.ended() {
-        let answer = store.release(claim, at(1)).await;
+        let answer = store.release(claim, Due::At(at(1))).await;
         let Err(StoreError::Fenced { key, epoch }) = answer else {
             panic!("releasing {claim:?} must be fenced, but: {answer:?}")
         };
         assert_eq!(Claim { key, epoch }, claim, "the refusal names the claim");
         assert_eq!(Snapshot::of(&store).await, before, "a refused release changes nothing");
     }
-    let answer = store.release(scene.unknown, at(1)).await;
+    let answer = store.release(scene.unknown, Due::At(at(1))).await;
     assert!(
         matches!(answer, Err(StoreError::UnknownRun { key }) if key == scene.unknown.key),
         "there is no such run, but: {answer:?}"

@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
-use crate::{CancelReply, CancelRequest, Run, Status, StoreError};
+use crate::{CancelReply, CancelRequest, Due, Run, Status, StoreError};
 
 pub(super) async fn an_unknown_run_cannot_be_cancelled(store: Shared) {
     queued(&store, "a", at(0)).await;
@@ -22,22 +22,23 @@ pub(super) async fn an_ended_run_cannot_be_cancelled(store: Shared) {
     }
 }
 
-pub(super) async fn a_waiting_run_is_due_at_its_cancel(store: Shared) {
+pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
     let held = running(&store, "paused", "w", at(0)).await;
     commit(&store, pause(held, "paused", 2, at(500))).await;
     queued(&store, "queued", at(400)).await;
     let released = running(&store, "released", "w", at(0)).await;
-    store.release(released, at(300)).await.expect("a claim is released");
+    store.release(released, Due::At(at(300))).await.expect("a claim is released");
     for (id, now) in [("queued", 7), ("paused", 6), ("released", 5)] {
         let before = read(&store, id).await;
         let request = CancelRequest { at_once: id == "queued", ..please("enough", at(now)) };
         let run = cancel(&store, id, request.clone()).await;
         let expected = Run { due_at: Some(at(now)), cancel: Some(request), ..before };
-        assert_eq!(run, expected, "it is due at once, and the cancel stands");
+        assert_eq!(run, expected, "it is ready since then, and the cancel stands");
         assert_eq!(read(&store, id).await, run, "the answer is the run as it is kept");
     }
-    let claims = claim(&store, any("w", at(6), 9)).await;
-    assert_eq!((ids(&claims), claims.next_due), (vec!["released", "paused"], Some(at(7))), "from then on they are due");
+    let claims = claim(&store, any("w", at(4), 9)).await;
+    let all = vec!["released", "paused", "queued"];
+    assert_eq!((ids(&claims), claims.next_due), (all, None), "they are ready, whatever the time is");
     assert!(claims.runs.iter().all(|claimed| claimed.run.cancel.is_some()), "and come with their cancel: {claims:?}");
 }
 
@@ -121,7 +122,7 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
     }
     commit(&store, append(held, "a", 2, Status::Running, at(2))).await;
     // The cancel stands however the run changes hands.
-    store.release(held, at(3)).await.expect("a claim is released");
+    store.release(held, Due::At(at(3))).await.expect("a claim is released");
     let again = take(&store, "w", at(3), "a").await.claim;
     let refused = store.commit(append(again, "a", 3, Status::Completed, at(3))).await;
     assert!(matches!(refused, Err(StoreError::CancelRequested(_))), "the cancel stands: {refused:?}");

@@ -1,7 +1,7 @@
 //! Who gets which runs.
 
 use super::fixture::*;
-use crate::{Claim, ClaimRequest, NewRun, Position, Purge, RunFilter, Status};
+use crate::{Claim, ClaimRequest, Due, NewRun, Page, Position, Purge, RunFilter, Status};
 
 pub(super) async fn a_run_is_never_handed_out_twice(store: Shared) {
     for n in 0..10 {
@@ -28,7 +28,7 @@ pub(super) async fn the_longest_due_run_is_claimed_first(store: Shared) {
     let paused = running(&store, "paused", "w", at(0)).await;
     commit(&store, pause(paused, "paused", 2, at(15))).await;
     let released = running(&store, "released", "w", at(0)).await;
-    store.release(released, at(25)).await.expect("a claim is released");
+    store.release(released, Due::At(at(25))).await.expect("a claim is released");
     let claims = claim(&store, any("w", at(30), 9)).await;
     assert_eq!(ids(&claims), ["a", "b", "paused", "c", "released", "d"], "the longest due first, then by creation");
 }
@@ -52,11 +52,11 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
     ended(&store, "over", Status::Failed, at(0)).await;
     let listed = store.list(&RunFilter { limit: usize::MAX, ..RunFilter::default() }).await.expect("runs are listed");
     assert_eq!(listed.len(), 2, "as many as there are");
-    let events = store.outbox(Position(0), usize::MAX).await.expect("the outbox is read");
+    let events = store.outbox(Position(0), Page::events(usize::MAX)).await.expect("the outbox is read");
     assert_eq!(events.len(), 3, "as many as there are");
     assert_eq!(ids(&claim(&store, any("w", at(0), usize::MAX)).await), ["a"], "as many as there are");
     let purge = Purge { failed: Some(at(9)), limit: usize::MAX, ..Purge::default() };
-    assert_eq!(store.purge(purge).await.expect("runs are purged").runs, 1, "as many as there are");
+    assert_eq!(super::purge::purge(&store, purge).await.runs, 1, "as many as there are");
 }
 
 /// Asks for runs of these workflows.
@@ -87,10 +87,11 @@ pub(super) async fn only_the_workflows_asked_for_are_claimed(store: Shared) {
 
 pub(super) async fn due_workflows_not_asked_for_are_named(store: Shared) {
     lease(&store, "w", at(1_000)).await;
-    let runs = [("y", "y1", 1), ("x", "x1", 2), ("x", "x2", 3), ("y", "y2", 4), ("z", "z1", 5), ("later", "l1", 20)];
+    let runs = [("y", "y1", 1), ("x", "x1", 2), ("x", "x2", 3), ("y", "y2", 4), ("z", "z1", 5)];
     for (workflow, id, created_at) in runs {
         queued_of(&store, workflow, id, created_at).await;
     }
+    waiting_of(&store, "later", "l1", at(20)).await;
     let unknown = |claims: crate::Claims| {
         let mut unknown = claims.unknown;
         unknown.sort_unstable();
@@ -121,7 +122,8 @@ pub(super) async fn one_run_is_claimed_by_its_id(store: Shared) {
     }
     let claims = claim(&store, ClaimRequest { limit: 9, ..one("w", at(9), "run-2") }).await;
     assert_eq!(ids(&claims), ["run-2"], "only that run");
-    for (id, now) in [("nobody", 9), ("run-3", 2), ("run", 9)] {
+    waiting(&store, "waiting", at(10)).await;
+    for (id, now) in [("nobody", 9), ("waiting", 9), ("run", 9)] {
         let none = claim(&store, one("w", at(now), id)).await;
         assert_eq!(ids(&none), [""; 0], "{id:?} is not there, or not due");
     }
@@ -154,7 +156,7 @@ pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shar
     assert_eq!((paused.due_at, paused.worker), (Some(at(5)), None), "it is due, so nobody holds it");
     let claimed = take(&store, "w", at(5), "a").await;
     assert_eq!((claimed.claim.epoch, claimed.run.status), (2, Status::Paused), "the second claim");
-    store.release(claimed.claim, at(6)).await.expect("a claim is released");
+    store.release(claimed.claim, Due::At(at(6))).await.expect("a claim is released");
     let released = read(&store, "a").await;
     assert_eq!((released.status, released.due_at, released.worker), (Status::Paused, Some(at(6)), None));
     let claims = claim(&store, any("w", at(6), 9)).await;

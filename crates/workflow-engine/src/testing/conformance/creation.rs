@@ -68,7 +68,7 @@ pub(super) async fn keys_are_in_the_order_of_creation(store: Shared) {
     assert_eq!(listed, keys, "runs are listed in the order of their keys");
 }
 
-pub(super) async fn a_queued_run_is_due_at_once_and_unclaimed(store: Shared) {
+pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: Shared) {
     let created = create(&store, new_run("a", at(5))).await;
     let run = read(&store, "a").await;
     assert_eq!((run.due_at, run.worker), (Some(at(5)), None), "a queued run is due when it was created, and nobody's");

@@ -48,6 +48,25 @@ pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
     assert_eq!(open(&store, "s").await, Cursor { missed: 0, ..lies }, "what was missed only the store sets");
 }
 
+pub(super) async fn every_cursor_is_told(store: Shared) {
+    let told = async || store.cursors().await.expect("the cursors are read");
+    assert_eq!(told().await, [], "a fresh store has none");
+    ended(&store, "a", Status::Completed, at(0)).await;
+    let places: Vec<_> = events(&store, Position(0)).await.into_iter().map(|(position, _)| position).collect();
+    for sink in ["b", "Z", "a", "a\"\\ é", "a\u{10ffff}", "", "aa"] {
+        open(&store, sink).await;
+    }
+    hold(&store, "claimed", "relay").await;
+    set(&store, "b", places[0], 1, 0).await;
+    let moved = Cursor { position: places[0], delivered: 1, ..Cursor::default() };
+    let cursors = told().await;
+    let names: Vec<_> = cursors.iter().map(|(sink, _)| sink.as_str()).collect();
+    assert_eq!(names, ["", "Z", "a", "a\"\\ é", "aa", "a\u{10ffff}", "b", "claimed"], "in the order of their bytes");
+    assert!(cursors.iter().all(|(sink, cursor)| *cursor == if sink == "b" { moved } else { Cursor::default() }));
+    store.drop_cursor("a").await.expect("a cursor is dropped");
+    assert!(told().await.iter().all(|(sink, _)| sink != "a"), "one that is forgotten is not told");
+}
+
 pub(super) async fn cursors_are_independent(store: Shared) {
     ended(&store, "a", Status::Completed, at(0)).await;
     let places: Vec<_> = events(&store, Position(0)).await.into_iter().map(|(position, _)| position).collect();
@@ -66,7 +85,7 @@ pub(super) async fn cursors_are_independent(store: Shared) {
 /// Purges every completed run that every sink has settled.
 async fn purge_all(store: &Shared) -> u64 {
     let purge = Purge { completed: Some(at(1_000)), limit: 100, ..Purge::default() };
-    store.purge(purge).await.expect("runs are purged").events
+    super::purge::purge(store, purge).await.events
 }
 
 pub(super) async fn what_was_purged_before_is_missed(store: Shared) {

@@ -4,7 +4,7 @@ use workflow_events::Timestamp;
 
 use super::fixture::*;
 use super::snapshot::{Written, history};
-use crate::{Commit, Entry, EntryKind, NewRun, Payload, Record, Status};
+use crate::{Commit, Due, Entry, EntryKind, NewRun, Payload, Record, Status};
 
 /// Writes these entries, one a record, and insists that they come back.
 async fn round_trip(store: &Shared, entries: impl IntoIterator<Item = Entry>) {
@@ -113,7 +113,7 @@ async fn times(store: &Shared, times: &[Timestamp]) {
         let held = take(store, "w", time, &run).await.claim;
         let kept = cancel(store, &run, please("x", time)).await;
         assert_eq!(kept.cancel.map(|cancel| cancel.at), Some(time), "the time of a cancel");
-        store.release(held, time).await.expect("a claim is released");
+        store.release(held, Due::At(time)).await.expect("a claim is released");
         assert_eq!(read(store, &run).await.due_at, Some(time), "the time when a run is due");
         let held = take(store, "w", time, &run).await.claim;
         commit(store, append(held, &run, 3, Status::Cancelled, time)).await;
@@ -122,7 +122,7 @@ async fn times(store: &Shared, times: &[Timestamp]) {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     for &time in times {
-        create(store, NewRun { record: note("x", 1, time, 1), ..new_run(&format!("due {time}"), time) }).await;
+        waiting(store, &format!("due {time}"), time).await;
     }
     for time in sorted {
         let claims = claim(store, any("w", time, 9)).await;

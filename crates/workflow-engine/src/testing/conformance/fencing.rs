@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
-use crate::{Claim, Commit, RunKey, Status, StoreError};
+use crate::{Claim, Commit, Due, RunKey, Status, StoreError};
 
 /// Insists that nothing can be done under `claim`, and that trying changes nothing.
 async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
@@ -20,7 +20,7 @@ async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
         };
         assert_eq!(Claim { key, epoch }, claim, "the refusal names the claim");
     }
-    let answer = store.release(claim, at(9)).await;
+    let answer = store.release(claim, Due::At(at(9))).await;
     assert!(matches!(answer, Err(StoreError::Fenced { .. })), "a release of {claim:?} must be fenced, but: {answer:?}");
     assert_eq!(Snapshot::of(store).await, before, "what is fenced changes nothing");
 }
@@ -50,7 +50,7 @@ pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: Shared)
 
 pub(super) async fn a_released_claim_is_refused(store: Shared) {
     let claim = running(&store, "a", "w", at(0)).await;
-    store.release(claim, at(5)).await.expect("a claim is released");
+    store.release(claim, Due::At(at(5))).await.expect("a claim is released");
     fenced(&store, claim, 2).await;
     let again = take(&store, "w", at(5), "a").await.claim;
     fenced(&store, claim, 2).await;

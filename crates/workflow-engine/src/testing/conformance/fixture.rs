@@ -73,7 +73,7 @@ pub(super) async fn create(store: &Shared, new: NewRun) -> Claim {
     }
 }
 
-/// Creates a `Queued` run of one event.
+/// Creates a `Queued` run of one event. It is ready, also before `created_at`.
 pub(super) async fn queued(store: &Shared, id: &str, created_at: Timestamp) -> RunKey {
     create(store, new_run(id, created_at)).await.key
 }
@@ -82,6 +82,20 @@ pub(super) async fn queued(store: &Shared, id: &str, created_at: Timestamp) -> R
 pub(super) async fn running(store: &Shared, id: &str, worker: &str, created_at: Timestamp) -> Claim {
     lease(store, worker, created_at.saturating_add(std::time::Duration::from_secs(3_600))).await;
     create(store, NewRun { status: Status::Running, worker: worker.to_owned(), ..new_run(id, created_at) }).await
+}
+
+/// Creates a `Paused` run of three events that waits for `due_at`.
+pub(super) async fn waiting(store: &Shared, id: &str, due_at: Timestamp) -> RunKey {
+    waiting_of(store, WORKFLOW, id, due_at).await
+}
+
+/// The same, of another workflow.
+pub(super) async fn waiting_of(store: &Shared, workflow: &str, id: &str, due_at: Timestamp) -> RunKey {
+    lease(store, "pauser", at(1)).await;
+    let (workflow, worker) = (workflow.to_owned(), "pauser".to_owned());
+    let held = create(store, NewRun { status: Status::Running, workflow, worker, ..new_run(id, at(0)) }).await;
+    commit(store, pause(held, id, 2, due_at)).await;
+    held.key
 }
 
 /// Creates a run that ends as `status` at `ended_at`, with `2` events.

@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
-use crate::{CancelRequest, Commit, Status};
+use crate::{CancelRequest, Commit, Due, Status};
 
 pub(super) async fn a_lease_that_runs_out_is_a_recovery(store: Shared) {
     running(&store, "a", "w0", at(0)).await;
@@ -159,7 +159,7 @@ pub(super) async fn a_retired_worker_is_no_recovery(store: Shared) {
 
 pub(super) async fn a_released_run_is_no_recovery(store: Shared) {
     let held = running(&store, "a", "w", at(0)).await;
-    store.release(held, at(1)).await.expect("a claim is released");
+    store.release(held, Due::At(at(1))).await.expect("a claim is released");
     lease(&store, "w", at(2)).await;
     lease(&store, "other", at(1_000)).await;
     let claimed = take(&store, "other", at(50), "a").await;
@@ -183,7 +183,7 @@ pub(super) async fn progress_resets_the_recoveries(store: Shared) {
     lease(&store, "w2", at(1_000)).await;
     let second = take(&store, "w2", at(20), "a").await;
     assert_eq!(second.run.recoveries, 2);
-    store.release(second.claim, at(21)).await.expect("a claim is released");
+    store.release(second.claim, Due::At(at(21))).await.expect("a claim is released");
     let third = take(&store, "w2", at(21), "a").await;
     assert_eq!(third.run.recoveries, 2, "a release is no progress, and no recovery");
     commit(&store, Commit { status: Status::Paused, due_at: Some(at(22)), ..idle(third.claim, 4) }).await;
@@ -212,7 +212,7 @@ pub(super) async fn a_renewal_returns_the_cancels_of_what_is_held(store: Shared)
     }
     commit(&store, append(a, "a", 2, Status::Cancelled, at(3))).await;
     assert_eq!(lease(&store, "w", at(100)).await, [(c.key, hurry)], "a cancel that was served is over");
-    store.release(c, at(4)).await.expect("a claim is released");
+    store.release(c, Due::At(at(4))).await.expect("a claim is released");
     commit(&store, append(b, "b", 2, Status::Running, at(4))).await;
     assert_eq!(lease(&store, "w", at(100)).await, [], "what was released is not held");
 }

@@ -101,7 +101,7 @@ checks! {
         a_new_run_has_what_it_was_created_with
         a_taken_id_returns_its_run_untouched
         keys_are_in_the_order_of_creation
-        a_queued_run_is_due_at_once_and_unclaimed
+        a_queued_run_is_ready_and_unclaimed
         a_running_run_is_claimed_by_its_creator_with_epoch_1
         a_run_begins_as_queued_or_running_only
         a_run_begins_with_its_first_record
@@ -143,6 +143,10 @@ checks! {
     due {
         a_paused_run_is_due_when_it_was_told
         a_released_run_is_due_when_it_was_told
+        what_is_ready_does_not_wait_for_the_clock
+        only_a_pause_and_a_release_wait_for_the_clock
+        a_run_paused_without_a_time_waits_for_a_cancel
+        ready_and_waiting_runs_are_claimed_in_one_order
         the_next_time_is_that_of_a_run_left_over
         the_next_time_is_that_of_a_future_run
         the_next_time_is_the_end_of_anothers_lease
@@ -166,7 +170,7 @@ checks! {
     cancel {
         an_unknown_run_cannot_be_cancelled
         an_ended_run_cannot_be_cancelled
-        a_waiting_run_is_due_at_its_cancel
+        a_waiting_run_is_ready_since_its_cancel
         a_due_run_stays_due_when_it_was
         a_held_run_stays_held
         the_first_cancel_stands
@@ -178,12 +182,14 @@ checks! {
         events_of_a_run_are_in_order
         the_order_never_changes
         reading_goes_on_from_anywhere
+        a_page_is_limited_in_bytes
         every_accepted_event_is_counted
     }
     cursors {
         a_new_cursor_is_at_the_start
         a_cursor_only_moves_forward
         cursors_are_independent
+        every_cursor_is_told
         what_was_purged_before_is_missed
         a_dropped_cursor_is_forgotten
         one_worker_at_a_time_has_a_sink

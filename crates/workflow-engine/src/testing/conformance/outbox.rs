@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::snapshot::events;
-use crate::{Claim, Commit, EncodedEvent, NewRun, OutboxEnd, Position, Record, Status};
+use crate::{Claim, Commit, EncodedEvent, NewRun, OutboxEnd, Page, Position, Record, Status};
 
 /// Appends `events` events in one record to a run that goes on.
 async fn say(store: &Shared, claim: Claim, run: &str, first_seq: u64, events: u64) {
@@ -84,18 +84,45 @@ pub(super) async fn reading_goes_on_from_anywhere(store: Shared) {
         assert_eq!(events(&store, *position).await, all[n + 1..], "what stands behind {position:?}");
     }
     for limit in [0, 1, 2, 7, all.len(), all.len() + 1] {
-        let page = store.outbox(Position(0), limit).await.expect("the outbox is read");
+        let page = store.outbox(Position(0), Page::events(limit)).await.expect("the outbox is read");
         assert_eq!(page.len(), limit.min(all.len()), "at most {limit}");
         assert!(page.iter().zip(&all).all(|(one, other)| one.0 == other.0), "the first {limit}: {page:?}");
     }
     let (mut read, mut after) = (Vec::new(), Position(0));
-    while let Some((last, _)) = store.outbox(after, 5).await.expect("the outbox is read").last() {
+    while let Some((last, _)) = store.outbox(after, Page::events(5)).await.expect("the outbox is read").last() {
         assert!(*last > after, "a page begins after the last");
         read.extend(events(&store, after).await.into_iter().filter(|(position, _)| position <= last));
         after = *last;
     }
     assert_eq!(read, all, "page by page it is the same");
     assert_eq!(events(&store, Position(after.0 + 1)).await, [], "behind the end there is nothing");
+}
+
+pub(super) async fn a_page_is_limited_in_bytes(store: Shared) {
+    traffic(&store).await;
+    let all = events(&store, Position(0)).await;
+    let length = |(_, event): &(Position, String)| event.len() + 1;
+    let total: usize = all.iter().map(length).sum();
+    let two = length(&all[0]) + length(&all[1]);
+    // Also one that ends within a record of several events.
+    for bytes in [0, 1, two - 1, two, two + 1, total / 2, total - 1, total, total + 1, usize::MAX] {
+        let (mut room, mut fit) = (bytes, 0);
+        while let Some(left) = all.get(fit).and_then(|event| room.checked_sub(length(event))) {
+            (room, fit) = (left, fit + 1);
+        }
+        for events in [0, 1, 3, usize::MAX] {
+            let page = store.outbox(Position(0), Page { events, bytes }).await.expect("the outbox is read");
+            assert_eq!(page.len(), fit.max(1).min(events), "{events} events and {bytes} bytes at most");
+        }
+    }
+    let (mut read, mut after) = (0, Position(0));
+    while let Some((last, _)) =
+        store.outbox(after, Page { events: 9, bytes: two }).await.expect("the outbox is read").last()
+    {
+        read += events(&store, after).await.iter().filter(|(position, _)| position <= last).count();
+        after = *last;
+    }
+    assert_eq!(read, all.len(), "page by page it is the same");
 }
 
 pub(super) async fn every_accepted_event_is_counted(store: Shared) {

@@ -3,11 +3,20 @@
 use super::cursors::{open, set};
 use super::fixture::*;
 use super::snapshot::{Snapshot, events, history};
-use crate::{CancelReply, Claim, NewRun, Position, Purge, Purged, Span, Status, StoreError};
+use crate::{CancelReply, Claim, Due, NewRun, Position, Purge, Purged, Span, Status, StoreError};
 
-/// Purges.
-async fn purge(store: &Shared, purge: Purge) -> Purged {
-    store.purge(purge).await.expect("runs are purged")
+/// Purges until the limit is reached or nothing can go: one call may remove fewer.
+pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
+    let mut purged = Purged::default();
+    loop {
+        let left = purge.limit - purged.runs as usize;
+        let more = store.purge(Purge { limit: left, ..purge }).await.expect("runs are purged");
+        assert!(more.runs as usize <= left, "{more:?} must be within {left} runs");
+        purged = Purged { runs: purged.runs + more.runs, events: purged.events + more.events };
+        if more.runs == 0 {
+            return purged;
+        }
+    }
 }
 
 /// Purges runs of every status that ended before `before`.
@@ -134,7 +143,7 @@ pub(super) async fn a_purged_run_is_gone(store: Shared) {
     assert_eq!(reply, CancelReply::Unknown, "nobody can cancel it");
     let refused = store.commit(append(gone, "gone", 3, Status::Running, at(60))).await;
     assert!(matches!(refused, Err(StoreError::UnknownRun { .. })), "its key is unknown: {refused:?}");
-    let refused = store.release(gone, at(60)).await;
+    let refused = store.release(gone, Due::At(at(60))).await;
     assert!(matches!(refused, Err(StoreError::UnknownRun { .. })), "its key is unknown: {refused:?}");
     assert_eq!(store.outbox_end().await.expect("the end is read"), end, "the end is where it was");
     assert_eq!(history(&store, &read(&store, "kept").await).await, history_of_kept, "the others are untouched");

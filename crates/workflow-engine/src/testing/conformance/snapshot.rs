@@ -3,7 +3,7 @@
 use workflow_events::Timestamp;
 
 use super::fixture::{Shared, list_all};
-use crate::{Cursor, EntryKind, OutboxEnd, Position, Record, Run, Span};
+use crate::{Cursor, EntryKind, OutboxEnd, Page, Position, Record, Run, Span};
 
 /// What a store holds.
 #[derive(Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub(super) async fn history(store: &Shared, run: &Run) -> Vec<Written> {
 
 /// Returns every event behind `after`.
 pub(super) async fn events(store: &Shared, after: Position) -> Vec<(Position, String)> {
-    let events = store.outbox(after, 1_000_000).await.expect("the outbox is read");
+    let events = store.outbox(after, Page::events(1_000_000)).await.expect("the outbox is read");
     events.into_iter().map(|(position, event)| (position, event.as_str().to_owned())).collect()
 }
 

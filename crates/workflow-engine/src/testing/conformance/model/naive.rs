@@ -6,8 +6,8 @@ use super::super::snapshot::Written;
 use super::op::Op;
 use super::subject::{Answer, Refusal};
 use crate::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, NewRun, OutboxEnd, Position, Purge, Purged,
-    Record, Run, RunFilter, RunKey, Span, Status,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, OutboxEnd, Page, Position, Purge,
+    Purged, Record, Run, RunFilter, RunKey, Span, Status,
 };
 
 /// A store that is slow and plainly right.
@@ -24,6 +24,8 @@ pub(super) struct Naive {
 #[derive(Debug)]
 struct NaiveRun {
     run: Run,
+    /// Whether it waits for its time, when nobody holds it.
+    waits: bool,
     epoch: u64,
     records: Vec<Record>,
 }
@@ -34,14 +36,26 @@ impl Naive {
             Op::Create(new) => self.create(new),
             Op::Commit(commit) => self.commit(commit),
             Op::Claim(request) => self.claim(&request),
-            Op::Release(claim, due_at) => self.release(claim, due_at),
+            Op::Release(claim, due) => self.release(claim, due),
             Op::Renew(worker, until) => self.renew(&worker, until),
             Op::Retire(worker, now) => self.retire(&worker, now),
             Op::Cancel(id, request) => Answer::Cancel(self.cancel(&id, request)),
             Op::Run(id) => Answer::Run(self.runs().into_iter().find(|run| run.id == id)),
             Op::Records(key, span) => Answer::Records(self.records(key, span)),
             Op::List(filter) => Answer::Runs(self.list(&filter)),
-            Op::Outbox(after, limit) => Answer::Events(self.events(after).into_iter().take(limit).collect()),
+            Op::Outbox(after, page) => {
+                let mut events = self.events(after);
+                events.truncate(page.events);
+                while events.len() > 1 && events.iter().map(|(_, event)| event.len() + 1).sum::<usize>() > page.bytes {
+                    events.pop();
+                }
+                Answer::Events(events)
+            }
+            Op::Cursors => {
+                let mut cursors = self.cursors.clone();
+                cursors.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Answer::Cursors(cursors)
+            }
             Op::Open(sink) => Answer::Cursor(self.open(&sink)),
             Op::Set(sink, cursor) => self.set(&sink, cursor),
             Op::Drop(sink) => {
@@ -81,7 +95,7 @@ impl Naive {
             cancel: None,
         };
         let epoch = u64::from(held);
-        self.runs.push(NaiveRun { run, epoch, records: Vec::new() });
+        self.runs.push(NaiveRun { run, waits: false, epoch, records: Vec::new() });
         self.append(key, vec![new.record]);
         Answer::Created(Claim { key, epoch })
     }
@@ -111,13 +125,14 @@ impl Naive {
         }
         let progress = commit.records.iter().any(|record| record.entry.is_some());
         self.append(key, commit.records);
-        let run = &mut self.runs[index].run;
+        let NaiveRun { run, waits, .. } = &mut self.runs[index];
         run.status = commit.status;
         if progress {
             run.recoveries = 0;
         }
         if run.status == Status::Paused {
             (run.due_at, run.worker) = (commit.due_at, None);
+            *waits = true;
         }
         if matches!(run.status, Status::Completed | Status::Failed | Status::Cancelled) {
             (run.ended_at, run.worker) = (Some(ended_at), None);
@@ -133,25 +148,27 @@ impl Naive {
         let mut due = Vec::new();
         let mut times = Vec::new();
         let mut unknown = Vec::new();
-        for (index, NaiveRun { run, .. }) in self.runs.iter().enumerate().filter(|(_, kept)| considered(&kept.run)) {
-            let is_due = run.due_at.is_some_and(|due_at| due_at <= request.now);
+        for (index, NaiveRun { run, waits, .. }) in
+            self.runs.iter().enumerate().filter(|(_, kept)| considered(&kept.run))
+        {
+            let is_due = run.due_at.is_some_and(|due_at| !waits || due_at <= request.now);
             let its_own = request.run.is_some() && run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
             if is_due && !wanted(run) && !unknown.contains(&run.workflow) {
                 unknown.push(run.workflow.clone());
             }
             if wanted(run) && (is_due || its_own) {
                 due.push((run.due_at, run.key, index));
-            } else if wanted(run) && run.worker.as_ref() != Some(&request.worker) {
-                times.extend(run.due_at);
-                times.extend(run.worker.iter().filter_map(|worker| self.lease(worker)));
             } else if wanted(run) {
                 times.extend(run.due_at);
+                let another = run.worker.iter().filter(|worker| **worker != request.worker);
+                times.extend(another.filter_map(|worker| self.lease(worker)));
             }
         }
         due.sort();
         unknown.sort();
         for (due_at, _, _) in due.iter().skip(request.limit) {
-            times.extend(*due_at);
+            // What is due can be had now, even if it is ready since a time to come.
+            times.extend(due_at.map(|due_at| due_at.min(request.now)));
         }
         let mut runs = Vec::new();
         for (due_at, _, index) in due.into_iter().take(request.limit) {
@@ -165,26 +182,30 @@ impl Naive {
         Answer::Claims { runs, next_due: times.into_iter().min(), unknown }
     }
 
-    /// Makes due what the workers whose leases have run out hold.
+    /// Makes ready what the workers whose leases have run out hold.
     fn expire(&mut self, request: &ClaimRequest) {
         let over = |(worker, until): &&(String, Timestamp)| *until <= request.now && *worker != request.worker;
         for (worker, until) in self.leases.iter().filter(over) {
-            for NaiveRun { run, .. } in &mut self.runs {
+            for NaiveRun { run, waits, .. } in &mut self.runs {
                 if run.due_at.is_none() && run.worker.as_ref() == Some(worker) {
-                    run.due_at = Some(*until);
+                    (run.due_at, *waits) = (Some(*until), false);
                 }
             }
         }
         self.leases.retain(|lease| !over(&lease));
     }
 
-    fn release(&mut self, claim: Claim, due_at: Timestamp) -> Answer {
+    fn release(&mut self, claim: Claim, due: Due) -> Answer {
         let Some(index) = self.index(claim.key) else { return Answer::Refused(Refusal::Unknown) };
         if !self.standing().contains(&claim) {
             return Answer::Refused(Refusal::Fenced);
         }
-        let run = &mut self.runs[index].run;
-        (run.due_at, run.worker) = (Some(due_at), None);
+        let NaiveRun { run, waits, .. } = &mut self.runs[index];
+        (run.due_at, *waits) = match due {
+            Due::Now(since) => (Some(since), false),
+            Due::At(time) => (Some(time), true),
+        };
+        run.worker = None;
         Answer::Done
     }
 
@@ -197,20 +218,23 @@ impl Naive {
 
     fn retire(&mut self, worker: &str, now: Timestamp) -> Answer {
         self.leases.retain(|(name, _)| name != worker);
-        for run in self.runs.iter_mut().map(|kept| &mut kept.run).filter(|run| holds(worker, run)) {
-            (run.due_at, run.worker) = (Some(now), None);
+        for NaiveRun { run, waits, .. } in self.runs.iter_mut().filter(|kept| holds(worker, &kept.run)) {
+            (run.due_at, run.worker, *waits) = (Some(now), None, false);
         }
         Answer::Done
     }
 
     fn cancel(&mut self, id: &str, request: CancelRequest) -> CancelReply {
-        let Some(run) = self.runs.iter_mut().map(|kept| &mut kept.run).find(|run| run.id == id) else {
+        let Some(NaiveRun { run, waits, .. }) = self.runs.iter_mut().find(|kept| kept.run.id == id) else {
             return CancelReply::Unknown;
         };
         if run.ended_at.is_some() {
             return CancelReply::Ended(run.status);
         }
-        run.due_at = run.due_at.map(|due_at| due_at.min(request.at));
+        let is_held = run.due_at.is_none() && run.worker.is_some();
+        if !is_held {
+            (run.due_at, *waits) = (Some(run.due_at.unwrap_or(request.at).min(request.at)), false);
+        }
         match &mut run.cancel {
             Some(standing) => standing.at_once |= request.at_once,
             none => *none = Some(request),
@@ -303,7 +327,7 @@ impl Naive {
     pub(super) fn everything(&self) -> Vec<Op> {
         let histories = (1..=self.last_key).map(|key| Op::Records(RunKey(key), Span::All));
         let cursors = self.cursors.iter().map(|(sink, _)| Op::Open(sink.clone()));
-        histories.chain(cursors).chain([Op::Outbox(Position(0), usize::MAX)]).collect()
+        histories.chain(cursors).chain([Op::Outbox(Position(0), Page::events(usize::MAX)), Op::Cursors]).collect()
     }
 
     pub(super) fn runs(&self) -> Vec<Run> {
@@ -312,7 +336,7 @@ impl Naive {
 
     /// The claims under which runs can be advanced.
     pub(super) fn standing(&self) -> Vec<Claim> {
-        let held = self.runs.iter().filter(|kept| kept.run.due_at.is_none() && kept.run.ended_at.is_none());
+        let held = self.runs.iter().filter(|kept| kept.run.due_at.is_none() && kept.run.worker.is_some());
         held.map(|kept| Claim { key: kept.run.key, epoch: kept.epoch }).collect()
     }
 

@@ -5,8 +5,8 @@ use workflow_events::Timestamp;
 use super::super::fixture::{at, note, record};
 use super::naive::Naive;
 use crate::{
-    CancelRequest, Claim, ClaimRequest, Commit, Cursor, NewRun, Position, Purge, Record, RunFilter, RunKey, Span,
-    Status,
+    CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record, RunFilter, RunKey,
+    Span, Status,
 };
 
 /// One call of a store. Keys and places are those of the model.
@@ -15,14 +15,15 @@ pub(super) enum Op {
     Create(NewRun),
     Commit(Commit),
     Claim(ClaimRequest),
-    Release(Claim, Timestamp),
+    Release(Claim, Due),
     Renew(String, Timestamp),
     Retire(String, Timestamp),
     Cancel(String, CancelRequest),
     Run(String),
     Records(RunKey, Span),
     List(RunFilter),
-    Outbox(Position, usize),
+    Outbox(Position, Page),
+    Cursors,
     Open(String),
     Set(String, Cursor),
     Drop(String),
@@ -57,11 +58,15 @@ impl Generator {
             60..64 => vec![self.release(model)],
             64..68 => vec![self.renew()],
             68..70 => vec![Op::Retire(self.pick(&WORKERS), self.time(0))],
-            70..76 => vec![self.cancel(model)],
+            70..76 => vec![self.cancel()],
             76..78 => vec![Op::Run(self.pick(&IDS))],
             78..80 => vec![self.records(model)],
             80..83 => vec![self.list(model)],
-            83..86 => vec![Op::Outbox(self.place(model), self.random.usize(0..8))],
+            83..86 => {
+                let bytes = if self.random.bool() { usize::MAX } else { self.random.usize(0..2_000) };
+                let page = Page { events: self.random.usize(0..8), bytes };
+                vec![Op::Outbox(self.place(model), page)]
+            }
             86..95 => vec![self.cursor(model)],
             _ => vec![self.purge()],
         }
@@ -75,12 +80,16 @@ impl Generator {
             _ => Status::Running,
         };
         let (first_seq, events) = if self.rarely() { (self.random.u64(0..3), 0) } else { (1, self.random.u64(1..3)) };
+        let mut record = self.record(&id, first_seq, events);
+        if self.random.bool() {
+            record.at = self.around(3_000);
+        }
         let new = NewRun {
             workflow: self.pick(&WORKFLOWS),
             execution_id: self.random.bool().then(|| format!("corr-{id}")),
             status,
             worker: worker.clone(),
-            record: self.record(&id, first_seq, events),
+            record,
             id,
         };
         // What may be refused for two reasons has no documented order of them.
@@ -113,7 +122,7 @@ impl Generator {
         for (record, age) in records.iter_mut().rev().zip(0..) {
             record.at = self.time(-age);
         }
-        let due_at = (status == Status::Paused).then(|| self.around(5_000));
+        let due_at = (status == Status::Paused && !self.rarely()).then(|| self.around(5_000));
         Op::Commit(Commit { claim, records, status, due_at })
     }
 
@@ -124,15 +133,17 @@ impl Generator {
             let wanted = WORKFLOWS.iter().filter(|_| self.random.u32(0..3) > 0);
             wanted.map(|&name| name.to_owned()).collect()
         });
-        let request =
-            ClaimRequest { worker: worker.clone(), now: self.time(0), run, workflows, limit: self.random.usize(0..4) };
+        // Clocks are set back, and are not the same everywhere.
+        let now = if self.rarely() { self.time(-20_000) } else { self.time(0) };
+        let request = ClaimRequest { worker: worker.clone(), now, run, workflows, limit: self.random.usize(0..4) };
         // A worker that claims has a lease.
         vec![self.lease(worker), Op::Claim(request)]
     }
 
     fn release(&mut self, model: &Naive) -> Op {
-        let due_at = self.around(5_000);
-        Op::Release(self.any_claim(model), due_at)
+        let time = self.around(5_000);
+        let due = if self.random.bool() { Due::Now(time) } else { Due::At(time) };
+        Op::Release(self.any_claim(model), due)
     }
 
     fn renew(&mut self) -> Op {
@@ -145,13 +156,9 @@ impl Generator {
         Op::Renew(worker, self.time(time))
     }
 
-    fn cancel(&mut self, model: &Naive) -> Op {
+    fn cancel(&mut self) -> Op {
         let id = self.pick(&IDS);
-        let now = self.time(0);
-        // Whether a second cancel hastens a run that was put off after the first is not documented.
-        if model.runs().iter().any(|run| run.id == id && run.cancel.is_some() && run.due_at > Some(now)) {
-            return Op::Run(id);
-        }
+        let now = self.around(1_000);
         let reason = self.random.bool().then(|| format!("reason {}", self.now));
         Op::Cancel(id, CancelRequest { reason, at_once: self.random.bool(), at: now })
     }
@@ -180,8 +187,9 @@ impl Generator {
             return if self.random.u32(0..4) == 0 { Op::Open(sink) } else { self.purge() };
         };
         let position = if self.random.u32(0..4) > 0 { Position(model.accepted()) } else { self.place(model) };
-        match self.random.u32(0..12) {
+        match self.random.u32(0..13) {
             0..2 => Op::Open(sink),
+            12 => Op::Cursors,
             2..5 => Op::Drop(sink),
             // What a cursor that stays where it is does with other counts is not documented.
             _ if position == standing.position => Op::Set(sink, standing),

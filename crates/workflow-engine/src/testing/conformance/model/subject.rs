@@ -27,6 +27,7 @@ pub(super) enum Answer {
     Runs(Vec<Run>),
     Events(Vec<(Position, String)>),
     Cursor(Cursor),
+    Cursors(Vec<(String, Cursor)>),
     Dropped(bool),
     Purged(Purged),
     Refused(Refusal),
@@ -98,8 +99,8 @@ impl Subject {
                 });
                 Answer::Claims { runs: runs.collect(), next_due: claims.next_due, unknown: claims.unknown }
             }
-            Op::Release(claim, due_at) => {
-                store.release(self.own_claim(claim), due_at).await?;
+            Op::Release(claim, due) => {
+                store.release(self.own_claim(claim), due).await?;
                 Answer::Done
             }
             Op::Renew(worker, until) => {
@@ -125,8 +126,13 @@ impl Subject {
                 let after = filter.after.map(|key| self.own_key(key));
                 Answer::Runs(self.translated(store.list(&RunFilter { after, ..filter }).await?))
             }
-            Op::Outbox(after, limit) => {
-                let events = store.outbox(self.own_place(after), limit).await?;
+            Op::Cursors => {
+                let place =
+                    |(sink, cursor): (_, Cursor)| (sink, Cursor { position: self.place(cursor.position), ..cursor });
+                Answer::Cursors(store.cursors().await?.into_iter().map(place).collect())
+            }
+            Op::Outbox(after, page) => {
+                let events = store.outbox(self.own_place(after), page).await?;
                 let place = |(place, event): (_, crate::EncodedEvent)| (self.place(place), event.as_str().to_owned());
                 Answer::Events(events.into_iter().map(place).collect())
             }
@@ -141,7 +147,7 @@ impl Subject {
                 Answer::Done
             }
             Op::Drop(sink) => Answer::Dropped(store.drop_cursor(&sink).await?),
-            Op::Purge(purge) => Answer::Purged(store.purge(purge).await?),
+            Op::Purge(purge) => Answer::Purged(super::super::purge::purge(&store, purge).await),
         })
     }
 
