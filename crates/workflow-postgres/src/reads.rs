@@ -199,17 +199,11 @@ impl PostgresStore {
         }
         // One row more than there are events: of the first one all may be known already.
         let rows = signed(page.events).saturating_add(1);
-        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&PAGE as _, Type::INT8)];
-        let mut found = Vec::new();
-        for row in self.read(&self.inner.sql.outbox, &parameters).await? {
-            let position = row::unsigned(&row, 0)?;
-            let events = (position..).map(Position).zip(row::events(row::column(&row, 1)?, position)?);
-            found.extend(events.filter(|(position, _)| *position > after));
-            if found.len() >= page.events {
-                break;
-            }
-        }
-        page.fill(found.into_iter().map(Ok))
+        // No more is read than is returned, but for the last row; and never too much for one answer.
+        let bytes = signed(page.bytes).min(PAGE);
+        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&bytes as _, Type::INT8)];
+        let rows = self.read(&self.inner.sql.outbox, &parameters).await?;
+        page.fill(rows.iter().flat_map(|row| behind(row, after)))
     }
 
     pub(crate) async fn read_end(&self) -> Result<OutboxEnd, StoreError> {
@@ -250,6 +244,20 @@ impl PostgresStore {
         let rows = self.read_once(COUNTING, &self.inner.sql.purge, &parameters).await.map_err(StoreError::from)?;
         let row = only(rows)?;
         Ok(Purged { runs: row::unsigned(&row, 0)?, events: row::unsigned(&row, 1)? })
+    }
+}
+
+/// Returns the events of a row of the outbox that stand behind a place, or the one error that they cannot be read.
+fn behind(row: &Row, after: Position) -> Vec<Result<(Position, EncodedEvent), StoreError>> {
+    let read = || {
+        let position = row::unsigned(row, 0)?;
+        Ok((position, row::events(row::column(row, 1)?, position)?))
+    };
+    match read() {
+        Ok((first, events)) => {
+            (first..).map(Position).zip(events).filter(|(position, _)| *position > after).map(Ok).collect()
+        }
+        Err(error) => vec![Err(error)],
     }
 }
 

@@ -72,46 +72,24 @@ statements! {
              SELECT key FROM {s}.runs WHERE key = ANY(ARRAY(SELECT key FROM held)) AND due_at IS NULL \
              ORDER BY key FOR UPDATE SKIP LOCKED), \
          freed AS ( \
-             UPDATE {s}.runs r SET due_at = gone.until, worker = CASE WHEN gone.state = 1 THEN r.worker END \
+             UPDATE {s}.runs r SET due_at = gone.until, ready = true, worker = CASE WHEN gone.state = 1 THEN r.worker END \
              FROM gone WHERE r.key = ANY(ARRAY(SELECT key FROM free)) AND r.worker = gone.name AND r.due_at IS NULL \
              RETURNING gone.name) \
          DELETE FROM {s}.workers w USING gone WHERE w.name = gone.name \
              AND (SELECT count(*) FROM held WHERE held.name = gone.name) \
                  = (SELECT count(*) FROM freed WHERE freed.name = gone.name)";
-    /// Returns the workflows that have runs which are due, now or later, with the first due time of each.
-    workflows = "WITH RECURSIVE w AS ( \
-             (SELECT workflow, due_at FROM {s}.runs WHERE due_at IS NOT NULL ORDER BY workflow, due_at LIMIT 1) \
-             UNION ALL \
-             SELECT n.workflow, n.due_at FROM w CROSS JOIN LATERAL ( \
-                 SELECT workflow, due_at FROM {s}.runs WHERE due_at IS NOT NULL AND workflow > w.workflow \
-                 ORDER BY workflow, due_at LIMIT 1) n) \
-         SELECT workflow, due_at, due_at <= {now} FROM w";
+    /// Returns the workflows that have runs which are due, now or later, and when the first of each can be claimed.
+    workflows = "SELECT * FROM {s}.due_workflows({now})";
     /// Claims runs that are due.
-    claim = format!(
-        "WITH {}, \
-         candidates AS ( \
-             SELECT c.key FROM unnest($3::text[]) AS w(name) CROSS JOIN LATERAL ( \
-                 SELECT key, due_at FROM {{s}}.runs WHERE workflow = w.name AND due_at <= {{now}} \
-                 ORDER BY due_at, key LIMIT $4 * 4) c \
-             ORDER BY c.due_at, c.key LIMIT $4 * 4), \
-         chosen AS ( \
-             SELECT key, due_at AS was_due, worker IS NOT NULL AS died FROM {{s}}.runs \
-             WHERE key IN (SELECT key FROM candidates) AND due_at <= {{now}} \
-             ORDER BY due_at, key LIMIT $4 FOR UPDATE SKIP LOCKED) \
-         UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, epoch = r.epoch + 1, \
-             recoveries = r.recoveries + chosen.died::int \
-         FROM chosen, me WHERE r.key = chosen.key \
-         RETURNING {{run}}, chosen.died, chosen.was_due",
-        ME.replace("{names}", "ARRAY[$2::text]").replace("{session}", "$5")
-    );
+    claim = "SELECT * FROM {s}.claim_runs({now}, $2, $3, $4, $5)";
     /// Claims one run, if it is due, or the worker's own, and nobody has locked it.
     claim_one = format!(
         "WITH {}, \
          chosen AS ( \
              SELECT key, due_at AS was_due, worker IS NOT NULL AND due_at IS NOT NULL AS died FROM {{s}}.runs \
-             WHERE id = $3 AND (due_at <= {{now}} OR due_at IS NULL AND worker = $2) \
+             WHERE id = $3 AND CASE WHEN due_at IS NULL THEN worker = $2 ELSE ready OR due_at <= {{now}} END \
                  AND ($4::text[] IS NULL OR workflow = ANY($4)) FOR UPDATE SKIP LOCKED) \
-         UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, epoch = r.epoch + 1, \
+         UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, ready = true, epoch = r.epoch + 1, \
              recoveries = r.recoveries + chosen.died::int \
          FROM chosen, me WHERE r.key = chosen.key \
          RETURNING {{run}}, chosen.died, coalesce(chosen.was_due, 0)",
@@ -125,7 +103,7 @@ statements! {
     /// Finds the runs that nobody has locked.
     unlocked = "SELECT {s}.unlocked_runs($1)";
     /// Ends a claim.
-    release = "UPDATE {s}.runs SET worker = NULL, due_at = $3 \
+    release = "UPDATE {s}.runs SET worker = NULL, due_at = $3, ready = $5 \
          WHERE key = $1 AND epoch = $2 AND worker = ANY($4) AND due_at IS NULL AND {briefly}";
 
     renew = "INSERT INTO {s}.workers AS w (name, until, session) SELECT $1::text, $2::bigint, $3::bigint WHERE {briefly} \
@@ -139,11 +117,11 @@ statements! {
 
     cancel = "UPDATE {s}.runs r SET cancel_at = coalesce(r.cancel_at, $2), \
              cancel_reason = CASE WHEN r.cancel_at IS NULL THEN $3 ELSE r.cancel_reason END, \
-             cancel_at_once = coalesce(r.cancel_at_once, false) OR $4, due_at = least(r.due_at, \
+             cancel_at_once = coalesce(r.cancel_at_once, false) OR $4, ready = true, due_at = least(r.due_at, \
                  CASE WHEN r.due_at IS NOT NULL OR r.worker IS NULL THEN $2 END) \
          WHERE id = $1 AND ended_at IS NULL AND {briefly} RETURNING {run}";
 
-    run = "SELECT {run} FROM {s}.runs r WHERE id = $1";
+    run = "SELECT {run}, r.ready FROM {s}.runs r WHERE id = $1";
     runs_by_id = "SELECT {run} FROM {s}.runs r WHERE id = ANY($1)";
     runs_by_key = "SELECT {run} FROM {s}.runs r WHERE key = ANY($1)";
     records = "SELECT {record} FROM {s}.history WHERE run = $1 ORDER BY seq";
@@ -155,15 +133,17 @@ statements! {
          AND ($5::text IS NULL OR starts_with(id, $5)) ORDER BY key LIMIT $6";
 
     /// Reads the outbox up to the gate. The row that `$1` stands in is the last that begins at or before it.
-    /// So many rows at most, and so many bytes: but for the row that may be known already, and the first one behind it.
+    /// So many rows at most, and so many bytes, where each event counts one more than it has, as a row of several has one
+    /// more than they; but for the row that may be known already, the first one behind it, and a part of the last.
     outbox = "SELECT position, events FROM ( \
-             SELECT n.position, n.events, sum(CASE WHEN n.position > $1 THEN octet_length(n.events) END) OVER ( \
-                 ORDER BY n.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ( \
-                 SELECT h.position, h.events FROM {s}.outbox o, {s}.history h \
+             SELECT n.position, n.events, n.several, sum(CASE WHEN n.position > $1 THEN octet_length(n.events) - 1 END) \
+                 OVER (ORDER BY n.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ( \
+                 SELECT h.position, h.events, h.last_seq > h.seq AS several FROM {s}.outbox o, {s}.history h \
                  WHERE h.position >= coalesce((SELECT position FROM {s}.history WHERE position <= $1 \
                          ORDER BY position DESC LIMIT 1), 0) AND h.position < {gate} \
                  ORDER BY h.position LIMIT $2) n) p \
-         WHERE before IS NULL OR before < $3 ORDER BY position";
+         WHERE before IS NULL OR CASE WHEN several THEN before < $3 ELSE before + octet_length(events) - 1 <= $3 END \
+         ORDER BY position";
     outbox_end = "SELECT * FROM {s}.outbox_end()";
     count = "SELECT {s}.count_events()";
 

@@ -187,7 +187,7 @@ impl Store for PostgresStore {
     }
 
     async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
-        self.write(move |lane| lane.release(claim, due.time()).boxed()).await
+        self.write(move |lane| lane.release(claim, due).boxed()).await
     }
 
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {

@@ -11,7 +11,7 @@ use support::pair::Pair;
 use support::{address, alone, fresh_in, options, runtime, server, started};
 use tokio::time::timeout;
 use workflow_engine::{
-    Commit, Created, EncodedEvent, Position, Record, RunFilter, Span, Status, Store, StoreError, Timestamp,
+    Commit, Created, EncodedEvent, Page, Position, Record, RunFilter, Span, Status, Store, StoreError, Timestamp,
 };
 use workflow_postgres::testing::Stop;
 use workflow_postgres::{Options, PostgresStore};
@@ -158,7 +158,7 @@ fn a_restart_under_those_who_read_is_worth_another_try() {
                     let outcome = tokio::try_join!(
                         store.run("one"),
                         store.records(claim.key, Span::Last),
-                        store.outbox(Position(0), 9),
+                        store.outbox(Position(0), Page::events(9)),
                         store.outbox_end()
                     );
                     match outcome {
