@@ -22,8 +22,8 @@ use crate::row::{self, backend, corrupt, gone, signed};
 use crate::store::PostgresStore;
 use crate::text::{escape, unescape};
 
-/// How many rows of the outbox are counted anew each time, at most, before what was counted is written down.
-const COUNTED: u64 = 10_000;
+/// How many rows of the outbox are counted each time, at most, before what was counted is written down.
+const COUNTED: u64 = 1_000;
 
 /// How many bytes of events are read at once, unless one record has more.
 const PAGE: i64 = 4 << 20;

@@ -132,18 +132,8 @@ statements! {
          AND ($3::text IS NULL OR workflow = $3) AND ($4::text IS NULL OR worker = $4) \
          AND ($5::text IS NULL OR starts_with(id, $5)) ORDER BY key LIMIT $6";
 
-    /// Reads the outbox up to the gate. The row that `$1` stands in is the last that begins at or before it.
-    /// So many rows at most, and so many bytes, where each event counts one more than it has, as a row of several has one
-    /// more than they; but for the row that may be known already, the first one behind it, and a part of the last.
-    outbox = "SELECT position, events FROM ( \
-             SELECT n.position, n.events, n.several, sum(CASE WHEN n.position > $1 THEN octet_length(n.events) - 1 END) \
-                 OVER (ORDER BY n.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ( \
-                 SELECT h.position, h.events, h.last_seq > h.seq AS several FROM {s}.outbox o, {s}.history h \
-                 WHERE h.position >= coalesce((SELECT position FROM {s}.history WHERE position <= $1 \
-                         ORDER BY position DESC LIMIT 1), 0) AND h.position < {gate} \
-                 ORDER BY h.position LIMIT $2) n) p \
-         WHERE before IS NULL OR CASE WHEN several THEN before < $3 ELSE before + octet_length(events) - 1 <= $3 END \
-         ORDER BY position";
+    /// Reads a page of the outbox, up to the gate.
+    outbox = "SELECT * FROM {s}.outbox_page($1, $2, $3)";
     outbox_end = "SELECT * FROM {s}.outbox_end()";
     count = "SELECT {s}.count_events()";
 

@@ -18,6 +18,16 @@ ALTER TABLE {schema}.outbox ADD COLUMN counted_next bigint NOT NULL DEFAULT 0,
     ADD COLUMN counted_open bigint[] NOT NULL DEFAULT ARRAY[]::bigint[];
 UPDATE {schema}.outbox SET counted_next = counted_to + 1;
 
+-- What a purge that found nothing has looked at: with as much settled, only what has ended since can be removed.
+ALTER TABLE {schema}.outbox ADD COLUMN idle_settled bigint, ADD COLUMN idle_before bigint[];
+-- A purge walks through each status by itself: what is kept for ever stands in nobody's way.
+CREATE INDEX runs_over ON {schema}.runs (status, ended_at, key) WHERE ended_at IS NOT NULL;
+DROP INDEX {schema}.runs_ended;
+
+-- How many events a record has; a damaged one has no number that would keep all others from being counted.
+CREATE FUNCTION {schema}.size_of(seq bigint, last_seq bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS '
+    SELECT CASE WHEN $1 > 0 AND $2 >= $1 THEN least($2 - $1, 1048575) + 1 ELSE 1 END';
+
 -- As before, and a database whose transactions began anew is also known by what was counted.
 CREATE OR REPLACE FUNCTION {schema}.first_position() RETURNS bigint
 LANGUAGE plpgsql SET jit = off AS '
@@ -109,8 +119,10 @@ BEGIN
             SELECT r.key, r.due_at AS was_due, r.worker IS NOT NULL AS died FROM {q}.runs r
             WHERE r.key = ANY(page) AND r.due_at IS NOT NULL AND (r.ready OR r.due_at <= $1)
             ORDER BY r.due_at, r.key LIMIT $4 - taken FOR UPDATE SKIP LOCKED)
-        UPDATE {q}.runs r SET worker = $2, due_at = NULL, ready = true, epoch = r.epoch + 1,
-            recoveries = r.recoveries + chosen.died::int
+        UPDATE {q}.runs r SET worker = $2, due_at = NULL, ready = true, 
+            -- A number that is damaged stays one, and keeps no other run from being claimed.
+            epoch = CASE WHEN r.epoch < 9223372036854775807 THEN r.epoch + 1 ELSE -1 END,
+            recoveries = least(r.recoveries, 4294967296) + chosen.died::int
         FROM chosen WHERE r.key = chosen.key
         RETURNING r.key, r.id, r.workflow, r.execution_id, r.status, r.last_seq, r.created_at, r.ended_at, r.due_at,
             r.worker, r.recoveries, r.cancel_reason, r.cancel_at_once, r.cancel_at, r.epoch, chosen.died, chosen.was_due;
@@ -150,7 +162,7 @@ CREATE FUNCTION {schema}.uncounted() RETURNS TABLE (events bigint, fresh bigint)
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS '
 BEGIN
-    RETURN QUERY SELECT coalesce(sum(n.last_seq - n.seq + 1), 0)::bigint, count(*) FROM {q}.outbox o, LATERAL (
+    RETURN QUERY SELECT coalesce(sum({q}.size_of(n.seq, n.last_seq)), 0)::bigint, count(*) FROM {q}.outbox o, LATERAL (
         SELECT h.seq, h.last_seq FROM {q}.history h WHERE h.position >= o.counted_next
         UNION ALL
         SELECT h.seq, h.last_seq FROM unnest(o.counted_open) AS t(first), {q}.history h
@@ -179,7 +191,95 @@ LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS '
 BEGIN
     RETURN QUERY
     SELECT o.counted + u.events, greatest(o.last_position, (
-            SELECT l.position + l.last_seq - l.seq FROM {q}.history l ORDER BY l.position DESC LIMIT 1)),
+            SELECT l.position + {q}.size_of(l.seq, l.last_seq) - 1 FROM {q}.history l ORDER BY l.position DESC LIMIT 1)),
         o.base + (pg_snapshot_xmin(pg_current_snapshot())::text::bigint << 20) - 1, u.fresh
     FROM {q}.outbox o, {q}.uncounted() u;
+END';
+
+-- Reads the outbox up to the gate: behind that it reads nothing, however much stands there. The row that `after` stands in
+-- is the last that begins at or before it. So many rows at most, and so many bytes, where each event counts one more than
+-- it has, as a row of several has one more than they; but for the row that may be known already, the first one behind it,
+-- and a part of the last.
+CREATE FUNCTION {schema}.outbox_page(after bigint, most bigint, bytes bigint) RETURNS TABLE (place bigint, texts text)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET jit = off AS '
+DECLARE
+    gate bigint; first bigint;
+BEGIN
+    SELECT base + (pg_snapshot_xmin(pg_current_snapshot())::text::bigint << 20) INTO gate FROM {q}.outbox;
+    SELECT h.position INTO first FROM {q}.history h WHERE h.position <= $1 ORDER BY h.position DESC LIMIT 1;
+    RETURN QUERY SELECT p.position, p.events FROM (
+        SELECT n.position, n.events, n.several, sum(CASE WHEN n.position > $1 THEN octet_length(n.events) - 1 END)
+            OVER (ORDER BY n.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM (
+            SELECT h.position, h.events, h.last_seq > h.seq AS several FROM {q}.history h
+            WHERE h.position >= coalesce(first, 0) AND h.position < gate ORDER BY h.position LIMIT $2) n) p
+    WHERE p.before IS NULL
+        OR CASE WHEN p.several THEN p.before < $3 ELSE p.before + octet_length(p.events) - 1 <= $3 END
+    ORDER BY p.position;
+END';
+
+-- As before, in pages: it passes by what is locked, and stops once it has enough events. Where it finds nothing it notes
+-- what it has looked at.
+CREATE OR REPLACE FUNCTION {schema}.purge_runs(completed bigint, failed bigint, cancelled bigint, most bigint)
+RETURNS TABLE (runs bigint, events bigint)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s' AS '
+#variable_conflict use_column
+DECLARE
+    settled bigint; looked bigint[]; victims bigint[] := ARRAY[]::bigint[]; room bigint := 100000;
+    page bigint[]; ripe bigint[]; locked bigint[]; size bigint := least(greatest($4, 64), 4096);
+    last_end bigint := (-9223372036854775808)::bigint; last_key bigint := (-9223372036854775808)::bigint;
+    nothing boolean := $4 > 0; gone bigint; top bigint; used bigint;
+BEGIN
+    IF current_setting(''transaction_isolation'') <> ''read committed'' THEN
+        RAISE EXCEPTION ''a purge has to be read committed'' USING ERRCODE = ''WF002'';
+    END IF;
+    PERFORM FROM {q}.outbox FOR UPDATE;
+    PERFORM {q}.count_events();
+    SELECT least(o.counted_to, (SELECT min(c.position) FROM {q}.cursors c)),
+        CASE WHEN o.idle_settled = least(o.counted_to, (SELECT min(c.position) FROM {q}.cursors c)) THEN o.idle_before END
+    INTO settled, looked FROM {q}.outbox o;
+    WHILE cardinality(victims) < $4 AND room > 0 LOOP
+        SELECT array_agg(p.key), (array_agg(p.ended_at))[count(*)], (array_agg(p.key))[count(*)]
+        INTO page, last_end, last_key FROM (
+            SELECT c.key, c.ended_at
+            FROM unnest(ARRAY[''completed'', ''failed'', ''cancelled''], ARRAY[$1, $2, $3], looked)
+                AS s(status, before, looked)
+            CROSS JOIN LATERAL (
+                SELECT r.key, r.ended_at FROM {q}.runs r WHERE r.status = s.status AND r.ended_at < s.before
+                    AND r.ended_at >= coalesce(s.looked, -9223372036854775808)
+                    AND (r.ended_at, r.key) > (last_end, last_key)
+                ORDER BY r.ended_at, r.key LIMIT size) c
+            ORDER BY c.ended_at, c.key LIMIT size) p;
+        EXIT WHEN page IS NULL;
+        -- Up to the first that goes beyond the room, and at least one.
+        SELECT array_agg(b.key ORDER BY b.ended_at, b.key), max(b.upto) INTO ripe, used FROM (
+            SELECT a.key, a.ended_at, a.upto, lag(a.upto, 1, 0::numeric) OVER (ORDER BY a.ended_at, a.key) AS before FROM (
+                SELECT r.key, r.ended_at,
+                    sum(greatest(least(r.last_seq, 1048576), 1)) OVER (ORDER BY r.ended_at, r.key) AS upto
+                FROM {q}.runs r WHERE r.key = ANY(page) AND r.ended_at IS NOT NULL
+                    AND (SELECT h.position + {q}.size_of(h.seq, h.last_seq) - 1 FROM {q}.history h WHERE h.run = r.key
+                        ORDER BY h.seq DESC LIMIT 1) <= settled) a) b
+        WHERE b.before < room;
+        SELECT array_agg(v.key) INTO locked FROM (
+            SELECT r.key FROM {q}.runs r WHERE r.key = ANY(ripe)
+            ORDER BY r.ended_at, r.key LIMIT $4 - cardinality(victims) FOR UPDATE SKIP LOCKED) v;
+        nothing := nothing AND ripe IS NULL;
+        victims := victims || coalesce(locked, ARRAY[]::bigint[]);
+        room := room - coalesce(used, 0);
+        EXIT WHEN cardinality(page) < size;
+        size := least(size * 2, 4096);
+    END LOOP;
+    WITH deleted AS (
+        DELETE FROM {q}.history h WHERE h.run = ANY(victims)
+        RETURNING {q}.size_of(h.seq, h.last_seq) AS n, h.position + {q}.size_of(h.seq, h.last_seq) - 1 AS last)
+    SELECT coalesce(sum(n), 0)::bigint, max(last) INTO gone, top FROM deleted;
+    DELETE FROM {q}.runs r WHERE r.key = ANY(victims);
+    UPDATE {q}.outbox o SET purged = o.purged + gone, last_position = greatest(o.last_position, top),
+        idle_settled = CASE WHEN nothing THEN settled END,
+        idle_before = CASE WHEN nothing THEN ARRAY[greatest($1, looked[1]), greatest($2, looked[2]),
+            greatest($3, looked[3])] END;
+    RETURN QUERY SELECT cardinality(victims)::bigint, gone;
 END';
