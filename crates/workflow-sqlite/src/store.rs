@@ -165,7 +165,7 @@ impl SqliteStore {
     {
         let (reply, answer) = oneshot::channel();
         let read: Read = Box::new(move |connection| {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = reply.send(operation(connection).map_err(StoreError::from));
         });
         self.reads.send(read).map_err(|_| gone())?;

@@ -99,7 +99,7 @@ where
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Backend("the write was not done".into())),
         };
-        // Whoever asked may have gone; the write has happened all the same.
+        // The caller may have gone; the write has happened all the same.
         let _ = self.reply.send(result);
     }
 }

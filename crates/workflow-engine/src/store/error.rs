@@ -14,7 +14,7 @@ pub enum StoreError {
         key: RunKey,
     },
     /// The claim is not, or no longer, the one under which the run may be advanced.
-    #[error("the claim on run {key} with epoch {epoch} has ended: the run is claimed anew, due, or terminal")]
+    #[error("the claim on run {key} with epoch {epoch} has ended: the run is claimed again, due, or terminal")]
     Fenced {
         /// The run's key.
         key: RunKey,
@@ -22,7 +22,7 @@ pub enum StoreError {
         epoch: u64,
     },
     /// The claim is not, or no longer, the one under which events may be delivered to the sink.
-    #[error("the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed anew, released, or dropped")]
+    #[error("the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed again, released, or dropped")]
     SinkFenced {
         /// The sink.
         sink: String,

@@ -29,7 +29,7 @@ use crate::payload::EncodedEvent;
 pub enum Woken {
     /// Runs that are due.
     Due,
-    /// The cancel of a run that somebody holds: a [renewal](Store::renew) returns it to whoever does.
+    /// The cancel of a run that somebody holds: a [renewal](Store::renew) by its holder returns it.
     Cancel,
 }
 

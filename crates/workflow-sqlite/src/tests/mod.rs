@@ -2,5 +2,6 @@
 
 mod inherited;
 mod operations;
+mod pages;
 mod plans;
 mod steps;
