@@ -1,21 +1,20 @@
-//! Claims and leases: who works on what.
+//! Claims: who works on what.
 
-use rusqlite::{Params, params};
-use workflow_engine::{CancelRequest, Claim, ClaimRequest, Claimed, Claims, RunKey, Timestamp};
+use rusqlite::{OptionalExtension, Params, params};
+use workflow_engine::{Claim, ClaimRequest, Claimed, Claims, Run, RunKey, Timestamp};
 
+use crate::queue::{self, Found, Workflows};
 use crate::reads;
-use crate::row::{self, Failure, RUN};
+use crate::row::Failure;
 use crate::writer::Db;
 use crate::writes::held;
 
-/// A run's workflow is among those asked for; `?1` is their JSON array, or NULL for any.
-const WANTED: &str = "(?1 IS NULL OR workflow IN (SELECT value FROM json_each(?1)))";
-
-/// How many names of unknown workflows are told.
-const UNKNOWN: usize = 16;
-
 /// How long a run that cannot be read rests before it is tried again, in milliseconds.
 const REST: i64 = 60_000;
+
+/// The workers other than `?2` whose leases are over at `?1`; also a lease that ends at no time, later than `?3`: its
+/// worker, if it lives, renews it or is fenced.
+const DEAD: &str = "name <> ?2 AND (until <= ?1 OR until > ?3)";
 
 impl Db {
     pub(crate) fn claim(&mut self, request: &ClaimRequest) -> Result<Claims, Failure> {
@@ -23,128 +22,99 @@ impl Db {
         if let Some(id) = &request.run {
             return self.claim_one(request, id);
         }
-        let wanted = request.workflows.as_ref().map(|names| serde_json::json!(names).to_string());
-        let now = request.now.as_millis();
-        let limit = i64::try_from(request.limit).unwrap_or(i64::MAX);
-        let sql = format!("SELECT key FROM runs WHERE due_at <= ?2 AND {WANTED} ORDER BY due_at, key LIMIT ?3");
-        let keys: Vec<u64> = self.column(&sql, params![wanted, now, limit])?;
-        let mut claims = Claims::default();
-        for key in keys {
-            match self.run_by_key(RunKey(key)) {
-                Ok(_) => claims.runs.push(self.take(RunKey(key), &request.worker)?),
-                Err(Failure::Refused(error)) => {
-                    // One that is damaged must not keep the others from being claimed, now and the next time.
-                    tracing::error!(run = key, %error, "a run cannot be read; it will be tried again");
-                    let sql = "UPDATE runs SET due_at = ?2 WHERE key = ?1";
-                    self.connection.prepare_cached(sql)?.execute(params![key, now.saturating_add(REST)])?;
-                }
-                Err(error) => return Err(error),
-            }
+        let Workflows { wanted, unknown } = queue::workflows(&self.connection, request)?;
+        let Found { runs, damaged, more } = queue::due(&self.connection, &wanted, request)?;
+        // Everything that is taken has been read before the first is taken.
+        for (RunKey(key), error) in damaged {
+            // One that is damaged must not keep the others from being claimed, now and the next time.
+            tracing::error!(run = key, %error, "a run cannot be read; it will be tried again");
+            let sql = "UPDATE runs SET due_at = ?2, ready = 0 WHERE key = ?1";
+            let rested = request.now.as_millis().saturating_add(REST);
+            self.connection.prepare_cached(sql)?.execute(params![key, rested])?;
         }
-        let sql = format!("SELECT due_at FROM runs WHERE due_at IS NOT NULL AND {WANTED} ORDER BY due_at LIMIT 1");
-        let due: Vec<i64> = self.column(&sql, params![wanted])?;
-        let sql = format!(
-            "SELECT until FROM workers WHERE name <> ?2 AND EXISTS \
-             (SELECT 1 FROM runs WHERE worker = workers.name AND {WANTED}) ORDER BY until LIMIT 1"
-        );
-        let leases: Vec<i64> = self.column(&sql, params![wanted, request.worker])?;
-        if let Some(next) = due.into_iter().chain(leases).min() {
-            claims.next_due = Some(row::timestamp(next, || "runs: due_at".into())?);
+        let mut claims = Claims { unknown, ..Claims::default() };
+        for (run, epoch) in runs {
+            claims.runs.push(self.take(run, epoch, &request.worker)?);
         }
-        if wanted.is_some() {
-            let sql = format!("SELECT DISTINCT workflow FROM runs WHERE due_at <= ?2 AND NOT {WANTED} LIMIT {UNKNOWN}");
-            claims.unknown = self.column(&sql, params![wanted, now])?;
-        }
+        let next = queue::next(&self.connection, &wanted, request.now)?;
+        claims.next_due = more.into_iter().chain(next).chain(self.first_lease(request)?).min();
         Ok(claims)
     }
 
     fn claim_one(&mut self, request: &ClaimRequest, id: &str) -> Result<Claims, Failure> {
         let mut claims = Claims::default();
-        let Some(run) = reads::run(&self.connection, id)? else { return Ok(claims) };
-        let due = run.due_at.is_some_and(|due_at| due_at <= request.now);
+        let Some((run, epoch)) = reads::run_by_id(&self.connection, id)? else { return Ok(claims) };
+        let sql = "SELECT ready FROM runs WHERE key = ?1";
+        let ready: bool = self.connection.prepare_cached(sql)?.query_row([run.key.0], |row| row.get(0))?;
+        let due = run.due_at.is_some_and(|due_at| ready || due_at <= request.now);
         let own = run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
         if request.workflows.as_ref().is_some_and(|names| !names.contains(&run.workflow)) {
             claims.unknown.extend(due.then_some(run.workflow));
         } else if (due || own) && request.limit > 0 {
-            claims.runs.push(self.take(run.key, &request.worker)?);
+            claims.runs.push(self.take(run, epoch, &request.worker)?);
         } else if !own {
             claims.next_due = match (run.due_at, &run.worker) {
                 (None, Some(holder)) => self.lease(holder)?,
-                (due_at, _) => due_at,
+                (due_at, _) => due_at.map(|due_at| if due { due_at.min(request.now) } else { due_at }),
             };
         }
         Ok(claims)
     }
 
     /// Gives a run to a worker. One that was held when its worker died counts a recovery.
-    fn take(&mut self, key: RunKey, worker: &str) -> Result<Claimed, Failure> {
+    fn take(&mut self, mut run: Run, epoch: u64, worker: &str) -> Result<Claimed, Failure> {
         // A run that is due and still has a worker was held when its lease ran out.
-        let sql = "SELECT worker IS NOT NULL AND due_at IS NOT NULL FROM runs WHERE key = ?1";
-        let died: bool = self.connection.prepare_cached(sql)?.query_row([key.0], |row| row.get(0))?;
-        let sql = format!(
-            "UPDATE runs SET worker = ?2, due_at = NULL, epoch = epoch + 1, recoveries = recoveries + ?3 \
-             WHERE key = ?1 RETURNING {RUN}"
-        );
-        let mut update = self.connection.prepare_cached(&sql)?;
-        let mut rows = update.query(params![key.0, worker, died])?;
-        let (run, epoch) = row::run(rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?)?;
-        // The statement is done when it has returned its last row.
-        while rows.next()?.is_some() {}
-        self.held.insert(key, held(&run, epoch));
-        Ok(Claimed { claim: Claim { key, epoch }, run, died })
+        let died = run.worker.is_some() && run.due_at.is_some();
+        let claim = Claim { key: run.key, epoch: epoch + 1 };
+        run.recoveries = run.recoveries.saturating_add(u32::from(died));
+        (run.worker, run.due_at) = (Some(worker.to_owned()), None);
+        let sql = "UPDATE runs SET worker = ?2, due_at = NULL, ready = 0, epoch = ?3, recoveries = ?4 WHERE key = ?1";
+        let values = params![run.key.0, worker, claim.epoch, run.recoveries];
+        self.connection.prepare_cached(sql)?.execute(values)?;
+        self.held.insert(run.key, held(&run, claim.epoch));
+        Ok(Claimed { claim, run, died })
     }
 
-    /// Makes due what dead workers held; they stay on the runs, as the mark that they died with them. Whoever asks
-    /// is alive.
+    /// Makes ready what dead workers held; they stay on the runs, as the mark that they died with them. The worker that
+    /// asks is alive.
     fn expire(&mut self, request: &ClaimRequest) -> Result<(), Failure> {
-        let sql = "SELECT name FROM workers WHERE until <= ?1 AND name <> ?2";
-        let dead: Vec<String> = self.column(sql, params![request.now.as_millis(), request.worker])?;
-        for worker in dead {
-            let until = self.lease(&worker)?.map(Timestamp::as_millis);
-            self.forget(&worker)?;
-            let sql = "UPDATE runs SET due_at = ?2 WHERE worker = ?1 AND due_at IS NULL";
-            self.connection.execute(sql, params![worker, until])?;
-            self.connection.execute("DELETE FROM workers WHERE name = ?1", [&worker])?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn renew(&mut self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, Failure> {
-        let sql = "INSERT INTO workers (name, until) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET until = ?2";
-        self.connection.prepare_cached(sql)?.execute(params![worker, until.as_millis()])?;
-        let sql = format!("SELECT {RUN} FROM runs WHERE worker = ?1 AND due_at IS NULL AND cancel_at IS NOT NULL");
-        let mut select = self.connection.prepare_cached(&sql)?;
-        let mut rows = select.query([worker])?;
-        let mut cancels = Vec::new();
-        while let Some(row) = rows.next()? {
-            // One that is damaged must not cost the worker its lease.
-            let run = match row::run(row) {
-                Ok((run, _)) => run,
-                Err(Failure::Refused(_)) => continue,
-                Err(error) => return Err(error),
-            };
-            cancels.extend(run.cancel.map(|cancel| (run.key, cancel)));
-        }
-        Ok(cancels)
-    }
-
-    pub(crate) fn retire(&mut self, worker: &str, now: Timestamp) -> Result<(), Failure> {
-        if self.lease(worker)?.is_none() {
+        let (now, latest) = (request.now.as_millis(), Timestamp::MAX.as_millis());
+        let dead = params![now, request.worker, latest];
+        let sql = format!("SELECT 1 FROM workers WHERE {DEAD} LIMIT 1");
+        if self.connection.prepare_cached(&sql)?.query_row(dead, |_| Ok(())).optional()?.is_none() {
             return Ok(());
         }
-        self.forget(worker)?;
-        let sql = "UPDATE runs SET due_at = ?2, worker = NULL WHERE worker = ?1 AND due_at IS NULL";
-        self.connection.execute(sql, params![worker, now.as_millis()])?;
-        self.connection.execute("DELETE FROM workers WHERE name = ?1", [worker])?;
+        let sql = format!(
+            "UPDATE runs SET ready = 1, due_at = (SELECT CASE WHEN until BETWEEN ?4 AND ?1 THEN until ELSE ?1 END \
+                 FROM workers WHERE name = runs.worker) \
+             WHERE due_at IS NULL AND worker IN (SELECT name FROM workers WHERE {DEAD}) RETURNING key"
+        );
+        let earliest = Timestamp::MIN.as_millis();
+        for key in self.column::<u64>(&sql, params![now, request.worker, latest, earliest])? {
+            self.held.remove(&RunKey(key));
+        }
+        self.connection.prepare_cached(&format!("DELETE FROM workers WHERE {DEAD}"))?.execute(dead)?;
         Ok(())
     }
 
-    /// Forgets what is remembered of a worker's runs, for they are its no longer.
-    fn forget(&mut self, worker: &str) -> Result<(), Failure> {
-        for key in self.column::<u64>("SELECT key FROM runs WHERE worker = ?1", [worker])? {
-            self.held.remove(&RunKey(key));
+    /// Returns when the first lease of another worker is over that holds a run which is asked for.
+    fn first_lease(&self, request: &ClaimRequest) -> Result<Option<Timestamp>, Failure> {
+        let mut select = self.connection.prepare_cached("SELECT until, name FROM workers WHERE name <> ?1")?;
+        let mut rows = select.query([&request.worker])?;
+        let mut leases = Vec::new();
+        while let Some(row) = rows.next()? {
+            // A lease that ends at no time is over, and a name that cannot be read is nobody's.
+            if let (Ok(until), Ok(name)) = (Timestamp::from_millis(row.get(0)?), row.get_ref(1)?.as_str()) {
+                leases.push((until, name.to_owned()));
+            }
         }
-        Ok(())
+        leases.sort_unstable();
+        for (until, name) in leases {
+            if queue::holds(&self.connection, &name, request)? {
+                return Ok(Some(until));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the only column of a query.

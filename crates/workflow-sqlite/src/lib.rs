@@ -2,6 +2,7 @@
 
 mod store;
 
+mod error;
 mod open;
 
 mod lock;
@@ -12,14 +13,22 @@ mod reader;
 mod writer;
 
 mod claims;
+mod leases;
+mod queue;
+
 mod purge;
 mod sinks;
 mod writes;
 
+mod list;
 mod reads;
 mod row;
 
-pub use open::{Durability, OpenError, Options};
+#[cfg(test)]
+mod tests;
+
+pub use error::OpenError;
+pub use open::{Durability, Options};
 pub use store::SqliteStore;
 
 /// Compiles the examples of the repository's README.

@@ -3,35 +3,71 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::open::OpenError;
+use crate::error::Fault;
+
+/// How long to wait before the lock is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Holds the lock; it is released when this is dropped, and when the process ends, however it does.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
-    pub(crate) fn take(database: &Path) -> Result<Self, OpenError> {
-        let path = path(database);
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The lock is taken all the same, should its text be unreadable.
-                let _ = file.read_to_string(&mut holder);
-                return Err(OpenError::Locked { path: database.to_owned(), holder: holder.trim().to_owned() });
+    /// Takes the lock, for which it waits that long: its holder may be about to end.
+    pub(crate) fn take(database: &Path, timeout: Duration) -> Result<Self, Fault> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path(database))?;
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+                Err(TryLockError::WouldBlock) => {
+                    let left = timeout.saturating_sub(begun.elapsed());
+                    if left.is_zero() {
+                        return Err(Fault::Locked { holder: holder(&mut file) });
+                    }
+                    std::thread::sleep(left.min(PAUSE));
+                }
             }
-            Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "process {}", std::process::id())?;
-        file.flush()?;
-        Ok(Self { _file: file })
+        let mut lock = Self { file };
+        lock.sign()?;
+        Ok(lock)
     }
+
+    fn sign(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        writeln!(self.file, "process {}", std::process::id())?;
+        self.file.flush()
+    }
+
+    /// Returns the file, as a process that was forked from this one has it.
+    #[cfg(test)]
+    pub(crate) fn inherited(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close the file is not enough: a process that was forked from this one may have it open as well.
+        let _ = self.file.unlock();
+    }
+}
+
+/// Reads who holds the lock.
+fn holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    // The lock is taken all the same, should its text be unreadable.
+    let _ = file.read_to_string(&mut holder);
+    let holder = holder.trim();
+    // A holder that has just taken the lock has not signed yet.
+    if holder.is_empty() { "another process".to_owned() } else { holder.to_owned() }
 }
 
 /// Returns the one path of a file, there or not yet, by whatever symbolic links it is reached: it has one lock.

@@ -1,38 +1,97 @@
 //! Purging: runs that have ended long enough ago, and whose events every sink has settled.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use workflow_engine::{Purge, Purged, Status, Timestamp};
 
 use crate::row::Failure;
 use crate::writer::Db;
 
+/// How many records one write removes, unless a single run has more: other writes wait meanwhile.
+pub(crate) const RECORDS: u64 = 10_000;
+
+/// How many runs one write looks at.
+pub(crate) const LOOKED_AT: usize = 1_000;
+
+/// When a run ended, and its key: its place among those that have ended.
+pub(crate) type Place = (i64, u64);
+
 impl Db {
+    /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going, each call looks at
+    /// some of them, and the next one goes on behind.
     pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, Failure> {
-        let before = |status| purge.before(status).map(Timestamp::as_millis);
-        // A run's last event decides: the others stand before it.
-        let sql = "SELECT key FROM runs WHERE ended_at IS NOT NULL AND ( \
-                   status = 'completed' AND ended_at < ?1 OR status = 'failed' AND ended_at < ?2 \
-                   OR status = 'cancelled' AND ended_at < ?3) \
-                   AND (SELECT position + last_seq - seq FROM history WHERE run = runs.key ORDER BY last_seq DESC LIMIT 1) \
-                   <= coalesce((SELECT min(position) FROM cursors), 9223372036854775807) \
-                   ORDER BY ended_at, key LIMIT ?4";
-        let limit = i64::try_from(purge.limit).unwrap_or(i64::MAX);
-        let (completed, failed, cancelled) =
-            (before(Status::Completed), before(Status::Failed), before(Status::Cancelled));
-        let keys: Vec<u64> = self.column(sql, params![completed, failed, cancelled, limit])?;
-        let mut purged = Purged::default();
-        for key in keys {
-            let sql = "SELECT coalesce(sum(last_seq - seq + 1), 0) FROM history WHERE run = ?1";
-            purged.events += self.column::<u64>(sql, [key])?.into_iter().sum::<u64>();
-            self.connection.prepare_cached("DELETE FROM history WHERE run = ?1")?.execute([key])?;
-            self.connection.prepare_cached("DELETE FROM runs WHERE key = ?1")?.execute([key])?;
-            purged.runs += 1;
+        let sql = "SELECT coalesce(min(position), 9223372036854775807) FROM cursors";
+        let settled: i64 = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let first: Option<i64> = self.first_position()?;
+        if first.is_none_or(|first| first > settled) {
+            return Ok(Purged::default());
+        }
+        let begun = self.purge_from.take();
+        let mut purged = self.purge_behind(purge, settled, begun)?;
+        if begun.is_some() && purged.runs == 0 && self.purge_from.is_none() {
+            purged = self.purge_behind(purge, settled, None)?;
         }
         if purged.runs > 0 {
             // Places are counted on from here, also if the last ones are gone when the file is opened again.
             let sql = "UPDATE outbox SET position = ?1, purged = purged + ?2";
-            self.connection.execute(sql, params![self.end, purged.events])?;
+            self.connection.prepare_cached(sql)?.execute(params![self.end, purged.events])?;
         }
         Ok(purged)
+    }
+
+    fn purge_behind(&mut self, purge: &Purge, settled: i64, begun: Option<Place>) -> Result<Purged, Failure> {
+        let ended = self.ended(purge, begun.unwrap_or((i64::MIN, 0)))?;
+        let (all, last) = (ended.len() < LOOKED_AT, ended.last().copied());
+        let (mut purged, mut records) = (Purged::default(), 0);
+        for (_, key) in ended {
+            if purged.runs >= purge.limit as u64 || records >= RECORDS {
+                self.purge_from = begun;
+                return Ok(purged);
+            }
+            // A run's last event decides, because the others stand before it.
+            let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
+            let end: Option<i64> =
+                self.connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+            if end.is_some_and(|end| end > settled) {
+                continue;
+            }
+            // A number that is none must not keep the others from being purged.
+            let sql = "SELECT CAST(total(last_seq - seq + 1) AS INTEGER) FROM history WHERE run = ?1";
+            let events: i64 = self.connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?;
+            purged.events += u64::try_from(events).unwrap_or(0);
+            records += self.connection.prepare_cached("DELETE FROM history WHERE run = ?1")?.execute([key])? as u64;
+            self.connection.prepare_cached("DELETE FROM runs WHERE key = ?1")?.execute([key])?;
+            purged.runs += 1;
+        }
+        self.purge_from = last.filter(|_| !all);
+        Ok(purged)
+    }
+
+    /// Returns where the first event stands that is still kept.
+    fn first_position(&self) -> Result<Option<i64>, Failure> {
+        let sql = "SELECT position FROM history ORDER BY position LIMIT 1";
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
+    }
+
+    /// Returns the runs behind a place that ended long enough ago, the longest ended first.
+    fn ended(&self, purge: &Purge, (ended_at, key): Place) -> Result<Vec<Place>, Failure> {
+        let before = |status| purge.before(status).map(Timestamp::as_millis);
+        let of = |status: Status, before: &str| {
+            format!(
+                "SELECT ended_at, key FROM runs INDEXED BY runs_ended WHERE ended_at IS NOT NULL AND status = '{status}' \
+                 AND ended_at < {before} AND (ended_at, key) > (?4, ?5)"
+            )
+        };
+        let sql = format!(
+            "{} UNION ALL {} UNION ALL {} ORDER BY 1, 2 LIMIT {LOOKED_AT}",
+            of(Status::Completed, "?1"),
+            of(Status::Failed, "?2"),
+            of(Status::Cancelled, "?3")
+        );
+        let mut select = self.connection.prepare_cached(&sql)?;
+        let (completed, failed, cancelled) =
+            (before(Status::Completed), before(Status::Failed), before(Status::Cancelled));
+        let values = params![completed, failed, cancelled, ended_at, key];
+        let rows = select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }

@@ -1,15 +1,26 @@
 //! What is read.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
-use workflow_engine::{Cursor, EncodedEvent, Page, Position, Record, Run, RunFilter, RunKey, Span};
+use rusqlite::{Connection, OptionalExtension, Row};
+use workflow_engine::{Cursor, EncodedEvent, Page, Position, Record, Run, RunKey, Span};
 
 use crate::row::{self, Failure, RECORD, RUN};
 
 pub(crate) fn run(connection: &Connection, id: &str) -> Result<Option<Run>, Failure> {
+    Ok(run_by_id(connection, id)?.map(|(run, _)| run))
+}
+
+/// Returns a run with the epoch of its last claim.
+pub(crate) fn run_by_id(connection: &Connection, id: &str) -> Result<Option<(Run, u64)>, Failure> {
     let mut select = connection.prepare_cached(&format!("SELECT {RUN} FROM runs WHERE id = ?1"))?;
     let mut rows = select.query([id])?;
-    Ok(rows.next()?.map(row::run).transpose()?.map(|(run, _)| run))
+    rows.next()?.map(row::run).transpose()
+}
+
+/// The same, by its key.
+pub(crate) fn run_by_key(connection: &Connection, key: RunKey) -> Result<Option<(Run, u64)>, Failure> {
+    let mut select = connection.prepare_cached(&format!("SELECT {RUN} FROM runs WHERE key = ?1"))?;
+    let mut rows = select.query([key.0])?;
+    rows.next()?.map(row::run).transpose()
 }
 
 pub(crate) fn records(connection: &Connection, key: RunKey, span: Span) -> Result<Vec<Record>, Failure> {
@@ -28,44 +39,19 @@ pub(crate) fn records(connection: &Connection, key: RunKey, span: Span) -> Resul
     Ok(records)
 }
 
-pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Run>, Failure> {
-    let RunFilter { statuses, workflow, id_prefix, worker, after, limit } = filter;
-    let mut sql = format!("SELECT {RUN} FROM runs WHERE key > ?");
-    let mut values = vec![Value::from(after.map_or(0, |key| i64::try_from(key.0).unwrap_or(i64::MAX)))];
-    if !statuses.is_empty() {
-        let marks = vec!["?"; statuses.len()].join(", ");
-        sql += &format!(" AND status IN ({marks})");
-        values.extend(statuses.iter().map(|status| Value::from(status.as_str().to_owned())));
-    }
-    if let Some(workflow) = workflow {
-        sql += " AND workflow = ?";
-        values.push(workflow.clone().into());
-    }
-    if let Some(worker) = worker {
-        sql += " AND worker = ?";
-        values.push(worker.clone().into());
-    }
-    if let Some(prefix) = id_prefix {
-        // Not LIKE: every character of a prefix stands for itself.
-        sql += " AND substr(id, 1, ?) = ?";
-        values.push(i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX).into());
-        values.push(prefix.clone().into());
-    }
-    sql += " ORDER BY key LIMIT ?";
-    values.push(i64::try_from(*limit).unwrap_or(i64::MAX).into());
-    let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query(params_from_iter(values))?;
-    let mut runs = Vec::new();
-    while let Some(row) = rows.next()? {
-        runs.push(row::run(row)?.0);
-    }
-    Ok(runs)
-}
-
 pub(crate) fn held(connection: &Connection, worker: &str) -> Result<Vec<String>, Failure> {
     let sql = "SELECT id FROM runs WHERE worker = ?1 AND due_at IS NULL ORDER BY key";
     let mut select = connection.prepare_cached(sql)?;
-    Ok(select.query_map([worker], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let mut rows = select.query([worker])?;
+    let mut ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        match row.get(0) {
+            Ok(id) => ids.push(id),
+            // One that is damaged must not hide the others.
+            Err(error) => tracing::error!(%error, "the id of a run cannot be read"),
+        }
+    }
+    Ok(ids)
 }
 
 pub(crate) fn outbox(
@@ -73,20 +59,59 @@ pub(crate) fn outbox(
     after: Position,
     page: Page,
 ) -> Result<Vec<(Position, EncodedEvent)>, Failure> {
-    // The row that `after` stands in, if it is not that row's last event, is the last that begins at or before it.
-    let sql = "SELECT position, events FROM history WHERE position >= coalesce( \
-               (SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1), 0) ORDER BY position";
-    let mut select = connection.prepare_cached(sql)?;
-    let mut rows = select.query([i64::try_from(after.0).unwrap_or(i64::MAX)])?;
+    let from = i64::try_from(after.0).unwrap_or(i64::MAX);
+    let Some(last) = last_of_page(connection, from, page)? else { return Ok(Vec::new()) };
+    let sql = format!("SELECT position, last_seq - seq + 1, events FROM history WHERE {BEHIND} AND position <= ?2");
+    let mut select = connection.prepare_cached(&format!("{sql} ORDER BY position"))?;
+    let mut rows = select.query([from, last])?;
     let mut next = || -> Result<Option<Vec<_>>, Failure> {
         let Some(row) = rows.next()? else { return Ok(None) };
-        let position: u64 = row.get(0)?;
-        let json = row.get_ref(1)?.as_str().map_err(|_| row::corrupt(format!("history {position}: events")))?;
-        let events = (position..).map(Position).zip(row::events(json, position)?);
+        let (position, count): (u64, usize) = (row.get(0)?, row.get(1)?);
+        let json = row.get_ref(2)?.as_str().map_err(|_| row::corrupt(format!("history {position}: events")))?;
+        let events = row::events(json, position)?;
+        if events.len() != count {
+            return Err(row::corrupt(format!("history {position}: last_seq")));
+        }
+        let events = (position..).map(Position).zip(events);
         Ok(Some(events.filter(|(position, _)| *position > after).map(Ok).collect()))
     };
     let rows = std::iter::from_fn(|| next().unwrap_or_else(|error| Some(vec![Err(error)])));
     page.fill(rows.flatten())
+}
+
+/// The records with events behind `?1`. The one that `?1` stands in, if it is not its last event, is the last that begins
+/// at or before it.
+const BEHIND: &str = "position >= coalesce( \
+     (SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1), 0) \
+     AND (position > ?1 OR position + last_seq - seq > ?1)";
+
+/// Finds the last record from which events have room on a page, by their lengths: the texts are not read.
+fn last_of_page(connection: &Connection, after: i64, page: Page) -> Result<Option<i64>, Failure> {
+    let sql = "SELECT position, last_seq - seq + 1, octet_length(events) FROM history";
+    let mut select = connection.prepare_cached(&format!("{sql} WHERE {BEHIND} ORDER BY position"))?;
+    let mut rows = select.query([after])?;
+    let (mut last, mut events, mut bytes) = (None, 0_u64, 0_u64);
+    let (most_events, most_bytes) = (page.events as u64, page.bytes as u64);
+    while events < most_events
+        && bytes < most_bytes.max(1)
+        && let Some(row) = rows.next()?
+    {
+        // What is damaged is said when it is read.
+        let position: i64 = row.get(0)?;
+        let (count, length) = (row.get(1).unwrap_or(1_u64), row.get(2).unwrap_or(0_u64));
+        // An array is a bracket longer than its events, of which each is followed by a comma or the other bracket.
+        let length = length.saturating_sub(1);
+        if last.is_some() && count == 1 && bytes + length > most_bytes {
+            break;
+        }
+        last = Some(position);
+        // Of the record that the page begins in some events are known.
+        if position > after {
+            events = events.saturating_add(count);
+            bytes = bytes.saturating_add(length);
+        }
+    }
+    Ok(last)
 }
 
 pub(crate) fn cursors(connection: &Connection) -> Result<Vec<(String, Cursor)>, Failure> {

@@ -8,7 +8,7 @@ use workflow_engine::{
 /// Why an operation was not done.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was refused before it wrote anything.
+    /// It was refused. The writer sees to it that it has then written nothing.
     Refused(StoreError),
     /// SQLite failed, perhaps in the middle of it.
     Sqlite(rusqlite::Error),
@@ -20,6 +20,8 @@ impl From<rusqlite::Error> for Failure {
         match error {
             rusqlite::Error::InvalidColumnType(_, column, _) => corrupt(format!("column {column} has a wrong type")),
             rusqlite::Error::IntegralValueOutOfRange(column, _) => corrupt(format!("column {column} is out of range")),
+            rusqlite::Error::FromSqlConversionFailure(column, ..) => corrupt(format!("column {column} cannot be read")),
+            rusqlite::Error::Utf8Error(column, _) => corrupt(format!("column {column} is no UTF-8")),
             error => Self::Sqlite(error),
         }
     }

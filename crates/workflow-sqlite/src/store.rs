@@ -20,13 +20,14 @@ use workflow_engine::{
 };
 
 use crate::checkpoint::{LogWatch, Turn};
-use crate::lock::{self, Lock};
-use crate::open::{self, Durability, OpenError, Options};
+use crate::error::{Fault, OpenError};
+use crate::lock::Lock;
+use crate::open::{self, Durability, Options};
 use crate::reader::{READERS, Read};
 use crate::row::Failure;
 use crate::sinks::Sinks;
 use crate::writer::{Call, Db, Write};
-use crate::{checkpoint, reads, schema, writer};
+use crate::{checkpoint, list, reads, schema, writer};
 
 /// A [`Store`] in one SQLite file.
 ///
@@ -103,12 +104,14 @@ impl SqliteStore {
         self.closed.clone().map(drop)
     }
 
-    pub(crate) fn open_with(path: &Path, durability: Durability) -> Result<Self, OpenError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)?;
-        }
-        let path = &lock::resolve(path)?;
-        let lock = Lock::take(path)?;
+    pub(crate) fn open_with(path: &Path, options: &Options) -> Result<Self, Fault> {
+        let path = open::find(path)?;
+        let lock = Lock::take(&path, options.lock_timeout)?;
+        Self::start(&path, lock, options.durability)
+    }
+
+    /// Starts the threads of a store whose file is locked.
+    pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<Self, Fault> {
         let mut connection = open::writer(path)?;
         schema::check(&connection)?;
         open::make_durable(&connection, durability)?;
@@ -162,7 +165,7 @@ impl SqliteStore {
     {
         let (reply, answer) = oneshot::channel();
         let read: Read = Box::new(move |connection| {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = reply.send(operation(connection).map_err(StoreError::from));
         });
         self.reads.send(read).map_err(|_| gone())?;
@@ -170,18 +173,18 @@ impl SqliteStore {
     }
 }
 
-/// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is due.
-fn take_over(connection: Connection) -> Result<Db, OpenError> {
+/// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is ready.
+pub(crate) fn take_over(connection: Connection) -> Result<Db, Fault> {
     connection.execute_batch(
         "BEGIN IMMEDIATE;
-         UPDATE runs SET due_at = 0 WHERE worker IS NOT NULL AND due_at IS NULL;
+         UPDATE runs SET due_at = 0, ready = 1 WHERE worker IS NOT NULL AND due_at IS NULL;
          DELETE FROM workers;
          COMMIT;",
     )?;
     let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
     let end = connection
         .query_row(&format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"), [], |row| row.get(0))?;
-    Ok(Db { connection, held: HashMap::new(), end, sinks: Sinks::default() })
+    Ok(Db { connection, held: HashMap::new(), end, sinks: Sinks::default(), purge_from: None })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
@@ -236,7 +239,7 @@ impl Store for SqliteStore {
 
     async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
         let filter = filter.clone();
-        self.read(move |connection| reads::list(connection, &filter)).await
+        self.read(move |connection| list::list(connection, &filter)).await
     }
 
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use workflow_engine::{CancelRequest, RunKey, Status, StoreError};
 
 use crate::checkpoint::LogWatch;
+use crate::purge::Place;
 use crate::row::Failure;
 use crate::sinks::Sinks;
 
@@ -27,6 +28,8 @@ pub(crate) struct Db {
     /// Where the outbox ends.
     pub(crate) end: u64,
     pub(crate) sinks: Sinks,
+    /// Behind which of the runs that have ended the next purge looks.
+    pub(crate) purge_from: Option<Place>,
 }
 
 /// What a commit must know of a claimed run.
@@ -41,11 +44,20 @@ pub(crate) struct Held {
 
 /// A write: done inside a transaction, perhaps more than once, and answered when that is on the disk.
 pub(crate) trait Write: Send {
-    /// Does it. An error says that SQLite failed, so that the transaction must not be committed.
-    fn execute(&mut self, db: &mut Db) -> Result<(), rusqlite::Error>;
+    /// Does it. An error says that the transaction must not be committed.
+    fn execute(&mut self, db: &mut Db) -> Result<(), Unfit>;
 
     /// Answers; with an error instead if the transaction was not committed.
     fn answer(self: Box<Self>, failed: Option<StoreError>);
+}
+
+/// Why a transaction must not be committed.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// A write was refused after it had written something.
+    Refused,
+    /// SQLite failed.
+    Failed(rusqlite::Error),
 }
 
 /// A write made of a function.
@@ -66,11 +78,17 @@ where
     T: Send,
     F: FnMut(&mut Db) -> Result<T, Failure> + Send,
 {
-    fn execute(&mut self, db: &mut Db) -> Result<(), rusqlite::Error> {
+    fn execute(&mut self, db: &mut Db) -> Result<(), Unfit> {
+        let before = db.connection.total_changes();
         match (self.operation)(db) {
             Ok(value) => self.result = Some(Ok(value)),
-            Err(Failure::Refused(error)) => self.result = Some(Err(error)),
-            Err(Failure::Sqlite(error)) => return Err(error),
+            Err(Failure::Refused(error)) => {
+                self.result = Some(Err(error));
+                if db.connection.total_changes() != before {
+                    return Err(Unfit::Refused);
+                }
+            }
+            Err(Failure::Sqlite(error)) => return Err(Unfit::Failed(error)),
         }
         Ok(())
     }
@@ -81,7 +99,7 @@ where
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Backend("the write was not done".into())),
         };
-        // Whoever asked may have gone; the write has happened all the same.
+        // The caller may have gone; the write has happened all the same.
         let _ = self.reply.send(result);
     }
 }
@@ -97,29 +115,39 @@ pub(crate) fn work(mut db: Db, queue: &Receiver<Box<dyn Write>>, end: &AtomicU64
 
 /// Why a group was not committed.
 enum Undone {
+    /// This one of its writes was refused after it had written something; none has happened.
+    Refused(usize),
     /// One of its writes failed; none has happened.
     Write(rusqlite::Error),
     /// The transaction could not begin or commit. In the second case it may have happened or not.
     Transaction(rusqlite::Error),
 }
 
-/// Commits a group and answers it. If one of its writes fails, each is done again by itself, so that it fails alone.
+/// Commits a group and answers it. A write that is refused leaves nothing of what it has written: the others are done
+/// again without it. If one fails, each is done again by itself, so that it fails alone.
 fn settle(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
-    let before = db.end;
-    let Err(undone) = transact(db, &mut group) else {
-        end.store(db.end, Ordering::Release);
-        return group.into_iter().for_each(|write| write.answer(None));
-    };
-    db.end = before;
-    // What is remembered may come from the transaction that was rolled back.
-    db.held.clear();
-    let error = match undone {
-        Undone::Write(_) if group.len() > 1 => {
-            return group.into_iter().for_each(|write| settle(db, vec![write], end));
+    let (before, mut refused) = (db.end, Vec::new());
+    let failed = loop {
+        let Err(undone) = transact(db, &mut group) else {
+            end.store(db.end, Ordering::Release);
+            break None;
+        };
+        db.end = before;
+        // What is remembered may come from the transaction that was rolled back.
+        db.held.clear();
+        match undone {
+            Undone::Refused(index) => refused.push(group.remove(index)),
+            Undone::Write(_) if group.len() > 1 => {
+                group.drain(..).for_each(|write| settle(db, vec![write], end));
+                break None;
+            }
+            Undone::Write(error) | Undone::Transaction(error) => break Some(error.to_string()),
         }
-        Undone::Write(error) | Undone::Transaction(error) => error.to_string(),
     };
-    group.into_iter().for_each(|write| write.answer(Some(StoreError::Backend(error.clone().into()))));
+    refused.into_iter().for_each(|write| write.answer(None));
+    for write in group {
+        write.answer(failed.clone().map(|error| StoreError::Backend(error.into())));
+    }
 }
 
 fn transact(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), Undone> {
@@ -129,11 +157,15 @@ fn transact(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), Undone> {
         statement(db, "ROLLBACK").map_err(Undone::Transaction)?;
     }
     statement(db, "BEGIN IMMEDIATE").map_err(Undone::Transaction)?;
-    let done = group.iter_mut().try_for_each(|write| {
+    let done = group.iter_mut().enumerate().try_for_each(|(index, write)| {
         // A panic here would leave everybody waiting for ever; it cannot be, and it is an error like any other.
-        catch_unwind(AssertUnwindSafe(|| write.execute(db))).unwrap_or(Err(rusqlite::Error::InvalidQuery))
+        let panicked = Err(Unfit::Failed(rusqlite::Error::InvalidQuery));
+        catch_unwind(AssertUnwindSafe(|| write.execute(db))).unwrap_or(panicked).map_err(|unfit| match unfit {
+            Unfit::Refused => Undone::Refused(index),
+            Unfit::Failed(error) => Undone::Write(error),
+        })
     });
-    let done = done.map_err(Undone::Write).and_then(|()| statement(db, "COMMIT").map_err(Undone::Transaction));
+    let done = done.and_then(|()| statement(db, "COMMIT").map_err(Undone::Transaction));
     if done.is_err()
         && !db.connection.is_autocommit()
         && let Err(error) = statement(db, "ROLLBACK")

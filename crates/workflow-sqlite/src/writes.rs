@@ -1,13 +1,13 @@
 //! What is written of runs and cursors. Each operation checks everything before it writes anything.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use workflow_engine::{
     CancelReply, CancelRequest, Claim, Commit, Committed, Created, Due, NewRun, Record, Run, RunKey, Status,
     StoreError, Timestamp,
 };
 
 use crate::reads;
-use crate::row::{self, Failure, RUN};
+use crate::row::Failure;
 use crate::writer::{Db, Held};
 
 impl Db {
@@ -22,8 +22,8 @@ impl Db {
         let held = (*status == Status::Running).then_some(worker);
         let (epoch, at) = (u64::from(held.is_some()), record.at.as_millis());
         let due_at = if held.is_some() { None } else { Some(at) };
-        let sql = "INSERT INTO runs (id, workflow, execution_id, status, epoch, created_at, due_at, worker, recoveries) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)";
+        let sql = "INSERT INTO runs (id, workflow, execution_id, status, epoch, created_at, due_at, ready, worker, \
+                   recoveries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7 IS NOT NULL, ?8, 0)";
         let values = params![id, workflow, execution_id, status.as_str(), epoch, at, due_at, held];
         self.connection.prepare_cached(sql)?.execute(values)?;
         let key = RunKey(self.connection.last_insert_rowid().unsigned_abs());
@@ -76,7 +76,7 @@ impl Db {
         if let Some(held) = self.held.get(&key).filter(|held| held.epoch == epoch) {
             return Ok(held.clone());
         }
-        let (run, last) = self.run_by_key(key)?.ok_or(StoreError::UnknownRun { key })?;
+        let (run, last) = reads::run_by_key(&self.connection, key)?.ok_or(StoreError::UnknownRun { key })?;
         if run.due_at.is_some() || run.worker.is_none() || last != epoch {
             return Err(StoreError::Fenced { key, epoch }.into());
         }
@@ -110,8 +110,9 @@ impl Db {
 
     pub(crate) fn release(&mut self, claim: Claim, due: Due) -> Result<(), Failure> {
         self.claimed(claim)?;
-        let sql = "UPDATE runs SET worker = NULL, due_at = ?2 WHERE key = ?1";
-        self.connection.prepare_cached(sql)?.execute(params![claim.key.0, due.time().as_millis()])?;
+        let sql = "UPDATE runs SET worker = NULL, due_at = ?2, ready = ?3 WHERE key = ?1";
+        let values = params![claim.key.0, due.time().as_millis(), matches!(due, Due::Now(_))];
+        self.connection.prepare_cached(sql)?.execute(values)?;
         self.held.remove(&claim.key);
         Ok(())
     }
@@ -125,8 +126,12 @@ impl Db {
             Some(standing) => CancelRequest { at_once: standing.at_once || request.at_once, ..standing },
             None => request.clone(),
         };
-        run.due_at = run.due_at.map(|due_at| due_at.min(request.at));
-        let sql = "UPDATE runs SET cancel_reason = ?2, cancel_at_once = ?3, cancel_at = ?4, due_at = ?5 WHERE key = ?1";
+        let ready = run.due_at.is_some() || run.worker.is_none();
+        if ready {
+            run.due_at = Some(run.due_at.map_or(request.at, |due_at| due_at.min(request.at)));
+        }
+        let sql = "UPDATE runs SET cancel_reason = ?2, cancel_at_once = ?3, cancel_at = ?4, due_at = ?5, \
+                   ready = ?5 IS NOT NULL WHERE key = ?1";
         let due_at = run.due_at.map(Timestamp::as_millis);
         let values = params![run.key.0, cancel.reason, cancel.at_once, cancel.at.as_millis(), due_at];
         self.connection.prepare_cached(sql)?.execute(values)?;
@@ -135,19 +140,6 @@ impl Db {
         }
         run.cancel = Some(cancel);
         Ok(CancelReply::Accepted(Box::new(run)))
-    }
-
-    pub(crate) fn run_by_key(&self, key: RunKey) -> Result<Option<(Run, u64)>, Failure> {
-        let mut select = self.connection.prepare_cached(&format!("SELECT {RUN} FROM runs WHERE key = ?1"))?;
-        let mut rows = select.query([key.0])?;
-        rows.next()?.map(row::run).transpose()
-    }
-
-    /// Returns until when the lease of a worker lasts.
-    pub(crate) fn lease(&self, worker: &str) -> Result<Option<Timestamp>, Failure> {
-        let mut select = self.connection.prepare_cached("SELECT until FROM workers WHERE name = ?1")?;
-        let until: Option<i64> = select.query_row([worker], |row| row.get(0)).optional()?;
-        until.map(|until| row::timestamp(until, || format!("worker {worker}: until"))).transpose()
     }
 }
 

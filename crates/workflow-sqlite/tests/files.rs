@@ -6,6 +6,7 @@ mod support;
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
@@ -75,7 +76,8 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
 async fn a_second_store_on_the_file_is_told_who_has_it() {
     let file = File::new();
     let store = file.open();
-    let Err(OpenError::Locked { holder, .. }) = SqliteStore::open(file.path()) else { panic!("it is open") };
+    let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
+    let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else { panic!("it is open") };
     assert_eq!(holder, format!("process {}", std::process::id()));
     // Another process gets the same answer: this test binary, with the path of the file.
     let test = Command::new(std::env::current_exe().unwrap())
@@ -115,11 +117,11 @@ async fn files_that_are_not_ours_are_refused_and_left_alone() {
     let file = File::new();
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
     std::fs::write(file.path(), "this is no database, however long it is".repeat(100)).unwrap();
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotADatabase)));
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotADatabase { .. })));
 
     let file = File::new();
     file.raw(|db| db.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap());
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotOurs)));
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotOurs { .. })));
     file.raw(|db| assert_eq!(count(db, "SELECT count(*) FROM sqlite_schema"), 1));
 }
 
@@ -128,10 +130,10 @@ async fn other_versions_are_refused() {
     let file = File::new();
     file.close(file.open()).await;
     file.raw(|db| db.execute_batch("UPDATE migrations SET checksum = 'other'").unwrap());
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::Changed { version: 1 })));
+    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::Changed { version: 1, .. })));
     file.raw(|db| db.execute_batch("PRAGMA user_version = 99").unwrap());
     let newer = SqliteStore::open(file.path());
-    assert!(matches!(newer, Err(OpenError::Newer { found: 99, known: 1 })), "{newer:?}");
+    assert!(matches!(newer, Err(OpenError::Newer { found: 99, known: 2, .. })), "{newer:?}");
 }
 
 #[tokio::test]
@@ -215,28 +217,6 @@ async fn a_future_that_is_dropped_has_happened_or_not_and_nothing_else() {
     assert!(matches!(last, Created::New(claim) if claim.key == RunKey(51)), "all of them were written: {last:?}");
 }
 
-#[test]
-fn queries_use_their_indexes() {
-    let file = File::new();
-    futures::executor::block_on(file.close(file.open()));
-    let plans = [
-        "SELECT key FROM runs WHERE due_at <= 5 ORDER BY due_at, key LIMIT 9",
-        "SELECT due_at FROM runs WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1",
-        "SELECT key FROM runs WHERE worker = 'w'",
-        "SELECT max(last_seq) FROM history WHERE run = 1",
-        "SELECT * FROM history WHERE position >= 7 ORDER BY position",
-        "SELECT * FROM runs WHERE id = 'r'",
-    ];
-    file.raw(|db| {
-        for query in plans {
-            let plan: String = db.query_row(&format!("EXPLAIN QUERY PLAN {query}"), [], |row| row.get(3)).unwrap();
-            assert!(plan.starts_with("SEARCH"), "{query}: {plan}");
-        }
-        let events = "SELECT count(*) FROM history, json_each(history.events)";
-        assert_eq!(count(db, events), 0, "plain SQL reads the events");
-    });
-}
-
 fn count(db: &Connection, sql: &str) -> i64 {
     db.query_row(sql, [], |row| row.get(0)).unwrap()
 }
@@ -286,7 +266,8 @@ fn a_file_is_in_use_by_whatever_links_it_is_reached() {
     let _store = SqliteStore::open(link("early.db")).unwrap();
     std::os::unix::fs::symlink(file.path(), link("late.db")).unwrap();
     for path in [file.path().to_owned(), link("early.db"), link("late.db")] {
-        assert!(matches!(SqliteStore::open(&path), Err(OpenError::Locked { .. })), "{}", path.display());
+        let opened = SqliteStore::options().lock_timeout(Duration::ZERO).open(&path);
+        assert!(matches!(opened, Err(OpenError::Locked { .. })), "{}", path.display());
     }
 }
 
@@ -308,4 +289,45 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
     // And so for the lease of a worker that holds one.
     file.raw(|db| drop(db.execute("UPDATE runs SET cancel_at = 1, status = 'damaged' WHERE id = 'a'", [])));
     store.renew("w", at(2_000_000)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_migrated() {
+    let file = File::new();
+    let first = include_str!("../src/schema/0001-first.sql");
+    // As the first version has written it: with runs in every state.
+    file.raw(|db| {
+        db.execute_batch(first).unwrap();
+        db.execute_batch(
+            "CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL,
+                 applied_at INTEGER NOT NULL) STRICT;
+             INSERT INTO migrations VALUES (1, 'first', 'b7d2831823d6b864', 0);
+             PRAGMA application_id = 0x77666c77; PRAGMA user_version = 1; PRAGMA journal_mode = WAL;
+             INSERT INTO runs (id, workflow, status, epoch, created_at, ended_at, due_at, worker, recoveries, cancel_at)
+             VALUES ('queued', 'w', 'queued', 0, 0, NULL, 900, NULL, 0, NULL),
+                 ('released', 'w', 'running', 1, 0, NULL, 900, NULL, 0, NULL),
+                 ('sleeping', 'w', 'paused', 1, 0, NULL, 800, NULL, 0, NULL),
+                 ('cancelled', 'w', 'paused', 1, 0, NULL, 900, NULL, 0, 900),
+                 ('died', 'w', 'paused', 2, 0, NULL, 900, 'dead', 0, NULL),
+                 ('held', 'w', 'running', 1, 0, NULL, NULL, 'dead', 0, NULL),
+                 ('over', 'w', 'completed', 1, 0, 700, NULL, NULL, 0, NULL);
+             INSERT INTO history (position, run, seq, last_seq, at, events)
+                 SELECT key, key, 1, 1, 0, '[{}]' FROM runs;
+             UPDATE outbox SET position = 7;",
+        )
+        .unwrap();
+    });
+    let store = file.open();
+    store.renew("w", Timestamp::MAX).await.unwrap();
+    let at = |millis| Timestamp::from_millis(millis).unwrap();
+    let request = |now| ClaimRequest { worker: "w".into(), now: at(now), run: None, workflows: None, limit: 9 };
+    let claims = store.claim(request(5)).await.unwrap();
+    let ids =
+        |claims: &workflow_engine::Claims| claims.runs.iter().map(|claimed| claimed.run.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&claims), ["held", "queued", "released", "cancelled", "died"], "the clock was set back");
+    assert_eq!(claims.next_due, Some(at(800)));
+    assert_eq!(ids(&store.claim(request(800)).await.unwrap()), ["sleeping"]);
+    assert_eq!(store.outbox_end().await.unwrap().accepted, 7);
+    file.close(store).await;
+    file.raw(|db| assert_eq!(count(db, "SELECT max(version) FROM migrations"), count(db, "PRAGMA user_version")));
 }

@@ -3,7 +3,7 @@
 use crate::status::IllegalTransition;
 use crate::store::{CancelRequest, RunKey};
 
-/// A store did not do what it was asked for; but for [`Backend`](Self::Backend), nothing was changed.
+/// A store did not do what it was asked for. Nothing was changed, unless it is [`Backend`](Self::Backend).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -14,7 +14,7 @@ pub enum StoreError {
         key: RunKey,
     },
     /// The claim is not, or no longer, the one under which the run may be advanced.
-    #[error("the claim on run {key} with epoch {epoch} has ended: the run is claimed anew, due, or terminal")]
+    #[error("the claim on run {key} with epoch {epoch} has ended: the run is claimed again, due, or terminal")]
     Fenced {
         /// The run's key.
         key: RunKey,
@@ -22,7 +22,7 @@ pub enum StoreError {
         epoch: u64,
     },
     /// The claim is not, or no longer, the one under which events may be delivered to the sink.
-    #[error("the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed anew, released, or dropped")]
+    #[error("the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed again, released, or dropped")]
     SinkFenced {
         /// The sink.
         sink: String,
@@ -45,7 +45,7 @@ pub enum StoreError {
     /// A cancel was accepted before: the run can only end as `Cancelled`.
     #[error("the run is to be cancelled")]
     CancelRequested(Box<CancelRequest>),
-    /// What is stored cannot be read.
+    /// What is stored cannot be read. To try again does not help.
     #[error("the store holds what cannot be read: {what}")]
     Corrupt {
         /// What it is, and why; never a payload.

@@ -149,9 +149,8 @@ impl Store for MemoryStore {
 
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
         let kept = self.lock();
-        let runs = kept.runs.values().map(|kept| &kept.run);
-        let holds = |run: &&Run| run.worker.as_deref() == Some(worker) && run.due_at.is_none();
-        Ok(runs.filter(holds).map(|run| run.id.clone()).collect())
+        let held = kept.workers.get(worker).into_iter().flat_map(|(_, held)| held);
+        Ok(held.filter_map(|key| kept.runs.get(key)).map(|kept| kept.run.id.clone()).collect())
     }
 
     async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {

@@ -29,7 +29,7 @@ use crate::payload::EncodedEvent;
 pub enum Woken {
     /// Runs that are due.
     Due,
-    /// The cancel of a run that somebody holds: a [renewal](Store::renew) returns it to whoever does.
+    /// The cancel of a run that somebody holds: a [renewal](Store::renew) by its holder returns it.
     Cancel,
 }
 
@@ -59,7 +59,8 @@ pub enum Woken {
 /// # Errors
 ///
 /// Every method may return [`StoreError::Backend`] when the storage fails, and [`StoreError::Corrupt`] when it holds
-/// what cannot be read.
+/// what cannot be read; then it has changed nothing. What one run or worker is damaged in keeps no other from being
+/// claimed: a claim of any run puts aside what it cannot read, and says so in the log.
 ///
 /// # Cancel safety
 ///
@@ -174,7 +175,8 @@ pub trait Store: Debug + Send + Sync {
     /// everything that belongs to them; the longest ended first.
     ///
     /// It may remove fewer runs than [`Purge::limit`] although more could go, so that it holds up no other write for
-    /// long: call it until it removes none.
+    /// long: call it until it removes none. Where very many runs have ended that a sink keeps from going, one call may
+    /// look at a part of them, and the next one at others.
     ///
     /// Keys and positions are never used again.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;

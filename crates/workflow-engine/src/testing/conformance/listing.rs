@@ -121,6 +121,13 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
         "",
         "z",
         "a\u{ff}b",
+        // The ends of what a text can be: the last character, more of them than any id has, and longer than any id.
+        "\u{10ffff}\u{10ffff}",
+        "\u{10ffff}zz",
+        "\u{7f}",
+        "\u{7ff}",
+        "\u{ffff}",
+        "a%b and very much longer than any of the ids that there are",
     ];
     for prefix in prefixes {
         let expected: Vec<_> = odd.into_iter().filter(|id| id.starts_with(prefix)).collect();

@@ -1,0 +1,130 @@
+//! Lists of runs: whatever is asked for, a page costs about what it holds.
+
+use std::fmt::Write as _;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ToSql, params};
+use workflow_engine::{Run, RunFilter, RunKey, Status};
+
+use crate::row::{self, Failure, RUN};
+
+/// Up to so many runs are sorted by their keys; of more there are enough on the way along the keys.
+const FEW: i64 = 1_000;
+
+pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Run>, Failure> {
+    let ids = filter.id_prefix.as_deref().filter(|prefix| !prefix.is_empty()).map(Prefix::new);
+    let mut select = connection.prepare_cached(&sql(connection, filter, ids.as_ref())?)?;
+    let after = i64::try_from(filter.after.map_or(0, |RunKey(key)| key)).unwrap_or(i64::MAX);
+    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+    bind(&mut select, ":after", after)?;
+    bind(&mut select, ":limit", limit)?;
+    bind(&mut select, ":workflow", &filter.workflow)?;
+    bind(&mut select, ":worker", &filter.worker)?;
+    bind(&mut select, ":from", ids.as_ref().map(|prefix| &prefix.from))?;
+    bind(&mut select, ":to", ids.as_ref().map(|prefix| &prefix.to))?;
+    let mut rows = select.raw_query();
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        runs.push(row::run(row)?.0);
+    }
+    Ok(runs)
+}
+
+/// Returns the query for a filter: by the index that leads to the fewest runs, and in the order of the keys.
+fn sql(connection: &Connection, filter: &RunFilter, ids: Option<&Prefix>) -> Result<String, Failure> {
+    let RunFilter { statuses, workflow, worker, .. } = filter;
+    let all = |column: &str, name: &str, given| if given { format!(" AND {column} = {name}") } else { String::new() };
+    // The sign keeps SQLite from looking for another index than the one that is meant.
+    let workflows = all("+workflow", ":workflow", workflow.is_some());
+    let prefix = if ids.is_some() { " AND +id >= :from AND +id < :to" } else { "" };
+    let mut names: Vec<_> = Status::ALL.into_iter().filter(|status| statuses.contains(status)).collect();
+    if names.len() == Status::ALL.len() {
+        names.clear();
+    }
+    let mut of = String::new();
+    if !names.is_empty() {
+        let names: Vec<_> = names.iter().map(|status| format!("'{status}'")).collect();
+        let _ = write!(of, " AND +status IN ({})", names.join(", "));
+    }
+    let runs = format!("SELECT {RUN} FROM runs");
+    let order = "ORDER BY key LIMIT :limit";
+    if worker.is_some() {
+        let from = "INDEXED BY runs_worker WHERE worker = :worker AND key > :after";
+        return Ok(format!("{runs} {from}{of}{workflows}{prefix} {order}"));
+    }
+    if let Some(ids) = ids
+        && ids.are_few(connection)?
+    {
+        let from = "WHERE id >= :from AND id < :to AND +key > :after";
+        return Ok(format!("{runs} {from}{of}{workflows} ORDER BY +key LIMIT :limit"));
+    }
+    let completed = names.contains(&Status::Completed);
+    if !names.is_empty() && (!completed || few_completed(connection)?) {
+        let parts: Vec<_> = names
+            .iter()
+            .map(|status| {
+                let index = match status {
+                    Status::Completed => "runs_ended WHERE ended_at IS NOT NULL AND",
+                    _ => "runs_status WHERE status <> 'completed' AND",
+                };
+                format!("{runs} INDEXED BY {index} status = '{status}' AND key > :after{workflows}{prefix}")
+            })
+            .collect();
+        // The first column is the key.
+        return Ok(format!("{} ORDER BY 1 LIMIT :limit", parts.join(" UNION ALL ")));
+    }
+    if workflow.is_some() {
+        let from = "INDEXED BY runs_workflow WHERE workflow = :workflow AND key > :after";
+        return Ok(format!("{runs} {from}{of}{prefix} {order}"));
+    }
+    Ok(format!("{runs} NOT INDEXED WHERE key > :after{of}{prefix} {order}"))
+}
+
+fn few_completed(connection: &Connection) -> Result<bool, Failure> {
+    let sql = format!(
+        "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
+         WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {FEW})"
+    );
+    Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+}
+
+/// Binds a value if the query asks for it.
+fn bind(select: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), Failure> {
+    if let Some(index) = select.parameter_index(name)? {
+        select.raw_bind_parameter(index, value)?;
+    }
+    Ok(())
+}
+
+/// The ids that begin with a text: a range, by the bytes of UTF-8, in which SQLite compares them.
+struct Prefix {
+    from: Bytes,
+    /// The first text behind them; it need not be UTF-8.
+    to: Bytes,
+}
+
+impl Prefix {
+    fn new(prefix: &str) -> Self {
+        let from = prefix.as_bytes().to_vec();
+        let mut to = from.clone();
+        // No byte of UTF-8 is the highest.
+        if let Some(last) = to.last_mut() {
+            *last += 1;
+        }
+        Self { from: Bytes(from), to: Bytes(to) }
+    }
+
+    fn are_few(&self, connection: &Connection) -> Result<bool, Failure> {
+        let sql = format!("SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {FEW})");
+        Ok(connection.prepare_cached(&sql)?.query_row(params![self.from, self.to], |row| row.get(0))?)
+    }
+}
+
+/// A text that need not be UTF-8.
+struct Bytes(Vec<u8>);
+
+impl ToSql for Bytes {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+    }
+}

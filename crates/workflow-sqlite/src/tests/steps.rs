@@ -1,0 +1,39 @@
+//! What an operation costs depends on what it returns, and not on what is kept: SQLite's steps are counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::operations::{all, filled};
+use crate::writer::Db;
+
+/// Counts the steps of SQLite's virtual machine; what is done is undone.
+fn steps(db: &mut Db, operation: &dyn Fn(&mut Db)) -> u64 {
+    let steps = Arc::new(AtomicU64::new(0));
+    let counter = steps.clone();
+    db.connection.execute_batch("BEGIN").unwrap();
+    let count = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    db.connection.progress_handler(1, Some(count)).unwrap();
+    operation(db);
+    db.connection.progress_handler(0, None::<fn() -> bool>).unwrap();
+    db.connection.execute_batch("ROLLBACK").unwrap();
+    db.held.clear();
+    steps.load(Ordering::Relaxed)
+}
+
+/// A million rows of each kind take minutes: `WORKFLOW_SQLITE_ROWS=1000000`.
+#[test]
+fn an_operation_costs_what_it_returns_however_much_is_kept() {
+    let rows = std::env::var("WORKFLOW_SQLITE_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(100_000);
+    let (mut few, mut many) = (filled(1_000), filled(rows));
+    let mut expensive = Vec::new();
+    for (name, operation) in all() {
+        let (before, after) = (steps(&mut few, &*operation), steps(&mut many, &*operation));
+        if after > before * 5 / 4 + 100 {
+            expensive.push(format!("{name}: {before} steps among few, {after} among many"));
+        }
+    }
+    assert!(expensive.is_empty(), "{expensive:#?}");
+}
