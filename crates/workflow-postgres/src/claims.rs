@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures::future::{join, join3};
+use futures::future::{join, join3, join4};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use workflow_engine::{
@@ -21,12 +21,14 @@ impl Lane {
         let (now, worker) = (request.now.as_millis(), escape(&request.worker));
         // The second sees what the first has done, and everything that the marked workers have ever done.
         let dead = [(&now as _, Type::INT8), (&worker as _, Type::TEXT)];
-        let (marked, swept, workflows) = join3(
+        let (shortened, marked, swept, workflows) = join4(
+            self.query(&self.sql.set_back, &[]),
             self.query(&self.sql.mark_dead, &dead),
             self.query(&self.sql.sweep, &[]),
             self.query(&self.sql.workflows, &dead[..1]),
         )
         .await;
+        shortened?;
         marked?;
         swept?;
         match &request.run {

@@ -38,9 +38,15 @@ macro_rules! statements {
                     Time::Database => "least($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",
                     Time::Engine => "$1::bigint",
                 };
+                // By what clock a lease was renewed, if it may be set back.
+                let clock = match time {
+                    Time::Database => "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+                    Time::Engine => "NULL::bigint",
+                };
                 let made = |sql: String| {
                     let sql = sql.replace("{gate}", GATE).replace("{briefly}", BRIEFLY).replace("{run}", crate::row::RUN)
-                        .replace("{record}", crate::row::RECORD).replace("{now}", now);
+                        .replace("{record}", crate::row::RECORD).replace("{now}", now)
+                        .replace("{clock}", clock);
                     // The name comes last, for it may have braces of its own.
                     let literal = schema.replace('\'', "''");
                     sql.split("{s}").map(|part| part.replace("{q}", &literal)).collect::<Vec<_>>().join(schema)
@@ -58,6 +64,11 @@ statements! {
     commit = "SELECT * FROM {s}.commit_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
              $18, $19, $20, $21, $22, $23, $24)";
 
+    /// Shortens the leases of workers that were renewed in a time to come: the clock was set back since.
+    set_back = "WITH early AS (SELECT name FROM {s}.workers WHERE renewed > {clock} + 1000 AND state = 0 \
+             FOR UPDATE SKIP LOCKED) \
+         UPDATE {s}.workers w SET until = {clock} + (w.until - w.renewed), renewed = {clock} FROM early \
+             WHERE w.name = early.name";
     /// Marks the workers whose leases have run out: from then on nothing is added to what they hold. Here and below what
     /// somebody has locked is left for the next time, for others wait for what is not.
     mark_dead = "WITH over AS (SELECT name FROM {s}.workers WHERE until <= {now} AND name <> $2 AND state = 0 \
@@ -106,8 +117,9 @@ statements! {
     release = "UPDATE {s}.runs SET worker = NULL, due_at = $3, ready = $5 \
          WHERE key = $1 AND epoch = $2 AND worker = ANY($4) AND due_at IS NULL AND {briefly}";
 
-    renew = "INSERT INTO {s}.workers AS w (name, until, session) SELECT $1::text, $2::bigint, $3::bigint WHERE {briefly} \
-         ON CONFLICT (name) DO UPDATE SET until = $2, session = $3 WHERE w.state = 0 RETURNING 1";
+    renew = "INSERT INTO {s}.workers AS w (name, until, session, renewed) \
+         SELECT $1::text, $2::bigint, $3::bigint, {clock} WHERE {briefly} \
+         ON CONFLICT (name) DO UPDATE SET until = $2, session = $3, renewed = excluded.renewed WHERE w.state = 0 RETURNING 1";
     cancels = "SELECT key, cancel_reason, cancel_at_once, cancel_at FROM {s}.runs \
          WHERE worker = $1 AND due_at IS NULL AND cancel_at IS NOT NULL";
     retire = "UPDATE {s}.workers SET state = 2, until = $2 WHERE name = $1 AND {briefly}";

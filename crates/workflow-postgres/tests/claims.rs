@@ -200,6 +200,23 @@ fn a_database_whose_clock_was_set_back_strands_nothing() {
         store.retire("retiring", hour).await.unwrap();
         let waiting = begin(&store, "waiting", "w").await;
         store.release(waiting, Due::At(hour)).await.unwrap();
+        // What a dead worker held, whose lease would last for an hour more.
+        let length = Duration::from_millis(300);
+        begin(&store, "died", "dead").await;
+        store.renew("dead", now.saturating_add(length)).await.unwrap();
+        let set_back =
+            "UPDATE workflow.workers SET until = until + 3600000, renewed = renewed + 3600000 WHERE name = 'dead'";
+        raw(&url).await.execute(set_back, &[]).await.unwrap();
+        store.renew("w", Timestamp::MAX).await.unwrap();
+        let one = ClaimRequest { run: Some("died".into()), now: Timestamp::MAX, ..any("w") };
+        let over = async {
+            loop {
+                if let [died] = &store.claim(one.clone()).await.unwrap().runs[..] {
+                    return died.died;
+                }
+            }
+        };
+        assert!(timeout(Duration::from_secs(20), over).await.expect("its lease lasts for an hour"));
         // By its id, and by its workflow; what the worker thinks the time is does not count either.
         let one = ClaimRequest { run: Some("queued".into()), now, ..any("w") };
         assert_eq!(store.claim(one).await.unwrap().runs.len(), 1);

@@ -12,6 +12,10 @@ UPDATE {schema}.runs SET ready = false
 CREATE INDEX runs_queue ON {schema}.runs (workflow, ready, due_at, key) WHERE due_at IS NOT NULL;
 DROP INDEX {schema}.runs_due;
 
+-- When the lease was renewed, by the clock of the database where that counts. A time to come shows that the clock was set
+-- back, and then the lease lasts for its length from now on, instead of until a time that is far.
+ALTER TABLE {schema}.workers ADD COLUMN renewed bigint;
+
 -- `counted` are the events that a snapshot has seen: all that stand before `counted_next`, but for those of the
 -- transactions that ran then, whose places begin at `counted_open`. `counted_to` is the end of what was settled then.
 ALTER TABLE {schema}.outbox ADD COLUMN counted_next bigint NOT NULL DEFAULT 0,
