@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures::future::{join, join3};
+use futures::future::{join, join3, join4};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use workflow_engine::{
@@ -21,12 +21,14 @@ impl Lane {
         let (now, worker) = (request.now.as_millis(), escape(&request.worker));
         // The second sees what the first has done, and everything that the marked workers have ever done.
         let dead = [(&now as _, Type::INT8), (&worker as _, Type::TEXT)];
-        let (marked, swept, workflows) = join3(
+        let (shortened, marked, swept, workflows) = join4(
+            self.query(&self.sql.set_back, &[]),
             self.query(&self.sql.mark_dead, &dead),
             self.query(&self.sql.sweep, &[]),
             self.query(&self.sql.workflows, &dead[..1]),
         )
         .await;
+        shortened?;
         marked?;
         swept?;
         match &request.run {
@@ -77,23 +79,27 @@ impl Lane {
         }
         taken.sort_by_key(|(claimed, was_due)| (*was_due, claimed.run.key));
         claims.runs = taken.into_iter().map(|(claimed, _)| claimed).collect();
-        let mut times: Vec<Option<i64>> = lease?.iter().map(|row| row::column(row, 0)).collect::<Result<_, _>>()?;
-        for row in left? {
-            let name = row::column::<String>(&row, 0)?;
-            if asked.as_ref().is_none_or(|asked| asked.iter().any(|wanted| *wanted == name)) {
-                times.push(row::column(&row, 1)?);
-            }
-        }
-        let next = times.into_iter().flatten().min();
-        claims.next_due = next.map(|next| row::timestamp(next, || "runs: due_at".into())).transpose()?;
+        // What cannot be read is passed by, because runs are claimed by now.
+        let leases = lease?.iter().map(|row| row::maybe(row, 0, || "workers: until".into())).collect::<Vec<_>>();
+        let left = left?;
+        let ours = left.iter().filter(|row| {
+            let name = row::column::<&str>(row, 0).unwrap_or_default();
+            asked.as_ref().is_none_or(|asked| asked.iter().any(|wanted| *wanted == name))
+        });
+        let dues = ours.map(|row| row::maybe(row, 1, || "runs: due_at".into()));
+        claims.next_due = leases.into_iter().chain(dues).filter_map(told).flatten().min();
         Ok(claims)
     }
 
+    /// Claims one run. It is read first: a claim of one that cannot be read would be of no use to anybody.
     async fn claim_one(&self, request: &ClaimRequest, id: &str) -> Result<Claims, Fault> {
         let (now, worker, id) = (request.now.as_millis(), escape(&request.worker), escape(id));
         let asked: Option<Vec<_>> =
             request.workflows.as_ref().map(|names| names.iter().map(|name| escape(name)).collect());
         let mut claims = Claims::default();
+        if self.run(&id).await?.is_none() {
+            return Ok(claims);
+        }
         if request.limit > 0 {
             let parameters = [
                 (&now as _, Type::INT8),
@@ -103,38 +109,39 @@ impl Lane {
                 (&self.session as _, Type::INT8),
             ];
             let taken = self.query(&self.sql.claim_one, &parameters).await?;
-            claims.runs = taken.iter().map(|row| claimed(row).map(|(claimed, _)| claimed)).collect::<Result<_, _>>()?;
+            claims.runs.extend(taken.iter().filter_map(readable).map(|(claimed, _)| claimed));
+            if !taken.is_empty() {
+                return Ok(claims);
+            }
         }
-        if !claims.runs.is_empty() {
-            return Ok(claims);
-        }
-        let Some((run, _)) = self.run(&id).await? else { return Ok(claims) };
+        let Some((run, is_ready)) = self.run(&id).await? else { return Ok(claims) };
         let own = run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
         if request.workflows.as_ref().is_some_and(|names| !names.contains(&run.workflow)) {
-            let due = run.due_at.is_some_and(|due_at| due_at <= request.now);
+            let due = run.due_at.is_some_and(|due_at| is_ready || due_at <= request.now);
             claims.unknown.extend(due.then_some(run.workflow));
         } else if own && request.limit > 0 {
             return Err(StoreError::Backend("somebody has locked the run".into()).into());
         } else if !own {
             claims.next_due = match (run.due_at, &run.worker) {
                 (None, Some(holder)) => self.lease(holder).await?,
+                (due_at, _) if is_ready => due_at.map(|due_at| due_at.min(request.now)),
                 (due_at, _) => due_at,
             };
         }
         Ok(claims)
     }
 
-    /// Returns a run, by its escaped id.
-    async fn run(&self, id: &str) -> Result<Option<(Run, u64)>, Fault> {
+    /// Returns a run, by its escaped id, and whether it is ready once nobody holds it.
+    async fn run(&self, id: &str) -> Result<Option<(Run, bool)>, Fault> {
         let rows = self.query(&self.sql.run, &[(&id, Type::TEXT)]).await?;
-        Ok(rows.first().map(row::run).transpose()?)
+        let read = |row: &Row| Ok::<_, StoreError>((row::run(row)?.0, row::column(row, 15)?));
+        Ok(rows.first().map(read).transpose()?)
     }
 
     /// Returns until when the lease of a worker lasts.
     async fn lease(&self, worker: &str) -> Result<Option<Timestamp>, Fault> {
         let rows = self.query(&self.sql.lease, &[(&escape(worker), Type::TEXT)]).await?;
-        let until = rows.first().map(|row| row::column(row, 0)).transpose()?;
-        Ok(until.map(|until| row::timestamp(until, || format!("worker {worker}: until"))).transpose()?)
+        Ok(rows.first().and_then(|row| told(row::maybe(row, 0, || format!("worker {worker}: until")))).flatten())
     }
 
     pub(crate) async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, Fault> {
@@ -190,6 +197,10 @@ impl Lane {
             (&reason as _, Type::TEXT),
             (&request.at_once as _, Type::BOOL),
         ];
+        // It is read first: nothing is changed of a run that cannot be read.
+        if self.run(&id).await?.is_none() {
+            return Ok(CancelReply::Unknown);
+        }
         if let Some(row) = self.query(&self.sql.cancel, &parameters).await?.first() {
             return Ok(CancelReply::Accepted(Box::new(row::run(row)?.0)));
         }
@@ -205,6 +216,11 @@ fn readable(row: &Row) -> Option<(Claimed, i64)> {
     claimed(row)
         .inspect_err(|error| tracing::error!(%error, "a run cannot be read; it rests until this worker has ended"))
         .ok()
+}
+
+/// Returns a time, unless it cannot be read: that must not hide the others.
+fn told(time: Result<Option<Timestamp>, StoreError>) -> Option<Option<Timestamp>> {
+    time.inspect_err(|error| tracing::error!(%error, "a time cannot be read; nobody waits for it")).ok()
 }
 
 /// Reads a claimed run, and when it was due.

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::types::Type;
-use workflow_engine::{Claim, Commit, Committed, Created, NewRun, Record, Run, RunKey, Status, StoreError, Timestamp};
+use workflow_engine::{
+    Claim, Commit, Committed, Created, Due, NewRun, Record, Run, RunKey, Status, StoreError, Timestamp,
+};
 
 use crate::group::Answers;
 use crate::lane::{Fault, Lane, Parameter};
-use crate::row::{self, said, signed};
+use crate::meaning::said;
+use crate::row::{self, signed};
 use crate::text::escape;
 
 /// Records as columns.
@@ -162,7 +165,12 @@ impl Lane {
             ];
             parameters.extend(columns.parameters());
             for row in self.query(&self.sql.commit, &parameters).await? {
-                done.insert(RunKey(row::unsigned(&row, 0)?), Committed { cancel: row::cancel(&row, 1)? });
+                // They are committed, whatever cannot be read of one of them.
+                let cancel = row::cancel(&row, 1).unwrap_or_else(|error| {
+                    tracing::error!(%error, "a cancel cannot be read; the run goes on without it");
+                    None
+                });
+                done.extend(row::unsigned(&row, 0).ok().map(|key| (RunKey(key), Committed { cancel })));
             }
         }
         let refused: Vec<_> =
@@ -202,13 +210,14 @@ impl Lane {
     }
 
     /// Ends a claim.
-    pub(crate) async fn release(&self, claim: Claim, due_at: Timestamp) -> Result<(), Fault> {
+    pub(crate) async fn release(&self, claim: Claim, due: Due) -> Result<(), Fault> {
         let Claim { key, epoch } = claim;
         let parameters = [
             (&signed(key.0) as _, Type::INT8),
             (&signed(epoch) as _, Type::INT8),
-            (&due_at.as_millis() as _, Type::INT8),
+            (&due.time().as_millis() as _, Type::INT8),
             (&self.workers.names() as _, Type::TEXT_ARRAY),
+            (&matches!(due, Due::Now(_)) as _, Type::BOOL),
         ];
         if self.client.execute_typed(&self.sql.release, &parameters).await? > 0 {
             return Ok(());

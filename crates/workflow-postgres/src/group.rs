@@ -162,7 +162,8 @@ fn first_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
     for (write, reply) in waiting {
         let more = Size::of(write.records());
         if more.exceeds(&LIMIT) {
-            drop(reply.send(Err(backend(format!("a write of {more} is too large: the limit is {LIMIT}")))));
+            let why = format!("a write of {more} is too large: the limit is {LIMIT}");
+            drop(reply.send(Err(StoreError::Refused { why })));
             continue;
         }
         let full = !group.is_empty() && size.plus(&more).exceeds(&GROUP_SIZE);

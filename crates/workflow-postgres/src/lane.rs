@@ -13,8 +13,8 @@ use workflow_engine::StoreError;
 
 use crate::connect::Connector;
 use crate::error::ConnectError;
+use crate::meaning::{Meaning, meaning, said};
 use crate::options::Durability;
-use crate::row::said;
 use crate::schema;
 use crate::sql::Sql;
 
@@ -64,7 +64,8 @@ impl Opened {
         Self(Mutex::new(Instant::now()))
     }
 
-    fn renew(&self) {
+    /// Has every connection that was opened before be closed instead of used again.
+    pub(crate) fn renew(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -80,7 +81,7 @@ pub(crate) enum Fault {
     Refused(StoreError),
     /// The statement failed, and nothing was changed.
     Statement(tokio_postgres::Error),
-    /// The connection failed. What was asked for may have happened or not.
+    /// The connection failed, or leads to where nothing can be written. What was asked for may have happened or not.
     Connection(tokio_postgres::Error),
 }
 
@@ -92,10 +93,10 @@ impl From<StoreError> for Fault {
 
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
-        // The server is being shut down, or has lost the connection: classes 57P and 08. Or it is another one, whose
-        // positions have gone back: whoever connects anew moves them.
-        let going = |state: &SqlState| ["57P", "08", "WF001"].iter().any(|class| state.code().starts_with(class));
-        if error.code().is_none_or(going) { Self::Connection(error) } else { Self::Statement(error) }
+        match meaning(&error) {
+            Meaning::Elsewhere => Self::Connection(error),
+            Meaning::Later | Meaning::Never | Meaning::Damaged => Self::Statement(error),
+        }
     }
 }
 

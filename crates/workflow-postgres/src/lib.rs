@@ -4,6 +4,7 @@ mod options;
 mod store;
 
 mod error;
+mod meaning;
 
 mod connect;
 mod schema;

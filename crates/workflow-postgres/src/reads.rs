@@ -17,12 +17,13 @@ use workflow_engine::{
 
 use crate::connect::Connector;
 use crate::lane::Parameter;
-use crate::row::{self, backend, corrupt, gone, said, signed};
+use crate::meaning::{Meaning, meaning, said};
+use crate::row::{self, backend, corrupt, gone, signed};
 use crate::store::PostgresStore;
 use crate::text::{escape, unescape};
 
-/// How many rows of the outbox are counted anew each time, at most, before what was counted is written down.
-const COUNTED: u64 = 10_000;
+/// How many rows of the outbox are counted each time, at most, before what was counted is written down.
+const COUNTED: u64 = 1_000;
 
 /// How many bytes of events are read at once, unless one record has more.
 const PAGE: i64 = 4 << 20;
@@ -50,18 +51,56 @@ impl Drop for Reading {
     }
 }
 
+/// Why a read came to nothing.
+enum Unread {
+    /// The connection had ended, or could not be opened: another one may do.
+    Lost(StoreError),
+    Failed(StoreError),
+}
+
+impl From<&tokio_postgres::Error> for Unread {
+    fn from(error: &tokio_postgres::Error) -> Self {
+        match meaning(error) {
+            Meaning::Elsewhere => Self::Lost(said(error)),
+            Meaning::Later | Meaning::Never | Meaning::Damaged => Self::Failed(said(error)),
+        }
+    }
+}
+
+impl From<Unread> for StoreError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Lost(error) | Unread::Failed(error) => error,
+        }
+    }
+}
+
 impl PostgresStore {
     async fn read(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, StoreError> {
         self.read_within(PATIENCE, sql, parameters).await
     }
 
-    /// Reads on a connection of the pool.
+    /// Reads on a connection of the pool, and once more on a new one where that connection has died: to read twice does no
+    /// harm.
     async fn read_within(
         &self,
         patience: Duration,
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError> {
+        match self.read_once(patience, sql, parameters).await {
+            Ok(rows) => return Ok(rows),
+            Err(Unread::Failed(error)) => return Err(error),
+            Err(Unread::Lost(error)) => {
+                tracing::debug!(%error, "the connection of a read was lost; it is read again on a new one");
+            }
+        }
+        // What ended one connection may have ended the others as well.
+        self.inner.opened.renew();
+        self.read_once(patience, sql, parameters).await.map_err(StoreError::from)
+    }
+
+    async fn read_once(&self, patience: Duration, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Unread> {
         let mut object = pin!(self.inner.pool.get());
         // The pool has timers, which belong to the runtime that drives the connections; the caller may be elsewhere.
         let entered = poll_fn(|poller| {
@@ -69,14 +108,16 @@ impl PostgresStore {
             object.as_mut().poll(poller)
         });
         let object = entered.await.map_err(|error| match error {
-            PoolError::Backend(error) => said(&error),
-            PoolError::Timeout(_) => backend("no connection to read on was free, or could be opened, in time"),
-            error => backend(error),
+            PoolError::Backend(error) => Unread::from(&error),
+            PoolError::Timeout(_) => {
+                Unread::Failed(backend("no connection to read on was free, or could be opened, in time"))
+            }
+            error => Unread::Failed(backend(error)),
         })?;
         let (connector, runtime) = (self.inner.connector.clone(), self.inner.runtime.clone());
         let mut reading = Reading { object: Some(object), connector, runtime };
         let outcome = {
-            let Some(object) = &reading.object else { return Err(gone()) };
+            let Some(object) = &reading.object else { return Err(Unread::Failed(gone())) };
             let mut query = pin!(object.query_typed(sql, parameters));
             let entered = self.inner.runtime.enter();
             let mut late = pin!(tokio::time::sleep(patience));
@@ -88,18 +129,26 @@ impl PostgresStore {
             .await
         };
         match outcome {
-            Some(outcome) => {
+            Some(Ok(rows)) => {
                 reading.object = None;
-                outcome.map_err(|error| said(&error))
+                Ok(rows)
             }
-            None => Err(backend(format!("a read took longer than {} s", patience.as_secs()))),
+            Some(Err(error)) => {
+                let unread = Unread::from(&error);
+                match reading.object.take() {
+                    // It leads nowhere any more, and must not go back to the pool.
+                    Some(object) if matches!(unread, Unread::Lost(_)) => drop(Object::take(object)),
+                    object => drop(object),
+                }
+                Err(unread)
+            }
+            None => Err(Unread::Failed(backend(format!("a read took longer than {} s", patience.as_secs())))),
         }
     }
 
     /// Reads one row, for which many may have to be counted.
-    async fn count(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Row, StoreError> {
-        let row = self.read_within(COUNTING, sql, parameters).await?.into_iter().next();
-        row.ok_or_else(|| corrupt("a row that is always there is missing".into()))
+    async fn count(&self, sql: &str) -> Result<Row, StoreError> {
+        only(self.read_within(COUNTING, sql, &[]).await?)
     }
 
     pub(crate) async fn read_run(&self, id: &str) -> Result<Option<Run>, StoreError> {
@@ -150,25 +199,19 @@ impl PostgresStore {
         }
         // One row more than there are events: of the first one all may be known already.
         let rows = signed(page.events).saturating_add(1);
-        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&PAGE as _, Type::INT8)];
-        let mut found = Vec::new();
-        for row in self.read(&self.inner.sql.outbox, &parameters).await? {
-            let position = row::unsigned(&row, 0)?;
-            let events = (position..).map(Position).zip(row::events(row::column(&row, 1)?, position)?);
-            found.extend(events.filter(|(position, _)| *position > after));
-            if found.len() >= page.events {
-                break;
-            }
-        }
-        page.fill(found.into_iter().map(Ok))
+        // No more is read than is returned, but for the last row; and never too much for one answer.
+        let bytes = signed(page.bytes).min(PAGE);
+        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&bytes as _, Type::INT8)];
+        let rows = self.read(&self.inner.sql.outbox, &parameters).await?;
+        page.fill(rows.iter().flat_map(|row| behind(row, after)))
     }
 
     pub(crate) async fn read_end(&self) -> Result<OutboxEnd, StoreError> {
-        let row = self.count(&self.inner.sql.outbox_end, &[]).await?;
+        let row = self.count(&self.inner.sql.outbox_end).await?;
         let (accepted, position, gate) = (row::unsigned(&row, 0)?, row::unsigned(&row, 1)?, row::unsigned(&row, 2)?);
         if row::unsigned(&row, 3)? > COUNTED {
             // Should it fail, the next one does it.
-            let _ = self.count(&self.inner.sql.count, &[]).await;
+            let _ = self.count(&self.inner.sql.count).await;
         }
         Ok(OutboxEnd { position: Position(position), accepted, readable: Position(position.min(gate)) })
     }
@@ -197,7 +240,28 @@ impl PostgresStore {
             (&before(Status::Cancelled) as _, Type::INT8),
             (&signed(purge.limit) as _, Type::INT8),
         ];
-        let row = self.count(&self.inner.sql.purge, &parameters).await?;
+        // Not again if it fails: what it has removed would be told to nobody.
+        let rows = self.read_once(COUNTING, &self.inner.sql.purge, &parameters).await.map_err(StoreError::from)?;
+        let row = only(rows)?;
         Ok(Purged { runs: row::unsigned(&row, 0)?, events: row::unsigned(&row, 1)? })
     }
+}
+
+/// Returns the events of a row of the outbox that stand behind a place, or the one error that they cannot be read.
+fn behind(row: &Row, after: Position) -> Vec<Result<(Position, EncodedEvent), StoreError>> {
+    let read = || {
+        let position = row::unsigned(row, 0)?;
+        Ok((position, row::events(row::column(row, 1)?, position)?))
+    };
+    match read() {
+        Ok((first, events)) => {
+            (first..).map(Position).zip(events).filter(|(position, _)| *position > after).map(Ok).collect()
+        }
+        Err(error) => vec![Err(error)],
+    }
+}
+
+/// Returns the row of what always has one.
+fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
+    rows.into_iter().next().ok_or_else(|| corrupt("a row that is always there is missing".into()))
 }

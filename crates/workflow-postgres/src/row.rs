@@ -7,7 +7,6 @@ use workflow_engine::{
     Timestamp,
 };
 
-use crate::error::words;
 use crate::text::unescape;
 
 pub(crate) fn corrupt(what: String) -> StoreError {
@@ -16,11 +15,6 @@ pub(crate) fn corrupt(what: String) -> StoreError {
 
 pub(crate) fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError::Backend(error.into())
-}
-
-/// A failure of the database, in its words.
-pub(crate) fn said(error: &tokio_postgres::Error) -> StoreError {
-    backend(words(error))
 }
 
 /// There is nobody who could do it.
@@ -47,6 +41,11 @@ pub(crate) fn timestamp(millis: i64, what: impl FnOnce() -> String) -> Result<Ti
     Timestamp::from_millis(millis).map_err(|_| corrupt(what()))
 }
 
+/// Returns a column with a time that need not be there.
+pub(crate) fn maybe(row: &Row, index: usize, what: impl FnOnce() -> String) -> Result<Option<Timestamp>, StoreError> {
+    column::<Option<i64>>(row, index)?.map(|millis| timestamp(millis, what)).transpose()
+}
+
 /// The columns of a run, in the order of [`run`].
 pub(crate) const RUN: &str = "r.key, r.id, r.workflow, r.execution_id, r.status, r.last_seq, r.created_at, r.ended_at, \
      r.due_at, r.worker, r.recoveries, r.cancel_reason, r.cancel_at_once, r.cancel_at, r.epoch";
@@ -55,9 +54,6 @@ pub(crate) const RUN: &str = "r.key, r.id, r.workflow, r.execution_id, r.status,
 pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
     let key = unsigned(row, 0)?;
     let what = |column: &str| format!("run {key}: {column}");
-    let maybe = |index, name: &str| {
-        column::<Option<i64>>(row, index)?.map(|millis| timestamp(millis, || what(name))).transpose()
-    };
     let text = |index| column::<Option<String>>(row, index).map(|text| text.map(unescape));
     let run = Run {
         key: RunKey(key),
@@ -67,8 +63,8 @@ pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
         status: Status::parse(column(row, 4)?).ok_or_else(|| corrupt(what("status")))?,
         last_seq: unsigned(row, 5)?,
         created_at: timestamp(column(row, 6)?, || what("created_at"))?,
-        ended_at: maybe(7, "ended_at")?,
-        due_at: maybe(8, "due_at")?,
+        ended_at: maybe(row, 7, || what("ended_at"))?,
+        due_at: maybe(row, 8, || what("due_at"))?,
         worker: text(9)?,
         recoveries: u32::try_from(unsigned(row, 10)?).map_err(|_| corrupt(what("recoveries")))?,
         cancel: cancel(row, 11)?,

@@ -13,7 +13,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "first", sql: include_str!("schema/0001-first.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "first", sql: include_str!("schema/0001-first.sql") },
+    Migration { version: 2, name: "ready", sql: include_str!("schema/0002-ready.sql") },
+];
 
 /// `xid8` and `pg_current_snapshot` came with version 13.
 const OLDEST: (u32, &str) = (130_000, "PostgreSQL 13 or later");
@@ -152,7 +155,7 @@ fn checksum(sql: &str) -> String {
 pub(crate) async fn move_base(client: &Client, schema: &str) -> Result<(), ConnectError> {
     // Every position that this cluster has given stands below that of the next transaction.
     let sql = format!(
-        "WITH o AS (SELECT base, greatest(last_position, counted_to, \
+        "WITH o AS (SELECT base, greatest(last_position, counted_to, counted_next - 1, \
              (SELECT position + last_seq - seq FROM {schema}.history ORDER BY position DESC LIMIT 1), \
              (SELECT max(position) FROM {schema}.cursors)) AS top, \
              pg_snapshot_xmax(pg_current_snapshot())::text::bigint << 20 AS next \

@@ -38,9 +38,15 @@ macro_rules! statements {
                     Time::Database => "least($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",
                     Time::Engine => "$1::bigint",
                 };
+                // By what clock a lease was renewed, if it may be set back.
+                let clock = match time {
+                    Time::Database => "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+                    Time::Engine => "NULL::bigint",
+                };
                 let made = |sql: String| {
                     let sql = sql.replace("{gate}", GATE).replace("{briefly}", BRIEFLY).replace("{run}", crate::row::RUN)
-                        .replace("{record}", crate::row::RECORD).replace("{now}", now);
+                        .replace("{record}", crate::row::RECORD).replace("{now}", now)
+                        .replace("{clock}", clock);
                     // The name comes last, for it may have braces of its own.
                     let literal = schema.replace('\'', "''");
                     sql.split("{s}").map(|part| part.replace("{q}", &literal)).collect::<Vec<_>>().join(schema)
@@ -58,6 +64,11 @@ statements! {
     commit = "SELECT * FROM {s}.commit_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
              $18, $19, $20, $21, $22, $23, $24)";
 
+    /// Shortens the leases of workers that were renewed in a time to come: the clock was set back since.
+    set_back = "WITH early AS (SELECT name FROM {s}.workers WHERE renewed > {clock} + 1000 AND state = 0 \
+             FOR UPDATE SKIP LOCKED) \
+         UPDATE {s}.workers w SET until = {clock} + (w.until - w.renewed), renewed = {clock} FROM early \
+             WHERE w.name = early.name";
     /// Marks the workers whose leases have run out: from then on nothing is added to what they hold. Here and below what
     /// somebody has locked is left for the next time, for others wait for what is not.
     mark_dead = "WITH over AS (SELECT name FROM {s}.workers WHERE until <= {now} AND name <> $2 AND state = 0 \
@@ -72,46 +83,24 @@ statements! {
              SELECT key FROM {s}.runs WHERE key = ANY(ARRAY(SELECT key FROM held)) AND due_at IS NULL \
              ORDER BY key FOR UPDATE SKIP LOCKED), \
          freed AS ( \
-             UPDATE {s}.runs r SET due_at = gone.until, worker = CASE WHEN gone.state = 1 THEN r.worker END \
+             UPDATE {s}.runs r SET due_at = gone.until, ready = true, worker = CASE WHEN gone.state = 1 THEN r.worker END \
              FROM gone WHERE r.key = ANY(ARRAY(SELECT key FROM free)) AND r.worker = gone.name AND r.due_at IS NULL \
              RETURNING gone.name) \
          DELETE FROM {s}.workers w USING gone WHERE w.name = gone.name \
              AND (SELECT count(*) FROM held WHERE held.name = gone.name) \
                  = (SELECT count(*) FROM freed WHERE freed.name = gone.name)";
-    /// Returns the workflows that have runs which are due, now or later, with the first due time of each.
-    workflows = "WITH RECURSIVE w AS ( \
-             (SELECT workflow, due_at FROM {s}.runs WHERE due_at IS NOT NULL ORDER BY workflow, due_at LIMIT 1) \
-             UNION ALL \
-             SELECT n.workflow, n.due_at FROM w CROSS JOIN LATERAL ( \
-                 SELECT workflow, due_at FROM {s}.runs WHERE due_at IS NOT NULL AND workflow > w.workflow \
-                 ORDER BY workflow, due_at LIMIT 1) n) \
-         SELECT workflow, due_at, due_at <= {now} FROM w";
+    /// Returns the workflows that have runs which are due, now or later, and when the first of each can be claimed.
+    workflows = "SELECT * FROM {s}.due_workflows({now})";
     /// Claims runs that are due.
-    claim = format!(
-        "WITH {}, \
-         candidates AS ( \
-             SELECT c.key FROM unnest($3::text[]) AS w(name) CROSS JOIN LATERAL ( \
-                 SELECT key, due_at FROM {{s}}.runs WHERE workflow = w.name AND due_at <= {{now}} \
-                 ORDER BY due_at, key LIMIT $4 * 4) c \
-             ORDER BY c.due_at, c.key LIMIT $4 * 4), \
-         chosen AS ( \
-             SELECT key, due_at AS was_due, worker IS NOT NULL AS died FROM {{s}}.runs \
-             WHERE key IN (SELECT key FROM candidates) AND due_at <= {{now}} \
-             ORDER BY due_at, key LIMIT $4 FOR UPDATE SKIP LOCKED) \
-         UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, epoch = r.epoch + 1, \
-             recoveries = r.recoveries + chosen.died::int \
-         FROM chosen, me WHERE r.key = chosen.key \
-         RETURNING {{run}}, chosen.died, chosen.was_due",
-        ME.replace("{names}", "ARRAY[$2::text]").replace("{session}", "$5")
-    );
+    claim = "SELECT * FROM {s}.claim_runs({now}, $2, $3, $4, $5)";
     /// Claims one run, if it is due, or the worker's own, and nobody has locked it.
     claim_one = format!(
         "WITH {}, \
          chosen AS ( \
              SELECT key, due_at AS was_due, worker IS NOT NULL AND due_at IS NOT NULL AS died FROM {{s}}.runs \
-             WHERE id = $3 AND (due_at <= {{now}} OR due_at IS NULL AND worker = $2) \
+             WHERE id = $3 AND CASE WHEN due_at IS NULL THEN worker = $2 ELSE ready OR due_at <= {{now}} END \
                  AND ($4::text[] IS NULL OR workflow = ANY($4)) FOR UPDATE SKIP LOCKED) \
-         UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, epoch = r.epoch + 1, \
+         UPDATE {{s}}.runs r SET worker = me.name, due_at = NULL, ready = true, epoch = r.epoch + 1, \
              recoveries = r.recoveries + chosen.died::int \
          FROM chosen, me WHERE r.key = chosen.key \
          RETURNING {{run}}, chosen.died, coalesce(chosen.was_due, 0)",
@@ -125,11 +114,12 @@ statements! {
     /// Finds the runs that nobody has locked.
     unlocked = "SELECT {s}.unlocked_runs($1)";
     /// Ends a claim.
-    release = "UPDATE {s}.runs SET worker = NULL, due_at = $3 \
+    release = "UPDATE {s}.runs SET worker = NULL, due_at = $3, ready = $5 \
          WHERE key = $1 AND epoch = $2 AND worker = ANY($4) AND due_at IS NULL AND {briefly}";
 
-    renew = "INSERT INTO {s}.workers AS w (name, until, session) SELECT $1::text, $2::bigint, $3::bigint WHERE {briefly} \
-         ON CONFLICT (name) DO UPDATE SET until = $2, session = $3 WHERE w.state = 0 RETURNING 1";
+    renew = "INSERT INTO {s}.workers AS w (name, until, session, renewed) \
+         SELECT $1::text, $2::bigint, $3::bigint, {clock} WHERE {briefly} \
+         ON CONFLICT (name) DO UPDATE SET until = $2, session = $3, renewed = excluded.renewed WHERE w.state = 0 RETURNING 1";
     cancels = "SELECT key, cancel_reason, cancel_at_once, cancel_at FROM {s}.runs \
          WHERE worker = $1 AND due_at IS NULL AND cancel_at IS NOT NULL";
     retire = "UPDATE {s}.workers SET state = 2, until = $2 WHERE name = $1 AND {briefly}";
@@ -139,11 +129,11 @@ statements! {
 
     cancel = "UPDATE {s}.runs r SET cancel_at = coalesce(r.cancel_at, $2), \
              cancel_reason = CASE WHEN r.cancel_at IS NULL THEN $3 ELSE r.cancel_reason END, \
-             cancel_at_once = coalesce(r.cancel_at_once, false) OR $4, due_at = least(r.due_at, \
+             cancel_at_once = coalesce(r.cancel_at_once, false) OR $4, ready = true, due_at = least(r.due_at, \
                  CASE WHEN r.due_at IS NOT NULL OR r.worker IS NULL THEN $2 END) \
          WHERE id = $1 AND ended_at IS NULL AND {briefly} RETURNING {run}";
 
-    run = "SELECT {run} FROM {s}.runs r WHERE id = $1";
+    run = "SELECT {run}, r.ready FROM {s}.runs r WHERE id = $1";
     runs_by_id = "SELECT {run} FROM {s}.runs r WHERE id = ANY($1)";
     runs_by_key = "SELECT {run} FROM {s}.runs r WHERE key = ANY($1)";
     records = "SELECT {record} FROM {s}.history WHERE run = $1 ORDER BY seq";
@@ -154,16 +144,8 @@ statements! {
          AND ($3::text IS NULL OR workflow = $3) AND ($4::text IS NULL OR worker = $4) \
          AND ($5::text IS NULL OR starts_with(id, $5)) ORDER BY key LIMIT $6";
 
-    /// Reads the outbox up to the gate. The row that `$1` stands in is the last that begins at or before it.
-    /// So many rows at most, and so many bytes: but for the row that may be known already, and the first one behind it.
-    outbox = "SELECT position, events FROM ( \
-             SELECT n.position, n.events, sum(CASE WHEN n.position > $1 THEN octet_length(n.events) END) OVER ( \
-                 ORDER BY n.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM ( \
-                 SELECT h.position, h.events FROM {s}.outbox o, {s}.history h \
-                 WHERE h.position >= coalesce((SELECT position FROM {s}.history WHERE position <= $1 \
-                         ORDER BY position DESC LIMIT 1), 0) AND h.position < {gate} \
-                 ORDER BY h.position LIMIT $2) n) p \
-         WHERE before IS NULL OR before < $3 ORDER BY position";
+    /// Reads a page of the outbox, up to the gate.
+    outbox = "SELECT * FROM {s}.outbox_page($1, $2, $3)";
     outbox_end = "SELECT * FROM {s}.outbox_end()";
     count = "SELECT {s}.count_events()";
 

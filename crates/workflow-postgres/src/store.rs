@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     time: Time,
     pub(crate) sql: Arc<Sql>,
     pub(crate) pool: Pool,
+    pub(crate) opened: Arc<Opened>,
     pub(crate) connector: Arc<Connector>,
     /// What drives the connections.
     pub(crate) runtime: Handle,
@@ -109,7 +110,14 @@ impl PostgresStore {
         let pool = pool.build().map_err(|error| ConnectError::Pool(error.into()))?;
 
         let (sql, workers) = (Arc::new(Sql::new(&schema, time)), Arc::new(Workers::default()));
-        let opening = Opening { connector: connector.clone(), sql: sql.clone(), workers, opened, schema, durability };
+        let opening = Opening {
+            connector: connector.clone(),
+            sql: sql.clone(),
+            workers,
+            opened: opened.clone(),
+            schema,
+            durability,
+        };
         let lane = opening.open().await?;
         let (writes, queue) = unbounded_channel();
         let session = lane.session;
@@ -122,8 +130,20 @@ impl PostgresStore {
             tasks.push(tokio::spawn(listen::hear(connector.clone(), channel, theirs, session)));
         }
         let runtime = Handle::current();
-        let inner =
-            Inner { schema: name, durability, time, sql, pool, connector, runtime, writes, ours, theirs, tasks };
+        let inner = Inner {
+            schema: name,
+            durability,
+            time,
+            sql,
+            pool,
+            opened,
+            connector,
+            runtime,
+            writes,
+            ours,
+            theirs,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -167,7 +187,7 @@ impl Store for PostgresStore {
     }
 
     async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
-        self.write(move |lane| lane.release(claim, due.time()).boxed()).await
+        self.write(move |lane| lane.release(claim, due).boxed()).await
     }
 
     async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {

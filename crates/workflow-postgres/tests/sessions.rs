@@ -182,6 +182,7 @@ fn one_write_that_cannot_be_done_fails_alone() {
         let answers = futures::future::join_all(creations).await;
         let failed: Vec<_> = (0..40).filter(|n| answers[*n].is_err()).collect();
         assert_eq!(failed, [20], "{:?}", answers[20]);
+        assert!(!answers[20].as_ref().unwrap_err().is_transient(), "to try it again does not help");
         let error = answers[20].as_ref().unwrap_err().to_string();
         assert!(error.contains("index row") && error.contains("54000"), "it does not say what is wrong: {error}");
         assert_eq!(store.list(&RunFilter { limit: 99, ..RunFilter::default() }).await.unwrap().len(), 39);

@@ -51,6 +51,13 @@ pub enum StoreError {
         /// What it is, and why; never a payload.
         what: String,
     },
+    /// The store cannot keep a value, however often it is tried: the value is too large, or has a form that the storage
+    /// does not take. Nothing was changed.
+    #[error("the store cannot keep the value: {why}")]
+    Refused {
+        /// Why, in the words of the storage; never a payload.
+        why: String,
+    },
     /// The storage itself failed. What was asked for may have happened or not.
     #[error("the store failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -44,6 +44,7 @@ pub(super) async fn what_is_ready_does_not_wait_for_the_clock(store: Shared) {
     store.retire("retiring", gone).await.expect("a worker retires");
     running(&store, "died", "dead", gone).await;
     lease(&store, "dead", gone).await;
+    lease(&store, "heir", at(9 * BEFORE)).await;
     claim(&store, any("heir", gone, 0)).await;
     for (id, status) in [("cancelled", "paused"), ("cancelled twice", "paused"), ("hastened", "released")] {
         waiting(&store, id, at(2 * BEFORE)).await;
