@@ -15,6 +15,7 @@ use crate::error::BuildError;
 use crate::failure::DurableError;
 use crate::gate::Gate;
 use crate::lease::Lease;
+use crate::limits::{NAME_BYTES, check_name, shown};
 use crate::payload::EncodedEvent;
 use crate::relay::Relay;
 use crate::settings::{Retention, Settings};
@@ -75,7 +76,7 @@ impl EngineBuilder {
 
     /// Adds a sink: every lifecycle event of every run is delivered to it, in order per run, at least once.
     ///
-    /// Its cursor is kept in the store under `name`.
+    /// Its cursor is kept in the store under `name`, which has at most 256 bytes.
     pub fn sink(mut self, name: impl Into<String>, transport: Arc<dyn Transport<EncodedEvent>>) -> Self {
         self.sinks.push((name.into(), transport));
         self
@@ -114,7 +115,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how large an input, an output, or the result of a step may be, in bytes of JSON; 1 MiB unless set.
+    /// Sets how large an input, an output, the result of a step, or an error may be, in bytes of JSON; 1 MiB unless
+    /// set. An error that is larger is recorded by its words, cut.
     pub fn value_limit(mut self, bytes: usize) -> Self {
         self.settings.value_limit = bytes;
         self
@@ -145,12 +147,17 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names what is missing or given twice.
+    /// [`BuildError`] names what is missing, given twice, or not accepted.
     pub fn build(self) -> Result<Engine, BuildError> {
         let store = self.store.ok_or(BuildError::NoStore)?;
         let clock = self.clock.ok_or(BuildError::NoClock)?;
         let mut workflows = HashMap::new();
+        let check = |what, name: &str| {
+            let named = |source| BuildError::Name { what, name: shown(name), source };
+            check_name(name, NAME_BYTES).map_err(named)
+        };
         for (name, make) in self.workflows {
+            check("workflow", name)?;
             if workflows.insert(name, make(self.settings.value_limit)).is_some() {
                 return Err(BuildError::DuplicateWorkflow { name: name.into() });
             }
@@ -159,6 +166,7 @@ impl EngineBuilder {
         let lease = Arc::new(Lease::new(store.clone(), clock.clone(), active.clone(), self.settings.lease));
         let mut relays: Vec<Relay> = Vec::new();
         for (name, transport) in self.sinks {
+            check("sink", &name)?;
             if relays.iter().any(|relay| relay.name() == name) {
                 return Err(BuildError::DuplicateSink { name });
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::Inner;
 use crate::history::Halt;
+use crate::limits::{CANCEL_REASON_BYTES, ID_BYTES, NameError, check_name};
 use crate::status::Status;
 use crate::store::{CancelReply, CancelRequest, StoreError};
 use crate::time::wall;
@@ -26,7 +27,8 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// A cancel with a reason, which the event `workflow.cancelled` carries; the steps under way finish.
+    /// A cancel with a reason of at most 16 KiB, which the event `workflow.cancelled` carries; the steps under way
+    /// finish.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), at_once: false }
     }
@@ -71,6 +73,17 @@ pub enum Cancelled {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CancelError {
+    /// The run's id is not one that a run can have.
+    #[error("the run id is not accepted: {0}")]
+    Id(#[source] NameError),
+    /// The reason is too long.
+    #[error("the reason has {bytes} bytes, and the limit is {limit}")]
+    Reason {
+        /// Its length in bytes of UTF-8.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// There is no run with this id.
     #[error("there is no run {id}")]
     UnknownRun {
@@ -93,6 +106,10 @@ pub enum CancelError {
 impl Inner {
     pub(crate) async fn cancel(&self, id: &str, cancel: Cancel) -> Result<Cancelled, CancelError> {
         let Cancel { reason, at_once } = cancel;
+        check_name(id, ID_BYTES).map_err(CancelError::Id)?;
+        if let Some(bytes) = reason.as_ref().map(String::len).filter(|bytes| *bytes > CANCEL_REASON_BYTES) {
+            return Err(CancelError::Reason { bytes, limit: CANCEL_REASON_BYTES });
+        }
         self.retried(|| self.lease.ensure()).await?;
         let request = CancelRequest { reason, at_once, at: wall(&*self.clock) };
         let run = match self.retried(|| self.store.request_cancel(id, request.clone())).await? {

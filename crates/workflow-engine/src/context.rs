@@ -38,7 +38,10 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`StepError`](crate::StepError) when the body returns an error, panics, or returns what has no JSON form.
+    /// [`StepError`](crate::StepError) when the body returns an error, panics, or returns what cannot be recorded: it
+    /// has no JSON form that can be read back, or is larger or deeper than the engine's limits. A name that is empty,
+    /// longer than [`STEP_NAME_BYTES`](crate::limits::STEP_NAME_BYTES), or has a control character fails as well, and
+    /// the body is not executed.
     /// Trouble with the store never comes this way: the run is then left as it is, and this future does not finish.
     ///
     /// # Examples

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures::future::select;
 use serde::Serialize;
-use serde_json::Value;
 use workflow_events::EventKind;
 
 use crate::active::Changed;
 use crate::engine::Inner;
 use crate::error::RunError;
 use crate::history::{Halt, Ids, Outgoing};
+use crate::limits::{ID_BYTES, ValueError, check_name, check_value};
 use crate::outcome::{End, RunOptions};
 use crate::payload::Payload;
 use crate::replay::Replay;
@@ -28,12 +28,16 @@ pub(crate) enum Made {
 impl Inner {
     /// Encodes the input of a workflow that is registered here.
     pub(crate) fn input<I: Serialize>(&self, workflow: &str, input: &I) -> Result<Payload, RunError> {
-        if !self.workflows.contains_key(workflow) {
+        let Some(body) = self.workflows.get(workflow) else {
             return Err(RunError::UnknownWorkflow { name: workflow.to_owned() });
-        }
+        };
         let input = Payload::encode(input).map_err(RunError::Input)?;
-        let (bytes, limit) = (input.as_str().len(), self.settings.value_limit);
-        if bytes > limit { Err(RunError::InputTooLarge { bytes, limit }) } else { Ok(input) }
+        check_value(&input, self.settings.value_limit).map_err(|error| match error {
+            ValueError::TooLarge { bytes, limit } => RunError::InputTooLarge { bytes, limit },
+            ValueError::TooDeep { levels, limit } => RunError::InputTooDeep { levels, limit },
+        })?;
+        body.check_input(&input).map_err(RunError::InputUnreadable)?;
+        Ok(input)
     }
 
     /// Creates a run, unless there is one with this id; that one must be the same.
@@ -44,14 +48,15 @@ impl Inner {
         input: &Payload,
         status: Status,
     ) -> Result<Made, RunError> {
-        self.retried(|| self.lease.ensure()).await?;
         let RunOptions { id, execution_id } = options;
+        check_id("run id", &id)?;
+        execution_id.iter().try_for_each(|id| check_id("execution id", id))?;
+        self.retried(|| self.lease.ensure()).await?;
         let ids = Ids { run: id, workflow: workflow.to_owned(), execution: execution_id };
         let now = wall(&*self.clock);
-        let value = input.decode().map_err(RunError::Input)?;
         let event = match status {
-            Status::Queued => EventKind::WorkflowQueued { input: value },
-            _ => EventKind::WorkflowStarted { input: value },
+            Status::Queued => EventKind::WorkflowQueued { input: input.clone() },
+            _ => EventKind::WorkflowStarted { input: input.clone() },
         };
         let outgoing = [Outgoing::of_run(now, event, EntryKind::Created, Some(input.clone()))];
         let Some(record) = ids.records(0, &outgoing).map_err(|halt| left(&ids.run, halt))?.pop() else {
@@ -107,13 +112,9 @@ impl Inner {
             // It was purged just now.
             return Ok(());
         };
+        // The order of fields in the text is no part of a value; every digit of a number is.
         let recorded = first.entry.and_then(|entry| entry.payload);
-        let same = recorded.is_some_and(|recorded| {
-            // The order of fields in the text is no part of a value.
-            let value = |payload: &Payload| payload.decode::<Value>().ok();
-            recorded.as_str() == input.as_str() || value(&recorded) == value(input)
-        });
-        if same { Ok(()) } else { Err(conflict("input")) }
+        if recorded.as_ref() == Some(input) { Ok(()) } else { Err(conflict("input")) }
     }
 
     /// Creates a run, or goes on with the one there is, until it ends or is suspended.
@@ -171,6 +172,7 @@ impl Inner {
 
     /// Waits until a run has ended, and returns how.
     pub(crate) async fn result(&self, id: &str) -> Result<End, RunError> {
+        check_id("run id", id)?;
         loop {
             let changed = self.active.changed(id);
             let run = self.existing(id).await?;
@@ -202,6 +204,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn check_id(what: &'static str, id: &str) -> Result<(), RunError> {
+    check_name(id, ID_BYTES).map_err(|source| RunError::Id { what, source })
 }
 
 /// What a caller is told of a run that was left.

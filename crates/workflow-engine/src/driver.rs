@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use workflow_events::Timestamp;
+use workflow_events::{CompletedSteps, Timestamp};
 
 use crate::determinism::DeterminismError;
+use crate::ends::Released;
 use crate::execution::Execution;
 use crate::history::{Answer, Halt, History, Outgoing};
-use crate::machine::Released;
 use crate::outcome::{End, RunResult};
 use crate::signal::Signal;
 use crate::status::Status;
@@ -261,11 +261,12 @@ impl Driver {
     fn end(&mut self, now: Timestamp, end: End) -> Result<Round, Halt> {
         let (mut outgoing, completed_steps) = {
             let mut machine = self.execution.machine();
-            (std::mem::take(&mut machine.queue), machine.completed_steps.clone())
+            let outgoing = std::mem::take(&mut machine.queue);
+            let newly = outgoing.iter().filter_map(|outgoing| outgoing.entry.as_ref());
+            let newly = newly.filter(|entry| entry.kind == EntryKind::StepCompleted).map(|entry| &entry.name);
+            let completed_steps = CompletedSteps::last_of(machine.completed_steps.iter().chain(newly));
+            (outgoing, completed_steps)
         };
-        let newly = outgoing.iter().filter_map(|outgoing| outgoing.entry.as_ref());
-        let newly = newly.filter(|entry| entry.kind == EntryKind::StepCompleted).map(|entry| entry.name.clone());
-        let completed_steps = completed_steps.into_iter().chain(newly).collect();
         let duration_ms = millis(now.duration_since(self.started_at));
         let (last, status, due_at) = end.record(now, completed_steps, duration_ms)?;
         outgoing.push(last);

@@ -11,6 +11,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::operation::OpKey;
 use crate::replay::Ended;
 
+/// What became of the ends in the history.
+pub(crate) enum Released {
+    /// One was granted; the workflow's future may want to be polled.
+    One,
+    /// There was none that anyone asks for.
+    None,
+    /// The operation that the next one belongs to was never called.
+    Unclaimed(OpKey),
+}
+
 /// The ends in the history that the workflow's code has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {

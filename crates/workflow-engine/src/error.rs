@@ -1,6 +1,9 @@
 //! One error per operation of the engine.
 
+use workflow_events::EncodeError;
+
 use crate::determinism::DeterminismError;
+use crate::limits::NameError;
 use crate::store::StoreError;
 
 /// An engine that cannot be built.
@@ -13,6 +16,16 @@ pub enum BuildError {
     /// No clock was given, and without the feature `http` there is no default.
     #[error("an engine needs a clock: enable the feature http, or give it one")]
     NoClock,
+    /// The name of a workflow or of a sink is not accepted.
+    #[error("the name of the {what} {name:?} is not accepted: {source}")]
+    Name {
+        /// What has the name: a workflow, or a sink.
+        what: &'static str,
+        /// The name, cut, and without its control characters.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
     /// Two workflows have the same name.
     #[error("the workflow {name} is registered twice")]
     DuplicateWorkflow {
@@ -37,9 +50,17 @@ pub enum RunError {
         /// The name.
         name: String,
     },
-    /// The input has no JSON form; nothing was recorded.
+    /// The run's id or the execution id is not accepted; nothing was recorded.
+    #[error("the {what} is not accepted: {source}")]
+    Id {
+        /// Which of the two: the run id, or the execution id.
+        what: &'static str,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// The input has no JSON form, or has a number that is not finite; nothing was recorded.
     #[error("the input cannot be encoded: {0}")]
-    Input(#[source] serde_json::Error),
+    Input(#[source] EncodeError),
     /// The input is larger than the engine's limit; nothing was recorded.
     #[error("the input has {bytes} bytes, and the limit is {limit}")]
     InputTooLarge {
@@ -48,6 +69,17 @@ pub enum RunError {
         /// The limit.
         limit: usize,
     },
+    /// The input is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH); nothing was recorded.
+    #[error("the input is nested {levels} levels deep, and the limit is {limit}")]
+    InputTooDeep {
+        /// How deep its JSON form is.
+        levels: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The input's JSON form cannot be read back as the input of the registered workflow; nothing was recorded.
+    #[error("the input's JSON form cannot be read back: {0}")]
+    InputUnreadable(#[source] serde_json::Error),
     /// The id is taken by a run of another workflow or with another input; nothing was changed.
     #[error("the run {id} exists with another {what}")]
     Conflict {

@@ -73,7 +73,7 @@ impl Inner {
             Status::Queued => now,
             _ => replay.started_at.unwrap_or(replay.created_at),
         };
-        let opening = if fresh { None } else { opening(&run, &replay, now)? };
+        let opening = if fresh { None } else { opening(&run, &replay, now) };
         let input = replay.input.clone();
         let ids = Ids { run: run.id, workflow: run.workflow, execution: run.execution_id };
         let history = History {
@@ -99,7 +99,7 @@ impl Inner {
             if run.recoveries > self.settings.max_recoveries {
                 driver.conclude(poisoned(run.recoveries));
             } else if let Some(body) = body {
-                driver.execute(body(Context::new(execution), input));
+                driver.execute(body.execute(Context::new(execution), input));
             } else {
                 return Err(Halt::Stopped);
             }
@@ -126,22 +126,21 @@ impl Inner {
 }
 
 /// The event with which an execution opens: the run begins, or goes on.
-fn opening(run: &Run, replay: &Replay, now: Timestamp) -> Result<Option<Outgoing>, StoreError> {
+fn opening(run: &Run, replay: &Replay, now: Timestamp) -> Option<Outgoing> {
     let resumed = |reason| {
         let kind = EventKind::WorkflowResumed { reason };
         Some(Outgoing::events(vec![Draft { at: now, kind }]))
     };
-    Ok(match (run.status, &replay.paused) {
+    match (run.status, &replay.paused) {
         (Status::Queued, _) => {
-            let corrupt = |error| StoreError::Corrupt { what: format!("the input of run {}: {error}", run.key) };
-            let started = EventKind::WorkflowStarted { input: replay.input.decode().map_err(corrupt)? };
+            let started = EventKind::WorkflowStarted { input: replay.input.clone() };
             Some(Outgoing::of_run(now, started, EntryKind::Started, None))
         }
         (Status::Paused, Some(PauseReason::Retry)) => resumed(ResumeReason::Retry),
         (Status::Paused, Some(PauseReason::Signal)) => resumed(ResumeReason::Signal),
         (Status::Paused, _) => resumed(ResumeReason::Timer),
         _ => resumed(ResumeReason::Recovery),
-    })
+    }
 }
 
 /// How a run ends that kills whoever executes it.

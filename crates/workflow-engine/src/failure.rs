@@ -5,12 +5,16 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use workflow_events::ErrorInfo;
+use workflow_events::bounds::{MESSAGE_BYTES, cut};
+
+use crate::payload::Payload;
 
 /// An error of a step or a workflow. It is recorded in its serde form, and comes back as its own type.
 ///
-/// Implement it for your own error types, with nothing inside, or use [`Failure`].
+/// Implement it for your own error types, with nothing inside, or use [`Failure`]. One that cannot be recorded, because
+/// it is larger or deeper than the engine's limits or its JSON form cannot be read back, is recorded by its words: see
+/// [`StepFailure::Unrecorded`] and [`RunFailure`](crate::RunFailure).
 ///
 /// # Examples
 ///
@@ -34,7 +38,7 @@ use workflow_events::ErrorInfo;
 pub trait DurableError: fmt::Display + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Returns what lifecycle events say of this error: its text as `message`, its serde form as `details`.
     fn info(&self) -> ErrorInfo {
-        ErrorInfo { details: serde_json::to_value(self).ok(), ..ErrorInfo::new(self.to_string()) }
+        ErrorInfo { details: Payload::encode(self).ok(), ..ErrorInfo::new(self.to_string()) }
     }
 }
 
@@ -65,10 +69,10 @@ impl Failure {
         self
     }
 
-    /// Adds details for the events.
+    /// Adds details for the events: a [`Payload`], or a [`serde_json::Value`].
     #[must_use]
-    pub fn with_details(mut self, details: Value) -> Self {
-        self.0.details = Some(details);
+    pub fn with_details(mut self, details: impl Into<Payload>) -> Self {
+        self.0.details = Some(details.into());
         self
     }
 
@@ -80,6 +84,11 @@ impl Failure {
     /// Returns the kind.
     pub fn kind(&self) -> Option<&str> {
         self.0.kind.as_deref()
+    }
+
+    /// Returns the details, if there are any.
+    pub fn details(&self) -> Option<&Payload> {
+        self.0.details.as_ref()
     }
 
     /// Returns the step that failed, if one did.
@@ -114,7 +123,8 @@ impl<E: Error> From<E> for Failure {
 
 impl<E: DurableError> From<StepError<E>> for Failure {
     fn from(error: StepError<E>) -> Self {
-        Self(Box::new(error.info()))
+        // What an event would cut is cut here, so that the failure of a large error can itself be recorded.
+        Self(Box::new(error.info().bounded()))
     }
 }
 
@@ -163,16 +173,40 @@ pub enum StepFailure<E> {
         /// The limit.
         limit: usize,
     },
+    /// Its result is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH), so it is not recorded.
+    TooDeep {
+        /// How deep its JSON form is.
+        levels: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// It returned an error that cannot be recorded as its own type: that is too large, too deep, or has no JSON form
+    /// that can be read back. These are its words.
+    Unrecorded {
+        /// What the error said of itself; what is too long is cut, with a mark.
+        info: Box<ErrorInfo>,
+        /// Why it cannot be recorded.
+        problem: String,
+    },
+    /// Its name is not accepted, so it was not executed. The name that is recorded is cut.
+    InvalidName(String),
 }
 
 impl<E: DurableError> StepError<E> {
     /// Returns what lifecycle events say of it.
     pub fn info(&self) -> ErrorInfo {
-        let info = match &self.cause {
-            StepFailure::Returned(error) => error.info(),
+        ErrorInfo { step_name: Some(self.step.clone()), attempt: Some(self.attempt), ..self.cause.info() }
+    }
+}
+
+impl<E: DurableError> StepFailure<E> {
+    /// Returns what lifecycle events say of it, without the step.
+    pub(crate) fn info(&self) -> ErrorInfo {
+        match self {
+            Self::Returned(error) => error.info(),
+            Self::Unrecorded { info, .. } => (**info).clone(),
             other => ErrorInfo { kind: Some(other.kind().into()), ..ErrorInfo::new(other.to_string()) },
-        };
-        ErrorInfo { step_name: Some(self.step.clone()), attempt: Some(self.attempt), ..info }
+        }
     }
 }
 
@@ -183,7 +217,10 @@ impl<E> StepFailure<E> {
             Self::Panicked(_) => "panic",
             Self::TimedOut { .. } => "timeout",
             Self::TooLarge { .. } => "tooLarge",
+            Self::TooDeep { .. } => "tooDeep",
             Self::Unencodable(_) => "unencodable",
+            Self::Unrecorded { .. } => "unrecorded",
+            Self::InvalidName(_) => "invalidName",
         }
     }
 }
@@ -198,6 +235,11 @@ impl<E: fmt::Display> fmt::Display for StepFailure<E> {
             }
             Self::Unencodable(message) => write!(f, "its result cannot be recorded: {message}"),
             Self::TooLarge { bytes, limit } => write!(f, "its result has {bytes} bytes, and the limit is {limit}"),
+            Self::TooDeep { levels, limit } => {
+                write!(f, "its result is nested {levels} levels deep, and the limit is {limit}")
+            }
+            Self::Unrecorded { info, .. } => info.fmt(f),
+            Self::InvalidName(problem) => write!(f, "its name is not accepted: {problem}"),
         }
     }
 }
@@ -208,8 +250,9 @@ impl<E: fmt::Display> fmt::Display for StepError<E> {
     }
 }
 
-/// The text of a caught panic.
+/// The text of a caught panic, cut to what an event carries.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    cut(text, MESSAGE_BYTES).into_owned()
 }

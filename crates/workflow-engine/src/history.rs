@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Map;
 use tracker_core::Clock;
 use uuid::{NoContext, Uuid};
-use workflow_events::{Event, EventKind, SOURCE, Timestamp};
+use workflow_events::{EncodeError, Event, EventKind, SOURCE, Timestamp};
 
 use crate::determinism::DeterminismError;
 use crate::gate::Gate;
@@ -98,11 +97,11 @@ impl Ids {
             next_seq += outgoing.drafts.len() as u64;
             let numbered = outgoing.drafts.iter().zip(first_seq..);
             let events = numbered.map(|(draft, seq)| EncodedEvent::encode(&self.event(draft, seq)));
-            let events = events.collect::<Result<_, serde_json::Error>>()?;
+            let events = events.collect::<Result<_, EncodeError>>()?;
             Ok(Record { first_seq, at: outgoing.at, events, entry: outgoing.entry.clone() })
         };
         let records = outgoing.iter().map(&mut record).collect::<Result<_, _>>();
-        records.map_err(|error: serde_json::Error| Halt::Store(StoreError::Backend(error.into())))
+        records.map_err(|error: EncodeError| Halt::Store(StoreError::Backend(error.into())))
     }
 
     fn event(&self, draft: &Draft, seq: u64) -> Event {
@@ -118,8 +117,8 @@ impl Ids {
             workflow_name: self.workflow.clone(),
             execution_id: self.execution.clone(),
             seq,
-            kind: draft.kind.clone(),
-            extra: Map::new(),
+            kind: draft.kind.clone().bounded(),
+            extra: Default::default(),
         }
     }
 }

@@ -29,12 +29,14 @@ mod history;
 mod lease;
 mod machine;
 mod operation;
+mod recorded;
 mod replay;
 mod seed;
 mod status;
 mod time;
 mod worker;
 
+pub mod limits;
 mod payload;
 
 mod relay;
@@ -43,6 +45,9 @@ mod report;
 mod store;
 
 mod error;
+
+#[cfg(test)]
+mod domains;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -55,6 +60,7 @@ pub use engine::Engine;
 pub use error::{BuildError, ForgetSinkError, RunError};
 pub use failure::{DurableError, Failure, StepError, StepFailure};
 pub use handle::RunHandle;
+pub use limits::NameError;
 pub use outcome::{NotCompleted, Outcome, RunFailure, RunOptions};
 pub use payload::{EncodedEvent, Payload};
 pub use report::{EngineReport, RejectedEvent, RelayStop, SinkReport, UnregisteredSink};
@@ -70,7 +76,7 @@ pub use store::{
 };
 pub use worker::Idle;
 pub use workflow::Workflow;
-pub use workflow_events::Timestamp;
+pub use workflow_events::{EncodeError, Timestamp};
 
 #[cfg(feature = "http")]
 pub use tracker_http::{HttpTransport, TokioClock};

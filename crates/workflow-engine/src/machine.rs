@@ -14,7 +14,7 @@ use uuid::Uuid;
 use workflow_events::{PauseReason, Timestamp};
 
 use crate::determinism::DeterminismError;
-use crate::ends::Ends;
+use crate::ends::{Ends, Released};
 use crate::history::{Draft, Outgoing};
 use crate::operation::{OpKey, OpKind};
 use crate::replay::{Begun, Ended, Replay};
@@ -82,16 +82,6 @@ pub(crate) enum Turn {
     Live(Option<Begun>),
 }
 
-/// What became of the ends in the history.
-pub(crate) enum Released {
-    /// One was granted; the workflow's future may want to be polled.
-    One,
-    /// There was none that anyone asks for.
-    None,
-    /// The operation that the next one belongs to was never called.
-    Unclaimed(OpKey),
-}
-
 /// What the operations ask and say.
 impl Machine {
     pub(crate) fn new(replay: Replay, started_at: Timestamp, signal: Arc<Signal>) -> Self {
@@ -127,6 +117,13 @@ impl Machine {
         self.check_place(&key);
         self.ops.insert(key.clone(), Op::default());
         key
+    }
+
+    /// Returns whether the history has the next occurrence of a name.
+    pub(crate) fn is_recorded(&self, kind: OpKind, name: &Arc<str>) -> bool {
+        let occurrence = self.calls.get(&(kind, name.clone())).map_or(1, |calls| calls + 1);
+        let key = OpKey { kind, name: name.clone(), occurrence };
+        self.begun.contains_key(&key) || self.ends.coming().any(|coming| *coming == key)
     }
 
     /// Returns what an operation may do now that it is polled, and remembers whom to wake.

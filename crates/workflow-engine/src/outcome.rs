@@ -1,8 +1,8 @@
 //! What a run is started with, and how it ended.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use workflow_events::{ErrorInfo, EventKind, PauseReason, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize};
+use workflow_events::{CompletedSteps, EncodeError, ErrorInfo, EventKind, PauseReason, Timestamp};
 
 use crate::history::Outgoing;
 use crate::payload::Payload;
@@ -28,11 +28,14 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// Options for the run with this id. It names the run for good: use what identifies the work, an order's number.
+    ///
+    /// It has 1 to 512 bytes and no control characters, which is checked when it is used.
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), execution_id: None }
     }
 
-    /// Sets the `executionId` that stands on every event of the run; absent unless set.
+    /// Sets the `executionId` that stands on every event of the run; absent unless set. It has 1 to 512 bytes and no
+    /// control characters.
     #[must_use]
     pub fn execution_id(mut self, id: impl Into<String>) -> Self {
         self.execution_id = Some(id.into());
@@ -116,9 +119,11 @@ pub enum NotCompleted<Error> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("the workflow failed: {}", .info.message)]
 pub struct RunFailure<Error> {
-    /// What the event `workflow.failed` says.
+    /// What the event `workflow.failed` says; what is too long is cut, with a mark.
     pub info: Box<ErrorInfo>,
-    /// The workflow's own error; `None` if it ended otherwise, for instance by a panic.
+    /// The workflow's own error; `None` if it ended otherwise, for instance by a panic, or if the error could not be
+    /// recorded as its own type: it was too large, too deep, or its JSON form cannot be read back.
+    /// [`info`](Self::info) has its words.
     pub error: Option<Error>,
 }
 
@@ -133,7 +138,15 @@ pub(crate) enum RunResult {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RecordedFailure {
     pub(crate) info: ErrorInfo,
+    /// Absent if the run did not end by an error of its own type, or that could not be recorded. Earlier versions
+    /// wrote that as `null`, which is also how an error without fields looks.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Payload>,
+}
+
+/// Reads a field that is there, so that a null is a value.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
 }
 
 /// What an execution came to.
@@ -161,16 +174,17 @@ impl End {
     pub(crate) fn record(
         &self,
         now: Timestamp,
-        completed_steps: Vec<String>,
+        completed_steps: CompletedSteps,
         duration_ms: u64,
     ) -> Result<(Outgoing, Status, Option<Timestamp>), StoreError> {
-        let encoded = |payload: Result<Payload, serde_json::Error>| {
+        let encoded = |payload: Result<Payload, EncodeError>| {
             payload.map(Some).map_err(|error| StoreError::Backend(error.into()))
         };
         Ok(match self {
             Self::Returned(RunResult::Completed(output)) => {
-                let event = EventKind::WorkflowCompleted { completed_steps, duration_ms, output: output.decode().ok() };
-                (Outgoing::of_run(now, event, EntryKind::Completed, Some(output.clone())), Status::Completed, None)
+                let (output, recorded) = (Some(output.clone()), Some(output.clone()));
+                let event = EventKind::WorkflowCompleted { completed_steps, duration_ms, output };
+                (Outgoing::of_run(now, event, EntryKind::Completed, recorded), Status::Completed, None)
             }
             Self::Returned(RunResult::Failed(failure)) => {
                 let event = EventKind::WorkflowFailed { error: failure.info.clone(), completed_steps };
@@ -200,7 +214,11 @@ impl End {
         Ok(match self {
             Self::Returned(RunResult::Completed(output)) => Outcome::Completed(output.decode()?),
             Self::Returned(RunResult::Failed(RecordedFailure { info, error })) => {
-                let error = error.map(|error| error.decode()).transpose()?;
+                let error = match error {
+                    Some(null) if null.is_null() => null.decode().ok(),
+                    Some(error) => Some(error.decode()?),
+                    None => None,
+                };
                 Outcome::Failed(RunFailure { info: Box::new(info), error })
             }
             Self::Cancelled { reason } => Outcome::Cancelled { reason },

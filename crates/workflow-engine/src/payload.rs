@@ -1,77 +1,10 @@
-//! Values in their JSON form: encoded once, shared, written as they are.
+//! Events in their JSON form: encoded once, shared, delivered as they are.
 
-use std::fmt;
-use std::sync::Arc;
-
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use workflow_events::{Event, ReadEventError};
+use workflow_events::{EncodeError, Event, ReadEventError};
 
-/// A JSON text that is known to be valid: an input, an output, a step's result, an error.
-///
-/// Cloning it copies a pointer. Its `Debug` form shows its length: it is payload.
-#[derive(Clone)]
-pub struct Payload(Arc<RawValue>);
-
-impl Payload {
-    /// Encodes `value`.
-    ///
-    /// # Errors
-    ///
-    /// When `value` has no JSON form.
-    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::value::to_raw_value(value).map(|json| Self(json.into()))
-    }
-
-    /// Takes a JSON text as it is, for instance from a store.
-    ///
-    /// # Errors
-    ///
-    /// When the text is not valid JSON.
-    pub fn from_json(json: String) -> Result<Self, serde_json::Error> {
-        RawValue::from_string(json).map(|json| Self(json.into()))
-    }
-
-    /// Decodes the value.
-    ///
-    /// # Errors
-    ///
-    /// When the JSON text is not that of a `T`.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.0.get())
-    }
-
-    /// Returns the JSON text.
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-}
-
-/// The JSON text `null`.
-impl Default for Payload {
-    fn default() -> Self {
-        Self(RawValue::NULL.to_owned().into())
-    }
-}
-
-impl<'de> Deserialize<'de> for Payload {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|json| Self(json.into()))
-    }
-}
-
-impl Serialize for Payload {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl fmt::Debug for Payload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes)", self.as_str().len())
-    }
-}
+pub use workflow_events::Payload;
 
 /// A lifecycle event as it stands in the history and goes over the wire.
 ///
@@ -84,8 +17,8 @@ impl EncodedEvent {
     ///
     /// # Errors
     ///
-    /// When a value inside has no JSON form.
-    pub fn encode(event: &Event) -> Result<Self, serde_json::Error> {
+    /// When the event has no JSON form; what was read, and what an engine writes, always has one.
+    pub fn encode(event: &Event) -> Result<Self, EncodeError> {
         Payload::encode(event).map(Self)
     }
 
@@ -115,7 +48,7 @@ impl EncodedEvent {
 
 impl From<Box<RawValue>> for EncodedEvent {
     fn from(json: Box<RawValue>) -> Self {
-        Self(Payload(json.into()))
+        Self(json.into())
     }
 }
 

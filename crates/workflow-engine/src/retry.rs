@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::seed::Seed;
+use crate::time::millis;
 
 /// How a step that fails is tried again. It is checked when it is made: an invalid one cannot exist.
 ///
@@ -130,11 +131,10 @@ impl Retry {
         if attempt >= self.attempts {
             return None;
         }
-        let bound = whole_millis(self.bound(attempt));
-        let half = bound / 2;
-        let delay = if self.jitter { half + whole_millis((bound - half).mul_f64(seed.unit())) } else { bound };
+        let bound = millis(self.bound(attempt));
+        let delay = Duration::from_millis(if self.jitter { upper_half(bound, seed) } else { bound });
         let fits = self.within.is_none_or(|budget| elapsed.saturating_add(delay) <= budget);
-        fits.then(|| whole_millis(delay))
+        fits.then_some(delay)
     }
 
     /// Returns the longest delay after the failure of `attempt`.
@@ -142,6 +142,8 @@ impl Retry {
         let retries = attempt.saturating_sub(1);
         match &self.delays {
             Delays::Linear { first, step, cap } => first.saturating_add(step.saturating_mul(retries)).min(*cap),
+            // A product with a factor that has grown beyond every number would be none.
+            Delays::Exponential { base, cap, .. } if retries == 0 || base.is_zero() => *base.min(cap),
             Delays::Exponential { base, factor, cap } => {
                 let grown = base.as_secs_f64() * factor.powi(i32::try_from(retries).unwrap_or(i32::MAX));
                 Duration::try_from_secs_f64(grown).map_or(*cap, |delay| delay.min(*cap))
@@ -151,9 +153,12 @@ impl Retry {
     }
 }
 
-/// Cuts a duration to whole milliseconds, which is what events and histories hold.
-fn whole_millis(duration: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+/// Draws a whole number evenly from the upper half of those up to `bound`, which is among them.
+fn upper_half(bound: u64, seed: Seed) -> u64 {
+    let half = bound.div_ceil(2);
+    let others = bound - half;
+    // The product may be rounded up to a number that is one too many.
+    half + ((seed.unit() * (others as f64 + 1.0)) as u64).min(others)
 }
 
 impl fmt::Debug for Retry {
@@ -209,7 +214,7 @@ mod tests {
         let retry = Retry::standard().attempts(200).unwrap();
         for (attempt, seed) in (1..200).zip(0..) {
             let (delay, bound) = (retry.delay(attempt, Duration::ZERO, Seed::new(seed)).unwrap(), retry.bound(attempt));
-            assert!(delay <= bound && delay >= bound / 2 - Duration::from_millis(1), "{attempt}: {delay:?}");
+            assert!(delay <= bound && delay >= bound / 2, "{attempt}: {delay:?}");
             assert_eq!(delay.subsec_nanos() % 1_000_000, 0, "whole milliseconds");
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use workflow_events::Timestamp;
 
+use crate::limits::VALUE_BYTES;
 use crate::store::Purge;
 
 /// How long runs are kept after their end, by how they ended; `None`, the default, keeps them for ever.
@@ -30,8 +31,7 @@ impl Retention {
     }
 
     pub(crate) fn purge(&self, now: Timestamp, limit: usize) -> Purge {
-        let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH);
-        let before = |time: Duration| Timestamp::UNIX_EPOCH.saturating_add(since_epoch.saturating_sub(time));
+        let before = |time: Duration| now.saturating_sub(time);
         Purge {
             completed: self.completed.map(before),
             failed: self.failed.map(before),
@@ -56,7 +56,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            value_limit: 1024 * 1024,
+            value_limit: VALUE_BYTES,
             suspend_from: Duration::from_secs(1),
             lease: Duration::from_secs(30),
             max_recoveries: 10,

@@ -14,7 +14,7 @@ use crate::machine::Turn;
 use crate::operation::{OpKey, OpKind};
 use crate::payload::Payload;
 use crate::store::{Entry, EntryKind};
-use crate::time::{ceil, millis, wall};
+use crate::time::{after, ceil, millis, wall};
 
 /// A sleep that was called. Made by [`Context::sleep`](crate::Context::sleep) and
 /// [`Context::sleep_until`](crate::Context::sleep_until).
@@ -70,7 +70,7 @@ impl<'a> Sleep<'a> {
     fn begin(&mut self) {
         let at = wall(&*self.run.clock);
         let due_at = match self.wanted {
-            Wanted::For(duration) => ceil(at.saturating_add(duration)),
+            Wanted::For(duration) => after(at, duration),
             Wanted::Until(due_at) => ceil(due_at),
         };
         let event = EventKind::SleepStarted { duration_ms: millis(due_at.duration_since(at)), resume_at: due_at };

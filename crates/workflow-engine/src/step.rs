@@ -1,6 +1,5 @@
 //! A step: execute, record, then return; try again as its policy says.
 
-use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -12,23 +11,25 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, CatchUnwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use workflow_events::bounds::{WORD_BYTES, cut};
 use workflow_events::{ErrorInfo, EventKind, PauseReason, Timestamp};
 
 use crate::determinism::DeterminismError;
 use crate::execution::Execution;
 use crate::failure::{DurableError, StepError, StepFailure, panic_message};
 use crate::history::{Draft, Outgoing};
+use crate::limits::{NameError, STEP_NAME_BYTES, check_name, shown};
 use crate::machine::Turn;
 use crate::operation::{OpKey, OpKind};
 use crate::payload::Payload;
+use crate::recorded::{Caught, recorded_failure, recorded_value};
 use crate::replay::Begun;
 use crate::retry::Retry;
 use crate::store::{Entry, EntryKind};
-use crate::time::{ceil, millis, wall};
+use crate::time::{after, millis, wall};
 
 type StepBody<'a, T, E> = Box<dyn FnMut() -> BoxFuture<'a, Result<T, E>> + Send + 'a>;
 type Decide<'a, E> = Box<dyn FnMut(&StepFailure<E>) -> bool + Send + 'a>;
-type Caught<T, E> = Result<Result<T, E>, Box<dyn Any + Send>>;
 
 /// A step that was called; awaiting it executes it. Made by [`Context::step`](crate::Context::step).
 ///
@@ -50,6 +51,8 @@ pub struct Step<'a, T, E> {
     attempt: u32,
     /// When the first attempt began; `None` before it has.
     first_began: Option<Timestamp>,
+    /// What is wrong with its name, if it must not be executed.
+    refused: Option<NameError>,
     phase: Phase<'a, T, E>,
 }
 
@@ -83,7 +86,12 @@ impl Step<'_, (), ()> {
 
 impl<'a, T, E> Step<'a, T, E> {
     pub(crate) fn new(run: &'a Execution, name: Arc<str>, body: StepBody<'a, T, E>) -> Self {
-        let key = run.machine().claim(OpKind::Step, name);
+        let mut machine = run.machine();
+        // What an earlier version has recorded goes on.
+        let refused = check_name(&name, STEP_NAME_BYTES).err().filter(|_| !machine.is_recorded(OpKind::Step, &name));
+        let name = if refused.is_some() { shown(&name).into() } else { name };
+        let key = machine.claim(OpKind::Step, name);
+        drop(machine);
         Self {
             run,
             key,
@@ -93,6 +101,7 @@ impl<'a, T, E> Step<'a, T, E> {
             timeout: None,
             attempt: 1,
             first_began: None,
+            refused,
             phase: Phase::Waiting(Timestamp::UNIX_EPOCH),
         }
     }
@@ -100,15 +109,16 @@ impl<'a, T, E> Step<'a, T, E> {
     /// Sets how it is tried again when an attempt fails; a step without a policy is executed once.
     ///
     /// Errors that the body returns and timeouts are retried; a panic is not, and neither is a result that cannot be
-    /// recorded. [`retry_if`](Self::retry_if) decides otherwise. The wait before an attempt is durable: a longer one
+    /// recorded. [`retry_if`](Self::retry_if) decides otherwise. An error that is retried need not be one that can be
+    /// recorded: the events have its words. The wait before an attempt is durable: a longer one
     /// suspends the run.
     pub fn retry(mut self, policy: Retry) -> Self {
         self.retry = Some(policy);
         self
     }
 
-    /// Sets which failures are retried: those for which `decide` returns true. Timeouts and panics are among what it
-    /// is asked about; a result that cannot be recorded is not. It decides nothing without [`retry`](Self::retry).
+    /// Sets which failures are retried: those for which `decide` returns true. It sees an error as the body returned it.
+    /// Timeouts and panics are among what it is asked about; a result that cannot be recorded is not. It decides nothing without [`retry`](Self::retry).
     pub fn retry_if(mut self, decide: impl FnMut(&StepFailure<E>) -> bool + Send + 'a) -> Self {
         self.retry_if = Some(Box::new(decide));
         self
@@ -164,7 +174,7 @@ where
         match recorded {
             Ok(result) => Poll::Ready(result),
             Err(error) => {
-                let (operation, problem) = (self.key.to_string(), error.to_string());
+                let (operation, problem) = (self.key.to_string(), cut(&error.to_string(), WORD_BYTES).into_owned());
                 self.run.fail(DeterminismError::Type { operation, problem });
                 Poll::Pending
             }
@@ -186,11 +196,15 @@ where
             return;
         }
         self.first_began.get_or_insert(at);
+        if let Some(refused) = self.refused.take() {
+            self.run.machine().attempt_begins();
+            return self.attempt_failed(at, Vec::new(), StepFailure::InvalidName(refused.to_string()));
+        }
         let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
         let span = tracing::info_span!("step", step = step_name, attempt);
         let mut start = vec![EventKind::StepStarted { step_name: step_name.clone(), attempt }];
         if let Some(timeout) = self.timeout {
-            let deadline = ceil(at.saturating_add(timeout));
+            let deadline = after(at, timeout);
             start.push(EventKind::TimeoutSet { step_name, deadline, timeout_ms: millis(timeout), attempt });
         }
         let start = Some(start.into_iter().map(|kind| Draft { at, kind }).collect());
@@ -248,41 +262,64 @@ where
         // Dropping the future, and encoding what it returned, are the user's code too.
         let classified = catch_unwind(AssertUnwindSafe(|| {
             drop(future);
-            self.classify(caught, elapsed)
+            let timed_out = || StepFailure::TimedOut {
+                timeout_ms: millis(self.timeout.unwrap_or_default()),
+                elapsed_ms: millis(elapsed),
+            };
+            caught.map_or_else(|| Err(timed_out()), |caught| recorded_value(caught, self.run.value_limit))
         }));
-        let (cause, mut payload) = match classified.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+        let cause = match classified.unwrap_or_else(|panic| Err(StepFailure::Panicked(panic_message(&*panic)))) {
             Ok((value, payload)) => {
                 let duration_ms = millis(elapsed);
                 event(EventKind::StepCompleted { step_name, attempt, duration_ms, cached: false });
                 return self.ended(ended_at, events, EntryKind::StepCompleted, payload, Ok(value));
             }
-            Err(failed) => failed,
+            Err(cause) => cause,
         };
         if let (StepFailure::TimedOut { .. }, Some(timeout)) = (&cause, self.timeout) {
-            let timeout_ms = millis(timeout);
-            event(EventKind::TimeoutExceeded { step_name: step_name.clone(), timeout_ms, attempt });
+            event(EventKind::TimeoutExceeded { step_name, timeout_ms: millis(timeout), attempt });
         }
-        let mut error = StepError { step: step_name.clone(), attempt, cause };
-        // So are the decision to try again and the error's own words.
-        let judged = catch_unwind(AssertUnwindSafe(|| (self.retry_delay(&error.cause, ended_at), error.info())));
-        let (delay, info) = judged.unwrap_or_else(|panic| {
-            (error.cause, payload) = panicked(&*panic);
-            (None, error.info())
-        });
-        let info = ErrorInfo { step_name: None, attempt: None, ..info };
-        let will_retry = delay.is_some();
-        event(EventKind::StepFailed { step_name: step_name.clone(), attempt, error: info, will_retry });
-        let Some(delay) = delay else {
-            if self.retry.is_some() {
-                event(EventKind::RetryExhausted { step_name, attempts: attempt });
-            }
-            return self.ended(ended_at, events, EntryKind::StepFailed, payload, Err(error));
+        self.attempt_failed(ended_at, events, cause);
+    }
+
+    /// Records that an attempt failed, and that another one follows or that this was the last.
+    fn attempt_failed(&mut self, at: Timestamp, mut events: Vec<Draft>, cause: StepFailure<E>) {
+        let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
+        let mut event = |kind| events.push(Draft { at, kind });
+        // The decision to try again, the error's own words and its JSON form are the user's code too.
+        let limit = self.run.value_limit;
+        let last = |cause, info: &ErrorInfo| {
+            let (cause, payload) = recorded_failure(cause, info, limit);
+            Judged::Final(cause, payload)
         };
-        let next_attempt_at = ended_at.saturating_add(delay);
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            let info = cause.info().bounded();
+            let judged = self.retry_delay(&cause, at).map_or_else(|| last(cause, &info), Judged::Again);
+            (judged, info)
+        }));
+        let (judged, info) = judged.unwrap_or_else(|panic| {
+            let cause = StepFailure::Panicked(panic_message(&*panic));
+            let info = cause.info().bounded();
+            (last(cause, &info), info)
+        });
+        let (error, will_retry) =
+            (ErrorInfo { step_name: None, attempt: None, ..info }, matches!(judged, Judged::Again(_)));
+        event(EventKind::StepFailed { step_name: step_name.clone(), attempt, error, will_retry });
+        let delay = match judged {
+            Judged::Again(delay) => delay,
+            Judged::Final(cause, payload) => {
+                if self.retry.is_some() {
+                    event(EventKind::RetryExhausted { step_name: step_name.clone(), attempts: attempt });
+                }
+                let error = StepError { step: step_name, attempt, cause };
+                return self.ended(at, events, EntryKind::StepFailed, payload, Err(error));
+            }
+        };
+        let next_attempt_at = after(at, delay);
         event(EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms: millis(delay) });
         let first = self.first_began.and_then(|first| Payload::encode(&first.as_millis()).ok());
         let entry = self.entry(EntryKind::RetryScheduled, Some(next_attempt_at), first);
-        self.run.machine().record(Outgoing { at: ended_at, drafts: events, entry: Some(entry), ends: None }, true);
+        self.run.machine().record(Outgoing { at, drafts: events, entry: Some(entry), ends: None }, true);
         self.attempt = attempt.saturating_add(1);
         self.run.machine().set_wait(&self.key, Some((next_attempt_at, PauseReason::Retry)));
         self.phase = Phase::Waiting(next_attempt_at);
@@ -306,50 +343,12 @@ where
         Entry { kind, name, occurrence, attempt: self.attempt, due_at, payload }
     }
 
-    /// Turns what an attempt did into the value, or the failure, and what is recorded of it.
-    ///
-    /// A value is what its record is decoded to, now as in every replay.
-    fn classify(
-        &self,
-        caught: Option<Caught<T, E>>,
-        elapsed: Duration,
-    ) -> Result<(T, Payload), (StepFailure<E>, Payload)> {
-        let failure = match caught {
-            Some(Ok(Ok(value))) => match self.recorded(&value) {
-                Ok(recorded) => return Ok(recorded),
-                Err(failure) => failure,
-            },
-            Some(Ok(Err(error))) => StepFailure::Returned(error),
-            Some(Err(panic)) => StepFailure::Panicked(panic_message(&*panic)),
-            None => StepFailure::TimedOut {
-                timeout_ms: millis(self.timeout.unwrap_or_default()),
-                elapsed_ms: millis(elapsed),
-            },
-        };
-        Err(self.recorded(&failure).unwrap_or_else(|failure| {
-            let payload = Payload::encode(&failure).unwrap_or_default();
-            (failure, payload)
-        }))
-    }
-
-    /// Encodes a value, and decodes it again.
-    fn recorded<V: Serialize + DeserializeOwned>(&self, value: &V) -> Result<(V, Payload), StepFailure<E>> {
-        let payload = Payload::encode(value).map_err(|error| StepFailure::Unencodable(error.to_string()))?;
-        let (bytes, limit) = (payload.as_str().len(), self.run.value_limit);
-        if bytes > limit {
-            return Err(StepFailure::TooLarge { bytes, limit });
-        }
-        match payload.decode() {
-            Ok(value) => Ok((value, payload)),
-            Err(error) => Err(StepFailure::Unencodable(format!("its JSON form cannot be read back: {error}"))),
-        }
-    }
-
     /// Returns how long to wait before the next attempt; `None` if there is none.
     fn retry_delay(&mut self, cause: &StepFailure<E>, failed_at: Timestamp) -> Option<Duration> {
         let policy = self.retry.as_ref()?;
         let wanted = match (cause, &mut self.retry_if) {
-            (StepFailure::Unencodable(_) | StepFailure::TooLarge { .. }, _) => false,
+            (StepFailure::Unencodable(_) | StepFailure::TooLarge { .. } | StepFailure::TooDeep { .. }, _) => false,
+            (StepFailure::InvalidName(_), _) => false,
             (cause, Some(decide)) => decide(cause),
             (cause, None) => !matches!(cause, StepFailure::Panicked(_)),
         };
@@ -365,7 +364,7 @@ impl<T, E> Drop for Step<'_, T, E> {
             Phase::Executing(attempt) => (true, attempt.start.is_none()),
             _ => (false, false),
         };
-        let cut = told.then(|| Draft { at: wall(&*self.run.clock), kind: cut(&self.key.name, self.attempt) });
+        let cut = told.then(|| Draft { at: wall(&*self.run.clock), kind: dropped(&self.key.name, self.attempt) });
         self.run.machine().forget(&self.key, executing, cut);
     }
 }
@@ -376,15 +375,16 @@ impl<T, E> fmt::Debug for Step<'_, T, E> {
     }
 }
 
-/// What is returned, and recorded, of an attempt that panicked.
-fn panicked<E: DurableError>(panic: &(dyn Any + Send)) -> (StepFailure<E>, Payload) {
-    let failure = StepFailure::<E>::Panicked(panic_message(panic));
-    let payload = Payload::encode(&failure).unwrap_or_default();
-    (failure, payload)
+/// What follows from a failed attempt.
+enum Judged<E> {
+    /// Another attempt, after this delay.
+    Again(Duration),
+    /// Nothing: this is how the step failed, and what is recorded of it.
+    Final(StepFailure<E>, Payload),
 }
 
 /// What the history is told of a step whose future was dropped while it was being executed.
-fn cut(step: &str, attempt: u32) -> EventKind {
+fn dropped(step: &str, attempt: u32) -> EventKind {
     let error = ErrorInfo { kind: Some("dropped".into()), ..ErrorInfo::new("the step was dropped before it ended") };
     EventKind::StepFailed { step_name: step.into(), attempt, error, will_retry: false }
 }

@@ -53,16 +53,27 @@ impl Clock for StoreClock {
     }
 }
 
-/// Returns the time of day, rounded down.
+/// Returns the time of day, rounded down. One that no timestamp can tell is the first or the last there is.
 pub(crate) fn wall(clock: &dyn Clock) -> Timestamp {
-    let now = Timestamp::try_from(clock.wall()).unwrap_or(Timestamp::UNIX_EPOCH);
-    Timestamp::from_millis(now.as_millis()).unwrap_or(now)
+    let wall = clock.wall();
+    let end = if wall < SystemTime::UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX };
+    floor(Timestamp::try_from(wall).unwrap_or(end))
 }
 
-/// Returns `at` rounded up, so that nothing is due too early.
+/// Returns the moment that long after `at`, rounded up, so that nothing is due too early; the last whole millisecond
+/// there is, if it would be later.
+pub(crate) fn after(at: Timestamp, duration: Duration) -> Timestamp {
+    ceil(at.saturating_add(duration))
+}
+
+/// Returns `at` rounded up; what cannot be rounded up is rounded down.
 pub(crate) fn ceil(at: Timestamp) -> Timestamp {
-    let floor = Timestamp::from_millis(at.as_millis()).unwrap_or(at);
-    if floor < at { floor.saturating_add(Duration::from_millis(1)) } else { floor }
+    let floor = floor(at);
+    if floor < at { floor.checked_add(Duration::from_millis(1)).unwrap_or(floor) } else { floor }
+}
+
+fn floor(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_millis()).unwrap_or(at)
 }
 
 /// Returns whole milliseconds, rounded down.

@@ -14,6 +14,7 @@ use workflow_events::ErrorInfo;
 
 use crate::context::Context;
 use crate::failure::{DurableError, Failure, panic_message};
+use crate::limits::{ValueError, check_value};
 use crate::outcome::{RecordedFailure, RunResult};
 use crate::payload::Payload;
 
@@ -35,7 +36,7 @@ pub struct Workflow<Input, Output, Error = Failure> {
 }
 
 impl<Input, Output, Error> Workflow<Input, Output, Error> {
-    /// Names a workflow.
+    /// Names a workflow; the name has 1 to 256 bytes and no control characters, which is checked when an engine is built.
     pub const fn new(name: &'static str) -> Self {
         Self { name, types: PhantomData }
     }
@@ -61,7 +62,21 @@ impl<Input, Output, Error> fmt::Debug for Workflow<Input, Output, Error> {
 }
 
 /// A workflow's function with its types erased: the recorded input in, what is to be recorded out.
-pub(crate) type Body = Arc<dyn Fn(Context, Payload) -> BoxFuture<'static, RunResult> + Send + Sync>;
+pub(crate) struct Body {
+    execute: Box<dyn Fn(Context, Payload) -> BoxFuture<'static, RunResult> + Send + Sync>,
+    check_input: fn(&Payload) -> Result<(), serde_json::Error>,
+}
+
+impl Body {
+    pub(crate) fn execute(&self, context: Context, input: Payload) -> BoxFuture<'static, RunResult> {
+        (self.execute)(context, input)
+    }
+
+    /// Checks that an input can be read as that of the function.
+    pub(crate) fn check_input(&self, input: &Payload) -> Result<(), serde_json::Error> {
+        (self.check_input)(input)
+    }
+}
 
 /// Erases the types of `function`. Its panics, and values without a JSON form, become failures.
 pub(crate) fn body<I, O, E, F, Fut>(function: F, limit: usize) -> Body
@@ -73,7 +88,7 @@ where
     Fut: Future<Output = Result<O, E>> + Send + 'static,
 {
     let function = Arc::new(function);
-    Arc::new(move |context, input| {
+    let execute = move |context, input: Payload| {
         let function = function.clone();
         let run = async move {
             let input = match input.decode::<I>() {
@@ -90,7 +105,8 @@ where
         let panicked =
             |panic: Box<dyn Any + Send>| failed("panic", format!("the workflow panicked: {}", panic_message(&*panic)));
         caught.map(move |caught| caught.unwrap_or_else(panicked)).boxed()
-    })
+    };
+    Body { execute: Box::new(execute), check_input: |input| input.decode::<I>().map(drop) }
 }
 
 /// What is recorded of an output.
@@ -99,9 +115,14 @@ fn completed<O: Serialize + DeserializeOwned>(output: &O, limit: usize) -> RunRe
         Ok(output) => output,
         Err(error) => return failed("unencodable", format!("the output cannot be recorded: {error}")),
     };
-    let bytes = output.as_str().len();
-    if bytes > limit {
-        return failed("tooLarge", format!("the output has {bytes} bytes, and the limit is {limit}"));
+    match check_value(&output, limit) {
+        Err(ValueError::TooLarge { bytes, limit }) => {
+            return failed("tooLarge", format!("the output has {bytes} bytes, and the limit is {limit}"));
+        }
+        Err(ValueError::TooDeep { levels, limit }) => {
+            return failed("tooDeep", format!("the output is nested {levels} levels deep, and the limit is {limit}"));
+        }
+        Ok(()) => {}
     }
     match output.decode::<O>() {
         Ok(_) => RunResult::Completed(output),
@@ -109,19 +130,15 @@ fn completed<O: Serialize + DeserializeOwned>(output: &O, limit: usize) -> RunRe
     }
 }
 
-/// What is recorded of an error; one that cannot be read back is recorded by its words alone.
+/// What is recorded of an error; one that is too large or too deep, or cannot be read back, is recorded by its words
+/// alone.
 fn returned<E: DurableError>(error: &E, limit: usize) -> RunResult {
-    let recorded = Payload::encode(error).ok().filter(|recorded| recorded.decode::<E>().is_ok());
-    let failure = RecordedFailure { info: error.info(), error: recorded };
-    match Payload::encode(&failure).map(|failure| failure.as_str().len()) {
-        Ok(bytes) if bytes > limit => {
-            failed("tooLarge", format!("the error has {bytes} bytes, and the limit is {limit}"))
-        }
-        _ => RunResult::Failed(failure),
-    }
+    let is_accepted = |recorded: &Payload| check_value(recorded, limit).is_ok() && recorded.decode::<E>().is_ok();
+    let recorded = Payload::encode(error).ok().filter(is_accepted);
+    RunResult::Failed(RecordedFailure { info: error.info().bounded(), error: recorded })
 }
 
 pub(crate) fn failed(kind: &str, message: String) -> RunResult {
     let info = ErrorInfo { kind: Some(kind.into()), ..ErrorInfo::new(message) };
-    RunResult::Failed(RecordedFailure { info, error: None })
+    RunResult::Failed(RecordedFailure { info: info.bounded(), error: None })
 }

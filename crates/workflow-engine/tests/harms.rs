@@ -333,7 +333,7 @@ fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_rea
         assert_eq!(outcome.unwrap(), Outcome::Cancelled { reason: Some("called off".into()) });
         assert!(engine.flush().await.is_complete());
         let delivered = bench.delivered();
-        let completed_steps = vec!["charge the card".to_owned()];
+        let completed_steps = vec!["charge the card".to_owned()].into();
         let kind = EventKind::WorkflowCancelled { reason: Some("called off".into()), completed_steps };
         assert_eq!(delivered.last().unwrap().kind, kind);
         assert!(!bench.told("r").await.iter().any(|told| told == "workflow.completed"));

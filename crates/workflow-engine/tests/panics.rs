@@ -203,7 +203,9 @@ fn an_error_of_a_workflow_that_cannot_be_read_back_is_told_by_its_words() {
 }
 
 #[test]
-fn an_error_of_a_workflow_that_is_too_large_is_not_recorded() {
+fn an_error_of_a_workflow_that_is_too_large_is_told_by_its_words() {
     let (_, outcome) = beside_others(&WF, |_, _| async { Err::<String, _>(Failure::new("x".repeat(2 << 20))) });
-    assert_eq!(failed(outcome).info.kind.as_deref(), Some("tooLarge"));
+    let failure = failed(outcome);
+    assert!(failure.info.message.starts_with("xxx") && failure.info.message.ends_with(" bytes cut)"));
+    assert_eq!((failure.info.kind.as_deref(), failure.error.is_none()), (None, true));
 }

@@ -41,12 +41,12 @@ fn run_with_one_step() {
         assert_eq!(types(&history), expected);
         check_envelopes(&bench, &history, "r", "steps");
         assert!(history.iter().all(|event| event.execution_id.as_deref() == Some("e")));
-        assert_eq!(history[0].kind, EventKind::WorkflowStarted { input: json!(1) });
+        assert_eq!(history[0].kind, EventKind::WorkflowStarted { input: json!(1).into() });
         assert_eq!(history[1].kind, EventKind::StepStarted { step_name: "step-1".into(), attempt: 1 });
         let completed = EventKind::WorkflowCompleted {
-            completed_steps: vec!["step-1".into()],
+            completed_steps: vec!["step-1".to_owned()].into(),
             duration_ms: 0,
-            output: Some(json!(1)),
+            output: Some(json!(1).into()),
         };
         assert_eq!(history[3].kind, completed);
     });
@@ -110,7 +110,7 @@ fn step_fails_without_retry() {
         };
         assert_eq!(error.kind.as_deref(), Some("declined"));
         assert_eq!((error.step_name.as_deref(), error.attempt), (Some("charge"), Some(1)));
-        assert!(completed_steps.is_empty());
+        assert!(completed_steps.names().is_empty());
     });
 }
 
@@ -288,7 +288,11 @@ fn sleep() {
         assert_eq!(history[5].kind, EventKind::WorkflowResumed { reason: ResumeReason::Timer });
         assert_eq!(history[6].kind, EventKind::SleepCompleted { duration_ms: 3_600_000 });
         let EventKind::WorkflowCompleted { duration_ms, completed_steps, .. } = &history[9].kind else { panic!() };
-        assert_eq!((*duration_ms, completed_steps.join(" ")), (3_600_000, "before after".into()), "pauses included");
+        assert_eq!(
+            (*duration_ms, completed_steps.names().join(" ")),
+            (3_600_000, "before after".into()),
+            "pauses included"
+        );
         check_envelopes(&bench, &history, "r", "sleeps");
     });
 }

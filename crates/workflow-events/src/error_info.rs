@@ -1,11 +1,16 @@
 //! An error as lifecycle events carry it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::fields::present;
+use crate::Payload;
+
+/// The fields that this version knows.
+const KNOWN: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];
 
 /// Why a step or a run failed, as data.
 ///
@@ -20,38 +25,97 @@ use crate::fields::present;
 /// assert_eq!(serde_json::to_string(&error)?, r#"{"message":"no funds","kind":"card_declined"}"#);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ErrorInfo {
     /// What a person reads.
     pub message: String,
     /// What a program compares: a stable class of error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The step that failed. Only in the error of a run; a step's own event names the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_name: Option<String>,
     /// The attempt that failed, counted from 1. Only in the error of a run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// Anything more. `Some(Value::Null)` is a null that was there, `None` is nothing.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
-    /// Fields that this version does not know, kept as they were read.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
+    /// Anything more, as it was written. A `null` that was there is `Some`, `None` is nothing.
+    pub details: Option<Payload>,
+    /// Fields that this version does not know, kept as they were read. A name that this version does know is not
+    /// written from here: the typed field wins.
+    pub extra: BTreeMap<String, Payload>,
 }
 
 impl ErrorInfo {
     /// An error of which only the message is known.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), kind: None, step_name: None, attempt: None, details: None, extra: Map::new() }
+        Self {
+            message: message.into(),
+            kind: None,
+            step_name: None,
+            attempt: None,
+            details: None,
+            extra: BTreeMap::new(),
+        }
     }
 }
 
 impl fmt::Display for ErrorInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.message)
+    }
+}
+
+/// Written by hand, because a derived flattened field reads every number as a 64-bit integer or a float first.
+impl Serialize for ErrorInfo {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("message", &self.message)?;
+        if let Some(kind) = &self.kind {
+            map.serialize_entry("kind", kind)?;
+        }
+        if let Some(step_name) = &self.step_name {
+            map.serialize_entry("stepName", step_name)?;
+        }
+        if let Some(attempt) = &self.attempt {
+            map.serialize_entry("attempt", attempt)?;
+        }
+        if let Some(details) = &self.details {
+            map.serialize_entry("details", details)?;
+        }
+        // A shadowed name would appear twice in the object.
+        for (name, value) in self.extra.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorInfo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = ErrorInfo;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an error with a message")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ErrorInfo, A::Error> {
+                let (mut message, mut error) = (None, ErrorInfo::new(""));
+                while let Some(name) = entries.next_key::<String>()? {
+                    match name.as_str() {
+                        "message" => message = Some(entries.next_value()?),
+                        "kind" => error.kind = entries.next_value()?,
+                        "stepName" => error.step_name = entries.next_value()?,
+                        "attempt" => error.attempt = entries.next_value()?,
+                        "details" => error.details = Some(entries.next_value()?),
+                        _ => drop(error.extra.insert(name, entries.next_value()?)),
+                    }
+                }
+                let message = message.ok_or_else(|| A::Error::missing_field("message"))?;
+                Ok(ErrorInfo { message, ..error })
+            }
+        }
+
+        deserializer.deserialize_map(Object)
     }
 }

@@ -1,16 +1,17 @@
 //! The event: its envelope and its kind.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::fields::Fields;
 use crate::wire::{optional, required};
-use crate::{EventKind, ReadEventError, Timestamp};
+use crate::{EventKind, Payload, ReadEventError, Timestamp};
 
 /// The `source` of every event that a workflow engine emits.
 pub const SOURCE: &str = "workflow";
@@ -38,7 +39,7 @@ const ENVELOPE: [&str; 8] =
 ///     execution_id: None,
 ///     seq: 2,
 ///     kind: EventKind::StepStarted { step_name: "charge".into(), attempt: 1 },
-///     extra: serde_json::Map::new(),
+///     extra: Default::default(),
 /// };
 /// assert_eq!(
 ///     serde_json::to_string(&event)?,
@@ -69,11 +70,11 @@ pub struct Event {
     pub seq: u64,
     /// What happened.
     pub kind: EventKind,
-    /// Every field that neither the envelope nor the kind knows, kept on reading and written back:
+    /// Every field that neither the envelope nor the kind knows, kept as it was written and written back:
     /// `env` and `serviceKey`, the fields of an [unknown type](EventKind::Unknown), and whatever a
     /// later version adds. A name that belongs to the envelope or to the kind is not written from
     /// here: the typed field wins.
-    pub extra: Map<String, Value>,
+    pub extra: BTreeMap<String, Payload>,
 }
 
 impl Event {
@@ -87,7 +88,8 @@ impl Event {
         Self::from_fields(serde_json::from_slice(json)?)
     }
 
-    /// Reads one event from a JSON value, for instance one element of a batch.
+    /// Reads one event from a JSON value, for instance one element of a batch. Its numbers are those of the `Value`:
+    /// one that does not fit into 64 bits is a float by then, and [`from_json`](Self::from_json) keeps it.
     ///
     /// # Errors
     ///

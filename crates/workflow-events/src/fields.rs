@@ -1,34 +1,33 @@
 //! Taking typed fields out of a JSON object.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
 
-use crate::ReadEventError;
+use crate::bounds::{WORD_BYTES, cut};
+use crate::{Payload, ReadEventError};
 
 /// The fields of an object that may be an event.
-pub(crate) struct Fields(Map<String, Value>);
+pub(crate) struct Fields(BTreeMap<String, Payload>);
 
 /// The fields of an event that are not read yet, and its type to name in an error.
 pub(crate) struct TypedFields {
     type_name: String,
-    unread: Map<String, Value>,
+    unread: BTreeMap<String, Payload>,
 }
 
 impl Fields {
     pub(crate) fn with_type(mut self) -> Result<TypedFields, ReadEventError> {
-        match self.0.remove("type") {
-            Some(Value::String(type_name)) => Ok(TypedFields { type_name, unread: self.0 }),
-            Some(_) => Err(ReadEventError::WrongType),
-            None => Err(ReadEventError::MissingType),
-        }
+        let type_name = self.0.remove("type").ok_or(ReadEventError::MissingType)?;
+        let type_name = type_name.decode().map_err(|_| ReadEventError::WrongType)?;
+        Ok(TypedFields { type_name, unread: self.0 })
     }
 }
 
 impl TypedFields {
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Payload> {
         self.unread.remove(name)
     }
 
@@ -36,8 +35,16 @@ impl TypedFields {
         &self.type_name
     }
 
-    pub(crate) fn convert<T: DeserializeOwned>(&self, field: &'static str, value: Value) -> Result<T, ReadEventError> {
-        serde_json::from_value(value).map_err(|error| self.wrong(field, error))
+    pub(crate) fn convert<T: DeserializeOwned>(
+        &self,
+        field: &'static str,
+        value: &Payload,
+    ) -> Result<T, ReadEventError> {
+        value.decode().map_err(|error| {
+            // The place within the field would be read as a place within the event.
+            let problem = error.to_string();
+            self.wrong(field, problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem))
+        })
     }
 
     pub(crate) fn missing(&self, field: &'static str) -> ReadEventError {
@@ -45,10 +52,11 @@ impl TypedFields {
     }
 
     pub(crate) fn wrong(&self, field: &'static str, problem: impl ToString) -> ReadEventError {
-        ReadEventError::WrongField { type_name: self.type_name.clone(), field, problem: problem.to_string() }
+        let problem = cut(&problem.to_string(), WORD_BYTES).into_owned();
+        ReadEventError::WrongField { type_name: self.type_name.clone(), field, problem }
     }
 
-    pub(crate) fn rest(self) -> Map<String, Value> {
+    pub(crate) fn rest(self) -> BTreeMap<String, Payload> {
         self.unread
     }
 }
@@ -65,8 +73,8 @@ impl<'de> Deserialize<'de> for Fields {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Fields, A::Error> {
-                let mut fields = Map::new();
-                while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                let mut fields = BTreeMap::new();
+                while let Some((name, value)) = entries.next_entry::<String, Payload>()? {
                     if fields.contains_key(&name) {
                         return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
                     }
@@ -78,9 +86,4 @@ impl<'de> Deserialize<'de> for Fields {
 
         deserializer.deserialize_map(Object)
     }
-}
-
-/// Reads a field that is there, so that an explicit null is `Some(Value::Null)`.
-pub(crate) fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(value).map(Some)
 }

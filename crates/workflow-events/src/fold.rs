@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::{AttemptOutcome, EventKind, ResumeReason, RetryView, RunStatus, SleepView, StepView, Timestamp};
+use crate::{
+    AttemptOutcome, CompletedSteps, EventKind, ResumeReason, RetryView, RunStatus, SleepView, StepView, Timestamp,
+};
 
 /// What a view keeps of one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +29,7 @@ pub(crate) struct Fold {
     pub(crate) input: Option<u64>,
     /// The `seq` of the event that ended the run.
     pub(crate) end: Option<u64>,
-    pub(crate) completed_steps: Vec<String>,
+    pub(crate) completed_steps: CompletedSteps,
     pub(crate) steps: Vec<StepView>,
     pub(crate) step_index: HashMap<String, usize>,
     pub(crate) sleeps: Vec<SleepView>,
@@ -92,7 +94,7 @@ impl Fold {
                 attempt.outcome =
                     AttemptOutcome::Completed { duration: Duration::from_millis(*duration_ms), cached: *cached };
                 if first {
-                    self.completed_steps.push(step_name.clone());
+                    self.completed_steps.push(step_name);
                 }
             }
             EventKind::StepFailed { step_name, attempt, error, will_retry } => {
@@ -142,11 +144,11 @@ impl Fold {
         self.status = RunStatus::Running;
     }
 
-    fn finish(&mut self, seq: u64, status: RunStatus, completed_steps: &[String]) {
+    fn finish(&mut self, seq: u64, status: RunStatus, completed_steps: &CompletedSteps) {
         self.end = Some(seq);
         self.status = status;
         // The last word: with gaps, the steps seen to complete are fewer.
-        self.completed_steps = completed_steps.to_vec();
+        self.completed_steps = completed_steps.clone();
         self.interrupt_attempts();
         for step in &mut self.steps {
             step.next_retry = None;

@@ -1,8 +1,6 @@
 //! Every type of event and its fields.
 
-use serde_json::Value;
-
-use crate::{ErrorInfo, PauseReason, ResumeReason, Timestamp};
+use crate::{CompletedSteps, ErrorInfo, PauseReason, Payload, ResumeReason, Timestamp};
 
 /// What happened: the `type` of an event and the fields of that type.
 ///
@@ -14,12 +12,12 @@ pub enum EventKind {
     /// `workflow.queued`: the run was created and has not begun.
     WorkflowQueued {
         /// What the run was started with.
-        input: Value,
+        input: Payload,
     },
     /// `workflow.started`: the first execution begins.
     WorkflowStarted {
         /// What the run was started with.
-        input: Value,
+        input: Payload,
     },
     /// `workflow.paused`: the run is suspended, nothing is left to execute now.
     WorkflowPaused {
@@ -37,26 +35,26 @@ pub enum EventKind {
     },
     /// `workflow.completed`: the run returned.
     WorkflowCompleted {
-        /// The completed steps, in order of completion.
-        completed_steps: Vec<String>,
+        /// The completed steps: the last ones, in order of completion, and their count.
+        completed_steps: CompletedSteps,
         /// From start to end, pauses included.
         duration_ms: u64,
-        /// What it returned. `Some(Value::Null)` is a returned null, `None` is nothing returned.
-        output: Option<Value>,
+        /// What it returned. A `null` that it returned is `Some`, `None` is nothing returned.
+        output: Option<Payload>,
     },
     /// `workflow.failed`: the run ended with an error.
     WorkflowFailed {
         /// The error that ended it.
         error: ErrorInfo,
-        /// The steps that were completed before, in order of completion.
-        completed_steps: Vec<String>,
+        /// The steps that were completed before: the last ones, in order of completion, and their count.
+        completed_steps: CompletedSteps,
     },
     /// `workflow.cancelled`: the run was ended from outside.
     WorkflowCancelled {
         /// The caller's words, if any.
         reason: Option<String>,
-        /// The steps that were completed before, in order of completion.
-        completed_steps: Vec<String>,
+        /// The steps that were completed before: the last ones, in order of completion, and their count.
+        completed_steps: CompletedSteps,
     },
     /// `step.started`: a real execution of an attempt begins. Replay emits nothing.
     StepStarted {

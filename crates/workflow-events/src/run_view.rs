@@ -7,11 +7,10 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::fold::{Fact, Fold};
-use crate::{ErrorInfo, Event, EventKind, RetryView, RunStatus, SleepView, StepView, Timestamp};
+use crate::{ErrorInfo, Event, EventKind, Payload, RetryView, RunStatus, SleepView, StepView, Timestamp};
 
 /// The view of one run, folded from its events.
 ///
@@ -135,7 +134,7 @@ impl RunView {
 
     /// What the run was started with.
     #[must_use]
-    pub fn input(&self) -> Option<&Value> {
+    pub fn input(&self) -> Option<&Payload> {
         match &self.facts.get(&self.fold().input?)?.kind {
             EventKind::WorkflowQueued { input } | EventKind::WorkflowStarted { input } => Some(input),
             _ => None,
@@ -144,7 +143,7 @@ impl RunView {
 
     /// What the run returned.
     #[must_use]
-    pub fn output(&self) -> Option<&Value> {
+    pub fn output(&self) -> Option<&Payload> {
         match &self.end()?.kind {
             EventKind::WorkflowCompleted { output, .. } => output.as_ref(),
             _ => None,
@@ -197,11 +196,18 @@ impl RunView {
         }
     }
 
-    /// The completed steps in order of completion: by the word of the terminal event, until then
-    /// those seen to complete.
+    /// The completed steps in order of completion: by the word of the terminal event, which lists the
+    /// last ones, and until then those seen to complete.
     #[must_use]
     pub fn completed_steps(&self) -> &[String] {
-        &self.fold().completed_steps
+        self.fold().completed_steps.names()
+    }
+
+    /// How many steps have completed: by the word of the terminal event, until then those seen to
+    /// complete. It is more than [`completed_steps`](Self::completed_steps) lists where that event could not list all.
+    #[must_use]
+    pub fn completed_step_count(&self) -> u64 {
+        self.fold().completed_steps.count()
     }
 
     /// Every step seen, in order of first appearance.
@@ -305,7 +311,7 @@ impl Fact {
     fn comes_before(&self, other: &Self) -> bool {
         let ids = self.event_id.cmp(&other.event_id);
         let times = || self.timestamp.cmp(&other.timestamp);
-        let texts = || format!("{:?}", self.kind).cmp(&format!("{:?}", other.kind));
+        let texts = || self.kind.text().cmp(&other.kind.text());
         ids.then_with(times).then_with(texts).is_lt()
     }
 }

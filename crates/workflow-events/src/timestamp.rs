@@ -72,6 +72,19 @@ impl Timestamp {
         self.checked_add(duration).unwrap_or(Self::MAX)
     }
 
+    /// This moment minus a duration, or `None` before [`MIN`](Self::MIN).
+    #[must_use]
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        let nanos = i128::try_from(duration.as_nanos()).ok()?;
+        Self::from_nanos(self.0.as_nanosecond().checked_sub(nanos)?).ok()
+    }
+
+    /// This moment minus a duration, at least [`MIN`](Self::MIN).
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        self.checked_sub(duration).unwrap_or(Self::MIN)
+    }
+
     /// The time since an earlier moment; zero if that moment is in fact later.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
@@ -108,8 +121,14 @@ impl FromStr for Timestamp {
         if !has_shape_of_rfc3339(text.as_bytes()) {
             return Err(TimestampError::NotRfc3339);
         }
-        let at: jiff::Timestamp = text.parse().map_err(|_| TimestampError::NotRfc3339)?;
-        Self::from_nanos(at.as_nanosecond())
+        match text.parse::<jiff::Timestamp>() {
+            Ok(at) => Self::from_nanos(at.as_nanosecond()),
+            // The last day of the year 9999 has its moments, and no place in a timestamp.
+            Err(_) if text[..date_time_len(text)].parse::<jiff::civil::DateTime>().is_ok() => {
+                Err(TimestampError::OutOfRange)
+            }
+            Err(_) => Err(TimestampError::NotRfc3339),
+        }
     }
 }
 
@@ -195,5 +214,20 @@ fn has_shape_of_rfc3339(text: &[u8]) -> bool {
         10 => matches!(byte, b'T' | b't' | b' '),
         13 | 16 => *byte == b':',
         _ => byte.is_ascii_digit(),
-    }) && matches!(&rest[fraction..], [b'Z' | b'z'] | [b'+' | b'-', _, _, b':', _, _])
+    }) && match &rest[fraction..] {
+        [b'Z' | b'z'] => true,
+        // The parser below would take an hour from 24 on.
+        [b'+' | b'-', b'0'..=b'1', b'0'..=b'9', b':', minutes @ ..] => is_minute(minutes),
+        [b'+' | b'-', b'2', b'0'..=b'3', b':', minutes @ ..] => is_minute(minutes),
+        _ => false,
+    }
+}
+
+fn is_minute(text: &[u8]) -> bool {
+    matches!(text, [b'0'..=b'5', b'0'..=b'9'])
+}
+
+/// The length of the date and the time in a text of the right shape; the offset follows.
+fn date_time_len(text: &str) -> usize {
+    text.len() - if text.ends_with(['Z', 'z']) { 1 } else { "+00:00".len() }
 }

@@ -1,6 +1,7 @@
 //! The wire form, one table: a line a field gives writing, reading and the names.
 
 use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::fields::TypedFields;
 use crate::{EventKind, ReadEventError};
@@ -9,9 +10,9 @@ use crate::{EventKind, ReadEventError};
 ///
 /// A `required` field is always there, and so is an `object`, which is nothing but a JSON object.
 /// An `optional` field is omitted when absent, and a null counts as absent. A `nullable` one is
-/// omitted when absent, and a null is a value.
+/// omitted when absent, and a null is a value. A `steps` field has its count in a second field.
 macro_rules! wire {
-    ($($variant:ident = $type_name:literal { $($field:ident: $presence:ident $name:literal,)* })*) => {
+    ($($variant:ident = $type_name:literal { $($field:ident: $presence:ident $name:literal $(+ $also:literal)?,)* })*) => {
         impl EventKind {
             /// The names of all known types, in the order of the variants.
             pub const TYPE_NAMES: &'static [&'static str] = &[$($type_name),*];
@@ -27,7 +28,7 @@ macro_rules! wire {
 
             pub(crate) fn field_names(&self) -> &'static [&'static str] {
                 match self {
-                    $(Self::$variant { .. } => &[$($name),*],)*
+                    $(Self::$variant { .. } => &[$($name, $($also,)?)*],)*
                     Self::Unknown { .. } => &[],
                 }
             }
@@ -70,17 +71,17 @@ wire! {
         reason: required "reason",
     }
     WorkflowCompleted = "workflow.completed" {
-        completed_steps: required "completedSteps",
+        completed_steps: steps "completedSteps" + "completedStepCount",
         duration_ms: required "durationMs",
         output: nullable "output",
     }
     WorkflowFailed = "workflow.failed" {
         error: object "error",
-        completed_steps: required "completedSteps",
+        completed_steps: steps "completedSteps" + "completedStepCount",
     }
     WorkflowCancelled = "workflow.cancelled" {
         reason: optional "reason",
-        completed_steps: required "completedSteps",
+        completed_steps: steps "completedSteps" + "completedStepCount",
     }
     StepStarted = "step.started" {
         step_name: required "stepName",
@@ -128,6 +129,25 @@ wire! {
     }
 }
 
+impl EventKind {
+    /// Returns the type and the fields as text: the same for the same event, and different for different ones.
+    pub(crate) fn text(&self) -> String {
+        struct Kind<'a>(&'a EventKind);
+
+        impl Serialize for Kind<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("type", self.0.type_name())?;
+                self.0.write(&mut map)?;
+                map.end()
+            }
+        }
+
+        // Every field has a JSON form, so that nothing of it fails.
+        serde_json::to_string(&Kind(self)).unwrap_or_default()
+    }
+}
+
 pub(crate) mod required {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
@@ -138,7 +158,7 @@ pub(crate) mod required {
 
     pub(crate) fn read<T: DeserializeOwned>(fields: &mut TypedFields, name: &'static str) -> Result<T, ReadEventError> {
         let value = fields.take(name).ok_or_else(|| fields.missing(name))?;
-        fields.convert(name, value)
+        fields.convert(name, &value)
     }
 
     pub(crate) fn write<M: SerializeMap>(
@@ -160,29 +180,27 @@ mod object {
     /// A derived struct would also read an array, field by position.
     pub(super) fn read<T: DeserializeOwned>(fields: &mut TypedFields, name: &'static str) -> Result<T, ReadEventError> {
         match fields.take(name) {
-            Some(value) if value.is_object() => fields.convert(name, value),
-            Some(value) => Err(fields.wrong(name, format_args!("expected an object, not {value}"))),
+            Some(value) if value.as_str().starts_with('{') => fields.convert(name, &value),
+            Some(value) => Err(fields.wrong(name, format_args!("expected an object, not {}", value.as_str()))),
             None => Err(fields.missing(name)),
         }
     }
 }
 
 pub(crate) mod optional {
+    use crate::ReadEventError;
+    use crate::fields::TypedFields;
     use serde::Serialize;
     use serde::de::DeserializeOwned;
     use serde::ser::SerializeMap;
-    use serde_json::Value;
-
-    use crate::ReadEventError;
-    use crate::fields::TypedFields;
 
     pub(crate) fn read<T: DeserializeOwned>(
         fields: &mut TypedFields,
         name: &'static str,
     ) -> Result<Option<T>, ReadEventError> {
         match fields.take(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => fields.convert(name, value).map(Some),
+            Some(value) if !value.is_null() => fields.convert(name, &value).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -199,13 +217,36 @@ pub(crate) mod optional {
 }
 
 mod nullable {
-    use serde_json::Value;
-
     pub(super) use super::optional::write;
-    use crate::ReadEventError;
     use crate::fields::TypedFields;
+    use crate::{Payload, ReadEventError};
 
-    pub(super) fn read(fields: &mut TypedFields, name: &'static str) -> Result<Option<Value>, ReadEventError> {
+    pub(super) fn read(fields: &mut TypedFields, name: &'static str) -> Result<Option<Payload>, ReadEventError> {
         Ok(fields.take(name))
+    }
+}
+
+mod steps {
+    use serde::ser::SerializeMap;
+
+    use super::{optional, required};
+    use crate::fields::TypedFields;
+    use crate::{CompletedSteps, ReadEventError};
+
+    const COUNT: &str = "completedStepCount";
+
+    /// Versions that did not count yet have listed all.
+    pub(super) fn read(fields: &mut TypedFields, name: &'static str) -> Result<CompletedSteps, ReadEventError> {
+        let names = required::read(fields, name)?;
+        Ok(CompletedSteps::read(names, optional::read(fields, COUNT)?))
+    }
+
+    pub(super) fn write<M: SerializeMap>(
+        map: &mut M,
+        name: &'static str,
+        steps: &CompletedSteps,
+    ) -> Result<(), M::Error> {
+        map.serialize_entry(name, steps.names())?;
+        map.serialize_entry(COUNT, &steps.count())
     }
 }

@@ -1,14 +1,18 @@
 //! The wire contract, file by file: `golden/` has one event of every type and `golden-variants/`
-//! the other shapes an event can have. The files are written by hand from the contract.
+//! the other shapes an event can have. `golden-uncounted/` has events as they were written before completed steps were
+//! counted. The files are written by hand from the contract.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
-use workflow_events::{ErrorInfo, Event, EventKind, PauseReason, ResumeReason, SOURCE, Timestamp};
+use workflow_events::{
+    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, SOURCE, Timestamp,
+};
 
 #[test]
 fn every_type_has_its_golden_file() {
@@ -39,8 +43,8 @@ fn every_golden_file_is_written_back_byte_for_byte() {
 #[test]
 fn every_type_reads_as_its_literal() {
     let kinds = [
-        EventKind::WorkflowQueued { input: json!({"amount": 12.5, "items": ["tea", "cup"], "note": null}) },
-        EventKind::WorkflowStarted { input: Value::Null },
+        EventKind::WorkflowQueued { input: json!({"amount": 12.5, "items": ["tea", "cup"], "note": null}).into() },
+        EventKind::WorkflowStarted { input: Payload::default() },
         EventKind::WorkflowPaused {
             reason: PauseReason::Retry,
             resume_at: Some(at("2026-03-01T12:00:05Z")),
@@ -48,9 +52,9 @@ fn every_type_reads_as_its_literal() {
         },
         EventKind::WorkflowResumed { reason: ResumeReason::Recovery },
         EventKind::WorkflowCompleted {
-            completed_steps: vec!["reserve".into(), "charge".into()],
+            completed_steps: steps(&["reserve", "charge"]),
             duration_ms: 5250,
-            output: Some(json!({"receipt": "r-77"})),
+            output: Some(json!({"receipt": "r-77"}).into()),
         },
         EventKind::WorkflowFailed {
             error: ErrorInfo {
@@ -58,12 +62,15 @@ fn every_type_reads_as_its_literal() {
                 kind: Some("card_declined".into()),
                 step_name: Some("charge".into()),
                 attempt: Some(3),
-                details: Some(json!({"code": 51})),
-                extra: Map::new(),
+                details: Some(json!({"code": 51}).into()),
+                extra: BTreeMap::new(),
             },
-            completed_steps: vec!["reserve".into()],
+            completed_steps: steps(&["reserve"]),
         },
-        EventKind::WorkflowCancelled { reason: Some("customer changed their mind".into()), completed_steps: vec![] },
+        EventKind::WorkflowCancelled {
+            reason: Some("customer changed their mind".into()),
+            completed_steps: steps(&[]),
+        },
         EventKind::StepStarted { step_name: "charge".into(), attempt: 1 },
         EventKind::StepCompleted { step_name: "charge".into(), attempt: 2, duration_ms: 340, cached: false },
         EventKind::StepFailed {
@@ -71,7 +78,7 @@ fn every_type_reads_as_its_literal() {
             attempt: 1,
             error: ErrorInfo {
                 kind: Some("unavailable".into()),
-                details: Some(json!([503])),
+                details: Some(json!([503]).into()),
                 ..ErrorInfo::new("gateway busy")
             },
             will_retry: true,
@@ -104,7 +111,7 @@ fn every_type_reads_as_its_literal() {
             execution_id: Some("exec-9".into()),
             seq,
             kind,
-            extra: Map::new(),
+            extra: BTreeMap::new(),
         };
         assert_eq!(read("golden", expected.kind.type_name()), expected);
     }
@@ -112,8 +119,8 @@ fn every_type_reads_as_its_literal() {
 
 #[test]
 fn every_variant_reads_as_its_literal() {
-    let none = Map::new;
-    let completed = |output| EventKind::WorkflowCompleted { completed_steps: vec![], duration_ms: 0, output };
+    let none = BTreeMap::new;
+    let completed = |output| EventKind::WorkflowCompleted { completed_steps: steps(&[]), duration_ms: 0, output };
     let variants = [
         (
             "paused-for-a-signal",
@@ -121,11 +128,15 @@ fn every_variant_reads_as_its_literal() {
             none(),
         ),
         ("completed-without-output", completed(None), none()),
-        ("completed-with-null", completed(Some(Value::Null)), none()),
-        ("cancelled-without-reason", EventKind::WorkflowCancelled { reason: None, completed_steps: vec![] }, none()),
+        ("completed-with-null", completed(Some(Payload::default())), none()),
+        (
+            "cancelled-without-reason",
+            EventKind::WorkflowCancelled { reason: None, completed_steps: steps(&[]) },
+            none(),
+        ),
         (
             "failed-with-a-message-only",
-            EventKind::WorkflowFailed { error: ErrorInfo::new("boom"), completed_steps: vec![] },
+            EventKind::WorkflowFailed { error: ErrorInfo::new("boom"), completed_steps: steps(&[]) },
             none(),
         ),
         (
@@ -162,6 +173,18 @@ fn every_variant_reads_as_its_literal() {
     assert_eq!(read("golden-variants", "unknown-fields-and-source").source, "other-engine");
 }
 
+#[test]
+fn an_event_without_a_count_reads_as_one_that_lists_every_step() {
+    let files: Vec<PathBuf> =
+        fs::read_dir(folder("golden-uncounted")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 7);
+    for path in files {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let counted = if folder("golden").join(format!("{name}.json")).exists() { "golden" } else { "golden-variants" };
+        assert_eq!(read("golden-uncounted", name), read(counted, name), "{name}");
+    }
+}
+
 fn read(folder_name: &str, file: &str) -> Event {
     Event::from_json(&fs::read(folder(folder_name).join(format!("{file}.json"))).unwrap()).unwrap()
 }
@@ -174,6 +197,11 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
+fn steps(names: &[&str]) -> CompletedSteps {
+    CompletedSteps::last_of(names.iter().copied())
+}
+
+fn object(value: Value) -> BTreeMap<String, Payload> {
+    let Value::Object(fields) = value else { panic!("{value} is no object") };
+    fields.into_iter().map(|(name, value)| (name, value.into())).collect()
 }

@@ -1,7 +1,7 @@
 //! What reading refuses, how it says so, and what it lets pass.
 
 use serde_json::{Value, json};
-use workflow_events::{ErrorInfo, Event, EventKind, ReadEventError};
+use workflow_events::{ErrorInfo, Event, EventKind, Payload, ReadEventError};
 
 #[test]
 fn a_missing_field_is_named_with_its_type() {
@@ -114,7 +114,7 @@ fn null_counts_as_absent_except_where_it_is_a_value() {
     assert!(matches!(Event::from_value(event).unwrap().kind, EventKind::WorkflowCancelled { reason: None, .. }));
 
     let error: ErrorInfo = serde_json::from_value(json!({"message": "m", "details": null})).unwrap();
-    assert_eq!(error.details, Some(Value::Null));
+    assert_eq!(error.details, Some(Payload::default()));
     assert_eq!(serde_json::to_string(&error).unwrap(), r#"{"message":"m","details":null}"#);
     let error: ErrorInfo = serde_json::from_value(json!({"message": "m", "kind": null})).unwrap();
     assert_eq!(error, ErrorInfo::new("m"));
@@ -122,17 +122,32 @@ fn null_counts_as_absent_except_where_it_is_a_value() {
 
 #[test]
 fn every_number_of_an_input_survives() {
-    for number in ["0.1", "18446744073709551615", "-9223372036854775808", "1.7976931348623157e308", "5e-324"] {
+    for number in [
+        "0.1",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "1.7976931348623157e308",
+        "5e-324",
+        "340282366920938463463374607431768211455",
+        "-170141183460469231731687303715884105728",
+        "3.14159265358979323846264338327950288419716939937510",
+        "1e400",
+        "-0.0",
+        "1.50",
+    ] {
         let text = full("workflow.started").to_string().replace("\"input\":7", &format!("\"input\":{number}"));
         let event = Event::from_json(text.as_bytes()).unwrap();
         let again = Event::from_json(&serde_json::to_vec(&event).unwrap()).unwrap();
         assert_eq!(again, event);
-        assert_eq!(event.kind, EventKind::WorkflowStarted { input: number.parse().unwrap() });
+        assert!(serde_json::to_string(&event).unwrap().contains(&format!("\"input\":{number}")), "as it was written");
+        assert_eq!(event.kind, EventKind::WorkflowStarted { input: Payload::from_json(number.into()).unwrap() });
     }
     // Only an exact parser reads this number as the one that is printed so.
     let exact = 121.487_919_511_619_45;
     let text = full("workflow.started").to_string().replace("\"input\":7", "\"input\":121.48791951161945");
-    assert_eq!(Event::from_json(text.as_bytes()).unwrap().kind, EventKind::WorkflowStarted { input: json!(exact) });
+    let input = Payload::encode(&exact).unwrap();
+    assert_eq!(input.decode::<f64>().unwrap(), exact);
+    assert_eq!(Event::from_json(text.as_bytes()).unwrap().kind, EventKind::WorkflowStarted { input });
 }
 
 #[test]
@@ -143,7 +158,7 @@ fn a_typed_field_wins_over_an_extra_of_the_same_name() {
         EventKind::WorkflowPaused { reason: workflow_events::PauseReason::Signal, resume_at: None, step_name: None };
     let plain = event.clone();
     for name in ["seq", "type", "eventId", "executionId", "reason", "resumeAt", "stepName"] {
-        event.extra.insert(name.into(), json!("shadow"));
+        event.extra.insert(name.into(), json!("shadow").into());
     }
     let text = serde_json::to_string(&event).unwrap();
     assert!(!text.contains("shadow"));
@@ -172,10 +187,19 @@ fn full(type_name: &str) -> Value {
         }
         "workflow.resumed" => vec![("reason", json!("timer"))],
         "workflow.completed" => {
-            vec![("completedSteps", json!(["a"])), ("durationMs", json!(1)), ("output", json!(8))]
+            vec![
+                ("completedSteps", json!(["a"])),
+                ("completedStepCount", json!(1)),
+                ("durationMs", json!(1)),
+                ("output", json!(8)),
+            ]
         }
-        "workflow.failed" => vec![("error", json!({"message": "m"})), ("completedSteps", json!(["a"]))],
-        "workflow.cancelled" => vec![("reason", json!("r")), ("completedSteps", json!(["a"]))],
+        "workflow.failed" => {
+            vec![("error", json!({"message": "m"})), ("completedSteps", json!(["a"])), ("completedStepCount", json!(1))]
+        }
+        "workflow.cancelled" => {
+            vec![("reason", json!("r")), ("completedSteps", json!(["a"])), ("completedStepCount", json!(1))]
+        }
         "step.started" => vec![("stepName", json!("charge")), ("attempt", json!(1))],
         "step.completed" => vec![
             ("stepName", json!("charge")),

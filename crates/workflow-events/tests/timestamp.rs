@@ -54,7 +54,27 @@ fn only_rfc_3339_is_read() {
     ] {
         assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::NotRfc3339), "{text}");
     }
-    assert_eq!("0000-01-01T00:00:00+01:00".parse::<Timestamp>(), Err(TimestampError::OutOfRange));
+}
+
+#[test]
+fn a_moment_outside_the_range_is_no_wrong_text() {
+    for text in [
+        "0000-01-01T00:00:00+01:00",
+        "0000-01-01T00:00:00.999999999+00:01",
+        "9999-12-30T22:00:01Z",
+        "9999-12-31T23:59:59.999999999Z",
+        "9999-12-31T23:59:59-23:59",
+        "9999-12-30T22:00:00.5-00:30",
+    ] {
+        assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::OutOfRange), "{text}");
+    }
+    for text in
+        ["9999-12-32T00:00:00Z", "9999-12-31T00:00:00+24:00", "9999-12-31T00:00:00+1é:00", "9999-02-29T00:00:00Z"]
+    {
+        assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::NotRfc3339), "{text}");
+    }
+    let last = "9999-12-30T23:59:59.999999999+23:59".parse::<Timestamp>().unwrap();
+    assert_eq!(last.to_string(), "9999-12-30T00:00:59.999999999Z");
 }
 
 #[test]
@@ -81,6 +101,12 @@ fn arithmetic_saturates() {
     assert_eq!(epoch.checked_add(Duration::MAX), None);
     assert_eq!(epoch.saturating_add(Duration::MAX), Timestamp::MAX);
     assert_eq!(Timestamp::MAX.checked_add(Duration::from_nanos(1)), None);
+    assert_eq!(later.checked_sub(second), Some(epoch));
+    assert_eq!(epoch.saturating_sub(second).as_millis(), -1000);
+    assert_eq!(Timestamp::MAX.checked_sub(Duration::MAX), None);
+    assert_eq!(Timestamp::MAX.saturating_sub(Duration::MAX), Timestamp::MIN);
+    assert_eq!(Timestamp::MIN.checked_sub(Duration::from_nanos(1)), None);
+    assert_eq!(Timestamp::MAX.saturating_sub(Timestamp::MAX.duration_since(Timestamp::MIN)), Timestamp::MIN);
     assert_eq!(Timestamp::MIN.saturating_add(Timestamp::MAX.duration_since(Timestamp::MIN)), Timestamp::MAX);
 }
 
@@ -91,6 +117,22 @@ proptest! {
         prop_assert_eq!(a <= b, a.duration_since(b).is_zero());
         if a >= b {
             prop_assert_eq!(b.checked_add(a.duration_since(b)), Some(a));
+            prop_assert_eq!(a.checked_sub(a.duration_since(b)), Some(b));
+        }
+        prop_assert_eq!(SystemTime::try_from(a).and_then(Timestamp::try_from), Ok(a));
+        let whole = Timestamp::from_millis(a.as_millis()).unwrap();
+        prop_assert!(whole <= a && a.duration_since(whole) < Duration::from_millis(1));
+    }
+
+    #[test]
+    fn sums_stay_in_range_and_in_order(at in moment(), one in duration(), other in duration()) {
+        let (less, more) = (one.min(other), one.max(other));
+        prop_assert!(at <= at.saturating_add(less) && at.saturating_add(less) <= at.saturating_add(more));
+        prop_assert!(at >= at.saturating_sub(less) && at.saturating_sub(less) >= at.saturating_sub(more));
+        prop_assert!(at.saturating_add(more) <= Timestamp::MAX && at.saturating_sub(more) >= Timestamp::MIN);
+        if let Some(sum) = at.checked_add(more) {
+            prop_assert_eq!(sum.duration_since(at), more);
+            prop_assert_eq!(sum.checked_sub(more), Some(at));
         }
     }
 
@@ -111,8 +153,30 @@ proptest! {
     }
 }
 
+/// Any moment, often one near an end of the range or near the epoch.
 fn moment() -> impl Strategy<Value = Timestamp> {
-    let range = Timestamp::MIN.as_millis()..Timestamp::MAX.as_millis();
+    let range = Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis();
     let fraction = prop_oneof![Just(0), 0..1_000_000_u64];
-    (range, fraction).prop_map(|(ms, ns)| Timestamp::from_millis(ms).unwrap().saturating_add(Duration::from_nanos(ns)))
+    let any = (range, fraction)
+        .prop_map(|(ms, ns)| Timestamp::from_millis(ms).unwrap().saturating_add(Duration::from_nanos(ns)));
+    let near = || prop_oneof![Just(0), Just(1), 0..2_000_000_u64].prop_map(Duration::from_nanos);
+    prop_oneof![
+        4 => any,
+        1 => near().prop_map(|after| Timestamp::MIN.saturating_add(after)),
+        1 => near().prop_map(|before| Timestamp::MAX.saturating_sub(before)),
+        1 => near().prop_map(|after| Timestamp::UNIX_EPOCH.saturating_add(after)),
+        1 => near().prop_map(|before| Timestamp::UNIX_EPOCH.saturating_sub(before)),
+    ]
+}
+
+/// Any duration, often one at an end of the range.
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::from_nanos(1)),
+        Just(Duration::MAX),
+        any::<u64>().prop_map(Duration::from_nanos),
+        any::<u64>().prop_map(Duration::from_millis),
+        any::<u64>().prop_map(Duration::from_secs),
+    ]
 }

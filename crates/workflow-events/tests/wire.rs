@@ -2,10 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
-use workflow_events::{ErrorInfo, Event, EventKind, PauseReason, ResumeReason, RunView, Timestamp};
+use workflow_events::{
+    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView, Timestamp,
+};
 
 proptest! {
     #[test]
@@ -90,7 +94,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn kind() -> impl Strategy<Value = EventKind> {
     let (ms, attempt) = (any::<u64>, any::<u32>);
-    let steps = || prop::collection::vec(text(), 0..4);
+    let steps = || prop::collection::vec(text(), 0..4).prop_map(CompletedSteps::from);
     let pause = prop_oneof![
         Just(PauseReason::Sleep),
         Just(PauseReason::Retry),
@@ -105,12 +109,12 @@ fn kind() -> impl Strategy<Value = EventKind> {
         text().prop_map(ResumeReason::from),
     ];
     prop_oneof![
-        json(3).prop_map(|input| EventKind::WorkflowQueued { input }),
-        json(3).prop_map(|input| EventKind::WorkflowStarted { input }),
+        payload(3).prop_map(|input| EventKind::WorkflowQueued { input }),
+        payload(3).prop_map(|input| EventKind::WorkflowStarted { input }),
         (pause, prop::option::of(timestamp()), prop::option::of(text()))
             .prop_map(|(reason, resume_at, step_name)| EventKind::WorkflowPaused { reason, resume_at, step_name }),
         resume.prop_map(|reason| EventKind::WorkflowResumed { reason }),
-        (steps(), ms(), prop::option::of(json(3))).prop_map(|(completed_steps, duration_ms, output)| {
+        (steps(), ms(), prop::option::of(payload(3))).prop_map(|(completed_steps, duration_ms, output)| {
             EventKind::WorkflowCompleted { completed_steps, duration_ms, output }
         }),
         (error(), steps()).prop_map(|(error, completed_steps)| EventKind::WorkflowFailed { error, completed_steps }),
@@ -147,7 +151,7 @@ fn error() -> impl Strategy<Value = ErrorInfo> {
         prop::option::of(text()),
         prop::option::of(text()),
         prop::option::of(any::<u32>()),
-        prop::option::of(json(2)),
+        prop::option::of(payload(2)),
         object(),
     )
         .prop_map(|(message, kind, step_name, attempt, details, extra)| ErrorInfo {
@@ -161,9 +165,12 @@ fn error() -> impl Strategy<Value = ErrorInfo> {
 }
 
 /// Names that no kind has: an extra of a known name is not written.
-fn object() -> impl Strategy<Value = Map<String, Value>> {
-    prop::collection::btree_map("x[\\PC]{0,6}|env|serviceKey", json(2), 0..4)
-        .prop_map(|fields| fields.into_iter().collect())
+fn object() -> impl Strategy<Value = BTreeMap<String, Payload>> {
+    prop::collection::btree_map("x[\\PC]{0,6}|env|serviceKey", payload(2), 0..4)
+}
+
+fn payload(depth: u32) -> impl Strategy<Value = Payload> {
+    json(depth).prop_map(Payload::from)
 }
 
 fn json(depth: u32) -> impl Strategy<Value = Value> {

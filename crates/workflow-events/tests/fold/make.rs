@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, json};
+use serde_json::json;
 use uuid::Uuid;
-use workflow_events::{ErrorInfo, Event, EventKind, PauseReason, ResumeReason, SOURCE, Timestamp};
+use workflow_events::{CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, ResumeReason, SOURCE, Timestamp};
 
 /// The events of one run: `seq` from 1, each a second after the one before.
 pub(crate) fn run(kinds: impl IntoIterator<Item = EventKind>) -> Vec<Event> {
@@ -21,7 +21,7 @@ pub(crate) fn event(seq: u64, kind: EventKind) -> Event {
         execution_id: Some("exec-9".into()),
         seq,
         kind,
-        extra: Map::new(),
+        extra: Default::default(),
     }
 }
 
@@ -30,11 +30,11 @@ pub(crate) fn at(second: u64) -> Timestamp {
 }
 
 pub(crate) fn queued() -> EventKind {
-    EventKind::WorkflowQueued { input: json!({"order": 7}) }
+    EventKind::WorkflowQueued { input: json!({"order": 7}).into() }
 }
 
 pub(crate) fn started() -> EventKind {
-    EventKind::WorkflowStarted { input: json!({"order": 7}) }
+    EventKind::WorkflowStarted { input: json!({"order": 7}).into() }
 }
 
 pub(crate) fn paused(reason: PauseReason, resume_at: Option<Timestamp>, step: Option<&str>) -> EventKind {
@@ -46,7 +46,11 @@ pub(crate) fn resumed(reason: ResumeReason) -> EventKind {
 }
 
 pub(crate) fn completed(steps: &[&str]) -> EventKind {
-    EventKind::WorkflowCompleted { completed_steps: names(steps), duration_ms: 4321, output: Some(json!("done")) }
+    EventKind::WorkflowCompleted {
+        completed_steps: names(steps),
+        duration_ms: 4321,
+        output: Some(json!("done").into()),
+    }
 }
 
 pub(crate) fn failed(steps: &[&str]) -> EventKind {
@@ -97,6 +101,6 @@ pub(crate) fn unknown() -> EventKind {
     EventKind::Unknown { type_name: "workflow.archived".into() }
 }
 
-fn names(steps: &[&str]) -> Vec<String> {
-    steps.iter().map(|step| (*step).to_owned()).collect()
+fn names(steps: &[&str]) -> CompletedSteps {
+    CompletedSteps::last_of(steps.iter().copied())
 }

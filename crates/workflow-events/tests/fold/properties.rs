@@ -102,8 +102,8 @@ fn kind() -> impl Strategy<Value = EventKind> {
     let step = || prop::sample::select(vec!["a", "b"]);
     let attempt = || 1..3_u32;
     prop_oneof![
-        1 => (0..3_u32).prop_map(|input| EventKind::WorkflowQueued { input: input.into() }),
-        1 => (0..3_u32).prop_map(|input| EventKind::WorkflowStarted { input: input.into() }),
+        1 => (0..3_u32).prop_map(|input| EventKind::WorkflowQueued { input: serde_json::Value::from(input).into() }),
+        1 => (0..3_u32).prop_map(|input| EventKind::WorkflowStarted { input: serde_json::Value::from(input).into() }),
         1 => (prop::sample::select(vec![PauseReason::Sleep, PauseReason::Retry]), prop::option::of(step()))
             .prop_map(|(reason, step)| make::paused(reason, Some(make::at(9)), step)),
         2 => prop::sample::select(vec![ResumeReason::Timer, ResumeReason::Recovery]).prop_map(make::resumed),

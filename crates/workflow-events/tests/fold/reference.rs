@@ -3,21 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-use workflow_events::{AttemptOutcome, ErrorInfo, Event, EventKind, ResumeReason, RunStatus, RunView, Timestamp};
+use workflow_events::{
+    AttemptOutcome, ErrorInfo, Event, EventKind, Payload, ResumeReason, RunStatus, RunView, Timestamp,
+};
 
 /// Everything a view says, as plain data.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answers {
     identity: [Option<String>; 3],
     status: RunStatus,
-    input: Option<Value>,
-    output: Option<Value>,
+    input: Option<Payload>,
+    output: Option<Payload>,
     error: Option<ErrorInfo>,
     cancel_reason: Option<String>,
     times: [Option<Timestamp>; 3],
     duration_ms: Option<u128>,
     completed_steps: Vec<String>,
+    completed_step_count: u64,
     steps: Vec<Step>,
     sleeps: Vec<(Option<Timestamp>, Option<Timestamp>)>,
     next_retry: Option<String>,
@@ -44,6 +46,7 @@ pub(crate) fn answers_of(view: &RunView) -> Answers {
         times: [view.queued_at(), view.started_at(), view.finished_at()],
         duration_ms: view.duration().map(|duration| duration.as_millis()),
         completed_steps: view.completed_steps().to_vec(),
+        completed_step_count: view.completed_step_count(),
         steps: view
             .steps()
             .iter()
@@ -103,6 +106,7 @@ pub(crate) fn reference(events: &[Event]) -> Answers {
         duration_ms: end
             .zip(started_at)
             .map(|(end, start)| u128::try_from(end.timestamp.as_millis() - start.as_millis()).unwrap_or(0)),
+        completed_step_count: completions(&sorted).len() as u64,
         completed_steps: completions(&sorted),
         next_retry: steps
             .iter()
@@ -118,16 +122,19 @@ pub(crate) fn reference(events: &[Event]) -> Answers {
     };
     match end.map(|event| event.kind.clone()) {
         Some(EventKind::WorkflowCompleted { completed_steps, duration_ms, output }) => {
-            answers.completed_steps = completed_steps;
+            answers.completed_step_count = completed_steps.count();
+            answers.completed_steps = completed_steps.names().to_vec();
             answers.duration_ms = Some(duration_ms.into());
             answers.output = output;
         }
         Some(EventKind::WorkflowFailed { error, completed_steps }) => {
-            answers.completed_steps = completed_steps;
+            answers.completed_step_count = completed_steps.count();
+            answers.completed_steps = completed_steps.names().to_vec();
             answers.error = Some(error);
         }
         Some(EventKind::WorkflowCancelled { reason, completed_steps }) => {
-            answers.completed_steps = completed_steps;
+            answers.completed_step_count = completed_steps.count();
+            answers.completed_steps = completed_steps.names().to_vec();
             answers.cancel_reason = reason;
         }
         _ => {}

@@ -16,8 +16,8 @@ fn run_with_one_step() {
     assert_eq!(view.workflow_name(), Some("order"));
     assert_eq!(view.execution_id(), Some("exec-9"));
     assert_eq!(*view.status(), RunStatus::Completed);
-    assert_eq!(view.input(), Some(&json!({"order": 7})));
-    assert_eq!(view.output(), Some(&json!("done")));
+    assert_eq!(view.input(), Some(&json!({"order": 7}).into()));
+    assert_eq!(view.output(), Some(&json!("done").into()));
     assert_eq!(view.error(), None);
     assert_eq!((view.queued_at(), view.started_at(), view.finished_at()), (None, Some(at(1)), Some(at(4))));
     assert_eq!(view.duration(), Some(Duration::from_millis(4321)));
@@ -43,7 +43,7 @@ fn asynchronous_start() {
     let kinds = [queued(), started(), completed(&[])];
     let queue_only = view(kinds[..1].iter().cloned());
     assert_eq!(*queue_only.status(), RunStatus::Queued);
-    assert_eq!(queue_only.input(), Some(&json!({"order": 7})));
+    assert_eq!(queue_only.input(), Some(&json!({"order": 7}).into()));
     assert_eq!((queue_only.queued_at(), queue_only.started_at()), (Some(at(1)), None));
     assert!(!queue_only.is_complete());
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use uuid::Uuid;
-use workflow_events::{AttemptOutcome, EventKind, PauseReason, ResumeReason, RunStatus, RunView};
+use workflow_events::{AttemptOutcome, EventKind, PauseReason, Payload, ResumeReason, RunStatus, RunView};
 
 use crate::make::*;
 
@@ -138,11 +138,11 @@ fn a_run_ends_once() {
 #[test]
 fn a_returned_null_is_an_output() {
     let returned = |output| {
-        let kind = EventKind::WorkflowCompleted { completed_steps: vec![], duration_ms: 0, output };
+        let kind = EventKind::WorkflowCompleted { completed_steps: Default::default(), duration_ms: 0, output };
         RunView::from_events([event(1, kind)]).output().cloned()
     };
     assert_eq!(returned(None), None);
-    assert_eq!(returned(Some(json!(null))), Some(json!(null)));
+    assert_eq!(returned(Some(Payload::default())), Some(Payload::default()));
 }
 
 #[test]
@@ -170,13 +170,19 @@ fn one_id_with_two_contents_is_a_conflict_in_every_order() {
     let view = RunView::from_events([&a, &b]);
     assert_eq!(view, RunView::from_events([&b, &a]));
     assert_eq!(view.conflicts().collect::<Vec<_>>(), [1]);
+
+    // Also where they differ in a value only.
+    let [a, b] = [json!([1]), json!([2])].map(|input| event(1, EventKind::WorkflowStarted { input: input.into() }));
+    let view = RunView::from_events([&a, &b]);
+    assert_eq!(view.input(), RunView::from_events([&b, &a]).input());
+    assert_eq!(view.conflicts().collect::<Vec<_>>(), [1]);
 }
 
 #[test]
 fn a_redelivery_with_the_fields_of_its_tracker_is_a_duplicate() {
     let plain = event(1, started());
     let mut sent = plain.clone();
-    sent.extra.insert("env".into(), json!("production"));
+    sent.extra.insert("env".into(), json!("production").into());
     assert_eq!(RunView::from_events([&plain, &sent]), RunView::from_events([&plain]));
 }
 

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use tracker_core::{Clock, Config};
 use tracker_http::testing::FaultServer;
 use workflow_engine::{Context, Engine, Failure, HttpTransport, RunFilter, Status, Store, TokioClock, Workflow};
-use workflow_events::{Event, RunView};
+use workflow_events::{Event, Payload, RunView};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
 
@@ -254,7 +253,7 @@ impl<'a> Cluster<'a> {
             let view = RunView::from_events(&history);
             assert!(view.is_complete(), "{}: {:?}", run.id, view.missing().collect::<Vec<_>>());
             let n: u64 = run.id.split('-').next_back().unwrap().parse().unwrap();
-            assert_eq!(view.output(), Some(&Value::from(n + 6)), "{}", run.id);
+            assert_eq!(view.output(), Some(&Payload::encode(&(n + 6)).unwrap()), "{}", run.id);
             let written: Vec<_> = history.iter().map(|event| (event.seq, event.event_id.to_string())).collect();
             assert_eq!(received.remove(&run.id).unwrap_or_default(), written, "{}: what arrived", run.id);
         }
