@@ -163,8 +163,7 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
         };
         let stuck = async {
             timeout(PATIENCE, came.notified()).await.expect("each round makes a new connection");
-            // tidy: sleep: nothing tells that the buffers of a connection are full.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await; // tidy: sleep: nothing tells that buffers are full
         };
         tokio::select! {
             _ = sent => panic!("nobody answers"),
