@@ -112,6 +112,9 @@ fn whole_number(text: &str) -> Option<usize> {
     (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as usize)
 }
 
+/// The most bytes of a text with odd escapes that are decoded; much more than of any is shown.
+const ODD_TEXT_LIMIT: usize = 16 * 1024;
+
 /// Decodes a JSON string, leniently; returns what is none as it is written.
 pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
     let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
@@ -124,8 +127,8 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
         return Cow::Owned(text);
     }
     // Half a surrogate pair, or an escape that JSON does not have.
-    let mut text = String::with_capacity(inner.len());
-    let mut rest = inner;
+    let mut rest = &inner[..inner.floor_char_boundary(ODD_TEXT_LIMIT)];
+    let mut text = String::with_capacity(rest.len());
     while let Some((before, after)) = rest.split_once('\\') {
         text.push_str(before);
         let (decoded, length) = unescaped(after);

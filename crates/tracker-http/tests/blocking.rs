@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tracker_core::{Config, SendError, SendOptions, Transport};
-use tracker_http::testing::FaultServer;
+use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{BlockingError, HttpTracker, HttpTransport};
 
 /// Longer than anything here takes.
@@ -115,4 +115,40 @@ fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
     let sent = futures::executor::block_on(transport.send(&[json!({})], SendOptions::default()));
     let Err(SendError::Unreachable { reason }) = sent else { panic!("nothing can be sent: {sent:?}") };
     assert!(reason.as_str().contains("runtime"), "{reason}");
+}
+
+/// The background task gives back what it has in flight only where its runtime runs.
+#[test]
+fn a_background_tracker_is_shut_down_from_a_thread_without_a_runtime() {
+    let (_servers, server) = start();
+    server.always(Answer::Hang);
+    let running = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = Config::builder().linger(Duration::ZERO).build().unwrap();
+    let builder = HttpTracker::builder(server.url()).config(config);
+    let tracker = running.block_on(async { builder.background().unwrap() });
+    tracker.emit(json!({"eventId": "1"})).unwrap();
+    while server.requests().is_empty() {
+        std::thread::yield_now();
+    }
+    let report = tracker.shutdown_blocking(Duration::from_millis(200)).unwrap();
+    assert_eq!((report.returned.len(), report.books.pending()), (1, 0), "{report}");
+}
+
+#[test]
+fn what_a_runtime_that_stands_still_has_in_flight_is_reported_as_pending() {
+    let (_servers, server) = start();
+    server.then(Answer::Hang);
+    let standing = current_thread();
+    let config = Config::builder().linger(Duration::ZERO).batch_events(1).build().unwrap();
+    let builder = HttpTracker::builder(server.url()).config(config);
+    let tracker = standing.block_on(async { builder.background().unwrap() });
+    (0..2).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
+    standing.block_on(async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    });
+    let report = tracker.shutdown_blocking(Duration::from_millis(200)).unwrap();
+    assert!(report.books.is_balanced() && report.books.pending() == 1, "{report}");
+    assert_eq!(report.books.delivered + report.books.returned, 1, "{report}");
 }

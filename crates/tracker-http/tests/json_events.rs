@@ -43,6 +43,7 @@ async fn json_that_was_written_by_hand_arrives_as_it_was_written() {
         enriching.emit(&event).unwrap();
         assert_eq!(sent(&enriching, &server).await, with_env);
     }
+    assert_eq!(server.received(), 8, "the server counts what it cannot read, too");
     assert!(JsonEvent::from_json("{} {}").is_err());
 }
 

@@ -26,9 +26,15 @@ impl RecordedRequest {
     }
 
     /// Returns the events of the body, if it is `{"events":[...]}`.
+    ///
+    /// One that `serde_json` cannot read (half a surrogate pair, more than 128 levels) is a `Value::String` of its text.
     pub fn events(&self) -> Vec<Value> {
-        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        body["events"].as_array().cloned().unwrap_or_default()
+        let body = String::from_utf8_lossy(&self.body);
+        let members = exact_json::members(&body).unwrap_or_default();
+        let events =
+            members.iter().find(|member| member.key == "\"events\"").and_then(|m| exact_json::elements(m.value));
+        let events = events.unwrap_or_default().into_iter();
+        events.map(|event| serde_json::from_str(event).unwrap_or_else(|_| Value::String(event.to_owned()))).collect()
     }
 
     pub(super) fn contains(&self, text: &str) -> bool {
