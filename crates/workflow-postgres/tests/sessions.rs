@@ -13,7 +13,7 @@ use support::{address, alone, fresh_in, runtime, server, sized};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-use workflow_engine::{ClaimRequest, Created, EncodedEvent, NewRun, Record, RunFilter, Status, Store, Timestamp};
+use workflow_engine::{ClaimRequest, Created, Due, EncodedEvent, NewRun, Record, RunFilter, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// A wire to the server that can be cut.
@@ -149,7 +149,8 @@ fn what_a_worker_thinks_the_time_is_ends_no_lease_and_wakes_no_run() {
         let later = now.saturating_add(Duration::from_secs(60));
         store.renew("worker", later).await.unwrap();
         store.create(new_run("held", Status::Running, now)).await.unwrap();
-        store.create(new_run("waits", Status::Queued, later)).await.unwrap();
+        let Created::New(waits) = store.create(new_run("waits", Status::Running, now)).await.unwrap() else { panic!() };
+        store.release(waits, Due::At(later)).await.unwrap();
         store.renew("fast", Timestamp::MAX).await.unwrap();
         let request = |run: Option<&str>| ClaimRequest {
             worker: "fast".into(),
