@@ -11,7 +11,7 @@ use futures::future::{Either, select};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{Action, Delivery, Settlement, Stop};
-use crate::far_end::{Demand, FarEnd};
+use crate::far_end::FarEnd;
 use crate::learned::Sent;
 use crate::panic::message;
 use crate::transport::{Reason, Receipt, SendError, Transport};
@@ -52,10 +52,14 @@ pub struct Courier<'a, E> {
     far_end: &'a FarEnd,
     request_timeout: Duration,
     delivery: Delivery,
-    demand: Demand,
-    /// Whether an attempt was cut before `request_timeout`, so that there was time for this one.
+    /// The callers that this delivery knows of.
+    calls: u64,
+    /// Whether the last attempt was cut before `request_timeout`, so that there is time for this one.
     shared: bool,
 }
+
+/// However many callers come, there is so much time between two attempts.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 impl<'a, E> Courier<'a, E> {
     /// Starts the delivery of one batch, to end by `deadline` on `clock`; `seed` determines the jitter.
@@ -69,8 +73,8 @@ impl<'a, E> Courier<'a, E> {
         deadline: Duration,
         seed: u64,
     ) -> Self {
-        let (delivery, demand) = (Delivery::new(config, deadline, seed), far_end.demand());
-        Self { transport, clock, far_end, request_timeout: config.request_timeout(), delivery, demand, shared: false }
+        let (delivery, calls) = (Delivery::new(config, deadline, seed), far_end.calls());
+        Self { transport, clock, far_end, request_timeout: config.request_timeout(), delivery, calls, shared: false }
     }
 
     /// Sends from the front of `events` until at least the first of them has a fate.
@@ -140,20 +144,23 @@ impl<'a, E> Courier<'a, E> {
         let mut until = began.saturating_add(self.share(left));
         loop {
             let rest = until.saturating_sub(self.clock.now());
-            let demanded = pin!(self.far_end.demanded(self.demand.calls));
+            let demanded = pin!(self.far_end.demanded(self.calls));
             match select(send.as_mut(), select(self.clock.sleep(rest), demanded)).await {
-                Either::Left((Ok(answer), _)) => return (answer, false),
+                Either::Left((Ok(answer), _)) => {
+                    self.shared = false;
+                    return (answer, false);
+                }
                 Either::Left((Err(panic), _)) => {
                     return (Err(SendError::Panicked { reason: Reason::new(message(&*panic)) }), false);
                 }
                 Either::Right((Either::Left(_), _)) => {
                     let after = self.clock.now().saturating_sub(began);
                     let cut = after < self.request_timeout;
-                    self.shared |= cut;
+                    self.shared = cut;
                     return (Err(SendError::TimedOut { after }), cut);
                 }
                 Either::Right((Either::Right(_), _)) => {
-                    self.take_demand();
+                    self.note_callers();
                     let now = self.clock.now();
                     let left = self.delivery.time_left(now).unwrap_or_default();
                     until = until.min(now.saturating_add(self.share(left)));
@@ -162,37 +169,47 @@ impl<'a, E> Courier<'a, E> {
         }
     }
 
-    /// Returns how long an attempt may take with that much time left: as long as a request may, but at first no more
-    /// than half of what is left, to the delivery or to a caller that waits for it, so that there is a second attempt.
+    /// Returns how long an attempt may take with that much time left.
+    ///
+    /// It is as long as a request may take. Where less is left, to the delivery or to a caller that waits for it, it is
+    /// half of that, so that there is a second attempt; but not if the far end needs longer, as far as is known, and not
+    /// after an attempt that was cut: then every attempt would be in vain.
     fn share(&self, left: Duration) -> Duration {
-        let waits = self.demand.until.map(|until| until.saturating_sub(self.clock.now()));
-        let left = waits.filter(|waits| !waits.is_zero()).map_or(left, |waits| waits.min(left));
-        match self.request_timeout < left {
-            true => self.request_timeout,
-            false if self.shared => left,
-            false => left / 2,
+        let all = self.request_timeout.min(left);
+        if self.shared {
+            return all;
         }
+        let now = self.clock.now();
+        let caller = self.far_end.next_deadline(now).map(|until| until.saturating_sub(now));
+        let time = caller.map_or(left, |caller| caller.min(left));
+        let needs = self.delivery.learned().needs;
+        if self.request_timeout < time {
+            return self.request_timeout;
+        }
+        // If even all of the caller's time is too short, it cannot be helped.
+        [time / 2, time].into_iter().find(|share| *share > needs).unwrap_or(all)
     }
 
-    /// Waits until `until`, or until somebody waits for the next attempt.
-    async fn wait(&mut self, until: Duration) {
+    /// Waits until `until`, or until soon if somebody waits for the next attempt.
+    async fn wait(&mut self, mut until: Duration) {
+        let soon = self.clock.now().saturating_add(LEAST_PAUSE);
         loop {
-            if self.far_end.demand().calls != self.demand.calls {
-                return self.take_demand();
+            if self.far_end.calls() != self.calls {
+                self.note_callers();
+                until = until.min(soon);
             }
             let rest = until.saturating_sub(self.clock.now());
             if rest.is_zero() {
                 return;
             }
-            let demanded = pin!(self.far_end.demanded(self.demand.calls));
+            let demanded = pin!(self.far_end.demanded(self.calls));
             select(self.clock.sleep(rest), demanded).await;
         }
     }
 
-    /// Notes that somebody waits: the next attempts come soon, and none takes all the time.
-    fn take_demand(&mut self) {
-        self.demand = self.far_end.demand();
-        self.shared = false;
+    /// Notes that somebody waits: the delays start at the beginning.
+    fn note_callers(&mut self) {
+        self.calls = self.far_end.calls();
         self.delivery.hurry();
     }
 }

@@ -197,6 +197,7 @@ impl Delivery {
             }
             SendError::TimedOut { .. } => {
                 self.learned.had_no_answer(&sent);
+                self.learned.was_not_answered(&sent);
                 self.learned.was_slow(sent.events);
                 self.retry(&sent, error, None, now)
             }
@@ -213,6 +214,7 @@ impl Delivery {
             },
             SendError::Answer { status, retry_after, encoded, .. } => {
                 let (status, retry_after, encoded) = (*status, *retry_after, *encoded);
+                self.learned.was_answered(&sent);
                 match Class::of(status, retry_after.is_some()) {
                     Class::Success => self.on_receipt(&sent, Receipt::default()),
                     Class::Retry => {
@@ -246,6 +248,7 @@ impl Delivery {
             let reason = Reason::new(format!("it rejects event {index} of a batch of {}", sent.events));
             return self.stop(SendError::Unreadable { status: 200, reason });
         }
+        self.learned.was_answered(sent);
         self.learned.was_taken(sent, self.request_timeout, self.batch_events);
         self.taken = true;
         self.settle(sent.events, receipt.rejected)

@@ -40,13 +40,6 @@ struct Known {
     wakers: WakerSet,
 }
 
-/// How many callers have come to wait for a delivery, and when the first of those still waiting gives up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demand {
-    pub(crate) calls: u64,
-    pub(crate) until: Option<Duration>,
-}
-
 /// A caller waits for the delivery, until this is dropped. Made by [`FarEnd::hurry`].
 #[derive(Debug)]
 #[must_use = "the caller waits for as long as this is kept"]
@@ -76,9 +69,10 @@ impl FarEnd {
 
     /// Says that a caller now waits for the delivery, until `deadline` of the clock.
     ///
-    /// Deliveries that sleep between two attempts make the next one at once, unless the far end has asked for rest,
-    /// and start their delays at the beginning. An attempt under way, and those that follow, get half of the caller's
-    /// time, so that one request without an answer does not use it up.
+    /// Deliveries that sleep between two attempts make the next one soon (50 ms after the last one, at the earliest),
+    /// unless the far end has asked for rest, and start their delays at the beginning. An attempt under way, or the next
+    /// one, gets half of the caller's time, so that one request without an answer does not use it up; not if the far end
+    /// is known to need longer, and never two in a row.
     pub fn hurry(&self, deadline: Duration) -> Hurry<'_> {
         let mut known = self.known.lock();
         known.calls += 1;
@@ -90,8 +84,14 @@ impl FarEnd {
         Hurry { far_end: self, call }
     }
 
-    pub(crate) fn demand(&self) -> Demand {
-        self.known.lock().demand()
+    /// Returns how many callers have come so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.known.lock().calls
+    }
+
+    /// Returns when the first caller that still waits at `now` gives up.
+    pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
+        self.known.lock().waiting.iter().map(|(_, until)| *until).filter(|until| *until > now).min()
     }
 
     /// Completes when more callers have come than `calls`.
@@ -170,12 +170,6 @@ fn log(error: &SendError) {
     }
 }
 
-impl Known {
-    fn demand(&self) -> Demand {
-        Demand { calls: self.calls, until: self.waiting.iter().map(|(_, until)| *until).min() }
-    }
-}
-
 impl Drop for Hurry<'_> {
     fn drop(&mut self) {
         self.far_end.known.lock().waiting.retain(|(call, _)| *call != self.call);
@@ -205,10 +199,10 @@ impl Default for FarEnd {
 
 impl fmt::Debug for FarEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (trouble, demand) = {
+        let (trouble, waiting) = {
             let known = self.known.lock();
-            (known.trouble.clone(), known.demand())
+            (known.trouble.clone(), known.waiting.len())
         };
-        f.debug_struct("FarEnd").field("trouble", &trouble).field("demand", &demand).finish_non_exhaustive()
+        f.debug_struct("FarEnd").field("trouble", &trouble).field("waiting", &waiting).finish_non_exhaustive()
     }
 }

@@ -16,6 +16,8 @@ pub struct Learned {
     pub(crate) at_most: Option<usize>,
     /// How many attempts in a row had no answer in time.
     pub(crate) timeouts: u32,
+    /// How long an answer takes at least: as long as the last one did, or as was waited in vain since.
+    pub(crate) needs: Duration,
     /// The answer that the event in front has had again and again.
     pub(crate) equal: Option<Equal>,
     /// The events of the last request that had no answer: the far end may have them.
@@ -67,6 +69,16 @@ impl Learned {
     /// Returns whether the far end may have the event from a request that had no answer.
     pub(crate) fn may_be_there(&self, place: u64) -> bool {
         self.unanswered.as_ref().is_some_and(|places| places.contains(&place))
+    }
+
+    /// Notes how long an answer took.
+    pub(crate) fn was_answered(&mut self, sent: &Sent) {
+        self.needs = sent.took;
+    }
+
+    /// Notes for how long an answer did not come.
+    pub(crate) fn was_not_answered(&mut self, sent: &Sent) {
+        self.needs = self.needs.max(sent.took);
     }
 
     /// Notes that a request was not answered in time: from the second time on the next ones are half as large.
