@@ -66,6 +66,7 @@ impl Lease {
             }
             self.renewal().await.map_err(|error| match &*error {
                 StoreError::Corrupt { what } => StoreError::Corrupt { what: what.clone() },
+                StoreError::Refused { why } => StoreError::Refused { why: why.clone() },
                 _ => StoreError::Backend(error.into()),
             })?;
         }
