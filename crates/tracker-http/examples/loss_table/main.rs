@@ -12,6 +12,7 @@ mod cases;
 mod far_ends;
 mod network;
 mod race;
+mod refusals;
 mod row;
 mod time;
 
@@ -36,6 +37,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let program = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut rows = program.block_on(cases::all(servers.handle()))?;
     rows.extend(program.block_on(answers::all(servers.handle()))?);
+    rows.extend(program.block_on(refusals::all(servers.handle()))?);
     // These wait, most of the time; so they wait together.
     let waiting = async { tokio::try_join!(network::all(servers.handle()), time::all(servers.handle())) };
     let (network, time) = program.block_on(waiting)?;
