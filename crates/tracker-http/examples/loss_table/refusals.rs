@@ -51,7 +51,7 @@ async fn poison(servers: &Handle) -> Result<Row, Failure> {
     let builder = HttpTracker::builder(server.url()).config(config);
     let row = run("500 for one event of 512, set_aside_after 3", 512, &server, builder).await?;
     let one = (row.books.rejected, row.books.delivered) == (1, 511);
-    Ok(row.note(requests(&server)).must(one, "that event is set aside, and no other"))
+    Ok(row.note(requests(&server)).must(one, "one event is set aside, and no other"))
 }
 
 async fn no_http(servers: &Handle) -> Result<Row, Failure> {
