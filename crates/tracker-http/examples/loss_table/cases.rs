@@ -1,6 +1,7 @@
 //! The cases over HTTP.
 
 use std::error::Error;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::row::Row;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+pub(crate) struct Event {
     event_id: String,
     r#type: &'static str,
     step: &'static str,
@@ -49,7 +50,7 @@ async fn short_lived(servers: &Handle) -> Result<Row, Failure> {
     emit(&tracker, 10_000)?;
     let report = tracker.shutdown(LONG).await;
     let took = start.elapsed();
-    Ok(row("healthy, short-lived process", 10_000, Some(&server), &report).took(took, "from the first emit"))
+    Ok(row("healthy, short-lived process", 10_000, &server.events(), &report).took(took, "from the first emit"))
 }
 
 /// The far end answers with `status` until it recovers, while a shutdown waits for it.
@@ -71,7 +72,7 @@ async fn outage(servers: &Handle, case: &str, status: u16, outage: Duration, con
         recovers
     );
     let (report, end) = report;
-    Ok(row(case, 1_000, Some(&server), &report).took(end.duration_since(recovered), "from recovery"))
+    Ok(row(case, 1_000, &server.events(), &report).took(end.duration_since(recovered), "from recovery"))
 }
 
 async fn down_at_shutdown() -> Result<Row, Failure> {
@@ -82,7 +83,7 @@ async fn down_at_shutdown() -> Result<Row, Failure> {
     let start = Instant::now();
     let report = tracker.shutdown(Duration::from_millis(500)).await;
     let took = start.elapsed();
-    Ok(row("endpoint down at shutdown(500 ms)", 1_000, None, &report).took(took, "of shutdown"))
+    Ok(row("endpoint down at shutdown(500 ms)", 1_000, &[], &report).took(took, "of shutdown"))
 }
 
 /// More events than the default capacity, as fast as the program can; `emit_wait` is what holds it back.
@@ -97,7 +98,7 @@ async fn burst(servers: &Handle) -> Result<Row, Failure> {
     }
     let report = tracker.shutdown(LONG).await;
     let took = start.elapsed();
-    Ok(row("burst, background, emit_wait", EVENTS, Some(&server), &report).took(took, "from the first emit"))
+    Ok(row("burst, background, emit_wait", EVENTS, &server.events(), &report).took(took, "from the first emit"))
 }
 
 async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
@@ -108,26 +109,38 @@ async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
     let start = Instant::now();
     let report = tracker.shutdown(LONG).await;
     let took = start.elapsed();
-    Ok(row("three acknowledgements lost", 10_000, Some(&server), &report).took(took, "of shutdown"))
+    Ok(row("three acknowledgements lost", 10_000, &server.events(), &report).took(took, "of shutdown"))
 }
 
 pub(crate) async fn start(servers: &Handle) -> Result<FaultServer, Failure> {
     Ok(servers.spawn(FaultServer::start()).await??)
 }
 
-fn event(id: u64) -> Event {
+pub(crate) fn event(id: u64) -> Event {
     Event { event_id: id.to_string(), r#type: "step.completed", step: "charge-card", duration_ms: 12 }
 }
 
 pub(crate) fn emit(tracker: &HttpTracker, events: u64) -> Result<(), Failure> {
-    (0..events).try_for_each(|id| tracker.emit(event(id))).map_err(Into::into)
+    emit_range(tracker, 0..events)
 }
 
-fn row(case: &str, events: u64, server: Option<&FaultServer>, report: &DeliveryReport<JsonEvent>) -> Row {
-    let received: Vec<u64> = server.map(FaultServer::events).unwrap_or_default().iter().filter_map(id).collect();
-    let returned = report.returned.iter().filter_map(|event| id(&event.decode::<Value>().ok()?));
-    let returned: Vec<u64> = returned.collect();
-    Row::new(case, events, &received, &returned, report.books)
+pub(crate) fn emit_range(tracker: &HttpTracker, mut ids: Range<u64>) -> Result<(), Failure> {
+    ids.try_for_each(|id| tracker.emit(event(id))).map_err(Into::into)
+}
+
+/// Makes a row from the events that the far end has taken and those that a shutdown returned.
+pub(crate) fn row(case: &str, events: u64, taken: &[Value], report: &DeliveryReport<JsonEvent>) -> Row {
+    Row::new(case, events, &ids(taken), &returned(report), report.books)
+}
+
+/// The ids of the events that the far end has taken.
+pub(crate) fn ids(taken: &[Value]) -> Vec<u64> {
+    taken.iter().filter_map(id).collect()
+}
+
+/// The ids of the events that a shutdown returned.
+pub(crate) fn returned(report: &DeliveryReport<JsonEvent>) -> Vec<u64> {
+    report.returned.iter().filter_map(|event| id(&event.decode::<Value>().ok()?)).collect()
 }
 
 /// The id of an event as the far end has it, or as it came back.

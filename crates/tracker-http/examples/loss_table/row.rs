@@ -22,6 +22,10 @@ pub(crate) struct Row {
     pub(crate) books: Books,
     pub(crate) time: Duration,
     pub(crate) time_of: &'static str,
+    /// What the columns have no place for.
+    pub(crate) note: String,
+    /// What the case must show beyond true books, and did not.
+    broken: Vec<&'static str>,
 }
 
 impl Row {
@@ -43,6 +47,8 @@ impl Row {
             books,
             time: Duration::ZERO,
             time_of: "",
+            note: String::new(),
+            broken: Vec::new(),
         }
     }
 
@@ -51,14 +57,45 @@ impl Row {
         Self { time, time_of, ..self }
     }
 
+    /// Sets the note that is printed below the table.
+    pub(crate) fn note(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// Fails the row unless `holds`.
+    pub(crate) fn must(mut self, holds: bool, what: &'static str) -> Self {
+        self.broken.extend((!holds).then_some(what));
+        self
+    }
+
     /// Returns whether the books say delivered of exactly the events that the far end has and the program has not.
     pub(crate) fn is_true(&self) -> bool {
         self.books.delivered == self.delivered - self.both
     }
 
-    /// Events that are neither at the far end nor back in the program's hands.
-    pub(crate) fn lost(&self) -> u64 {
-        self.events + self.both - self.delivered - self.back
+    /// Events that are neither at the far end nor back in the program's hands; below zero if the far end has events
+    /// that nobody emitted.
+    pub(crate) fn lost(&self) -> i64 {
+        let [emitted, delivered, back, both] =
+            [self.events, self.delivered, self.back, self.both].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        emitted - (delivered + back - both)
+    }
+
+    /// Says what is wrong with the row. Nothing is, or the example fails.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> =
+            self.broken.iter().map(|what| format!("it does not hold that {what}")).collect();
+        if self.lost() != 0 {
+            problems.push(format!("{} events are unaccounted for", self.lost()));
+        }
+        if !self.books.is_balanced() || self.books.pending() != 0 {
+            problems.push(format!("the books are not closed: {}", self.books));
+        }
+        if !self.is_true() {
+            let (books, far_end) = (self.books.delivered, self.delivered - self.both);
+            problems.push(format!("the books say {books} delivered, and by its own count the far end has {far_end}"));
+        }
+        problems
     }
 }
 
