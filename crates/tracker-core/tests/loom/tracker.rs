@@ -218,6 +218,32 @@ impl Transport<Event> for Recovers {
     }
 }
 
+/// The first delay of a delivery with this seed is longer than a short wait.
+const SEED: u64 = 11;
+
+/// Time passes in short waits only: those that keep two attempts apart.
+#[derive(Debug, Default)]
+struct ShortWaits(loom::sync::atomic::AtomicU64);
+
+#[async_trait]
+impl Clock for ShortWaits {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(loom::sync::atomic::Ordering::Acquire))
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        if duration > Duration::from_millis(50) {
+            pending::<()>().await;
+        }
+        let nanos = u64::try_from(duration.as_nanos()).expect("it is short");
+        self.0.fetch_add(nanos, loom::sync::atomic::Ordering::AcqRel);
+    }
+}
+
 /// A delivery waits for its next attempt, which on this clock never comes by itself; a second flush wakes it.
 ///
 /// Kills: a caller that wakes those who wait before it is counted; a wait that looks and registers in two steps.
@@ -226,7 +252,9 @@ fn a_caller_wakes_a_delivery_that_waits_for_its_next_attempt() {
     bounded_model(3, || {
         let far_end = FarEnd::default();
         let failed = loom::sync::atomic::AtomicBool::new(false);
-        let tracker = tracker(Recovers { far_end: far_end.clone(), failed }, 1);
+        let transport = Arc::new(Recovers { far_end: far_end.clone(), failed });
+        let config = config(4, 1, 1);
+        let tracker = Arc::new(BufferedTracker::new(config, transport, Arc::new(ShortWaits::default()), SEED));
         tracker.emit(1).unwrap();
         let flushing = tracker.clone();
         let mut waiting = Box::pin(async move { flushing.flush().await });
