@@ -106,14 +106,16 @@ pub enum CancelError {
 impl Inner {
     pub(crate) async fn cancel(&self, id: &str, cancel: Cancel) -> Result<Cancelled, CancelError> {
         let Cancel { reason, at_once } = cancel;
-        check_name(id, ID_BYTES).map_err(CancelError::Id)?;
         if let Some(bytes) = reason.as_ref().map(String::len).filter(|bytes| *bytes > CANCEL_REASON_BYTES) {
             return Err(CancelError::Reason { bytes, limit: CANCEL_REASON_BYTES });
         }
         self.retried(|| self.lease.ensure()).await?;
         let request = CancelRequest { reason, at_once, at: wall(&*self.clock) };
         let run = match self.retried(|| self.store.request_cancel(id, request.clone())).await? {
-            CancelReply::Unknown => return Err(CancelError::UnknownRun { id: id.to_owned() }),
+            CancelReply::Unknown => {
+                check_name(id, ID_BYTES).map_err(CancelError::Id)?;
+                return Err(CancelError::UnknownRun { id: id.to_owned() });
+            }
             CancelReply::Ended(status) => return Err(CancelError::Ended { id: id.to_owned(), status }),
             CancelReply::Accepted(run) => run,
         };

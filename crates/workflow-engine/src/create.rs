@@ -25,19 +25,26 @@ pub(crate) enum Made {
     Exists,
 }
 
+/// An input in its recorded form, and whether a new run may have it.
+pub(crate) struct Input {
+    payload: Payload,
+    accepted: Result<(), RunError>,
+}
+
 impl Inner {
-    /// Encodes the input of a workflow that is registered here.
-    pub(crate) fn input<I: Serialize>(&self, workflow: &str, input: &I) -> Result<Payload, RunError> {
+    /// Encodes the input of a workflow that is registered here. Whether it is accepted counts only for a new run: one
+    /// that exists may be of a version that accepted more.
+    pub(crate) fn input<I: Serialize>(&self, workflow: &str, input: &I) -> Result<Input, RunError> {
         let Some(body) = self.workflows.get(workflow) else {
             return Err(RunError::UnknownWorkflow { name: workflow.to_owned() });
         };
-        let input = Payload::encode(input).map_err(RunError::Input)?;
-        check_value(&input, self.settings.value_limit).map_err(|error| match error {
+        let payload = Payload::encode(input).map_err(RunError::Input)?;
+        let accepted = check_value(&payload, self.settings.value_limit).map_err(|error| match error {
             ValueError::TooLarge { bytes, limit } => RunError::InputTooLarge { bytes, limit },
             ValueError::TooDeep { levels, limit } => RunError::InputTooDeep { levels, limit },
-        })?;
-        body.check_input(&input).map_err(RunError::InputUnreadable)?;
-        Ok(input)
+        });
+        let accepted = accepted.and_then(|()| body.check_input(&payload).map_err(RunError::InputUnreadable));
+        Ok(Input { payload, accepted })
     }
 
     /// Creates a run, unless there is one with this id; that one must be the same.
@@ -45,12 +52,17 @@ impl Inner {
         &self,
         workflow: &str,
         options: RunOptions,
-        input: &Payload,
+        input: Input,
         status: Status,
     ) -> Result<Made, RunError> {
         let RunOptions { id, execution_id } = options;
-        check_id("run id", &id)?;
-        execution_id.iter().try_for_each(|id| check_id("execution id", id))?;
+        let Input { payload: input, accepted } = input;
+        let named = accepted.and_then(|()| check_id("run id", &id));
+        if let Err(refused) = named.and_then(|()| execution_id.iter().try_for_each(|id| check_id("execution id", id))) {
+            let Some(existing) = self.find(&id).await? else { return Err(refused) };
+            self.check_same(&existing, workflow, &input).await?;
+            return Ok(Made::Exists);
+        }
         self.retried(|| self.lease.ensure()).await?;
         let ids = Ids { run: id, workflow: workflow.to_owned(), execution: execution_id };
         let now = wall(&*self.clock);
@@ -96,7 +108,7 @@ impl Inner {
                 Ok(Made::New(Box::new((Claimed { claim, run, died: false }, replay))))
             }
             Created::Exists(existing) => {
-                self.check_same(&existing, workflow, input).await?;
+                self.check_same(&existing, workflow, &input).await?;
                 Ok(Made::Exists)
             }
         }
@@ -118,12 +130,12 @@ impl Inner {
     }
 
     /// Creates a run, or goes on with the one there is, until it ends or is suspended.
-    pub(crate) async fn run(&self, workflow: &str, options: RunOptions, input: Payload) -> Result<End, RunError> {
+    pub(crate) async fn run(&self, workflow: &str, options: RunOptions, input: Input) -> Result<End, RunError> {
         if self.gate.is_closed() {
             return Err(RunError::Closed);
         }
         let id = options.id.clone();
-        let halt = match self.create(workflow, options, &input, Status::Running).await? {
+        let halt = match self.create(workflow, options, input, Status::Running).await? {
             Made::New(new) => {
                 let (claimed, replay) = *new;
                 match self.execute(self.active.taken(claimed), Some(replay), Duration::ZERO).await {
@@ -172,7 +184,6 @@ impl Inner {
 
     /// Waits until a run has ended, and returns how.
     pub(crate) async fn result(&self, id: &str) -> Result<End, RunError> {
-        check_id("run id", id)?;
         loop {
             let changed = self.active.changed(id);
             let run = self.existing(id).await?;
@@ -187,7 +198,10 @@ impl Inner {
     }
 
     async fn existing(&self, id: &str) -> Result<Run, RunError> {
-        self.find(id).await?.ok_or_else(|| RunError::UnknownRun { id: id.to_owned() })
+        match self.find(id).await? {
+            Some(run) => Ok(run),
+            None => check_id("run id", id).and(Err(RunError::UnknownRun { id: id.to_owned() })),
+        }
     }
 
     /// Waits until a run has changed here, or long enough for it to have changed elsewhere.

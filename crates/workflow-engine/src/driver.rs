@@ -26,6 +26,11 @@ const ROUNDS: usize = 256;
 /// waits for may be ready, and its waker deferred, as by tokio, which wakes those every 61 polls at the latest.
 const LOOKS: u32 = 128;
 
+/// How many records, and how many bytes of their values, one write has at most: parallel steps whose results are each
+/// within their limit must not make a write that a store refuses.
+const WRITE_RECORDS: usize = 4096;
+const WRITE_BYTES: usize = 32 * 1024 * 1024;
+
 /// Drives a run until it ends, is suspended, or is left as it is.
 pub(crate) struct Driver {
     execution: Arc<Execution>,
@@ -210,6 +215,10 @@ impl Driver {
     /// Decides what comes next, when the workflow's future waits and no commit is under way.
     fn decide(&mut self, poller: &mut Poller<'_>) -> Result<Round, Halt> {
         let mut machine = self.execution.machine();
+        if chunk(&machine.queue) < machine.queue.len() {
+            drop(machine);
+            return self.flush();
+        }
         let may_end = self.history.status == Status::Running || machine.queue.is_empty();
         let now = wall(&*self.execution.clock);
         let (cancel, executing, wait) = (machine.cancel.clone(), machine.is_executing(), machine.earliest_wait());
@@ -251,9 +260,14 @@ impl Driver {
         if unwritten { self.flush() } else { Ok(self.wait(poller)) }
     }
 
-    /// Commits what is queued; the run goes on.
+    /// Commits what is queued, as much of it as fits into one write; the run goes on.
     fn flush(&mut self) -> Result<Round, Halt> {
-        let outgoing = std::mem::take(&mut self.execution.machine().queue);
+        let outgoing = {
+            let mut machine = self.execution.machine();
+            let fits = chunk(&machine.queue);
+            let rest = machine.queue.split_off(fits);
+            std::mem::replace(&mut machine.queue, rest)
+        };
         self.begin_commit(outgoing, Status::Running, None, None)
     }
 
@@ -312,6 +326,18 @@ impl Driver {
         machine.fire_wait(wall(&**clock));
         Round::Continue
     }
+}
+
+/// Returns how many records, from the first on, go into one write: at least one, and no more than a store takes.
+fn chunk(queue: &[Outgoing]) -> usize {
+    let mut bytes = 0;
+    let fits = |(index, outgoing): &(usize, &Outgoing)| {
+        let payload = outgoing.entry.as_ref().and_then(|entry| entry.payload.as_ref());
+        // The payload may stand in an event as well.
+        bytes += payload.map_or(0, |payload| 2 * payload.as_str().len());
+        *index == 0 || bytes <= WRITE_BYTES
+    };
+    queue.iter().enumerate().take(WRITE_RECORDS).take_while(fits).count()
 }
 
 /// What became of the workflow's future in a round.

@@ -158,7 +158,7 @@ impl Engine {
         if self.inner.gate.is_closed() {
             return Err(RunError::Closed);
         }
-        self.inner.create(workflow.name(), options, &input, Status::Queued).await?;
+        self.inner.create(workflow.name(), options, input, Status::Queued).await?;
         self.inner.active.work.notify_one();
         Ok(RunHandle::new(self.clone(), id))
     }

@@ -215,6 +215,8 @@ impl End {
             Self::Returned(RunResult::Completed(output)) => Outcome::Completed(output.decode()?),
             Self::Returned(RunResult::Failed(RecordedFailure { info, error })) => {
                 let error = match error {
+                    // An earlier version wrote null where the workflow had no error of its own.
+                    Some(null) if null.is_null() && info.kind.as_deref().is_some_and(is_the_engines) => None,
                     Some(null) if null.is_null() => null.decode().ok(),
                     Some(error) => Some(error.decode()?),
                     None => None,
@@ -225,4 +227,9 @@ impl End {
             Self::Paused { reason, resume_at, .. } => Outcome::Paused { reason, resume_at },
         })
     }
+}
+
+/// Whether a failure of this kind is the engine's own, and not an error that the workflow returned.
+fn is_the_engines(kind: &str) -> bool {
+    matches!(kind, "panic" | "poison" | "input" | "tooLarge" | "tooDeep" | "unencodable")
 }

@@ -22,6 +22,8 @@ use crate::time::wall;
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 /// When to look again for a run that is due and could not be had: another worker is claiming it, or somebody has locked it.
 const LOCKED: Duration = Duration::from_millis(50);
+/// How often, in a row, a worker that is to become idle looks for what is due and cannot be had.
+const LOOKS_IN_VAIN: usize = 8;
 /// How many runs a purge removes in one write, at most.
 const PURGE_BATCH: usize = 256;
 
@@ -104,7 +106,7 @@ impl Engine {
     /// ```
     pub async fn run_until_idle(&self) -> Result<Idle, StoreError> {
         let inner = &*self.inner;
-        let (mut executing, mut executed) = (FuturesUnordered::new(), 0);
+        let (mut executing, mut executed, mut in_vain) = (FuturesUnordered::new(), 0, 0);
         let (next_wake, unknown) = loop {
             if inner.gate.is_closed() {
                 break (None, Vec::new());
@@ -116,8 +118,16 @@ impl Engine {
             let more = runs.len() == room;
             executing.extend(runs.into_iter().map(|taken| inner.execute(taken, None, REST)));
             if executing.is_empty() {
-                break (next_due, unknown);
+                // Something is due and could not be had: it is locked, or cannot be read and was put aside. What stands
+                // behind it can be.
+                if next_due.is_none_or(|due_at| due_at > wall(&*inner.clock)) || in_vain == LOOKS_IN_VAIN {
+                    break (next_due, unknown);
+                }
+                in_vain += 1;
+                inner.clock.sleep(LOCKED).await;
+                continue;
             }
+            in_vain = 0;
             // Many small claims cost more than one large one.
             let enough = if more { inner.settings.runs_at_once / 2 } else { 0 };
             while executing.len() > enough && executing.next().await.is_some() {
@@ -128,7 +138,10 @@ impl Engine {
         while executing.next().await.is_some() {
             executed += 1;
         }
-        inner.purge().await?;
+        // What a purge leaves can be purged the next time; events are to be delivered now.
+        if let Err(error) = inner.purge().await {
+            tracing::error!(%error, "runs could not be purged; the next call tries again");
+        }
         Ok(Idle { executed, next_wake, unknown, report: self.flush().await })
     }
 

@@ -1,6 +1,6 @@
 //! Rows as values: what a row must hold, and the typed error if it does not.
 
-use rusqlite::Row;
+use rusqlite::{ErrorCode, Row};
 use workflow_engine::{
     CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status, StoreError, Timestamp,
 };
@@ -22,6 +22,9 @@ impl From<rusqlite::Error> for Failure {
             rusqlite::Error::IntegralValueOutOfRange(column, _) => corrupt(format!("column {column} is out of range")),
             rusqlite::Error::FromSqlConversionFailure(column, ..) => corrupt(format!("column {column} cannot be read")),
             rusqlite::Error::Utf8Error(column, _) => corrupt(format!("column {column} is no UTF-8")),
+            error if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+                Self::Refused(StoreError::Refused { why: "a row is larger than SQLite keeps".into() })
+            }
             error => Self::Sqlite(error),
         }
     }

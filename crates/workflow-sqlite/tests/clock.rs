@@ -84,3 +84,25 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     assert_eq!(store.run("sleeping").await.unwrap().unwrap().status, workflow_engine::Status::Paused);
     let _ = second.shutdown(Duration::from_secs(10)).await;
 }
+
+/// A run that was left rests for half a minute; a clock that is set back must not make that an hour, once the file is
+/// opened again.
+#[tokio::test]
+async fn a_run_that_was_left_rests_no_longer_than_its_process() {
+    let (file, clock) = (File::new(), Arc::new(Ahead::default()));
+    clock.set(3_600);
+    let store = Arc::new(file.open());
+    let claim = support::started(&store, "left").await;
+    let later = workflow_engine::Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
+    store.release(claim, workflow_engine::Due::At(later)).await.unwrap();
+    let closed = store.closed();
+    drop(store);
+    closed.await;
+
+    clock.set(0);
+    let now = workflow_engine::Timestamp::try_from(clock.wall()).unwrap();
+    let request = workflow_engine::ClaimRequest { worker: "w".into(), now, run: None, workflows: None, limit: 9 };
+    let store = file.open();
+    store.renew("w", now.saturating_add(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(store.claim(request).await.unwrap().runs.len(), 1);
+}

@@ -257,3 +257,27 @@ async fn what_stands_before_a_damaged_record_is_delivered() {
         assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{damaged}: {refused:?}");
     }
 }
+
+/// More damaged runs stand at the head than one claim looks at; the healthy one behind them is executed all the same.
+#[tokio::test]
+async fn a_short_lived_process_passes_by_what_is_damaged() {
+    use workflow_engine::{Context, Engine, Failure, Workflow};
+
+    const WELL: Workflow<u32, u32> = Workflow::new("well");
+
+    async fn well(_: Context, input: u32) -> Result<u32, Failure> {
+        Ok(input)
+    }
+
+    let file = File::new();
+    let store = file.open();
+    let engine = || Engine::builder().store(Arc::new(store.clone())).workflow(&WELL, well).build().unwrap();
+    let first = engine();
+    for n in 0..200 {
+        first.start(&WELL, format!("damaged-{n}"), n).await.unwrap();
+    }
+    file.raw(|db: &Connection| db.execute("UPDATE runs SET status = 'damaged'", []).map(drop).unwrap());
+    first.start(&WELL, "healthy", 7).await.unwrap();
+    let idle = engine().run_until_idle().await.unwrap();
+    assert_eq!(idle.executed, 1, "next due: {:?}", idle.next_wake);
+}
