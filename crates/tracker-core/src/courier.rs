@@ -109,14 +109,21 @@ impl<'a, E> Courier<'a, E> {
             self.delivery.set_learned(self.far_end.learned());
             let range = self.delivery.range(events.len());
             let places = place(range.start)..=place(range.end.saturating_sub(1));
+            // From the first byte on the far end may have them, also if this future is dropped before the answer.
+            let noted = self.far_end.teach(&mut self.delivery, |delivery| delivery.sends(&places));
             let (answer, cut) = Box::pin(self.attempt(&events[range.clone()], left)).await;
             let now = self.clock.now();
             let sent = Sent { events: range.len(), places, took: now.saturating_sub(began) };
             let error = answer.as_ref().err().cloned();
-            let action = self.far_end.teach(&mut self.delivery, |delivery| delivery.on_answer(sent, answer, now));
+            let action = self.far_end.teach(&mut self.delivery, |delivery| {
+                if noted {
+                    delivery.has_ended(&sent);
+                }
+                delivery.on_answer(sent, answer, now)
+            });
             let before = self.far_end.trouble();
             match &action {
-                Action::Settle(_) if !matches!(error, Some(SendError::Unencodable { .. })) => self.far_end.well(),
+                Action::Settle(_) if error.as_ref().is_none_or(is_conclusive) => self.far_end.well(),
                 Action::Stop(Stop::Configuration(error)) => self.far_end.ails(error, now),
                 // An attempt that was cut short says less than the one before it.
                 Action::Wait(_) | Action::Stop(_) if !(cut && before.is_some()) => {
@@ -183,11 +190,9 @@ impl<'a, E> Courier<'a, E> {
         let caller = self.far_end.next_deadline(now).map(|until| until.saturating_sub(now));
         let time = caller.map_or(left, |caller| caller.min(left));
         let needs = self.delivery.learned().needs;
-        if self.request_timeout < time {
-            return self.request_timeout;
-        }
         // If even all of the caller's time is too short, it cannot be helped.
-        [time / 2, time].into_iter().find(|share| *share > needs).unwrap_or(all)
+        let shares = [time / 2, time].map(|share| share.min(self.request_timeout));
+        shares.into_iter().find(|share| *share > needs).unwrap_or(all)
     }
 
     /// Waits until `until`, or until soon if somebody waits for the next attempt.
@@ -212,6 +217,11 @@ impl<'a, E> Courier<'a, E> {
         self.calls = self.far_end.calls();
         self.delivery.hurry();
     }
+}
+
+/// Whether a refusal says that the far end is well: it has read the event.
+fn is_conclusive(error: &SendError) -> bool {
+    matches!(error, SendError::Answer { status: 400..=499, .. })
 }
 
 impl<E> fmt::Debug for Courier<'_, E> {

@@ -1,7 +1,7 @@
 //! What to do after each answer: settle, send again, wait, split, stop. Pure: `now` is an argument.
 
 use std::num::NonZeroU32;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
@@ -24,7 +24,7 @@ use crate::transport::{Kind, Reason, Receipt, SendError, SendOptions};
 /// | any 4xx or 5xx with a `Retry-After` (but 415) | wait as long as that says (at most a day), send again |
 /// | none in time, 408 or 504, for the second time in a row | also halve the following requests, until they are answered quickly |
 /// | 413 | halve the range; a single event is refused |
-/// | 400, 422 | halve the range until the poison event stands alone; that one is refused |
+/// | 400, 422 | of an encoded request: send the batch without encoding; halve the range until the poison event stands alone; that one is refused |
 /// | 409 | halve the range; a single event whose last request had no answer is there already, and delivered; another one is refused |
 /// | 415 for an encoded request | send again without encoding, and never encode again |
 /// | every other status | stop, keep the events, tell the caller: the configuration is wrong |
@@ -32,8 +32,9 @@ use crate::transport::{Kind, Reason, Receipt, SendError, SendOptions};
 /// | the same failure for the same single event, [`Config::set_aside_after`] times | that event is refused |
 ///
 /// A refused event is rejected once the far end has taken another one of the batch. Until then it is kept: if every
-/// event of a batch of several is refused with the same status (of a larger one the first 16), the fault lies with the
-/// configuration, and delivery stops and keeps them all. The only event of a batch is rejected at once.
+/// event of a batch of several is refused (of a larger one the first 16), the fault lies with the configuration, and
+/// delivery stops and keeps them all, unless each has been refused [`Config::set_aside_after`] times. The only event of
+/// a batch is rejected at once.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     backoff: Backoff,
@@ -50,6 +51,10 @@ pub struct Delivery {
     taken: bool,
     /// Whether the batch has an event that fails every request it is in.
     suspect: bool,
+    /// Whether the batch is sent without encoding from now on: a request with it was refused.
+    plain: bool,
+    /// Whether a 415 was answered by leaving the encoding out.
+    heeded: bool,
 }
 
 /// What to do next.
@@ -115,12 +120,14 @@ struct Refusal {
     reason: Reason,
     /// The far end's answer; `None` for the encoder.
     answer: Option<SendError>,
+    /// Whether it was refused as often as [`Config::set_aside_after`] says, now and in earlier deliveries.
+    often: bool,
 }
 
 /// With less time than this before the deadline no further attempt is made.
 const TOO_LATE_TO_RETRY: Duration = Duration::from_millis(10);
 
-/// How many events must be refused with one status, and none taken, before the configuration is to blame.
+/// How many events must be refused, and none taken, before the configuration is to blame.
 const ENOUGH_REFUSALS: usize = 16;
 
 impl Delivery {
@@ -137,6 +144,8 @@ impl Delivery {
             refused: Vec::new(),
             taken: false,
             suspect: false,
+            plain: false,
+            heeded: false,
         }
     }
 
@@ -165,7 +174,7 @@ impl Delivery {
 
     /// Returns how to send them.
     pub fn options(&self) -> SendOptions {
-        SendOptions { plain: self.learned.plain }
+        SendOptions { plain: self.plain || self.learned.plain }
     }
 
     /// Returns the time left at `now`; `None` when the deadline has come.
@@ -176,6 +185,16 @@ impl Delivery {
     /// Starts the delays at the beginning: somebody waits for the next attempt.
     pub fn hurry(&mut self) {
         self.backoff.reset();
+    }
+
+    /// Notes that a request begins; returns whether that is to be taken back with [`has_ended`](Self::has_ended).
+    pub(crate) fn sends(&mut self, places: &RangeInclusive<u64>) -> bool {
+        self.learned.has_no_answer(places)
+    }
+
+    /// Notes that a request has ended; what its answer says of the events comes next.
+    pub(crate) fn has_ended(&mut self, sent: &Sent) {
+        self.learned.has_an_answer(&sent.places);
     }
 
     /// Decides what follows from the answer to a range that came at `now`.
@@ -192,23 +211,24 @@ impl Delivery {
         match &error {
             SendError::Unreachable { .. } => self.retry(&sent, error, None, now),
             SendError::NoAnswer { .. } | SendError::Panicked { .. } => {
-                self.learned.had_no_answer(&sent);
+                self.learned.has_no_answer(&sent.places);
                 self.retry(&sent, error, None, now)
             }
             SendError::TimedOut { .. } => {
-                self.learned.had_no_answer(&sent);
+                self.learned.has_no_answer(&sent.places);
                 self.learned.was_not_answered(&sent);
                 self.learned.was_slow(sent.events);
                 self.retry(&sent, error, None, now)
             }
-            SendError::Unreadable { .. } => match self.strike(&sent, &error) {
-                Some(action) => action,
-                None => self.stop(error),
-            },
+            SendError::Unreadable { .. } => {
+                // It is no consent, and the far end may have taken the events all the same.
+                self.learned.has_no_answer(&sent.places);
+                self.strike(&sent, &error).unwrap_or_else(|| self.stop(error))
+            }
             SendError::Unencodable { index, .. } => match (*index).min(sent.events.saturating_sub(1)) {
                 0 => {
                     self.ranges.extend(Some(sent.events - 1).filter(|rest| *rest > 0));
-                    self.refuse(Reason::new(error.to_string()), None)
+                    self.refuse(&sent, Reason::new(error.to_string()), None)
                 }
                 at => self.split(&sent, at),
             },
@@ -218,11 +238,20 @@ impl Delivery {
                 match Class::of(status, retry_after.is_some()) {
                     Class::Success => self.on_receipt(&sent, Receipt::default()),
                     Class::Retry => {
-                        self.learned.had_no_answer(&sent);
+                        // Others than the far end itself have said so.
+                        if matches!(status, 408 | 502 | 504) {
+                            self.learned.has_no_answer(&sent.places);
+                        }
                         if says_too_slow(status) {
                             self.learned.was_slow(sent.events);
                         }
                         self.retry(&sent, error, retry_after, now)
+                    }
+                    // It may be the encoding that is not understood.
+                    Class::Poison if encoded && !self.plain => {
+                        self.plain = true;
+                        self.ranges.push(sent.events);
+                        Action::SendNow
                     }
                     Class::TooLarge | Class::Poison | Class::Conflict if sent.events > 1 => {
                         self.split(&sent, sent.events / 2)
@@ -230,9 +259,9 @@ impl Delivery {
                     Class::Conflict if self.learned.may_be_there(*sent.places.start()) => {
                         self.on_receipt(&sent, Receipt::default())
                     }
-                    Class::TooLarge | Class::Poison | Class::Conflict => self.refuse(words(&error), Some(error)),
-                    Class::Encoding if encoded && !self.learned.plain => {
-                        self.learned.plain = true;
+                    Class::TooLarge | Class::Poison | Class::Conflict => self.refuse(&sent, words(&error), Some(error)),
+                    Class::Encoding if encoded && !self.heeded => {
+                        (self.heeded, self.learned.plain) = (true, true);
                         self.ranges.push(sent.events);
                         Action::SendNow
                     }
@@ -265,21 +294,22 @@ impl Delivery {
     }
 
     /// The next event is refused: rejects it, or keeps it until it is known whether it is to blame.
-    fn refuse(&mut self, reason: Reason, answer: Option<SendError>) -> Action {
+    fn refuse(&mut self, sent: &Sent, reason: Reason, answer: Option<SendError>) -> Action {
         let by_encoder = answer.is_none() && self.refused.is_empty();
-        self.refused.push(Refusal { reason, answer });
+        let times = self.learned.was_refused(*sent.places.start());
+        let often = answer.is_none() || self.set_aside_after.is_some_and(|most| times >= most.get());
+        self.refused.push(Refusal { reason, answer, often });
         if self.taken || by_encoder {
             return self.settle(0, Vec::new());
         }
         if !self.ranges.is_empty() && self.refused.len() < ENOUGH_REFUSALS {
             return Action::SendNow;
         }
-        let answers: Vec<_> = self.refused.iter().filter_map(|refusal| refusal.answer.as_ref()).collect();
-        match answers.as_slice() {
-            [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|answer| answer.kind() == first.kind()) => {
-                let first = (*first).clone();
-                self.stop(first)
-            }
+        let mut answers = self.refused.iter().filter_map(|refusal| refusal.answer.as_ref());
+        let (first, another) = (answers.next().cloned(), answers.next());
+        match first {
+            // Each has been refused often enough to be to blame itself.
+            Some(first) if another.is_some() && !self.refused.iter().all(|refusal| refusal.often) => self.stop(first),
             _ => self.settle(0, Vec::new()),
         }
     }
@@ -301,6 +331,8 @@ impl Delivery {
         let most = self.set_aside_after?.get();
         let counts = match error.kind() {
             Kind::Status(status) => may_be_the_events(status),
+            // An attempt that was cut for want of time says nothing about the event.
+            Kind::TimedOut if sent.took < self.request_timeout => false,
             Kind::Unreachable | Kind::Unencodable => false,
             Kind::NoAnswer | Kind::TimedOut | Kind::Unreadable | Kind::Panicked => true,
         };
@@ -314,7 +346,7 @@ impl Delivery {
         }
         (alone >= most).then(|| {
             let reason = Reason::new(format!("set aside after {alone} equal answers: {error}"));
-            self.refuse(reason, Some(error.clone()))
+            self.refuse(sent, reason, Some(error.clone()))
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::class::LONGEST_REST;
+use crate::class::{Class, LONGEST_REST};
 use crate::delivery::Delivery;
 use crate::learned::Learned;
 use crate::sync::Mutex;
@@ -142,7 +142,9 @@ impl FarEnd {
     /// Notes how an attempt failed that ended at `now`.
     pub(crate) fn ails(&self, error: &SendError, now: Duration) {
         let mut known = self.known.lock();
-        if let SendError::Answer { retry_after: Some(rest), .. } = error {
+        if let SendError::Answer { status, retry_after: Some(rest), .. } = error
+            && Class::of(*status, true) == Class::Retry
+        {
             known.rests_until = now.saturating_add((*rest).min(LONGEST_REST));
         }
         let before = known.trouble.replace(error.clone());

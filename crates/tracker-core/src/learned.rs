@@ -1,5 +1,6 @@
 //! What the answers of a far end have taught; it outlives the delivery that has learned it.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -20,9 +21,17 @@ pub struct Learned {
     pub(crate) needs: Duration,
     /// The answer that the event in front has had again and again.
     pub(crate) equal: Option<Equal>,
-    /// The events of the last request that had no answer: the far end may have them.
-    pub(crate) unanswered: Option<RangeInclusive<u64>>,
+    /// The events of requests that had no answer: the far end may have them. The last ones only.
+    pub(crate) unanswered: Vec<RangeInclusive<u64>>,
+    /// How often each of the first refused events was refused, by its place.
+    pub(crate) refusals: BTreeMap<u64, u32>,
 }
+
+/// The most requests without an answer that are remembered.
+const MOST_UNANSWERED: usize = 64;
+
+/// The most refused events that are remembered.
+const MOST_REFUSALS: usize = 256;
 
 /// The same failure again, of requests with the same event in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,21 +63,37 @@ impl From<usize> for Sent {
 }
 
 impl Learned {
-    /// Notes that a request had no answer, so that the far end may have its events.
-    pub(crate) fn had_no_answer(&mut self, sent: &Sent) {
-        let (mut first, mut last) = sent.places.clone().into_inner();
-        if let Some(before) = &self.unanswered
-            && *before.start() <= last
-            && first <= *before.end()
-        {
-            (first, last) = (first.min(*before.start()), last.max(*before.end()));
+    /// Notes that a request has no answer, so that the far end may have its events; returns whether that is new.
+    pub(crate) fn has_no_answer(&mut self, places: &RangeInclusive<u64>) -> bool {
+        if self.unanswered.contains(places) {
+            return false;
         }
-        self.unanswered = Some(first..=last);
+        if self.unanswered.len() == MOST_UNANSWERED {
+            self.unanswered.remove(0);
+        }
+        self.unanswered.push(places.clone());
+        true
+    }
+
+    /// Notes that a request has an answer after all.
+    pub(crate) fn has_an_answer(&mut self, places: &RangeInclusive<u64>) {
+        self.unanswered.retain(|unanswered| unanswered != places);
     }
 
     /// Returns whether the far end may have the event from a request that had no answer.
     pub(crate) fn may_be_there(&self, place: u64) -> bool {
-        self.unanswered.as_ref().is_some_and(|places| places.contains(&place))
+        self.unanswered.iter().any(|places| places.contains(&place))
+    }
+
+    /// Counts a refusal of a single event; returns how often it was refused.
+    pub(crate) fn was_refused(&mut self, place: u64) -> u32 {
+        let times = self.refusals.entry(place).or_default();
+        *times = times.saturating_add(1);
+        let times = *times;
+        if self.refusals.len() > MOST_REFUSALS {
+            self.refusals.pop_first();
+        }
+        times
     }
 
     /// Notes how long an answer took.

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Body;
-use hyper::header::HeaderMap;
-use hyper::{Response, StatusCode};
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
+use hyper::{Response, StatusCode, Version};
 use tracker_core::{Reason, Receipt, SendError};
 
 use crate::body::{self, Decoded, End};
@@ -54,6 +54,7 @@ where
     B::Error: std::fmt::Display,
 {
     let (head, mut body) = response.into_parts();
+    let length: Option<usize> = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut read = Vec::new();
     if !head.status.is_success() {
         // The status and its headers say what to do; the text is for people, and is not worth a wait.
@@ -66,7 +67,16 @@ where
             reason: refusal(head.status, &head.headers, read, &credentials.secrets()),
         });
     }
-    let end = body::read(&mut body, asked.limit(), &mut read).await;
+    let end = match body::read(&mut body, asked.limit(), &mut read).await {
+        // hyper reads the reset of a stream without an error code as the end of its body.
+        End::Whole if head.version == Version::HTTP_2 && !body.is_end_stream() => {
+            End::Broken("the stream was reset".into())
+        }
+        End::Whole if length.is_some_and(|length| length > read.len()) => {
+            End::Broken(format!("{} bytes came of {}", read.len(), length.unwrap_or_default()))
+        }
+        end => end,
+    };
     let secrets = credentials.secrets();
     let unreadable = |fault: String| SendError::Unreadable {
         status: head.status.as_u16(),
@@ -92,7 +102,7 @@ fn receipt(headers: &HeaderMap, body: Vec<u8>, asked: Asked, secrets: &Secrets) 
 /// What a refusal says: the beginning of its text, or else the name of its status.
 fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Secrets) -> Reason {
     let Decoded { bytes, fault } = body::decode(headers, body, TEXT_LIMIT);
-    let text = clean(&String::from_utf8_lossy(&bytes), secrets);
+    let text = clean(&verdicts::text(&bytes), secrets);
     if !text.is_empty() {
         return Reason::new(text);
     }
@@ -103,7 +113,16 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Sec
 
 /// Makes a text that others wrote fit for a log: short, without secrets, without control characters.
 pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
-    secrets.redact(text).trim().replace(|c: char| c.is_control(), " ")
+    // What is not seen must not stand between the characters of a secret.
+    let seen = text.replace(is_unseen, "");
+    secrets.redact(&seen).trim().replace(|c: char| c.is_control(), " ")
+}
+
+/// Whether a character shows nothing: a control character that separates no words, or one without width.
+fn is_unseen(c: char) -> bool {
+    let separates = matches!(c, '\t' | '\n' | '\r');
+    let has_no_width = matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}');
+    has_no_width || c.is_control() && !separates
 }
 
 #[cfg(test)]
@@ -117,7 +136,12 @@ mod tests {
         let none = HeaderMap::new();
         let said = |status, body: &[u8]| refusal(status, &none, body.to_vec(), &credentials.secrets());
         let reason = said(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m");
-        assert_eq!(reason.as_str(), "bad  token [token] [31m");
+        assert_eq!(reason.as_str(), "bad  token [token][31m");
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let marked = [&[0xFF, 0xFE][..], &wide("you sent SECRET")].concat();
+        for body in [marked, wide("you sent SECRET"), b"you sent S\0E\0C\xE2\x80\x8BR\x01ET".to_vec()] {
+            assert_eq!(said(StatusCode::UNAUTHORIZED, &body).as_str(), "you sent [token]");
+        }
         assert_eq!(said(StatusCode::NOT_FOUND, b"").as_str(), "Not Found");
     }
 

@@ -31,16 +31,18 @@ pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
     Ok(verdicts)
 }
 
-/// Decodes a body; what is not UTF-8 in it is replaced.
-fn text(body: &[u8]) -> Cow<'_, str> {
+/// Decodes a body; what is not UTF-8 in it is replaced. A zero byte beside an ASCII character at the beginning tells UTF-16.
+pub(crate) fn text(body: &[u8]) -> Cow<'_, str> {
     let wide = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
         let units: Vec<u16> = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
         Cow::Owned(String::from_utf16_lossy(&units))
     };
     match body {
         [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8_lossy(rest),
-        [0xFF, 0xFE, rest @ ..] => wide(u16::from_le_bytes, rest),
-        [0xFE, 0xFF, rest @ ..] => wide(u16::from_be_bytes, rest),
+        [0xFF, 0xFE, _, 0, ..] => wide(u16::from_le_bytes, &body[2..]),
+        [0xFE, 0xFF, 0, ..] => wide(u16::from_be_bytes, &body[2..]),
+        [1..=255, 0, 1..=255, 0, ..] => wide(u16::from_le_bytes, body),
+        [0, 1..=255, 0, 1..=255, ..] => wide(u16::from_be_bytes, body),
         _ => String::from_utf8_lossy(body),
     }
 }
@@ -222,6 +224,10 @@ mod tests {
     fn the_form_of_the_answer_does_not_count() {
         let body = "{ \"more\" : [1],\n\"rejected\" :\t[ { \"index\" : 3 , \"reason\":\"x\" } ] } \r\n";
         let wide: Vec<u8> = "\u{FEFF}{\"rejected\":[3]}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let unmarked =
+            |bytes: fn(u16) -> [u8; 2]| "{\"rejected\":[3]}".encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        assert_eq!(verdicts(unmarked(u16::to_le_bytes)), owned(&[(3, "")]));
+        assert_eq!(verdicts(unmarked(u16::to_be_bytes)), owned(&[(3, "")]));
         assert_eq!(verdicts(body), owned(&[(3, "x")]));
         assert_eq!(verdicts(format!("\u{FEFF}{body}")), owned(&[(3, "x")]));
         assert_eq!(verdicts(wide), owned(&[(3, "")]));

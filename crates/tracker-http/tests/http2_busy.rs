@@ -58,3 +58,39 @@ async fn a_receiver_that_is_busy_longer_than_a_ping_is_waited_for() {
     let seen: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
     assert_eq!(seen, ["[1,1,5]", "[1,2,10]"]);
 }
+
+/// Answers as told by the path, with a stream that ends before its answer does.
+const CUTS: &str = "
+    const http2 = require('http2');
+    const server = http2.createServer();
+    server.on('session', session => session.on('error', () => {}));
+    server.on('stream', (stream, headers) => {
+        stream.on('error', () => {});
+        stream.on('data', () => {});
+        stream.on('end', () => {
+            switch (headers[':path']) {
+                case '/length': stream.respond({ ':status': 200, 'content-length': '26' }); stream.close(); break;
+                case '/part': stream.respond({ ':status': 200 }); stream.write('ok');
+                    setTimeout(() => stream.destroy(), 50); break;
+                case '/destroy': stream.respond({ ':status': 200 }); setTimeout(() => stream.destroy(), 50); break;
+                default: stream.respond({ ':status': 200 }); stream.end('{}');
+            }
+        });
+    });
+    server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+    setTimeout(() => process.exit(), 60000);";
+
+/// hyper reads the reset of a stream without an error code as the end of its body: two events were booked as delivered.
+#[tokio::test]
+async fn an_answer_whose_stream_is_reset_is_no_consent() {
+    let mut node = Node(Command::new("node").args(["-e", CUTS]).stdout(Stdio::piped()).spawn().unwrap());
+    let port = BufReader::new(node.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    for (path, delivered) in [("length", 0), ("part", 0), ("destroy", 0), ("whole", 2)] {
+        let builder = HttpTracker::builder(format!("http://127.0.0.1:{port}/{path}"));
+        let tracker = builder.transport(|transport| transport.http2_only()).scoped().unwrap();
+        (0..2).for_each(|id| tracker.emit(json!({"eventId": id})).unwrap());
+        let report = tracker.shutdown(Duration::from_secs(2)).await;
+        assert_eq!(report.books.delivered, delivered, "{path}: {report:?}");
+        assert_eq!(report.returned.len() as u64, 2 - delivered, "{path}: {report:?}");
+    }
+}

@@ -107,14 +107,31 @@ fn where_one_event_is_taken_the_others_are_to_blame_themselves() {
     }
 }
 
+/// Behind a wrong port one gateway says 400, and the other 413.
 #[test]
-fn different_refusals_are_the_events_own() {
-    let far_end = Arc::new(Picky::new(|events, _| Some(answer(if events.contains(&0) { 400 } else { 413 }, ""))));
+fn the_statuses_may_differ_as_well() {
+    let far_end = Arc::new(Picky::new(|events, _| Some(answer(if events[0] % 2 == 0 { 400 } else { 413 }, ""))));
     let (tracker, clock) = tracker(&far_end, Config::default());
-    (0..3).for_each(|event| tracker.emit(event).unwrap());
+    (0..512).for_each(|event| tracker.emit(event).unwrap());
     let report = clock.run(tracker.shutdown(secs(5)));
-    assert_eq!((report.books.rejected, report.returned.len()), (3, 0));
-    assert_eq!(report.rejections[0].reason.as_str(), "400: no reason given");
+    assert_eq!((report.books.rejected, report.returned.len()), (0, 512));
+    assert!(far_end.requests() < 50, "{} requests", far_end.requests());
+}
+
+/// Two events that are too large stand before a hundred that are not.
+#[test]
+fn refused_events_at_the_head_are_set_aside_after_as_many_refusals_as_is_wished_for() {
+    let far_end =
+        Arc::new(Picky::new(|events, _| events.iter().any(|event| *event < 20).then(|| answer(413, "large"))));
+    let (tracker, clock) = tracker(&far_end, set_aside(2));
+    (0..121).for_each(|event| tracker.emit(event).unwrap());
+    let mut flushes = 0;
+    while tracker.books().pending() > 0 && flushes < 10 {
+        let _ = clock.run(tracker.flush());
+        flushes += 1;
+    }
+    assert_eq!((tracker.books().rejected, tracker.books().delivered), (20, 101), "after {flushes} flushes");
+    assert_eq!(far_end.has(), (20..121).collect::<Vec<_>>());
 }
 
 #[test]
@@ -166,6 +183,77 @@ fn a_conflict_is_understood_by_the_next_flush_as_well() {
     (0..3).for_each(|event| tracker.emit(event).unwrap());
     assert_eq!(clock.run(tracker.flush()).unsettled, 3);
     assert!(clock.run(tracker.flush()).ok().unwrap().all_delivered());
+}
+
+/// An answer that says "later" is an answer: the far end has not taken the event.
+#[test]
+fn a_conflict_after_a_temporary_answer_is_a_rejection() {
+    for status in [429, 503] {
+        let rig = Rig::with_defaults();
+        rig.transport.then_status(status);
+        rig.transport.then_status(409);
+        rig.emit([1]);
+        let report = rig.clock.run(rig.tracker.shutdown(secs(5)));
+        assert_eq!((report.books.delivered, report.books.rejected), (0, 1), "{status}");
+    }
+}
+
+/// The flush was dropped before the answer came; the far end has taken the events.
+#[test]
+fn a_conflict_after_a_cancelled_flush_says_that_the_event_is_there() {
+    let rig = Rig::with_defaults();
+    rig.transport.then_hang();
+    rig.emit([1, 2]);
+    {
+        let mut flush = Box::pin(rig.tracker.flush());
+        assert!(futures::FutureExt::now_or_never(flush.as_mut()).is_none());
+    }
+    (0..3).for_each(|_| rig.transport.then_status(409));
+    assert!(rig.clock.run(rig.tracker.shutdown(secs(5))).ok().unwrap().all_delivered());
+}
+
+/// Two lanes lose their answers at once, and their events lie apart.
+#[test]
+fn conflicts_are_understood_for_every_request_that_had_no_answer() {
+    let rig = Rig::new(|config| config.batch_events(2).in_flight(2));
+    (0..2).for_each(|_| rig.transport.then_lose_answer());
+    (0..6).for_each(|_| rig.transport.then_status(409));
+    rig.emit([1, 2, 3, 4]);
+    assert!(rig.clock.run(rig.tracker.shutdown(secs(5))).ok().unwrap().all_delivered());
+}
+
+#[test]
+fn an_attempt_that_was_cut_for_want_of_time_is_no_failure_of_the_event() {
+    let rig = Rig::new(|config| config.set_aside_after(NonZeroU32::new(2)));
+    rig.transport.hang();
+    rig.emit([1]);
+    let report = rig.clock.run(rig.tracker.shutdown(secs(1)));
+    assert_eq!((report.books.rejected, report.returned), (0, vec![1]));
+}
+
+/// A far end that does not know encodings says 400, and not 415.
+#[test]
+fn an_encoding_that_is_answered_with_400_is_left_out_before_anything_is_rejected() {
+    #[derive(Debug, Default)]
+    struct NoGzip(Mutex<Vec<bool>>);
+
+    #[async_trait]
+    impl Transport<u32> for NoGzip {
+        async fn send(&self, _: &[u32], options: SendOptions) -> Result<Receipt, SendError> {
+            self.0.lock().expect("nobody panics under it").push(options.plain);
+            let refused =
+                SendError::Answer { status: 400, retry_after: None, encoded: true, reason: Reason::default() };
+            if options.plain { Ok(Receipt::default()) } else { Err(refused) }
+        }
+    }
+
+    for events in [1, 3] {
+        let (transport, clock) = (Arc::new(NoGzip::default()), Arc::new(TestClock::new()));
+        let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), 7);
+        (0..events).for_each(|event| tracker.emit(event).unwrap());
+        assert!(clock.run(tracker.shutdown(secs(5))).ok().unwrap().all_delivered());
+        assert_eq!(*transport.0.lock().unwrap(), [false, true]);
+    }
 }
 
 #[test]

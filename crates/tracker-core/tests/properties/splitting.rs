@@ -61,8 +61,8 @@ impl Server {
         self.poison.contains(&event).then_some(Some(self.poison_status))
     }
 
-    /// Whether delivery must stop: up to some place nothing was taken, and two or more events were refused with one
-    /// status, up to the last of the batch or to the sixteenth.
+    /// Whether delivery must stop: up to some place nothing was taken, and two or more events were refused, up to the
+    /// last of the batch or to the sixteenth.
     fn blames_the_configuration(&self, events: usize) -> bool {
         let mut refused = Vec::new();
         for event in 0..events {
@@ -73,7 +73,7 @@ impl Server {
             }
             if refused.len() == 16 || event + 1 == events {
                 let statuses: Vec<_> = refused.drain(..).flatten().collect();
-                if statuses.len() > 1 && statuses.iter().all(|status| *status == statuses[0]) {
+                if statuses.len() > 1 {
                     return true;
                 }
             }
