@@ -93,7 +93,7 @@ pub enum Stop {
     /// The deadline has come, or would have before the next attempt.
     #[error("the deadline passed{}", last_answer(.last))]
     Deadline {
-        /// How the last attempt failed, whoever made it; `None` if none has failed since the last success.
+        /// How the last attempt failed, also if another caller made it; `None` if none has failed since the last success.
         last: Option<SendError>,
     },
     /// The far end will not take these events until somebody changes the configuration.

@@ -75,7 +75,7 @@ impl Relay {
 
     /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or another.
     pub(crate) async fn deliver(&self, barrier: Position, deadline: Duration) -> Result<(), RelayStop> {
-        // Whoever delivers meanwhile makes the next attempt at once.
+        // A delivery that is under way makes its next attempt soon.
         let _hurry = (deadline < Duration::MAX).then(|| self.hurry(deadline));
         let left = deadline.saturating_sub(self.clock.now());
         let mut turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
