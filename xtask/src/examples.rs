@@ -1,22 +1,31 @@
 //! Examples, run for real.
 //!
-//! Each says in its docs how CI treats it: `//! CI: run`, `//! CI: build` where it needs what only a user has, or
-//! `//! CI: postgres` for the step of that name.
+//! Each says in its docs how CI treats it: `//! CI: run`, `//! CI: build` where it needs what only
+//! a user has, or `//! CI: postgres` for the step of that name.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::shell::{Outcome, cargo, program, root};
 
-/// Runs the quickstart, kills it, and starts it again; it must go on, and say that its books balance.
+/// Runs the quickstart, kills it, and starts it again; it must go on, and say that its books
+/// balance.
 pub(crate) fn quickstart(_: &[String]) -> Outcome {
     cargo(["build", "--release", "--example", "quickstart"]).run()?;
     let data = "target/quickstart";
     match fs::remove_dir_all(format!("{}/{data}", root())) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(format!("{data}: {error}")),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(format!("{data}: {error}"));
+        }
         _ => {}
     }
-    let quickstart = || program("target/release/examples/quickstart", "quickstart", ["--data", data]);
+    let quickstart = || {
+        program(
+            "target/release/examples/quickstart",
+            "quickstart",
+            ["--data", data],
+        )
+    };
     // The log of the file tells when there is something to recover.
     let log = format!("{}/{data}/runs.db-wal", root());
     quickstart().kill_when(|| fs::metadata(&log).is_ok_and(|log| log.len() > 256 << 10))?;
@@ -24,8 +33,13 @@ pub(crate) fn quickstart(_: &[String]) -> Outcome {
     if !said.contains("recovered ") {
         return Err("it has recovered nothing of the process that was killed".into());
     }
-    let books = said.lines().find(|line| line.contains(" accepted = ")).ok_or("it printed no books")?;
-    if books.contains(" 0 accepted") || !books.contains("+ 0 rejected + 0 dropped + 0 returned + 0 pending") {
+    let books = said
+        .lines()
+        .find(|line| line.contains(" accepted = "))
+        .ok_or("it printed no books")?;
+    if books.contains(" 0 accepted")
+        || !books.contains("+ 0 rejected + 0 dropped + 0 returned + 0 pending")
+    {
         return Err(format!("not everything was delivered: {books}"));
     }
     Ok(None)
@@ -34,8 +48,14 @@ pub(crate) fn quickstart(_: &[String]) -> Outcome {
 /// Runs every other example that is marked for it. The rest is built by the tests.
 pub(crate) fn all(_: &[String]) -> Outcome {
     for source in sources()? {
-        let text = fs::read_to_string(&source).map_err(|error| format!("{}: {error}", source.display()))?;
-        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&source)
+            .map_err(|error| format!("{}: {error}", source.display()))?;
+        let stem = |path: &Path| {
+            path.file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         let name = match stem(&source).as_str() {
             "main" => source.parent().map(stem).unwrap_or_default(),
             name => name.to_owned(),
@@ -45,14 +65,21 @@ pub(crate) fn all(_: &[String]) -> Outcome {
                 cargo(["run", "--release", "--example", &name]).run()?;
             }
             Some("run" | "build" | "postgres") => {}
-            _ => return Err(format!("{} has no line `//! CI: run`, `build` or `postgres`", source.display())),
+            _ => {
+                return Err(format!(
+                    "{} has no line `//! CI: run`, `build` or `postgres`",
+                    source.display()
+                ));
+            }
         }
     }
     Ok(None)
 }
 
 fn mark(text: &str) -> Option<&str> {
-    text.lines().take_while(|line| line.starts_with("//!")).find_map(|line| line.strip_prefix("//! CI: "))
+    text.lines()
+        .take_while(|line| line.starts_with("//!"))
+        .find_map(|line| line.strip_prefix("//! CI: "))
 }
 
 fn sources() -> Result<Vec<PathBuf>, String> {
@@ -61,8 +88,14 @@ fn sources() -> Result<Vec<PathBuf>, String> {
         entries.map(|entry| entry.path()).collect()
     };
     let mut sources = Vec::new();
-    for example in list(&Path::new(root()).join("crates")).iter().flat_map(|folder| list(&folder.join("examples"))) {
-        if example.extension().is_some_and(|extension| extension == "rs") {
+    for example in list(&Path::new(root()).join("crates"))
+        .iter()
+        .flat_map(|folder| list(&folder.join("examples")))
+    {
+        if example
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
             sources.push(example);
         } else if example.join("main.rs").exists() {
             sources.push(example.join("main.rs"));
@@ -81,7 +114,10 @@ mod tests {
 
     #[test]
     fn the_mark_is_read_from_the_docs_only() {
-        assert_eq!(mark("//! One.\n//!\n//! CI: run\nfn main() {}\n"), Some("run"));
+        assert_eq!(
+            mark("//! One.\n//!\n//! CI: run\nfn main() {}\n"),
+            Some("run")
+        );
         assert_eq!(mark("//! One.\nfn main() {}\n//! CI: run\n"), None);
     }
 }

@@ -1,4 +1,5 @@
-//! What needs a PostgreSQL: the tests of workflow-postgres, which start one of their own, and its example.
+//! What needs a PostgreSQL: the tests of workflow-postgres, which start one of their own, and its
+//! example.
 
 use std::path::Path;
 
@@ -12,27 +13,52 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         _ => return Err("postgres knows only --long".into()),
     };
     if std::env::var_os("WF_TEST_PG_URL").is_none() && !is_installed() {
-        return Ok(Some("apt-get install postgresql, or set WF_TEST_PG_URL".into()));
+        return Ok(Some(
+            "apt-get install postgresql, or set WF_TEST_PG_URL".into(),
+        ));
     }
-    let package = ["test", "--package", "workflow-postgres", "--all-features", "--lib", "--tests", "--examples"];
+    let package = [
+        "test",
+        "--package",
+        "workflow-postgres",
+        "--all-features",
+        "--lib",
+        "--tests",
+        "--examples",
+    ];
     if long {
-        let long = package.into_iter().chain(["--release", "--", "--nocapture", "--test-threads=1"]);
+        let long =
+            package
+                .into_iter()
+                .chain(["--release", "--", "--nocapture", "--test-threads=1"]);
         cargo(long).env("WF_LONG", "1").run()?;
     } else {
         cargo(package).run()?;
         cargo(["run", "--release", "--example", "workers"]).run()?;
     }
-    let proxy = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
+    let proxy = [
+        "/usr/sbin/pgbouncer",
+        "/usr/bin/pgbouncer",
+        "/usr/local/bin/pgbouncer",
+    ];
     if proxy.iter().any(|program| Path::new(program).exists()) {
         return Ok(None);
     }
-    Ok(Some("all but the tests through a proxy: apt-get install pgbouncer".into()))
+    Ok(Some(
+        "all but the tests through a proxy: apt-get install pgbouncer".into(),
+    ))
 }
 
-/// Whether the programs are on the path, or where Debian puts them. The tests look in a few places more.
+/// Whether the programs are on the path, or where Debian puts them. The tests look in a few places
+/// more.
 fn is_installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
     let debian = versions.map(|version| version.path().join("bin"));
-    std::env::split_paths(&path).chain(debian).any(|folder| folder.join("initdb").is_file())
+    std::env::split_paths(&path)
+        .chain(debian)
+        .any(|folder| folder.join("initdb").is_file())
 }

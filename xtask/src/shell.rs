@@ -15,11 +15,19 @@ pub(crate) struct Shell {
 
 /// Cargo, the one that runs this program.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Shell {
-    program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), "cargo", arguments)
+    program(
+        &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()),
+        "cargo",
+        arguments,
+    )
 }
 
 /// Any program; `name` is what is shown.
-pub(crate) fn program<'a>(path: &str, name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Shell {
+pub(crate) fn program<'a>(
+    path: &str,
+    name: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Shell {
     let mut command = Command::new(path);
     let mut shown = name.to_owned();
     for argument in arguments {
@@ -27,7 +35,11 @@ pub(crate) fn program<'a>(path: &str, name: &str, arguments: impl IntoIterator<I
         shown = format!("{shown} {argument}");
     }
     command.current_dir(root()).stdin(Stdio::null());
-    Shell { command, shown, quiet: false }
+    Shell {
+        command,
+        shown,
+        quiet: false,
+    }
 }
 
 /// The root of the repository.
@@ -52,14 +64,24 @@ impl Shell {
     /// Runs it; fails unless it exits with 0.
     pub(crate) fn run(mut self) -> Outcome {
         self.announce();
-        let status = self.command.status().map_err(|error| format!("{}: {error}", self.shown))?;
-        if status.success() { Ok(None) } else { Err(format!("{}: {status}", self.shown)) }
+        let status = self
+            .command
+            .status()
+            .map_err(|error| format!("{}: {error}", self.shown))?;
+        if status.success() {
+            Ok(None)
+        } else {
+            Err(format!("{}: {status}", self.shown))
+        }
     }
 
     /// Runs it, and kills it as soon as `now` says so; fails if it has ended before.
     pub(crate) fn kill_when(mut self, now: impl Fn() -> bool) -> Outcome {
         println!("$ {}   (to be killed)", self.shown);
-        let mut child = self.command.spawn().map_err(|error| format!("{}: {error}", self.shown))?;
+        let mut child = self
+            .command
+            .spawn()
+            .map_err(|error| format!("{}: {error}", self.shown))?;
         while !now() {
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(format!("{} ended by itself: {status}", self.shown));
@@ -67,19 +89,29 @@ impl Shell {
             std::thread::sleep(Duration::from_millis(5));
         }
         let killed = child.kill().and_then(|()| child.wait());
-        killed.map(|_| None).map_err(|error| format!("{}: {error}", self.shown))
+        killed
+            .map(|_| None)
+            .map_err(|error| format!("{}: {error}", self.shown))
     }
 
     /// Runs it, shows and returns its standard output; fails unless it exits with 0.
     pub(crate) fn output(mut self) -> Result<String, String> {
         self.announce();
-        let output = self.command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
+        let output = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .output();
         let output = output.map_err(|error| format!("{}: {error}", self.shown))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !self.quiet {
             print!("{text}");
         }
-        if output.status.success() { Ok(text) } else { Err(format!("{}: {}", self.shown, output.status)) }
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(format!("{}: {}", self.shown, output.status))
+        }
     }
 
     fn announce(&self) {

@@ -23,14 +23,27 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         println!("note: {long}");
     }
     breaches.iter().for_each(|breach| eprintln!("{breach}"));
-    if breaches.is_empty() { Ok(None) } else { Err(format!("{} breaches", breaches.len())) }
+    if breaches.is_empty() {
+        Ok(None)
+    } else {
+        Err(format!("{} breaches", breaches.len()))
+    }
 }
 
 fn files() -> Result<Vec<File>, String> {
-    let listed = program("git", "git", ["ls-files", "--cached", "--others", "--exclude-standard"]).quiet().output()?;
+    let listed = program(
+        "git",
+        "git",
+        ["ls-files", "--cached", "--others", "--exclude-standard"],
+    )
+    .quiet()
+    .output()?;
     let read = |path: &str| {
         let bytes = fs::read(format!("{}/{path}", root())).ok()?;
-        Some(File { path: path.to_owned(), text: String::from_utf8_lossy(&bytes).into_owned() })
+        Some(File {
+            path: path.to_owned(),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
     };
     Ok(listed.lines().filter_map(read).collect())
 }

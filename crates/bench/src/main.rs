@@ -1,9 +1,11 @@
-//! The tracker's benchmarks: push, flush and loopback throughput, each beside its peers, with ratios.
+//! The tracker's benchmarks: push, flush and loopback throughput, each beside its peers, with
+//! ratios.
 //!
 //! `cargo run --release --manifest-path crates/bench/Cargo.toml`
 //!
-//! Every contender runs once per round, in turn, so that noise of the machine meets all of them; the median of the
-//! rounds counts. Absolute figures belong to the machine; the ratios are the result.
+//! Every contender runs once per round, in turn, so that noise of the machine meets all of them;
+//! the median of the rounds counts. Absolute figures belong to the machine; the ratios are the
+//! result.
 
 mod harness;
 mod push;

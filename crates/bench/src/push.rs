@@ -23,10 +23,17 @@ const EVENTS: usize = 400_000;
 const ROUNDS: usize = 15;
 
 fn buffer() -> EventBuffer<Event> {
-    EventBuffer::new(&Config::builder().capacity_events(4 * EVENTS).capacity_bytes(1 << 30).build().unwrap())
+    EventBuffer::new(
+        &Config::builder()
+            .capacity_events(4 * EVENTS)
+            .capacity_bytes(1 << 30)
+            .build()
+            .unwrap(),
+    )
 }
 
-/// Runs `push` EVENTS times in each of `producers` threads at once; returns the time from start to the last one's end.
+/// Runs `push` EVENTS times in each of `producers` threads at once; returns the time from start to
+/// the last one's end.
 fn produce(producers: usize, push: impl Fn(Event) + Sync) -> Duration {
     if producers == 1 {
         let started = Instant::now();
@@ -42,7 +49,11 @@ fn produce(producers: usize, push: impl Fn(Event) + Sync) -> Duration {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..producers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .max()
+            .unwrap()
     })
 }
 
@@ -57,16 +68,23 @@ impl LogExporter for Nowhere {
 }
 
 fn opentelemetry() -> (SdkLoggerProvider, SdkLogger) {
-    let config = BatchConfigBuilder::default().with_max_queue_size(4 * EVENTS).build();
-    let processor = BatchLogProcessor::builder(Nowhere).with_batch_config(config).build();
-    let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(4 * EVENTS)
+        .build();
+    let processor = BatchLogProcessor::builder(Nowhere)
+        .with_batch_config(config)
+        .build();
+    let provider = SdkLoggerProvider::builder()
+        .with_log_processor(processor)
+        .build();
     let logger = provider.logger("bench");
     (provider, logger)
 }
 
 fn run(producers: usize) {
     let (provider, logger) = opentelemetry();
-    // Every contender is made before its round and emptied after it, so that all push into memory that is there.
+    // Every contender is made before its round and emptied after it, so that all push into memory
+    // that is there.
     let ours = buffer();
     let (crossbeam, crossbeam_out) = crossbeam_channel::unbounded();
     let (flume, flume_out) = flume::unbounded();
@@ -75,7 +93,8 @@ fn run(producers: usize) {
     let contenders = vec![
         contender("tracker-core EventBuffer", || {
             let time = produce(producers, |event| ours.push(event).unwrap());
-            // Leases, unlike a drain, leave the queue its memory, as the emptying of the others does.
+            // Leases, unlike a drain, leave the queue its memory, as the emptying of the others
+            // does.
             block_on(async {
                 while let Some(lease) = ours.next_lease(ours.barrier()).await {
                     lease.ack();
@@ -113,7 +132,9 @@ fn run(producers: usize) {
             time
         }),
     ];
-    compare(ROUNDS, contenders, |time| time.as_nanos() as f64 / EVENTS as f64);
+    compare(ROUNDS, contenders, |time| {
+        time.as_nanos() as f64 / EVENTS as f64
+    });
 }
 
 pub fn one_producer() {

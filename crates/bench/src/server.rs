@@ -22,7 +22,10 @@ fn serve(mut stream: TcpStream) -> Option<()> {
     let mut filled = 0;
     loop {
         let (head, length) = loop {
-            if let Some(end) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(end) = buffer[..filled]
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 break (end + 4, content_length(&buffer[..end])?);
             }
             filled += read(&mut stream, &mut buffer[filled..])?;
@@ -33,7 +36,9 @@ fn serve(mut stream: TcpStream) -> Option<()> {
         }
         buffer.copy_within(total..filled, 0);
         filled -= total;
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .ok()?;
     }
 }
 
@@ -43,5 +48,9 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> Option<usize> {
 
 fn content_length(head: &[u8]) -> Option<usize> {
     let head = std::str::from_utf8(head).ok()?.to_ascii_lowercase();
-    head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()
+    head.lines()
+        .find_map(|line| line.strip_prefix("content-length:"))?
+        .trim()
+        .parse()
+        .ok()
 }

@@ -60,11 +60,18 @@ fn event(id: usize) -> Event {
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn config() -> Config {
-    Config::builder().capacity_events(2 * EVENTS).capacity_bytes(1 << 30).build().unwrap()
+    Config::builder()
+        .capacity_events(2 * EVENTS)
+        .capacity_bytes(1 << 30)
+        .build()
+        .unwrap()
 }
 
 /// What an author writes by hand: no buffer, no retry, no books.
@@ -77,13 +84,20 @@ impl ByHand {
     fn new(url: &str) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self { client: Client::builder(TokioExecutor::new()).build(connector), uri: url.parse().unwrap() }
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            uri: url.parse().unwrap(),
+        }
     }
 
     async fn send(&self, events: &[Event]) {
         let body = serde_json::to_vec(&Envelope { events }).unwrap();
         let request = Request::post(self.uri.clone()).header("content-type", "application/json");
-        let response = self.client.request(request.body(Full::from(body)).unwrap()).await.unwrap();
+        let response = self
+            .client
+            .request(request.body(Full::from(body)).unwrap())
+            .await
+            .unwrap();
         assert!(response.status().is_success());
         response.into_body().collect().await.unwrap();
     }
@@ -128,7 +142,10 @@ pub fn flush_of_one() {
 pub fn throughput() {
     let (runtime, url) = (runtime(), server::start());
     let by_hand = ByHand::new(&url);
-    let tracker = HttpTracker::builder(url.as_str()).config(config()).scoped().unwrap();
+    let tracker = HttpTracker::builder(url.as_str())
+        .config(config())
+        .scoped()
+        .unwrap();
     let transport = Arc::new(HttpTransport::builder(url.as_str()).build().unwrap());
     let clock = runtime.block_on(async { Arc::new(TokioClock::new()) });
     let buffered = BufferedTracker::new(config(), transport, clock, 7);
@@ -151,16 +168,22 @@ pub fn throughput() {
         }),
         contender("HttpTracker (encodes on emit)", || {
             let started = Instant::now();
-            events.iter().for_each(|event| tracker.emit(event.clone()).unwrap());
+            events
+                .iter()
+                .for_each(|event| tracker.emit(event.clone()).unwrap());
             runtime.block_on(tracker.flush()).ok().unwrap();
             started.elapsed()
         }),
         contender("BufferedTracker, HttpTransport (on flush)", || {
             let started = Instant::now();
-            events.iter().for_each(|event| buffered.emit(event.clone()).unwrap());
+            events
+                .iter()
+                .for_each(|event| buffered.emit(event.clone()).unwrap());
             runtime.block_on(buffered.flush()).ok().unwrap();
             started.elapsed()
         }),
     ];
-    compare(ROUNDS, contenders, |time| EVENTS as f64 / time.as_secs_f64());
+    compare(ROUNDS, contenders, |time| {
+        EVENTS as f64 / time.as_secs_f64()
+    });
 }

@@ -12,7 +12,8 @@ pub enum EncodeError {
     /// The value's own serialization failed, or asked for something that JSON does not have.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The value has a number that is not finite (`NaN` or an infinity). `serde_json` would write `null` instead.
+    /// The value has a number that is not finite (`NaN` or an infinity). `serde_json` would write
+    /// `null` instead.
     #[error("a number is not finite, and JSON has no form for it")]
     NotFinite,
 }
@@ -34,8 +35,13 @@ pub enum EncodeError {
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeError> {
     let json = serde_json::value::to_raw_value(value)?;
-    // Only where a null is written can there be a number that had no other form; most values have none.
-    if json.get().contains("null") && value.serialize(Finite).is_err_and(|Refused(not_finite)| not_finite) {
+    // Only where a null is written can there be a number that had no other form; most values have
+    // none.
+    if json.get().contains("null")
+        && value
+            .serialize(Finite)
+            .is_err_and(|Refused(not_finite)| not_finite)
+    {
         return Err(EncodeError::NotFinite);
     }
     Ok(json)
@@ -64,7 +70,11 @@ impl ser::Error for Refused {
 }
 
 fn finite(is_finite: bool) -> Result<(), Refused> {
-    if is_finite { Ok(()) } else { Err(Refused(true)) }
+    if is_finite {
+        Ok(())
+    } else {
+        Err(Refused(true))
+    }
 }
 
 macro_rules! nothing {
@@ -113,11 +123,20 @@ impl Serializer for Finite {
         Ok(())
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Refused> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+    ) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
         value.serialize(self)
     }
 
@@ -143,7 +162,13 @@ impl Serializer for Finite {
         Ok(self)
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self, Refused> {
         Ok(self)
     }
 
@@ -155,7 +180,13 @@ impl Serializer for Finite {
         Ok(self)
     }
 
-    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self, Refused> {
         Ok(self)
     }
 

@@ -1,6 +1,7 @@
 //! Decimal numbers of any size.
 
-/// A number as its digits without zeros at either end, and the power of ten that the last digit counts.
+/// A number as its digits without zeros at either end, and the power of ten that the last digit
+/// counts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     negative: bool,
@@ -11,7 +12,9 @@ pub(crate) struct Decimal {
 impl Decimal {
     /// Reads a JSON number; `None` if `text` is not one, or its exponent is beyond every use.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (negative, rest) = text
+            .strip_prefix('-')
+            .map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
             None => (rest, 0),
@@ -28,6 +31,10 @@ impl Decimal {
         let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
         digits.drain(..zeros);
         let exponent = if digits.is_empty() { 0 } else { exponent };
-        Some(Self { negative, digits, exponent })
+        Some(Self {
+            negative,
+            digits,
+            exponent,
+        })
     }
 }

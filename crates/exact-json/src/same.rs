@@ -8,11 +8,13 @@ const MOST_DEEP: usize = 256;
 
 /// Returns whether two JSON texts have the same value.
 ///
-/// White space and the order of members do not count, strings are compared without their escapes, and numbers by their
-/// exact decimal value: `1.50` is `15e-1`, and two integers beyond 64 bits that differ in one digit differ. `-0` is not
-/// `0`. Texts of more than 256 levels are the same only if they are written the same.
+/// White space and the order of members do not count, strings are compared without their escapes,
+/// and numbers by their exact decimal value: `1.50` is `15e-1`, and two integers beyond 64 bits
+/// that differ in one digit differ. `-0` is not `0`. Texts of more than 256 levels are the same
+/// only if they are written the same.
 pub fn same(one: &str, other: &str) -> bool {
-    one == other || (depth(one).max(depth(other)) <= MOST_DEEP && values_are_same(one.trim(), other.trim()))
+    one == other
+        || (depth(one).max(depth(other)) <= MOST_DEEP && values_are_same(one.trim(), other.trim()))
 }
 
 fn values_are_same(one: &str, other: &str) -> bool {
@@ -20,14 +22,26 @@ fn values_are_same(one: &str, other: &str) -> bool {
         return true;
     }
     match (one.as_bytes().first(), other.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => members(one).zip(members(other)).is_some_and(|(one, other)| objects(one, other)),
-        (Some(b'['), Some(b'[')) => elements(one).zip(elements(other)).is_some_and(|(one, other)| {
-            one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| values_are_same(one, other))
-        }),
-        (Some(b'"'), Some(b'"')) => text(one).zip(text(other)).is_some_and(|(one, other)| one == other),
-        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => {
-            Decimal::read(one).zip(Decimal::read(other)).is_some_and(|(one, other)| one == other)
+        (Some(b'{'), Some(b'{')) => members(one)
+            .zip(members(other))
+            .is_some_and(|(one, other)| objects(one, other)),
+        (Some(b'['), Some(b'[')) => {
+            elements(one)
+                .zip(elements(other))
+                .is_some_and(|(one, other)| {
+                    one.len() == other.len()
+                        && one
+                            .iter()
+                            .zip(&other)
+                            .all(|(one, other)| values_are_same(one, other))
+                })
         }
+        (Some(b'"'), Some(b'"')) => text(one)
+            .zip(text(other))
+            .is_some_and(|(one, other)| one == other),
+        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => Decimal::read(one)
+            .zip(Decimal::read(other))
+            .is_some_and(|(one, other)| one == other),
         _ => false,
     }
 }
@@ -35,8 +49,12 @@ fn values_are_same(one: &str, other: &str) -> bool {
 fn objects(one: Vec<Member<'_>>, other: Vec<Member<'_>>) -> bool {
     let by_name = |members: Vec<Member<'_>>| {
         // A name that is no text is compared as it is written.
-        let named =
-            members.into_iter().map(|member| (member.name().ok_or(member.key.to_owned()), member.value.to_owned()));
+        let named = members.into_iter().map(|member| {
+            (
+                member.name().ok_or(member.key.to_owned()),
+                member.value.to_owned(),
+            )
+        });
         let mut named: Vec<_> = named.collect();
         // Stable: members of one name keep their order.
         named.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -44,7 +62,10 @@ fn objects(one: Vec<Member<'_>>, other: Vec<Member<'_>>) -> bool {
     };
     let (one, other) = (by_name(one), by_name(other));
     one.len() == other.len()
-        && one.iter().zip(&other).all(|(one, other)| one.0 == other.0 && values_are_same(&one.1, &other.1))
+        && one
+            .iter()
+            .zip(&other)
+            .all(|(one, other)| one.0 == other.0 && values_are_same(&one.1, &other.1))
 }
 
 fn text(quoted: &str) -> Option<String> {

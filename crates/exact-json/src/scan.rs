@@ -10,7 +10,8 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Returns the name without quotes and escapes; `None` if it has escapes that are no text (half a surrogate pair).
+    /// Returns the name without quotes and escapes; `None` if it has escapes that are no text (half
+    /// a surrogate pair).
     pub fn name(&self) -> Option<String> {
         serde_json::from_str(self.key).ok()
     }
@@ -40,12 +41,16 @@ pub fn depth(text: &str) -> usize {
     most
 }
 
-/// Returns the members of an object in order, those of the same name too; `None` if `text` is not an object.
+/// Returns the members of an object in order, those of the same name too; `None` if `text` is not
+/// an object.
 pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
     list(text, '{', '}', |scanner| {
         let key = scanner.string()?;
         scanner.expect(':')?;
-        Some(Member { key, value: scanner.value()? })
+        Some(Member {
+            key,
+            value: scanner.value()?,
+        })
     })
 }
 
@@ -145,7 +150,9 @@ impl<'a> Scanner<'a> {
                     continue;
                 }
                 Some(byte) if byte.is_ascii_alphanumeric() || b"+-.".contains(&byte) => {
-                    let rest = self.0.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c));
+                    let rest = self.0.trim_start_matches(|c: char| {
+                        c.is_ascii_alphanumeric() || "+-.".contains(c)
+                    });
                     self.0 = rest;
                 }
                 _ => return None,

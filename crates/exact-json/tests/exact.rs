@@ -1,4 +1,5 @@
-//! Encoding, comparing and taking apart, against serde_json where that is exact, and at the ends of the domain.
+//! Encoding, comparing and taking apart, against serde_json where that is exact, and at the ends of
+//! the domain.
 
 use exact_json::{EncodeError, depth, elements, encode, members, same};
 use proptest::prelude::*;
@@ -15,17 +16,39 @@ fn numbers_that_are_not_finite_are_refused_wherever_they_stand() {
     }
     for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert!(matches!(encode(&odd), Err(EncodeError::NotFinite)));
-        assert!(matches!(encode(&vec![Some(1.0), None, Some(odd)]), Err(EncodeError::NotFinite)));
         assert!(matches!(
-            encode(&[("k", odd)].into_iter().collect::<std::collections::BTreeMap<_, _>>()),
+            encode(&vec![Some(1.0), None, Some(odd)]),
             Err(EncodeError::NotFinite)
         ));
-        assert!(matches!(encode(&Odd::Newtype(odd as f32)), Err(EncodeError::NotFinite)));
-        assert!(matches!(encode(&Odd::Tuple(1, odd)), Err(EncodeError::NotFinite)));
-        assert!(matches!(encode(&Odd::Struct { inner: Some(odd) }), Err(EncodeError::NotFinite)));
+        assert!(matches!(
+            encode(
+                &[("k", odd)]
+                    .into_iter()
+                    .collect::<std::collections::BTreeMap<_, _>>()
+            ),
+            Err(EncodeError::NotFinite)
+        ));
+        assert!(matches!(
+            encode(&Odd::Newtype(odd as f32)),
+            Err(EncodeError::NotFinite)
+        ));
+        assert!(matches!(
+            encode(&Odd::Tuple(1, odd)),
+            Err(EncodeError::NotFinite)
+        ));
+        assert!(matches!(
+            encode(&Odd::Struct { inner: Some(odd) }),
+            Err(EncodeError::NotFinite)
+        ));
     }
-    assert_eq!(encode(&Odd::Struct { inner: None }).unwrap().get(), r#"{"Struct":{"inner":null}}"#);
-    assert_eq!(encode(&(None::<f64>, (), "null")).unwrap().get(), r#"[null,null,"null"]"#);
+    assert_eq!(
+        encode(&Odd::Struct { inner: None }).unwrap().get(),
+        r#"{"Struct":{"inner":null}}"#
+    );
+    assert_eq!(
+        encode(&(None::<f64>, (), "null")).unwrap().get(),
+        r#"[null,null,"null"]"#
+    );
 }
 
 #[test]
@@ -38,22 +61,45 @@ fn integers_keep_every_digit() {
 
 #[test]
 fn numbers_are_compared_exactly() {
-    let same_numbers =
-        [("1", "1.0"), ("1e2", "100"), ("0.00", "0"), ("15e-1", "1.50"), ("1E+400", "10e399"), ("-0", "-0.0")];
+    let same_numbers = [
+        ("1", "1.0"),
+        ("1e2", "100"),
+        ("0.00", "0"),
+        ("15e-1", "1.50"),
+        ("1E+400", "10e399"),
+        ("-0", "-0.0"),
+    ];
     for (one, other) in same_numbers {
         assert!(same(one, other), "{one} {other}");
     }
     let big = "1267650600228229401496703205376";
-    for (one, other) in [(big, "1267650600228229401496703205377"), ("0", "-0"), ("1", "10"), ("1e400", "1e401")] {
+    for (one, other) in [
+        (big, "1267650600228229401496703205377"),
+        ("0", "-0"),
+        ("1", "10"),
+        ("1e400", "1e401"),
+    ] {
         assert!(!same(one, other), "{one} {other}");
     }
 }
 
 #[test]
 fn what_is_not_json_is_no_object_and_no_array() {
-    for text in
-        ["", "{", "[", "{\"a\"", "{\"a\":}", "{\"a\":1,}", "[1,]", "[1 2]", "{\"a\" 1}", "[1]x", "\"", "[\"\\", "[é]"]
-    {
+    for text in [
+        "",
+        "{",
+        "[",
+        "{\"a\"",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "[1,]",
+        "[1 2]",
+        "{\"a\" 1}",
+        "[1]x",
+        "\"",
+        "[\"\\",
+        "[é]",
+    ] {
         assert_eq!((members(text), elements(text)), (None, None), "{text}");
         let _ = (depth(text), same(text, "1"));
     }
@@ -63,9 +109,18 @@ fn what_is_not_json_is_no_object_and_no_array() {
 #[test]
 fn members_are_as_they_are_written() {
     let text = "\t{ \"a\\u0062\" : {\"x\":[1,\"}\"]} ,\"a\":1,\"a\":2, \"\\ud800\":\"\\\"\" }";
-    let found: Vec<_> = members(text).unwrap().into_iter().map(|member| (member.name(), member.value)).collect();
+    let found: Vec<_> = members(text)
+        .unwrap()
+        .into_iter()
+        .map(|member| (member.name(), member.value))
+        .collect();
     let named = |name: &str| Some(name.to_owned());
-    let expected = [(named("ab"), "{\"x\":[1,\"}\"]}"), (named("a"), "1"), (named("a"), "2"), (None, "\"\\\"\"")];
+    let expected = [
+        (named("ab"), "{\"x\":[1,\"}\"]}"),
+        (named("a"), "1"),
+        (named("a"), "2"),
+        (None, "\"\\\"\""),
+    ];
     assert_eq!(found, expected);
 }
 
@@ -104,7 +159,8 @@ proptest! {
 
     #[test]
     fn two_values_are_the_same_exactly_if_they_are_equal(one in values(), other in values()) {
-        // An integer and a float of one value differ for serde_json; their texts do not come up here by chance.
+        // An integer and a float of one value differ for serde_json; their texts do not come up
+        // here by chance.
         prop_assert_eq!(same(&one.to_string(), &other.to_string()), one == other);
     }
 

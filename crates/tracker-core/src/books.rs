@@ -9,8 +9,8 @@ use crate::transport::{Reason, SendError};
 
 /// Where every accepted event is.
 ///
-/// `accepted = delivered + rejected + dropped + returned + queued + in_flight` holds at every moment;
-/// [`is_balanced`](Self::is_balanced) says so.
+/// `accepted = delivered + rejected + dropped + returned + queued + in_flight` holds at every
+/// moment; [`is_balanced`](Self::is_balanced) says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Books {
     /// Events that a push took.
@@ -19,7 +19,8 @@ pub struct Books {
     pub delivered: u64,
     /// Events that the far end, or the encoder, refused for good, each with a reason.
     pub rejected: u64,
-    /// Events that a policy chosen by the caller gave up ([`Overflow::DropOldest`](crate::Overflow)).
+    /// Events that a policy chosen by the caller gave up
+    /// ([`Overflow::DropOldest`](crate::Overflow)).
     pub dropped: u64,
     /// Events that were handed back to the caller.
     pub returned: u64,
@@ -37,7 +38,8 @@ impl Books {
 
     /// Returns whether the identity holds.
     pub fn is_balanced(&self) -> bool {
-        self.accepted == self.delivered + self.rejected + self.dropped + self.returned + self.pending()
+        self.accepted
+            == self.delivered + self.rejected + self.dropped + self.returned + self.pending()
     }
 
     /// Returns whether every accepted event was delivered.
@@ -106,18 +108,31 @@ pub struct FlushReport {
 }
 
 impl FlushReport {
-    /// Returns `Ok` only if every event accepted before the flush has a fate, and all that got theirs meanwhile were
-    /// delivered.
+    /// Returns `Ok` only if every event accepted before the flush has a fate, and all that got
+    /// theirs meanwhile were delivered.
     ///
     /// # Errors
     ///
     /// [`Undelivered`] with the counts and the reason otherwise.
     pub fn ok(self) -> Result<Books, Undelivered> {
-        let Self { books, unsettled, rejected, dropped, returned, stop } = self;
+        let Self {
+            books,
+            unsettled,
+            rejected,
+            dropped,
+            returned,
+            stop,
+        } = self;
         if unsettled + rejected + dropped + returned == 0 {
             return Ok(books);
         }
-        Err(Undelivered { pending: unsettled, rejected, dropped, returned, stop })
+        Err(Undelivered {
+            pending: unsettled,
+            rejected,
+            dropped,
+            returned,
+            stop,
+        })
     }
 }
 
@@ -127,9 +142,11 @@ impl FlushReport {
 pub struct TrackerReport {
     /// Where every accepted event is.
     pub books: Books,
-    /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the books count all.
+    /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the
+    /// books count all.
     pub rejections: Vec<Rejection>,
-    /// How the last attempt to deliver failed; `None` after a success, and before the first attempt.
+    /// How the last attempt to deliver failed; `None` after a success, and before the first
+    /// attempt.
     pub trouble: Option<SendError>,
     /// Why background delivery has ended, if it has although the tracker is open.
     pub background_ended: Option<Reason>,
@@ -142,7 +159,8 @@ pub struct DeliveryReport<E> {
     pub books: Books,
     /// The undelivered events, in the order in which they were accepted.
     pub returned: Vec<E>,
-    /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the books count all.
+    /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the
+    /// books count all.
     pub rejections: Vec<Rejection>,
     /// Why the shutdown ended before everything had a fate, if it did.
     pub stop: Option<Stop>,
@@ -225,5 +243,7 @@ pub struct Undelivered {
 }
 
 fn why(stop: &Option<Stop>) -> String {
-    stop.as_ref().map(|stop| format!(" ({stop})")).unwrap_or_default()
+    stop.as_ref()
+        .map(|stop| format!(" ({stop})"))
+        .unwrap_or_default()
 }

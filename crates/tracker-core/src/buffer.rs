@@ -1,7 +1,7 @@
 //! The shared handle and its one lock.
 //!
-//! Every critical section is a few moves. No code of a user runs inside one: wakers are woken and events are
-//! dropped after the lock is released.
+//! Every critical section is a few moves. No code of a user runs inside one: wakers are woken and
+//! events are dropped after the lock is released.
 
 use std::fmt;
 
@@ -16,8 +16,9 @@ use crate::wait::{Ticket, WaitFor, Waiters};
 
 /// A bounded event buffer in which an event stays on the books until its fate is known.
 ///
-/// Cloning it makes another handle to the same buffer. When the last handle and the last lease go while events are
-/// pending, those events are dropped with them, and an error is logged that says how many.
+/// Cloning it makes another handle to the same buffer. When the last handle and the last lease go
+/// while events are pending, those events are dropped with them, and an error is logged that says
+/// how many.
 ///
 /// # Examples
 ///
@@ -54,9 +55,11 @@ pub(crate) struct Locked<E> {
 }
 
 impl<E> EventBuffer<E> {
-    /// Creates an empty, open buffer that counts each event with its shallow size, `size_of::<E>()`.
+    /// Creates an empty, open buffer that counts each event with its shallow size,
+    /// `size_of::<E>()`.
     ///
-    /// Events that own memory elsewhere are larger than that: use [`with_size_of`](Self::with_size_of) to bound it.
+    /// Events that own memory elsewhere are larger than that: use
+    /// [`with_size_of`](Self::with_size_of) to bound it.
     pub fn new(config: &Config) -> Self {
         Self::with_size_of(config, |_| size_of::<E>())
     }
@@ -65,29 +68,40 @@ impl<E> EventBuffer<E> {
     ///
     /// It is called once per push, before the lock is taken.
     pub fn with_size_of(config: &Config, size_of: fn(&E) -> usize) -> Self {
-        let locked = Locked { state: BufferState::new(config), waiters: Waiters::new() };
-        Self { shared: Arc::new(Shared { locked: Mutex::new(locked), size_of }) }
+        let locked = Locked {
+            state: BufferState::new(config),
+            waiters: Waiters::new(),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                locked: Mutex::new(locked),
+                size_of,
+            }),
+        }
     }
 
     /// Accepts `event`, or gives it back.
     ///
-    /// Accepting and closing exclude each other: an event is accepted and will be settled, or it comes back.
+    /// Accepting and closing exclude each other: an event is accepted and will be settled, or it
+    /// comes back.
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside: the buffer is closed, it is full, or the event is too large.
+    /// [`PushError`] with the event inside: the buffer is closed, it is full, or the event is too
+    /// large.
     pub fn push(&self, event: E) -> Result<(), PushError<E>> {
         self.push_with(event, Overflow::Refuse).map(drop)
     }
 
     /// Accepts `event`, and evicts the oldest queued events if that is what it takes.
     ///
-    /// Returns the evicted events, oldest first; they are counted as dropped. Events in flight are never evicted.
+    /// Returns the evicted events, oldest first; they are counted as dropped. Events in flight are
+    /// never evicted.
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside; it is `Full` only if what is in flight leaves no room, and then nothing
-    /// was evicted.
+    /// [`PushError`] with the event inside; it is `Full` only if what is in flight leaves no room,
+    /// and then nothing was evicted.
     pub fn push_evicting(&self, event: E) -> Result<Vec<E>, PushError<E>> {
         let evicted = self.push_with(event, Overflow::DropOldest)?;
         Ok(evicted.into_iter().map(|entry| entry.event).collect())
@@ -97,12 +111,13 @@ impl<E> EventBuffer<E> {
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside: the buffer was closed, or the event is too large. Never `Full`.
+    /// [`PushError`] with the event inside: the buffer was closed, or the event is too large. Never
+    /// `Full`.
     ///
     /// # Cancel safety
     ///
-    /// **An event whose push was dropped while it waited was not accepted, and is dropped with the future.** To keep
-    /// it, wait with [`room`](Self::room) and then [`push`](Self::push).
+    /// **An event whose push was dropped while it waited was not accepted, and is dropped with the
+    /// future.** To keep it, wait with [`room`](Self::room) and then [`push`](Self::push).
     pub async fn push_wait(&self, event: E) -> Result<(), PushError<E>> {
         let bytes = (self.shared.size_of)(&event);
         let mut event = event;
@@ -115,22 +130,27 @@ impl<E> EventBuffer<E> {
         }
     }
 
-    /// Waits until a push of an event of `bytes` would not be refused as full. Others may be quicker to use the room.
+    /// Waits until a push of an event of `bytes` would not be refused as full. Others may be
+    /// quicker to use the room.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn room(&self, bytes: usize) {
-        Ticket::new(&self.shared, WaitFor::Room).until(|state| state.has_room(bytes).then_some(())).await;
+        Ticket::new(&self.shared, WaitFor::Room)
+            .until(|state| state.has_room(bytes).then_some(()))
+            .await;
     }
 
     /// Takes the next batch below `below`; `None` when every event below it has a fate.
     ///
-    /// Waits while other leases hold what is left below the barrier, and while the most leases allowed are out.
+    /// Waits while other leases hold what is left below the barrier, and while the most leases
+    /// allowed are out.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a lease that was taken is returned, and a lease that is dropped gives its events back.
+    /// Cancel safe: a lease that was taken is returned, and a lease that is dropped gives its
+    /// events back.
     pub async fn next_lease(&self, below: Seq) -> Option<Lease<E>> {
         let batch = Ticket::new(&self.shared, WaitFor::Progress)
             .until(|state| match state.checkout(below) {
@@ -153,14 +173,17 @@ impl<E> EventBuffer<E> {
             .await;
     }
 
-    /// Waits until at least `events` events are queued, or the bytes of a batch or of the whole capacity are; or events
-    /// are queued and the last one that came found no room, or somebody waits for room; or the buffer no longer accepts.
+    /// Waits until at least `events` events are queued, or the bytes of a batch or of the whole
+    /// capacity are; or events are queued and the last one that came found no room, or somebody
+    /// waits for room; or the buffer no longer accepts.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn arrival(&self, events: usize) {
-        Ticket::new(&self.shared, WaitFor::Arrival(events)).until(|state| state.is_due(events).then_some(())).await;
+        Ticket::new(&self.shared, WaitFor::Arrival(events))
+            .until(|state| state.is_due(events).then_some(()))
+            .await;
     }
 
     /// Waits until no lease is out.
@@ -169,7 +192,9 @@ impl<E> EventBuffer<E> {
     ///
     /// Cancel safe.
     pub async fn no_lease_out(&self) {
-        Ticket::new(&self.shared, WaitFor::Progress).until(|state| (state.in_flight() == 0).then_some(())).await;
+        Ticket::new(&self.shared, WaitFor::Progress)
+            .until(|state| (state.in_flight() == 0).then_some(()))
+            .await;
     }
 
     /// Stops accepting events. Idempotent; what was accepted stays and can still be leased.
@@ -177,14 +202,17 @@ impl<E> EventBuffer<E> {
         self.shared.change(BufferState::close);
     }
 
-    /// Refuses events from now on with [`PushError::Stopped`] although the buffer is open; those that wait for room, too.
+    /// Refuses events from now on with [`PushError::Stopped`] although the buffer is open; those
+    /// that wait for room, too.
     pub(crate) fn stop(&self, reason: Reason) {
         self.shared.change(|state| state.stop(reason));
     }
 
-    /// Asks every lease holder to give back (see [`Lease::recalled`]), and hands out no further lease.
+    /// Asks every lease holder to give back (see [`Lease::recalled`]), and hands out no further
+    /// lease.
     ///
-    /// Leases that are out can still be settled. This is the last word before a [`drain`](Self::drain).
+    /// Leases that are out can still be settled. This is the last word before a
+    /// [`drain`](Self::drain).
     pub fn recall(&self) {
         self.shared.change(BufferState::recall);
     }
@@ -200,10 +228,15 @@ impl<E> EventBuffer<E> {
 
     /// Hands the queued events back, oldest first; they are counted as returned.
     ///
-    /// Events in flight stay with their leases; if those give them back, a later drain returns them.
+    /// Events in flight stay with their leases; if those give them back, a later drain returns
+    /// them.
     #[must_use = "these events have left the books: nobody else will deliver them"]
     pub fn drain(&self) -> Vec<E> {
-        self.shared.change(BufferState::drain).into_iter().map(|entry| entry.event).collect()
+        self.shared
+            .change(BufferState::drain)
+            .into_iter()
+            .map(|entry| entry.event)
+            .collect()
     }
 
     /// Returns the barrier behind every event accepted so far.
@@ -234,18 +267,28 @@ impl<E> EventBuffer<E> {
     /// Returns the books, the low watermark and the barrier as of one moment.
     pub(crate) fn moment(&self) -> (Books, Seq, Seq) {
         let locked = self.shared.lock();
-        (locked.state.books(), locked.state.watermark(), locked.state.next_seq())
+        (
+            locked.state.books(),
+            locked.state.watermark(),
+            locked.state.next_seq(),
+        )
     }
 
     /// Takes the turn of the one shutdown that may drain, unless another has it.
     pub(crate) fn try_turn(&self) -> Option<Turn<'_, E>> {
-        self.shared.lock().state.take_turn().then(|| Turn { shared: &self.shared })
+        self.shared.lock().state.take_turn().then(|| Turn {
+            shared: &self.shared,
+        })
     }
 
     /// Waits for that turn; cancel safe.
     pub(crate) async fn turn(&self) -> Turn<'_, E> {
-        Ticket::new(&self.shared, WaitFor::Progress).until(|state| state.take_turn().then_some(())).await;
-        Turn { shared: &self.shared }
+        Ticket::new(&self.shared, WaitFor::Progress)
+            .until(|state| state.take_turn().then_some(()))
+            .await;
+        Turn {
+            shared: &self.shared,
+        }
     }
 
     fn push_with(&self, event: E, overflow: Overflow) -> Result<Vec<Entry<E>>, PushError<E>> {
@@ -254,7 +297,9 @@ impl<E> EventBuffer<E> {
         let Locked { state, waiters } = &mut *locked;
         let pushed = state.push(event, bytes, overflow);
         let wakers = match &pushed {
-            Ok(evicted) if evicted.is_empty() => waiters.after_push(state.queued(), state.is_due(usize::MAX)),
+            Ok(evicted) if evicted.is_empty() => {
+                waiters.after_push(state.queued(), state.is_due(usize::MAX))
+            }
             Ok(_) => Some(waiters.after_change()),
             // What is queued is to be delivered now, so that there is room.
             Err(PushError::Full(_)) => waiters.after_push(state.queued(), true),
@@ -286,7 +331,9 @@ impl<E> Shared<E> {
 
     /// Waits until the buffer asks for its events back.
     pub(crate) async fn recalled(&self) {
-        Ticket::new(self, WaitFor::Progress).until(|state| state.recalled().then_some(())).await;
+        Ticket::new(self, WaitFor::Progress)
+            .until(|state| state.recalled().then_some(()))
+            .await;
     }
 
     /// Applies an operation that is not a push, and wakes everybody once the lock is released.
@@ -311,7 +358,9 @@ impl<E> Drop for Shared<E> {
 
 impl<E> Clone for EventBuffer<E> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -320,6 +369,9 @@ impl<E> fmt::Debug for EventBuffer<E> {
         let locked = self.shared.lock();
         let (phase, books) = (locked.state.phase(), locked.state.books());
         drop(locked);
-        f.debug_struct("EventBuffer").field("phase", &phase).field("books", &books).finish()
+        f.debug_struct("EventBuffer")
+            .field("phase", &phase)
+            .field("books", &books)
+            .finish()
     }
 }

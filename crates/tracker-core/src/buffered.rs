@@ -1,4 +1,5 @@
-//! `BufferedTracker`: an event buffer, a transport and a clock; flush, shutdown and the background loop.
+//! `BufferedTracker`: an event buffer, a transport and a clock; flush, shutdown and the background
+//! loop.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -31,9 +32,9 @@ const RECALL_GRACE: Duration = Duration::from_millis(100);
 
 /// A tracker that buffers events and delivers them over a [`Transport`].
 ///
-/// *Scoped* use is [`flush`](Self::flush) and [`shutdown`](Self::shutdown) on the caller's task and nothing in the
-/// background: right for a process that ends soon. *Background* use adds a task that runs [`run`](Self::run). Both
-/// follow the same protocol, and can be mixed.
+/// *Scoped* use is [`flush`](Self::flush) and [`shutdown`](Self::shutdown) on the caller's task and
+/// nothing in the background: right for a process that ends soon. *Background* use adds a task that
+/// runs [`run`](Self::run). Both follow the same protocol, and can be mixed.
 ///
 /// # Examples
 ///
@@ -68,8 +69,14 @@ struct Shared {
 }
 
 impl<E: Send + Sync + 'static> BufferedTracker<E> {
-    /// Creates a tracker whose events count with their shallow size; `seed` determines the jitter of its retries.
-    pub fn new(config: Config, transport: StdArc<dyn Transport<E>>, clock: StdArc<dyn Clock>, seed: u64) -> Self {
+    /// Creates a tracker whose events count with their shallow size; `seed` determines the jitter
+    /// of its retries.
+    pub fn new(
+        config: Config,
+        transport: StdArc<dyn Transport<E>>,
+        clock: StdArc<dyn Clock>,
+        seed: u64,
+    ) -> Self {
         let buffer = EventBuffer::new(&config);
         Self::with_buffer(buffer, config, transport, clock, seed)
     }
@@ -85,8 +92,20 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         seed: u64,
     ) -> Self {
         let seeds = fastrand::Rng::with_seed(seed);
-        let shared = Mutex::new(Shared { seeds, rejections: Vec::new(), background_ended: None });
-        Self { buffer, config, transport, clock, observer: StdArc::new(()), far_end: FarEnd::new(), shared }
+        let shared = Mutex::new(Shared {
+            seeds,
+            rejections: Vec::new(),
+            background_ended: None,
+        });
+        Self {
+            buffer,
+            config,
+            transport,
+            clock,
+            observer: StdArc::new(()),
+            far_end: FarEnd::new(),
+            shared,
+        }
     }
 
     /// Hands the events that will not be delivered to `observer`.
@@ -106,14 +125,16 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             return self.buffer.push(event);
         }
         let evicted = self.buffer.push_evicting(event)?;
-        evicted.into_iter().for_each(|event| observe(|| self.observer.dropped(event)));
+        evicted
+            .into_iter()
+            .for_each(|event| observe(|| self.observer.dropped(event)));
         Ok(())
     }
 
     /// Waits for room, then accepts `event`; see [`EventBuffer::push_wait`].
     ///
-    /// Something else must make that room meanwhile: a flush on another task, or [`run`](Self::run). It waits with
-    /// [`Overflow::DropOldest`], too, and drops nothing.
+    /// Something else must make that room meanwhile: a flush on another task, or
+    /// [`run`](Self::run). It waits with [`Overflow::DropOldest`], too, and drops nothing.
     ///
     /// # Errors
     ///
@@ -121,12 +142,14 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     ///
     /// # Cancel safety
     ///
-    /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the future.**
+    /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the
+    /// future.**
     pub async fn emit_wait(&self, event: E) -> Result<(), PushError<E>> {
         self.buffer.push_wait(event).await
     }
 
-    /// Delivers what was accepted before the call, for at most [`Config::flush_timeout`]; see [`Tracker::flush`].
+    /// Delivers what was accepted before the call, for at most [`Config::flush_timeout`]; see
+    /// [`Tracker::flush`].
     ///
     /// # Cancel safety
     ///
@@ -136,7 +159,10 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         let deadline = self.clock.now().saturating_add(self.config.flush_timeout());
         let stop = self.deliver_now(barrier, deadline).await;
         let (books, watermark, _) = self.buffer.moment();
-        let unsettled = barrier.as_u64().saturating_sub(watermark.as_u64()).min(books.pending());
+        let unsettled = barrier
+            .as_u64()
+            .saturating_sub(watermark.as_u64())
+            .min(books.pending());
         FlushReport {
             books,
             unsettled,
@@ -149,8 +175,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
 
     /// Closes, delivers for at most `timeout`, and hands the rest back; see [`Tracker::shutdown`].
     ///
-    /// If another task holds a flush that it no longer polls, that flush's events are reported as pending; they can
-    /// be had by [`drain`](Self::drain) once it is dropped.
+    /// If another task holds a flush that it no longer polls, that flush's events are reported as
+    /// pending; they can be had by [`drain`](Self::drain) once it is dropped.
     ///
     /// # Cancel safety
     ///
@@ -165,35 +191,51 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         if self.buffer.phase() != Phase::Closed {
             self.buffer.recall();
             if first.is_none() {
-                first = match select(pin!(self.buffer.turn()), self.clock.sleep(2 * RECALL_GRACE)).await {
+                first = match select(pin!(self.buffer.turn()), self.clock.sleep(2 * RECALL_GRACE))
+                    .await
+                {
                     Either::Left((turn, _)) => Some(turn),
                     Either::Right(_) => None,
                 };
             }
             if first.is_some() && self.buffer.phase() != Phase::Closed {
-                select(pin!(self.buffer.no_lease_out()), self.clock.sleep(RECALL_GRACE)).await;
+                select(
+                    pin!(self.buffer.no_lease_out()),
+                    self.clock.sleep(RECALL_GRACE),
+                )
+                .await;
                 returned = self.buffer.drain();
             }
         }
         let rejections = self.shared.lock().rejections.clone();
-        DeliveryReport { books: self.buffer.books(), returned, rejections, stop }
+        DeliveryReport {
+            books: self.buffer.books(),
+            returned,
+            rejections,
+            stop,
+        }
     }
 
-    /// Delivers in the background: whenever a batch is full, or its first event has waited for [`Config::linger`], or an
-    /// event has found no room.
+    /// Delivers in the background: whenever a batch is full, or its first event has waited for
+    /// [`Config::linger`], or an event has found no room.
     ///
-    /// Returns once the tracker is closed and nothing is pending. While the endpoint is failing it continues to try;
-    /// while it refuses for a wrong configuration it tries again every [`Config::max_delay`]. What fails is logged once,
-    /// and again when it changes; [`report`](Self::report) and every flush say it, too.
+    /// Returns once the tracker is closed and nothing is pending. While the endpoint is failing it
+    /// continues to try; while it refuses for a wrong configuration it tries again every
+    /// [`Config::max_delay`]. What fails is logged once, and again when it changes;
+    /// [`report`](Self::report) and every flush say it, too.
     ///
-    /// If it panics, for instance because the clock has no timer, it returns; then emits are refused with
-    /// [`PushError::Stopped`].
+    /// If it panics, for instance because the clock has no timer, it returns; then emits are
+    /// refused with [`PushError::Stopped`].
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the loop only ever holds leases, so the task that runs it can be aborted at any time.
+    /// Cancel safe: the loop only ever holds leases, so the task that runs it can be aborted at any
+    /// time.
     pub async fn run(&self) {
-        if let Err(panic) = AssertUnwindSafe(Box::pin(self.run_loop())).catch_unwind().await {
+        if let Err(panic) = AssertUnwindSafe(Box::pin(self.run_loop()))
+            .catch_unwind()
+            .await
+        {
             self.background_ended(Reason::new(format!("it panicked: {}", message(&*panic))));
         }
     }
@@ -201,10 +243,20 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     async fn run_loop(&self) {
         loop {
             self.buffer.arrival(1).await;
-            let full = pin!(self.buffer.arrival(self.config.batch_events().min(self.config.capacity_events())));
+            let full = pin!(
+                self.buffer.arrival(
+                    self.config
+                        .batch_events()
+                        .min(self.config.capacity_events())
+                )
+            );
             select(full, self.clock.sleep(self.config.linger())).await;
-            // Nobody waits for this delivery, so it has no deadline: it honours a `Retry-After` of up to a day.
-            match self.deliver_below(self.buffer.barrier(), Duration::MAX).await {
+            // Nobody waits for this delivery, so it has no deadline: it honours a `Retry-After` of
+            // up to a day.
+            match self
+                .deliver_below(self.buffer.barrier(), Duration::MAX)
+                .await
+            {
                 Ok(()) => {}
                 Err(Stop::Recalled) => return,
                 Err(_) => {
@@ -218,8 +270,9 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         }
     }
 
-    /// Notes that the task which ran [`run`](Self::run) has ended while the tracker is open: from then on emits are
-    /// refused with [`PushError::Stopped`], and reports say so. Nothing happens if the tracker is closed.
+    /// Notes that the task which ran [`run`](Self::run) has ended while the tracker is open: from
+    /// then on emits are refused with [`PushError::Stopped`], and reports say so. Nothing happens
+    /// if the tracker is closed.
     pub fn background_ended(&self, reason: Reason) {
         if self.buffer.phase() != Phase::Open {
             return;
@@ -238,7 +291,12 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             let shared = self.shared.lock();
             (shared.rejections.clone(), shared.background_ended.clone())
         };
-        TrackerReport { books: self.books(), rejections, trouble: self.far_end.trouble(), background_ended }
+        TrackerReport {
+            books: self.books(),
+            rejections,
+            trouble: self.far_end.trouble(),
+            background_ended,
+        }
     }
 
     /// Hands the queued events back, oldest first; they are counted as returned.
@@ -252,12 +310,19 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         self.buffer.books()
     }
 
-    /// Settles everything below `barrier` for a caller who waits until `deadline`; returns why that ended early.
+    /// Settles everything below `barrier` for a caller who waits until `deadline`; returns why that
+    /// ended early.
     async fn deliver_now(&self, barrier: Seq, deadline: Duration) -> Option<Stop> {
         let hurry = self.far_end.hurry(deadline);
         let stop = self.deliver_below(barrier, deadline).await.err();
         drop(hurry);
-        stop.or_else(|| self.shared.lock().background_ended.clone().map(|reason| Stop::Background { reason }))
+        stop.or_else(|| {
+            self.shared
+                .lock()
+                .background_ended
+                .clone()
+                .map(|reason| Stop::Background { reason })
+        })
     }
 
     /// Settles everything below `barrier`, in as many lanes as batches may be in flight.
@@ -266,12 +331,15 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             return self.lane(barrier, deadline).await;
         }
         // The first lane to stop drops the others, and so their leases.
-        try_join_all((0..self.config.in_flight()).map(|_| self.lane(barrier, deadline))).await.map(drop)
+        try_join_all((0..self.config.in_flight()).map(|_| self.lane(barrier, deadline)))
+            .await
+            .map(drop)
     }
 
     async fn lane(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
         while let Some(lease) = self.next_lease(barrier, deadline).await? {
-            // Boxed here and below: these futures are large, a batch is rare, and stacks are small where loom runs.
+            // Boxed here and below: these futures are large, a batch is rare, and stacks are small
+            // where loom runs.
             Box::pin(self.deliver(lease, deadline)).await?;
         }
         Ok(())
@@ -280,18 +348,32 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     async fn next_lease(&self, barrier: Seq, deadline: Duration) -> Result<Option<Lease<E>>, Stop> {
         let left = deadline.saturating_sub(self.clock.now());
         let recalled = pin!(self.buffer.recalled());
-        match select(pin!(self.buffer.next_lease(barrier)), select(recalled, self.clock.sleep(left))).await {
+        match select(
+            pin!(self.buffer.next_lease(barrier)),
+            select(recalled, self.clock.sleep(left)),
+        )
+        .await
+        {
             Either::Left((lease, _)) => Ok(lease),
             Either::Right((Either::Left(_), _)) => Err(Stop::Recalled),
             // Another delivery has the events, and knows what it has met.
-            Either::Right((Either::Right(_), _)) => Err(Stop::Deadline { last: self.far_end.trouble() }),
+            Either::Right((Either::Right(_), _)) => Err(Stop::Deadline {
+                last: self.far_end.trouble(),
+            }),
         }
     }
 
     /// Settles every event of `lease`, or drops it, and with it gives the rest back.
     async fn deliver(&self, mut lease: Lease<E>, deadline: Duration) -> Result<(), Stop> {
         let seed = self.shared.lock().seeds.u64(..);
-        let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, &self.far_end, deadline, seed);
+        let mut courier = Courier::new(
+            &*self.transport,
+            &*self.clock,
+            &self.config,
+            &self.far_end,
+            deadline,
+            seed,
+        );
         while !lease.events().is_empty() {
             let settlement = {
                 let place = |index| lease.place(index).map_or(u64::MAX, Seq::as_u64);
@@ -304,7 +386,10 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             for (seq, event, reason) in lease.settle(settlement) {
                 let mut shared = self.shared.lock();
                 if shared.rejections.len() < DeliveryReport::<E>::REJECTIONS_KEPT {
-                    shared.rejections.push(Rejection { seq: seq.as_u64(), reason: reason.clone() });
+                    shared.rejections.push(Rejection {
+                        seq: seq.as_u64(),
+                        reason: reason.clone(),
+                    });
                 }
                 drop(shared);
                 observe(|| self.observer.rejected(event, &reason));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest wait that a far end's `Retry-After` can ask for: one day. A longer one is a mistake, or would be the end.
+/// The longest wait that a far end's `Retry-After` can ask for: one day. A longer one is a mistake,
+/// or would be the end.
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(24 * 3600);
 
 /// The rows of the table of answers; see [`Delivery`](crate::Delivery).
@@ -32,7 +33,8 @@ impl Class {
             409 => Self::Conflict,
             413 => Self::TooLarge,
             300..=499 | 501 | 505 => Self::Configuration,
-            // 5xx; no final answer (1xx); and undefined codes, which RFC 9110, section 15, treats as 5xx.
+            // 5xx; no final answer (1xx); and undefined codes, which RFC 9110, section 15, treats
+            // as 5xx.
             _ => Self::Retry,
         }
     }

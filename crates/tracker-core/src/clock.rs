@@ -9,7 +9,8 @@ use crate::sync::StdArc;
 
 /// The only source of time for everything above this crate.
 ///
-/// Tokio's clock lives in `tracker-http` (`TokioClock`); [`TestClock`](crate::testing::TestClock) skips waits.
+/// Tokio's clock lives in `tracker-http` (`TokioClock`); [`TestClock`](crate::testing::TestClock)
+/// skips waits.
 #[async_trait]
 pub trait Clock: Debug + Send + Sync {
     /// Returns the time since a fixed origin of this clock's choice; it never goes back.

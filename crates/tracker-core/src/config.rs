@@ -11,7 +11,8 @@ pub enum Overflow {
     /// The push is refused and the event comes back inside the error. The default.
     #[default]
     Refuse,
-    /// The oldest *queued* events make room; they are counted as dropped and handed to the observer.
+    /// The oldest *queued* events make room; they are counted as dropped and handed to the
+    /// observer.
     ///
     /// Events in flight are never dropped.
     DropOldest,
@@ -78,8 +79,8 @@ macro_rules! options {
 }
 
 options! {
-    /// The most pending (queued and in flight) events; 65,536 unless set. A full buffer is delivered at once, whatever
-    /// `linger` and the size of a batch say.
+    /// The most pending (queued and in flight) events; 65,536 unless set. A full buffer is
+    /// delivered at once, whatever `linger` and the size of a batch say.
     capacity_events: usize;
     /// The most bytes in pending events; 64 MiB unless set.
     capacity_bytes: usize;
@@ -93,29 +94,34 @@ options! {
     in_flight: usize;
     /// How long background mode waits for a batch to fill; 200 ms unless set.
     linger: Duration;
-    /// The upper bound of the first retry delay; 100 ms unless set. It doubles with every retry, and zero stays zero:
-    /// an endpoint that fails at once is then asked again at once, until the deadline.
+    /// The upper bound of the first retry delay; 100 ms unless set. It doubles with every retry,
+    /// and zero stays zero: an endpoint that fails at once is then asked again at once, until the
+    /// deadline.
     initial_delay: Duration;
-    /// The upper bound of every retry delay; 5 s unless set. A server's `Retry-After` may exceed it.
+    /// The upper bound of every retry delay; 5 s unless set. A server's `Retry-After` may exceed
+    /// it.
     max_delay: Duration;
     /// How long a flush may take, retries included; 30 s unless set.
     flush_timeout: Duration;
-    /// How long one request may take; 10 s unless set. An attempt that is not the last before a deadline may get less.
+    /// How long one request may take; 10 s unless set. An attempt that is not the last before a
+    /// deadline may get less.
     request_timeout: Duration;
-    /// After how many equal failures of requests with the same single event that event is rejected, with the last answer
-    /// as its reason; `None`, the default, never: then an event that the far end always fails to take holds up those
-    /// behind it until somebody looks.
+    /// After how many equal failures of requests with the same single event that event is rejected,
+    /// with the last answer as its reason; `None`, the default, never: then an event that the far
+    /// end always fails to take holds up those behind it until somebody looks.
     ///
-    /// Counted are answers that may be the event's fault: none, none in time, one that cannot be read, 5xx except 501,
-    /// 503 and 505, and 400, 409, 413 and 422 with a `Retry-After`. A far end that cannot be reached, or says that it is
-    /// unavailable, sets nothing aside.
+    /// Counted are answers that may be the event's fault: none, none in time, one that cannot be
+    /// read, 5xx except 501, 503 and 505, and 400, 409, 413 and 422 with a `Retry-After`. A far end
+    /// that cannot be reached, or says that it is unavailable, sets nothing aside.
     set_aside_after: Option<NonZeroU32>;
 }
 
 impl Config {
     /// Returns a builder that starts from the defaults.
     pub fn builder() -> ConfigBuilder {
-        ConfigBuilder { config: Self::default() }
+        ConfigBuilder {
+            config: Self::default(),
+        }
     }
 }
 
@@ -131,8 +137,8 @@ impl ConfigBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Zero`] for a count, a size or a timeout of zero (`linger` and the delays may be zero), and
-    /// [`ConfigError::DelayAboveCap`].
+    /// [`ConfigError::Zero`] for a count, a size or a timeout of zero (`linger` and the delays may
+    /// be zero), and [`ConfigError::DelayAboveCap`].
     pub fn build(self) -> Result<Config, ConfigError> {
         let config = self.config;
         let zero = [

@@ -18,11 +18,12 @@ use crate::transport::{Reason, Receipt, SendError, Transport};
 
 /// Carries one batch over a [`Transport`], whatever the batch was taken from.
 ///
-/// It holds no events: they stay with the caller's lease, or in the caller's store, and the caller settles them
-/// there. [`BufferedTracker`](crate::BufferedTracker) does so with an [`EventBuffer`](crate::EventBuffer), the engine
-/// with the outbox that is its history.
+/// It holds no events: they stay with the caller's lease, or in the caller's store, and the caller
+/// settles them there. [`BufferedTracker`](crate::BufferedTracker) does so with an
+/// [`EventBuffer`](crate::EventBuffer), the engine with the outbox that is its history.
 ///
-/// A transport that panics has failed to send: the panic is caught, and the attempt is one without an answer.
+/// A transport that panics has failed to send: the panic is caught, and the attempt is one without
+/// an answer.
 ///
 /// # Examples
 ///
@@ -54,7 +55,8 @@ pub struct Courier<'a, E> {
     delivery: Delivery,
     /// The callers that this delivery knows of.
     calls: u64,
-    /// Whether the last attempt was cut before `request_timeout`, so that there is time for this one.
+    /// Whether the last attempt was cut before `request_timeout`, so that there is time for this
+    /// one.
     shared: bool,
 }
 
@@ -62,9 +64,11 @@ pub struct Courier<'a, E> {
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 impl<'a, E> Courier<'a, E> {
-    /// Starts the delivery of one batch, to end by `deadline` on `clock`; `seed` determines the jitter.
+    /// Starts the delivery of one batch, to end by `deadline` on `clock`; `seed` determines the
+    /// jitter.
     ///
-    /// `far_end` is what is known of the transport's far end; everything that delivers to it shares one.
+    /// `far_end` is what is known of the transport's far end; everything that delivers to it shares
+    /// one.
     pub fn new(
         transport: &'a dyn Transport<E>,
         clock: &'a dyn Clock,
@@ -74,13 +78,22 @@ impl<'a, E> Courier<'a, E> {
         seed: u64,
     ) -> Self {
         let (delivery, calls) = (Delivery::new(config, deadline, seed), far_end.calls());
-        Self { transport, clock, far_end, request_timeout: config.request_timeout(), delivery, calls, shared: false }
+        Self {
+            transport,
+            clock,
+            far_end,
+            request_timeout: config.request_timeout(),
+            delivery,
+            calls,
+            shared: false,
+        }
     }
 
     /// Sends from the front of `events` until at least the first of them has a fate.
     ///
-    /// The caller settles those events, and calls again with the rest of the same batch while any is left. `place`
-    /// names an event by its index in `events`: the name is the same in every delivery, and grows from event to event.
+    /// The caller settles those events, and calls again with the rest of the same batch while any
+    /// is left. `place` names an event by its index in `events`: the name is the same in every
+    /// delivery, and grows from event to event.
     ///
     /// # Errors
     ///
@@ -88,9 +101,13 @@ impl<'a, E> Courier<'a, E> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no event has a fate until this returns. Events that the far end had already received will be
-    /// received again.
-    pub async fn deliver(&mut self, events: &[E], place: impl Fn(usize) -> u64) -> Result<Settlement, Stop> {
+    /// Cancel safe: no event has a fate until this returns. Events that the far end had already
+    /// received will be received again.
+    pub async fn deliver(
+        &mut self,
+        events: &[E],
+        place: impl Fn(usize) -> u64,
+    ) -> Result<Settlement, Stop> {
         if events.is_empty() {
             return Ok(Settlement::default());
         }
@@ -100,7 +117,9 @@ impl<'a, E> Courier<'a, E> {
             // The far end has asked for rest, in this delivery or an earlier one.
             let rest = self.far_end.rests_until().saturating_sub(began);
             let Some(left) = left.filter(|left| rest < *left) else {
-                return Err(Stop::Deadline { last: self.far_end.trouble() });
+                return Err(Stop::Deadline {
+                    last: self.far_end.trouble(),
+                });
             };
             if !rest.is_zero() {
                 self.clock.sleep(rest).await;
@@ -109,11 +128,18 @@ impl<'a, E> Courier<'a, E> {
             self.delivery.set_learned(self.far_end.learned());
             let range = self.delivery.range(events.len());
             let places = place(range.start)..=place(range.end.saturating_sub(1));
-            // From the first byte on the far end may have them, also if this future is dropped before the answer.
-            let noted = self.far_end.teach(&mut self.delivery, |delivery| delivery.sends(&places));
+            // From the first byte on the far end may have them, also if this future is dropped
+            // before the answer.
+            let noted = self
+                .far_end
+                .teach(&mut self.delivery, |delivery| delivery.sends(&places));
             let (answer, cut) = Box::pin(self.attempt(&events[range.clone()], left)).await;
             let now = self.clock.now();
-            let sent = Sent { events: range.len(), places, took: now.saturating_sub(began) };
+            let sent = Sent {
+                events: range.len(),
+                places,
+                took: now.saturating_sub(began),
+            };
             let error = answer.as_ref().err().cloned();
             let action = self.far_end.teach(&mut self.delivery, |delivery| {
                 if noted {
@@ -123,7 +149,9 @@ impl<'a, E> Courier<'a, E> {
             });
             let before = self.far_end.trouble();
             match &action {
-                Action::Settle(_) if error.as_ref().is_none_or(is_conclusive) => self.far_end.well(),
+                Action::Settle(_) if error.as_ref().is_none_or(is_conclusive) => {
+                    self.far_end.well()
+                }
                 Action::Stop(Stop::Configuration(error)) => self.far_end.ails(error, now),
                 // An attempt that was cut short says less than the one before it.
                 Action::Wait(_) | Action::Stop(_) if !(cut && before.is_some()) => {
@@ -135,14 +163,23 @@ impl<'a, E> Courier<'a, E> {
                 Action::Settle(settlement) => return Ok(settlement),
                 Action::SendNow => {}
                 Action::Wait(delay) => self.wait(now.saturating_add(delay)).await,
-                Action::Stop(Stop::Deadline { .. }) => return Err(Stop::Deadline { last: self.far_end.trouble() }),
+                Action::Stop(Stop::Deadline { .. }) => {
+                    return Err(Stop::Deadline {
+                        last: self.far_end.trouble(),
+                    });
+                }
                 Action::Stop(stop) => return Err(stop),
             }
         }
     }
 
-    /// Sends once; says with the answer whether it was cut short, so that there is time for another attempt.
-    async fn attempt(&mut self, events: &[E], left: Duration) -> (Result<Receipt, SendError>, bool) {
+    /// Sends once; says with the answer whether it was cut short, so that there is time for another
+    /// attempt.
+    async fn attempt(
+        &mut self,
+        events: &[E],
+        left: Duration,
+    ) -> (Result<Receipt, SendError>, bool) {
         let (transport, options) = (self.transport, self.delivery.options());
         // The call is inside the future, so that its panics are caught, too.
         let send = async move { transport.send(events, options).await };
@@ -158,7 +195,12 @@ impl<'a, E> Courier<'a, E> {
                     return (answer, false);
                 }
                 Either::Left((Err(panic), _)) => {
-                    return (Err(SendError::Panicked { reason: Reason::new(message(&*panic)) }), false);
+                    return (
+                        Err(SendError::Panicked {
+                            reason: Reason::new(message(&*panic)),
+                        }),
+                        false,
+                    );
                 }
                 Either::Right((Either::Left(_), _)) => {
                     let after = self.clock.now().saturating_sub(began);
@@ -178,21 +220,28 @@ impl<'a, E> Courier<'a, E> {
 
     /// Returns how long an attempt may take with that much time left.
     ///
-    /// It is as long as a request may take. Where less is left, to the delivery or to a caller that waits for it, it is
-    /// half of that, so that there is a second attempt; but not if the far end needs longer, as far as is known, and not
-    /// after an attempt that was cut: then every attempt would be in vain.
+    /// It is as long as a request may take. Where less is left, to the delivery or to a caller that
+    /// waits for it, it is half of that, so that there is a second attempt; but not if the far end
+    /// needs longer, as far as is known, and not after an attempt that was cut: then every attempt
+    /// would be in vain.
     fn share(&self, left: Duration) -> Duration {
         let all = self.request_timeout.min(left);
         if self.shared {
             return all;
         }
         let now = self.clock.now();
-        let caller = self.far_end.next_deadline(now).map(|until| until.saturating_sub(now));
+        let caller = self
+            .far_end
+            .next_deadline(now)
+            .map(|until| until.saturating_sub(now));
         let time = caller.map_or(left, |caller| caller.min(left));
         let needs = self.delivery.learned().needs;
         // If even all of the caller's time is too short, it cannot be helped.
         let shares = [time / 2, time].map(|share| share.min(self.request_timeout));
-        shares.into_iter().find(|share| *share > needs).unwrap_or(all)
+        shares
+            .into_iter()
+            .find(|share| *share > needs)
+            .unwrap_or(all)
     }
 
     /// Waits until `until`, or until soon if somebody waits for the next attempt.
@@ -221,11 +270,19 @@ impl<'a, E> Courier<'a, E> {
 
 /// Whether a refusal says that the far end is well: it has read the event.
 fn is_conclusive(error: &SendError) -> bool {
-    matches!(error, SendError::Answer { status: 400..=499, .. })
+    matches!(
+        error,
+        SendError::Answer {
+            status: 400..=499,
+            ..
+        }
+    )
 }
 
 impl<E> fmt::Debug for Courier<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Courier").field("delivery", &self.delivery).finish_non_exhaustive()
+        f.debug_struct("Courier")
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,9 @@ use crate::transport::{Kind, Reason, Receipt, SendError, SendOptions};
 
 /// The delivery of one batch of events: which to send next, and what each answer means.
 ///
-/// The events of a batch are settled from the front, so their order on the wire survives splits and retries. A
-/// range that was refused as a whole is split, and its halves are sent one after the other:
+/// The events of a batch are settled from the front, so their order on the wire survives splits and
+/// retries. A range that was refused as a whole is split, and its halves are sent one after the
+/// other:
 ///
 /// | answer | action |
 /// | --- | --- |
@@ -31,10 +32,10 @@ use crate::transport::{Kind, Reason, Receipt, SendError, SendOptions};
 /// | an event cannot be encoded | send what precedes it, then reject that one |
 /// | the same failure for the same single event, [`Config::set_aside_after`] times | that event is refused |
 ///
-/// A refused event is rejected once the far end has taken another one of the batch. Until then it is kept: if every
-/// event of a batch of several is refused (of a larger one the first 16), the fault lies with the configuration, and
-/// delivery stops and keeps them all, unless each has been refused [`Config::set_aside_after`] times. The only event of
-/// a batch is rejected at once.
+/// A refused event is rejected once the far end has taken another one of the batch. Until then it
+/// is kept: if every event of a batch of several is refused (of a larger one the first 16), the
+/// fault lies with the configuration, and delivery stops and keeps them all, unless each has been
+/// refused [`Config::set_aside_after`] times. The only event of a batch is rejected at once.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     backoff: Backoff,
@@ -43,9 +44,11 @@ pub struct Delivery {
     request_timeout: Duration,
     set_aside_after: Option<NonZeroU32>,
     learned: Learned,
-    /// Lengths of the ranges that are left to send, the next one last. Together they are the rest of the batch.
+    /// Lengths of the ranges that are left to send, the next one last. Together they are the rest
+    /// of the batch.
     ranges: Vec<usize>,
-    /// The refusals of the first events, which have no fate yet: nothing of the batch has been taken.
+    /// The refusals of the first events, which have no fate yet: nothing of the batch has been
+    /// taken.
     refused: Vec<Refusal>,
     /// Whether the far end has taken an event of the batch.
     taken: bool,
@@ -82,7 +85,10 @@ pub struct Settlement {
 impl Settlement {
     /// The first `events` events were delivered.
     pub fn delivered(events: usize) -> Self {
-        Self { events, rejected: Vec::new() }
+        Self {
+            events,
+            rejected: Vec::new(),
+        }
     }
 }
 
@@ -93,7 +99,8 @@ pub enum Stop {
     /// The deadline has come, or would have before the next attempt.
     #[error("the deadline passed{}", last_answer(.last))]
     Deadline {
-        /// How the last attempt failed, also if another caller made it; `None` if none has failed since the last success.
+        /// How the last attempt failed, also if another caller made it; `None` if none has failed
+        /// since the last success.
         last: Option<SendError>,
     },
     /// The far end will not take these events until somebody changes the configuration.
@@ -102,7 +109,8 @@ pub enum Stop {
     /// The buffer asked for its events back: another caller's shutdown reached its deadline.
     #[error("a shutdown took the events back")]
     Recalled,
-    /// The background loop has ended while the tracker was open. What can still be delivered is delivered by flushes.
+    /// The background loop has ended while the tracker was open. What can still be delivered is
+    /// delivered by flushes.
     #[error("background delivery has ended: {reason}")]
     Background {
         /// Why.
@@ -111,7 +119,9 @@ pub enum Stop {
 }
 
 fn last_answer(last: &Option<SendError>) -> String {
-    last.as_ref().map(|error| format!("; the last attempt: {error}")).unwrap_or_default()
+    last.as_ref()
+        .map(|error| format!("; the last attempt: {error}"))
+        .unwrap_or_default()
 }
 
 /// An event that the far end, or the encoder, does not take.
@@ -120,7 +130,8 @@ struct Refusal {
     reason: Reason,
     /// The far end's answer; `None` for the encoder.
     answer: Option<SendError>,
-    /// Whether it was refused as often as [`Config::set_aside_after`] says, now and in earlier deliveries.
+    /// Whether it was refused as often as [`Config::set_aside_after`] says, now and in earlier
+    /// deliveries.
     often: bool,
 }
 
@@ -164,7 +175,10 @@ impl Delivery {
         let first = self.refused.len().min(unsettled);
         let rest = unsettled - first;
         let range = self.ranges.pop().map_or(rest, |range| range.min(rest));
-        let now = self.learned.at_most.map_or(range, |at_most| range.min(at_most.max(1)));
+        let now = self
+            .learned
+            .at_most
+            .map_or(range, |at_most| range.min(at_most.max(1)));
         if range > now {
             self.ranges.push(range - now);
         }
@@ -174,12 +188,16 @@ impl Delivery {
 
     /// Returns how to send them.
     pub fn options(&self) -> SendOptions {
-        SendOptions { plain: self.plain || self.learned.plain }
+        SendOptions {
+            plain: self.plain || self.learned.plain,
+        }
     }
 
     /// Returns the time left at `now`; `None` when the deadline has come.
     pub fn time_left(&self, now: Duration) -> Option<Duration> {
-        self.deadline.checked_sub(now).filter(|left| !left.is_zero())
+        self.deadline
+            .checked_sub(now)
+            .filter(|left| !left.is_zero())
     }
 
     /// Starts the delays at the beginning: somebody waits for the next attempt.
@@ -187,7 +205,8 @@ impl Delivery {
         self.backoff.reset();
     }
 
-    /// Notes that a request begins; returns whether that is to be taken back with [`has_ended`](Self::has_ended).
+    /// Notes that a request begins; returns whether that is to be taken back with
+    /// [`has_ended`](Self::has_ended).
     pub(crate) fn sends(&mut self, places: &RangeInclusive<u64>) -> bool {
         self.learned.has_no_answer(places)
     }
@@ -198,7 +217,12 @@ impl Delivery {
     }
 
     /// Decides what follows from the answer to a range that came at `now`.
-    pub fn on_answer(&mut self, sent: impl Into<Sent>, answer: Result<Receipt, SendError>, now: Duration) -> Action {
+    pub fn on_answer(
+        &mut self,
+        sent: impl Into<Sent>,
+        answer: Result<Receipt, SendError>,
+        now: Duration,
+    ) -> Action {
         let sent = sent.into();
         let range = self.ranges.pop().unwrap_or(sent.events);
         if range > sent.events {
@@ -223,16 +247,25 @@ impl Delivery {
             SendError::Unreadable { .. } => {
                 // It is no consent, and the far end may have taken the events all the same.
                 self.learned.has_no_answer(&sent.places);
-                self.strike(&sent, &error).unwrap_or_else(|| self.stop(error))
+                self.strike(&sent, &error)
+                    .unwrap_or_else(|| self.stop(error))
             }
-            SendError::Unencodable { index, .. } => match (*index).min(sent.events.saturating_sub(1)) {
-                0 => {
-                    self.ranges.extend(Some(sent.events - 1).filter(|rest| *rest > 0));
-                    self.refuse(&sent, Reason::new(error.to_string()), None)
+            SendError::Unencodable { index, .. } => {
+                match (*index).min(sent.events.saturating_sub(1)) {
+                    0 => {
+                        self.ranges
+                            .extend(Some(sent.events - 1).filter(|rest| *rest > 0));
+                        self.refuse(&sent, Reason::new(error.to_string()), None)
+                    }
+                    at => self.split(&sent, at),
                 }
-                at => self.split(&sent, at),
-            },
-            SendError::Answer { status, retry_after, encoded, .. } => {
+            }
+            SendError::Answer {
+                status,
+                retry_after,
+                encoded,
+                ..
+            } => {
                 let (status, retry_after, encoded) = (*status, *retry_after, *encoded);
                 self.learned.was_answered(&sent);
                 match Class::of(status, retry_after.is_some()) {
@@ -259,7 +292,9 @@ impl Delivery {
                     Class::Conflict if self.learned.may_be_there(*sent.places.start()) => {
                         self.on_receipt(&sent, Receipt::default())
                     }
-                    Class::TooLarge | Class::Poison | Class::Conflict => self.refuse(&sent, words(&error), Some(error)),
+                    Class::TooLarge | Class::Poison | Class::Conflict => {
+                        self.refuse(&sent, words(&error), Some(error))
+                    }
                     Class::Encoding if encoded && !self.heeded => {
                         (self.heeded, self.learned.plain) = (true, true);
                         self.ranges.push(sent.events);
@@ -273,12 +308,23 @@ impl Delivery {
 
     /// The far end took the range: settles it, with what precedes it.
     fn on_receipt(&mut self, sent: &Sent, receipt: Receipt) -> Action {
-        if let Some((index, _)) = receipt.rejected.iter().find(|(index, _)| *index >= sent.events) {
-            let reason = Reason::new(format!("it rejects event {index} of a batch of {}", sent.events));
-            return self.stop(SendError::Unreadable { status: 200, reason });
+        if let Some((index, _)) = receipt
+            .rejected
+            .iter()
+            .find(|(index, _)| *index >= sent.events)
+        {
+            let reason = Reason::new(format!(
+                "it rejects event {index} of a batch of {}",
+                sent.events
+            ));
+            return self.stop(SendError::Unreadable {
+                status: 200,
+                reason,
+            });
         }
         self.learned.was_answered(sent);
-        self.learned.was_taken(sent, self.request_timeout, self.batch_events);
+        self.learned
+            .was_taken(sent, self.request_timeout, self.batch_events);
         self.taken = true;
         self.settle(sent.events, receipt.rejected)
     }
@@ -288,28 +334,50 @@ impl Delivery {
         self.backoff.reset();
         let refused = std::mem::take(&mut self.refused);
         let before = refused.len();
-        let in_front = refused.into_iter().map(|refusal| refusal.reason).enumerate();
-        let rejected = in_front.chain(rejected.into_iter().map(|(index, reason)| (before + index, reason)));
-        Action::Settle(Settlement { events: before + events, rejected: rejected.collect() })
+        let in_front = refused
+            .into_iter()
+            .map(|refusal| refusal.reason)
+            .enumerate();
+        let rejected = in_front.chain(
+            rejected
+                .into_iter()
+                .map(|(index, reason)| (before + index, reason)),
+        );
+        Action::Settle(Settlement {
+            events: before + events,
+            rejected: rejected.collect(),
+        })
     }
 
     /// The next event is refused: rejects it, or keeps it until it is known whether it is to blame.
     fn refuse(&mut self, sent: &Sent, reason: Reason, answer: Option<SendError>) -> Action {
         let by_encoder = answer.is_none() && self.refused.is_empty();
         let times = self.learned.was_refused(*sent.places.start());
-        let often = answer.is_none() || self.set_aside_after.is_some_and(|most| times >= most.get());
-        self.refused.push(Refusal { reason, answer, often });
+        let often =
+            answer.is_none() || self.set_aside_after.is_some_and(|most| times >= most.get());
+        self.refused.push(Refusal {
+            reason,
+            answer,
+            often,
+        });
         if self.taken || by_encoder {
             return self.settle(0, Vec::new());
         }
         if !self.ranges.is_empty() && self.refused.len() < ENOUGH_REFUSALS {
             return Action::SendNow;
         }
-        let mut answers = self.refused.iter().filter_map(|refusal| refusal.answer.as_ref());
+        let mut answers = self
+            .refused
+            .iter()
+            .filter_map(|refusal| refusal.answer.as_ref());
         let (first, another) = (answers.next().cloned(), answers.next());
         match first {
             // Each has been refused often enough to be to blame itself.
-            Some(first) if another.is_some() && !self.refused.iter().all(|refusal| refusal.often) => self.stop(first),
+            Some(first)
+                if another.is_some() && !self.refused.iter().all(|refusal| refusal.often) =>
+            {
+                self.stop(first)
+            }
             _ => self.settle(0, Vec::new()),
         }
     }
@@ -350,7 +418,13 @@ impl Delivery {
         })
     }
 
-    fn retry(&mut self, sent: &Sent, error: SendError, at_least: Option<Duration>, now: Duration) -> Action {
+    fn retry(
+        &mut self,
+        sent: &Sent,
+        error: SendError,
+        at_least: Option<Duration>,
+        now: Duration,
+    ) -> Action {
         match self.strike(sent, &error) {
             None => self.ranges.push(sent.events),
             // The far end fails, so its next attempt waits, too.
@@ -359,7 +433,11 @@ impl Delivery {
         }
         let left = self.time_left(now).unwrap_or_default();
         // A long delay drawn near the deadline must not waste the time that is left.
-        let delay = self.backoff.next_delay().min(left / 2).max(at_least.unwrap_or_default().min(LONGEST_REST));
+        let delay = self
+            .backoff
+            .next_delay()
+            .min(left / 2)
+            .max(at_least.unwrap_or_default().min(LONGEST_REST));
         if left < TOO_LATE_TO_RETRY || delay >= left {
             return Action::Stop(Stop::Deadline { last: Some(error) });
         }

@@ -24,7 +24,8 @@ pub enum PushError<E> {
         /// [`capacity_bytes`](crate::Config::capacity_bytes) if that is less.
         limit: usize,
     },
-    /// The tracker's background delivery has ended although the tracker is open: what is emitted now would wait for ever.
+    /// The tracker's background delivery has ended although the tracker is open: what is emitted
+    /// now would wait for ever.
     ///
     /// A flush still delivers what was accepted before.
     Stopped {
@@ -47,7 +48,9 @@ impl<E> PushError<E> {
     pub fn into_event(self) -> E {
         match self {
             Self::Closed(event) | Self::Full(event) => event,
-            Self::TooLarge { event, .. } | Self::Unencodable { event, .. } | Self::Stopped { event, .. } => event,
+            Self::TooLarge { event, .. }
+            | Self::Unencodable { event, .. }
+            | Self::Stopped { event, .. } => event,
         }
     }
 
@@ -56,9 +59,23 @@ impl<E> PushError<E> {
         match self {
             Self::Closed(event) => PushError::Closed(convert(event)),
             Self::Full(event) => PushError::Full(convert(event)),
-            Self::TooLarge { event, bytes, limit } => PushError::TooLarge { event: convert(event), bytes, limit },
-            Self::Stopped { event, reason } => PushError::Stopped { event: convert(event), reason },
-            Self::Unencodable { event, reason } => PushError::Unencodable { event: convert(event), reason },
+            Self::TooLarge {
+                event,
+                bytes,
+                limit,
+            } => PushError::TooLarge {
+                event: convert(event),
+                bytes,
+                limit,
+            },
+            Self::Stopped { event, reason } => PushError::Stopped {
+                event: convert(event),
+                reason,
+            },
+            Self::Unencodable { event, reason } => PushError::Unencodable {
+                event: convert(event),
+                reason,
+            },
         }
     }
 
@@ -78,13 +95,19 @@ impl<E> fmt::Debug for PushError<E> {
         match self {
             Self::Closed(_) => f.write_str("Closed(..)"),
             Self::Full(_) => f.write_str("Full(..)"),
-            Self::TooLarge { bytes, limit, .. } => {
-                f.debug_struct("TooLarge").field("bytes", bytes).field("limit", limit).finish_non_exhaustive()
-            }
-            Self::Stopped { reason, .. } => f.debug_struct("Stopped").field("reason", reason).finish_non_exhaustive(),
-            Self::Unencodable { reason, .. } => {
-                f.debug_struct("Unencodable").field("reason", reason).finish_non_exhaustive()
-            }
+            Self::TooLarge { bytes, limit, .. } => f
+                .debug_struct("TooLarge")
+                .field("bytes", bytes)
+                .field("limit", limit)
+                .finish_non_exhaustive(),
+            Self::Stopped { reason, .. } => f
+                .debug_struct("Stopped")
+                .field("reason", reason)
+                .finish_non_exhaustive(),
+            Self::Unencodable { reason, .. } => f
+                .debug_struct("Unencodable")
+                .field("reason", reason)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -95,10 +118,18 @@ impl<E> fmt::Display for PushError<E> {
             Self::Closed(_) => f.write_str("the event was refused: the tracker is closed"),
             Self::Full(_) => f.write_str("the event was refused: the buffer is full"),
             Self::TooLarge { bytes, limit, .. } => {
-                write!(f, "the event was refused: {bytes} bytes are more than the limit of {limit}")
+                write!(
+                    f,
+                    "the event was refused: {bytes} bytes are more than the limit of {limit}"
+                )
             }
-            Self::Stopped { reason, .. } => write!(f, "the event was refused: background delivery has ended: {reason}"),
-            Self::Unencodable { reason, .. } => write!(f, "the event was refused: it cannot be encoded: {reason}"),
+            Self::Stopped { reason, .. } => write!(
+                f,
+                "the event was refused: background delivery has ended: {reason}"
+            ),
+            Self::Unencodable { reason, .. } => {
+                write!(f, "the event was refused: it cannot be encoded: {reason}")
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What is known of one far end: what its answers have taught, what ails it, and who is waiting for it.
+//! What is known of one far end: what its answers have taught, what ails it, and who is waiting for
+//! it.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use crate::wait::WakerSet;
 
 /// What is known of the far end of one transport, shared by everything that delivers to it.
 ///
-/// It lives as long as its tracker or relay, so that nothing is learned twice: that the far end takes no encoding, how
-/// many events it answers in time, until when it has asked for rest, and which answer an event has had before. It holds
-/// the last failure, and logs once when that changes.
+/// It lives as long as its tracker or relay, so that nothing is learned twice: that the far end
+/// takes no encoding, how many events it answers in time, until when it has asked for rest, and
+/// which answer an event has had before. It holds the last failure, and logs once when that
+/// changes.
 ///
 /// # Examples
 ///
@@ -59,7 +61,9 @@ impl FarEnd {
             waiting: Vec::new(),
             wakers: WakerSet::default(),
         };
-        Self { known: Mutex::new(known) }
+        Self {
+            known: Mutex::new(known),
+        }
     }
 
     /// Returns how the last attempt failed; `None` after a success, and before the first attempt.
@@ -69,10 +73,11 @@ impl FarEnd {
 
     /// Says that a caller now waits for the delivery, until `deadline` of the clock.
     ///
-    /// Deliveries that sleep between two attempts make the next one soon (50 ms after the last one, at the earliest),
-    /// unless the far end has asked for rest, and start their delays at the beginning. An attempt under way, or the next
-    /// one, gets half of the caller's time, so that one request without an answer does not use it up; not if the far end
-    /// is known to need longer, and never two in a row.
+    /// Deliveries that sleep between two attempts make the next one soon (50 ms after the last one,
+    /// at the earliest), unless the far end has asked for rest, and start their delays at the
+    /// beginning. An attempt under way, or the next one, gets half of the caller's time, so that
+    /// one request without an answer does not use it up; not if the far end is known to need
+    /// longer, and never two in a row.
     pub fn hurry(&self, deadline: Duration) -> Hurry<'_> {
         let mut known = self.known.lock();
         known.calls += 1;
@@ -81,7 +86,10 @@ impl FarEnd {
         let wakers = known.wakers.take_all();
         drop(known);
         wakers.wake();
-        Hurry { far_end: self, call }
+        Hurry {
+            far_end: self,
+            call,
+        }
     }
 
     /// Returns how many callers have come so far.
@@ -91,12 +99,21 @@ impl FarEnd {
 
     /// Returns when the first caller that still waits at `now` gives up.
     pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
-        self.known.lock().waiting.iter().map(|(_, until)| *until).filter(|until| *until > now).min()
+        self.known
+            .lock()
+            .waiting
+            .iter()
+            .map(|(_, until)| *until)
+            .filter(|until| *until > now)
+            .min()
     }
 
     /// Completes when more callers have come than `calls`.
     pub(crate) async fn demanded(&self, calls: u64) {
-        let mut place = Place { far_end: self, key: None };
+        let mut place = Place {
+            far_end: self,
+            key: None,
+        };
         std::future::poll_fn(|cx| {
             let waker = cx.waker().clone();
             let mut known = self.known.lock();
@@ -115,8 +132,13 @@ impl FarEnd {
         self.known.lock().learned.clone()
     }
 
-    /// Lets `delivery` decide with what is known, and keeps what it has learned. Several deliveries may learn at once.
-    pub(crate) fn teach<T>(&self, delivery: &mut Delivery, decide: impl FnOnce(&mut Delivery) -> T) -> T {
+    /// Lets `delivery` decide with what is known, and keeps what it has learned. Several deliveries
+    /// may learn at once.
+    pub(crate) fn teach<T>(
+        &self,
+        delivery: &mut Delivery,
+        decide: impl FnOnce(&mut Delivery) -> T,
+    ) -> T {
         let mut known = self.known.lock();
         delivery.set_learned(std::mem::take(&mut known.learned));
         let decision = decide(delivery);
@@ -142,7 +164,11 @@ impl FarEnd {
     /// Notes how an attempt failed that ended at `now`.
     pub(crate) fn ails(&self, error: &SendError, now: Duration) {
         let mut known = self.known.lock();
-        if let SendError::Answer { status, retry_after: Some(rest), .. } = error
+        if let SendError::Answer {
+            status,
+            retry_after: Some(rest),
+            ..
+        } = error
             && Class::of(*status, true) == Class::Retry
         {
             known.rests_until = now.saturating_add((*rest).min(LONGEST_REST));
@@ -162,7 +188,9 @@ fn log(error: &SendError) {
         SendError::Unreachable { reason } | SendError::NoAnswer { reason } => {
             tracing::warn!(kind = error.kind().name(), %reason, "{NEXT}");
         }
-        SendError::TimedOut { after } => tracing::warn!(kind = error.kind().name(), ?after, "{NEXT}"),
+        SendError::TimedOut { after } => {
+            tracing::warn!(kind = error.kind().name(), ?after, "{NEXT}")
+        }
         SendError::Answer { status, .. } | SendError::Unreadable { status, .. } => {
             tracing::warn!(kind = error.kind().name(), status, "{NEXT}");
         }
@@ -174,7 +202,11 @@ fn log(error: &SendError) {
 
 impl Drop for Hurry<'_> {
     fn drop(&mut self) {
-        self.far_end.known.lock().waiting.retain(|(call, _)| *call != self.call);
+        self.far_end
+            .known
+            .lock()
+            .waiting
+            .retain(|(call, _)| *call != self.call);
     }
 }
 
@@ -205,6 +237,9 @@ impl fmt::Debug for FarEnd {
             let known = self.known.lock();
             (known.trouble.clone(), known.waiting.len())
         };
-        f.debug_struct("FarEnd").field("trouble", &trouble).field("waiting", &waiting).finish_non_exhaustive()
+        f.debug_struct("FarEnd")
+            .field("trouble", &trouble)
+            .field("waiting", &waiting)
+            .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,8 @@ use crate::transport::Kind;
 
 /// What the answers so far have taught about a far end.
 ///
-/// A [`Delivery`](crate::Delivery) uses it and adds to it; [`FarEnd`](crate::FarEnd) keeps it for the next one.
+/// A [`Delivery`](crate::Delivery) uses it and adds to it; [`FarEnd`](crate::FarEnd) keeps it for
+/// the next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// It takes no content encoding.
@@ -17,7 +18,8 @@ pub struct Learned {
     pub(crate) at_most: Option<usize>,
     /// How many attempts in a row had no answer in time.
     pub(crate) timeouts: u32,
-    /// How long an answer takes at least: as long as the last one did, or as was waited in vain since.
+    /// How long an answer takes at least: as long as the last one did, or as was waited in vain
+    /// since.
     pub(crate) needs: Duration,
     /// The answer that the event in front has had again and again.
     pub(crate) equal: Option<Equal>,
@@ -49,7 +51,8 @@ pub(crate) struct Equal {
 pub struct Sent {
     /// How many events it had.
     pub events: usize,
-    /// The places of its first and its last event; a place names an event, and grows from event to event.
+    /// The places of its first and its last event; a place names an event, and grows from event to
+    /// event.
     pub places: RangeInclusive<u64>,
     /// How long the answer took.
     pub took: Duration,
@@ -58,12 +61,17 @@ pub struct Sent {
 /// A request whose events have the places from 0, and that was answered at once.
 impl From<usize> for Sent {
     fn from(events: usize) -> Self {
-        Self { events, places: 0..=(events as u64).saturating_sub(1), took: Duration::ZERO }
+        Self {
+            events,
+            places: 0..=(events as u64).saturating_sub(1),
+            took: Duration::ZERO,
+        }
     }
 }
 
 impl Learned {
-    /// Notes that a request has no answer, so that the far end may have its events; returns whether that is new.
+    /// Notes that a request has no answer, so that the far end may have its events; returns whether
+    /// that is new.
     pub(crate) fn has_no_answer(&mut self, places: &RangeInclusive<u64>) -> bool {
         if self.unanswered.contains(places) {
             return false;
@@ -106,7 +114,8 @@ impl Learned {
         self.needs = self.needs.max(sent.took);
     }
 
-    /// Notes that a request was not answered in time: from the second time on the next ones are half as large.
+    /// Notes that a request was not answered in time: from the second time on the next ones are
+    /// half as large.
     pub(crate) fn was_slow(&mut self, events: usize) {
         self.timeouts = self.timeouts.saturating_add(1);
         if self.timeouts >= 2 && events > 1 {
@@ -114,7 +123,8 @@ impl Learned {
         }
     }
 
-    /// Notes a success. One that took less than a quarter of the time that it had lets the next be twice as large.
+    /// Notes a success. One that took less than a quarter of the time that it had lets the next be
+    /// twice as large.
     pub(crate) fn was_taken(&mut self, sent: &Sent, had: Duration, batch: usize) {
         self.timeouts = 0;
         self.equal = None;
@@ -129,8 +139,16 @@ impl Learned {
     /// Counts a failure; returns how often the event in front has had it, and how often alone.
     pub(crate) fn again(&mut self, sent: &Sent, kind: Kind) -> (u32, u32) {
         let place = *sent.places.start();
-        let before = self.equal.take().filter(|equal| equal.place == place && equal.kind == kind);
-        let mut equal = before.unwrap_or(Equal { place, kind, times: 0, alone: 0 });
+        let before = self
+            .equal
+            .take()
+            .filter(|equal| equal.place == place && equal.kind == kind);
+        let mut equal = before.unwrap_or(Equal {
+            place,
+            kind,
+            times: 0,
+            alone: 0,
+        });
         equal.times = equal.times.saturating_add(1);
         equal.alone = equal.alone.saturating_add(u32::from(sent.events == 1));
         let counts = (equal.times, equal.alone);

@@ -10,8 +10,9 @@ use crate::transport::Reason;
 
 /// Events that are being sent. They stay on the buffer's books as in flight.
 ///
-/// Dropping a lease gives its unsettled events back to their places in the queue, so a future that holds one can be
-/// dropped at any `.await`. Forgetting one (`std::mem::forget`) keeps its events in flight for ever.
+/// Dropping a lease gives its unsettled events back to their places in the queue, so a future that
+/// holds one can be dropped at any `.await`. Forgetting one (`std::mem::forget`) keeps its events
+/// in flight for ever.
 pub struct Lease<E> {
     shared: Arc<Shared<E>>,
     id: u64,
@@ -21,7 +22,12 @@ pub struct Lease<E> {
 
 impl<E> Lease<E> {
     pub(crate) fn new(shared: Arc<Shared<E>>, batch: Batch<E>) -> Self {
-        Self { shared, id: batch.lease, events: batch.events, places: batch.places }
+        Self {
+            shared,
+            id: batch.lease,
+            events: batch.events,
+            places: batch.places,
+        }
     }
 
     /// Settles every event of this lease as delivered.
@@ -32,16 +38,26 @@ impl<E> Lease<E> {
 
     /// Settles the first `settlement.events` events: delivered, but for those it lists as rejected.
     ///
-    /// Returns the rejected events with their places and reasons. A settlement of more events than the lease holds
-    /// settles all of them; an index that it does not cover is ignored.
+    /// Returns the rejected events with their places and reasons. A settlement of more events than
+    /// the lease holds settles all of them; an index that it does not cover is ignored.
     #[must_use = "these are the rejected events"]
     pub fn settle(&mut self, settlement: Settlement) -> Vec<(Seq, E, Reason)> {
         let count = settlement.events.min(self.events.len());
         if count == 0 {
             return Vec::new();
         }
-        let (settled, places) = (take_front(&mut self.events, count), take_front(&mut self.places, count));
-        let mut reasons: Vec<Option<Reason>> = vec![None; if settlement.rejected.is_empty() { 0 } else { count }];
+        let (settled, places) = (
+            take_front(&mut self.events, count),
+            take_front(&mut self.places, count),
+        );
+        let mut reasons: Vec<Option<Reason>> = vec![
+            None;
+            if settlement.rejected.is_empty() {
+                0
+            } else {
+                count
+            }
+        ];
         for (index, reason) in settlement.rejected {
             if let Some(slot) = reasons.get_mut(index) {
                 slot.get_or_insert(reason);
@@ -50,12 +66,16 @@ impl<E> Lease<E> {
         let rejected = reasons.iter().flatten().count();
         let bytes = places.iter().map(|place| place.bytes).sum();
         let front = self.places.first().map(|place| place.seq);
-        self.shared.change(|state| state.settle(self.id, count - rejected, rejected, bytes, front));
+        self.shared
+            .change(|state| state.settle(self.id, count - rejected, rejected, bytes, front));
         let fates = settled.into_iter().zip(places).zip(reasons);
-        fates.filter_map(|((event, place), reason)| Some((place.seq, event, reason?))).collect()
+        fates
+            .filter_map(|((event, place), reason)| Some((place.seq, event, reason?)))
+            .collect()
     }
 
-    /// Gives the unsettled events back to their places in the queue; the same as dropping the lease.
+    /// Gives the unsettled events back to their places in the queue; the same as dropping the
+    /// lease.
     pub fn give_back(self) {}
 
     /// Completes when the buffer asks for its events back: finish quickly, or drop the lease.
@@ -94,15 +114,25 @@ impl<E> Drop for Lease<E> {
         if self.events.is_empty() {
             return;
         }
-        let (events, places) = (std::mem::take(&mut self.events), std::mem::take(&mut self.places));
-        let entries = places.into_iter().zip(events).map(|(place, event)| Entry { place, event });
-        self.shared.change(|state| state.give_back(self.id, entries));
+        let (events, places) = (
+            std::mem::take(&mut self.events),
+            std::mem::take(&mut self.places),
+        );
+        let entries = places
+            .into_iter()
+            .zip(events)
+            .map(|(place, event)| Entry { place, event });
+        self.shared
+            .change(|state| state.give_back(self.id, entries));
     }
 }
 
 /// Shows the number of events; they are payload and stay out of logs.
 impl<E> fmt::Debug for Lease<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("events", &self.events.len()).field("first", &self.first()).finish()
+        f.debug_struct("Lease")
+            .field("events", &self.events.len())
+            .field("first", &self.first())
+            .finish()
     }
 }

@@ -1,7 +1,7 @@
 //! The pure machine: `&mut self` in, answers out; no lock, no waker, no clock.
 //!
-//! The invariant that everything rests on: an accepted event is in `queue`, counted by exactly one entry of
-//! `leases`, or counted by exactly one of the fates. Every method keeps it.
+//! The invariant that everything rests on: an accepted event is in `queue`, counted by exactly one
+//! entry of `leases`, or counted by exactly one of the fates. Every method keeps it.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,8 @@ use crate::config::{Config, Overflow};
 use crate::error::PushError;
 use crate::transport::Reason;
 
-/// A place in the order of acceptance, from 0: an event's own, or the place before which a barrier waits.
+/// A place in the order of acceptance, from 0: an event's own, or the place before which a barrier
+/// waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub(crate) u64);
 
@@ -124,21 +125,34 @@ impl<E> BufferState<E> {
     }
 
     /// Takes `event`, or refuses it and gives it back. What was evicted for it comes back too.
-    pub(crate) fn push(&mut self, event: E, bytes: usize, overflow: Overflow) -> Result<Vec<Entry<E>>, PushError<E>> {
+    pub(crate) fn push(
+        &mut self,
+        event: E,
+        bytes: usize,
+        overflow: Overflow,
+    ) -> Result<Vec<Entry<E>>, PushError<E>> {
         if self.phase != Phase::Open {
             return Err(PushError::Closed(event));
         }
         if let Some(reason) = &self.stopped {
-            return Err(PushError::Stopped { event, reason: reason.clone() });
+            return Err(PushError::Stopped {
+                event,
+                reason: reason.clone(),
+            });
         }
         let limit = self.size_limit();
         if bytes > limit {
-            return Err(PushError::TooLarge { event, bytes, limit });
+            return Err(PushError::TooLarge {
+                event,
+                bytes,
+                limit,
+            });
         }
         let mut evicted = Vec::new();
         if !self.fits(self.queue.len(), self.queued_bytes, bytes) {
             self.pressed = true;
-            // Only what is queued may go, so an eviction that could not make enough room evicts nothing.
+            // Only what is queued may go, so an eviction that could not make enough room evicts
+            // nothing.
             if overflow == Overflow::Refuse || !self.fits(0, 0, bytes) {
                 return Err(PushError::Full(event));
             }
@@ -154,11 +168,15 @@ impl<E> BufferState<E> {
         let seq = Seq(self.next_seq);
         self.next_seq += 1;
         self.queued_bytes += bytes;
-        self.queue.push_back(Entry { place: Place { seq, bytes }, event });
+        self.queue.push_back(Entry {
+            place: Place { seq, bytes },
+            event,
+        });
         Ok(evicted)
     }
 
-    /// Leases the oldest queued events below `below`, up to the limits of a batch; no accepted event exceeds them.
+    /// Leases the oldest queued events below `below`, up to the limits of a batch; no accepted
+    /// event exceeds them.
     pub(crate) fn checkout(&mut self, below: Seq) -> Checkout<E> {
         if self.watermark() >= below.min(self.next_seq()) {
             return Checkout::Settled;
@@ -168,31 +186,53 @@ impl<E> BufferState<E> {
         }
         let (mut events, mut bytes) = (0, 0);
         for Entry { place, .. } in &self.queue {
-            if place.seq >= below || events == self.batch_events || bytes + place.bytes > self.batch_bytes {
+            if place.seq >= below
+                || events == self.batch_events
+                || bytes + place.bytes > self.batch_bytes
+            {
                 break;
             }
             events += 1;
             bytes += place.bytes;
         }
-        let Some(front) = self.queue.front().map(|entry| entry.place.seq).filter(|_| events > 0) else {
+        let Some(front) = self
+            .queue
+            .front()
+            .map(|entry| entry.place.seq)
+            .filter(|_| events > 0)
+        else {
             return Checkout::Busy;
         };
-        let mut batch =
-            Batch { lease: self.next_lease, events: Vec::with_capacity(events), places: Vec::with_capacity(events) };
+        let mut batch = Batch {
+            lease: self.next_lease,
+            events: Vec::with_capacity(events),
+            places: Vec::with_capacity(events),
+        };
         for Entry { place, event } in self.queue.drain(..events) {
             batch.events.push(event);
             batch.places.push(place);
         }
         self.next_lease += 1;
-        self.leases.push(Outstanding { id: batch.lease, front });
+        self.leases.push(Outstanding {
+            id: batch.lease,
+            front,
+        });
         self.queued_bytes -= bytes;
         self.in_flight += events;
         self.in_flight_bytes += bytes;
         Checkout::Leased(batch)
     }
 
-    /// Records the fate of the first `delivered + rejected` events of a lease; `front` is what it holds next.
-    pub(crate) fn settle(&mut self, lease: u64, delivered: usize, rejected: usize, bytes: usize, front: Option<Seq>) {
+    /// Records the fate of the first `delivered + rejected` events of a lease; `front` is what it
+    /// holds next.
+    pub(crate) fn settle(
+        &mut self,
+        lease: u64,
+        delivered: usize,
+        rejected: usize,
+        bytes: usize,
+        front: Option<Seq>,
+    ) {
         self.release(lease, delivered + rejected, bytes, front);
         self.delivered += delivered as u64;
         self.rejected += rejected as u64;
@@ -200,13 +240,19 @@ impl<E> BufferState<E> {
     }
 
     /// Puts everything that a lease still holds back into its place in the order.
-    pub(crate) fn give_back(&mut self, lease: u64, entries: impl DoubleEndedIterator<Item = Entry<E>>) {
+    pub(crate) fn give_back(
+        &mut self,
+        lease: u64,
+        entries: impl DoubleEndedIterator<Item = Entry<E>>,
+    ) {
         let (mut events, mut bytes) = (0, 0);
         for entry in entries.rev() {
             events += 1;
             bytes += entry.place.bytes;
             // Mostly the front; with several leases out, a younger one may have come back first.
-            let place = self.queue.partition_point(|queued| queued.place.seq < entry.place.seq);
+            let place = self
+                .queue
+                .partition_point(|queued| queued.place.seq < entry.place.seq);
             self.queue.insert(place, entry);
         }
         self.queued_bytes += bytes;
@@ -254,7 +300,11 @@ impl<E> BufferState<E> {
     pub(crate) fn watermark(&self) -> Seq {
         let queued = self.queue.front().map(|entry| entry.place.seq);
         let leased = self.leases.iter().map(|lease| lease.front).min();
-        queued.into_iter().chain(leased).min().unwrap_or(self.next_seq())
+        queued
+            .into_iter()
+            .chain(leased)
+            .min()
+            .unwrap_or(self.next_seq())
     }
 
     /// Returns the barrier behind everything accepted so far.
@@ -265,7 +315,9 @@ impl<E> BufferState<E> {
     /// Returns whether a push of `bytes` would be answered now: taken, or refused for good.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let refuses = self.phase != Phase::Open || self.stopped.is_some();
-        refuses || bytes > self.size_limit() || self.fits(self.queue.len(), self.queued_bytes, bytes)
+        refuses
+            || bytes > self.size_limit()
+            || self.fits(self.queue.len(), self.queued_bytes, bytes)
     }
 
     /// Notes that somebody begins to wait for room.
@@ -278,8 +330,8 @@ impl<E> BufferState<E> {
         self.room_waiters -= 1;
     }
 
-    /// Returns whether there is reason to deliver now: that many events are queued, or a batch's bytes; or there is no
-    /// room for more; or nothing more will come.
+    /// Returns whether there is reason to deliver now: that many events are queued, or a batch's
+    /// bytes; or there is no room for more; or nothing more will come.
     pub(crate) fn is_due(&self, events: usize) -> bool {
         let no_room = self.pressed || self.room_waiters > 0;
         // Full is the lesser of a batch and the capacity.
@@ -324,10 +376,14 @@ impl<E> BufferState<E> {
         self.batch_bytes.min(self.capacity_bytes)
     }
 
-    /// Returns whether one more event of `bytes` fits beside that much queued and everything in flight.
+    /// Returns whether one more event of `bytes` fits beside that much queued and everything in
+    /// flight.
     fn fits(&self, queued: usize, queued_bytes: usize, bytes: usize) -> bool {
         queued + self.in_flight < self.capacity_events
-            && bytes <= self.capacity_bytes.saturating_sub(queued_bytes + self.in_flight_bytes)
+            && bytes
+                <= self
+                    .capacity_bytes
+                    .saturating_sub(queued_bytes + self.in_flight_bytes)
     }
 
     fn release(&mut self, lease: u64, events: usize, bytes: usize, front: Option<Seq>) {

@@ -1,4 +1,5 @@
-//! For tests: a far end with scripted failures, a clock that skips waits, and the suite every transport must pass.
+//! For tests: a far end with scripted failures, a clock that skips waits, and the suite every
+//! transport must pass.
 
 mod clock;
 pub mod conformance;

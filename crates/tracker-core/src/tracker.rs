@@ -21,7 +21,8 @@ pub trait Tracker<E: Send + 'static>: fmt::Debug + Send + Sync {
     /// [`PushError`] with the event inside.
     fn emit(&self, event: E) -> Result<(), PushError<E>>;
 
-    /// Waits until every event accepted before the call has a fate, those in other flushes' hands included.
+    /// Waits until every event accepted before the call has a fate, those in other flushes' hands
+    /// included.
     ///
     /// # Cancel safety
     ///
@@ -30,8 +31,8 @@ pub trait Tracker<E: Send + 'static>: fmt::Debug + Send + Sync {
 
     /// Stops accepting, delivers what is pending for at most `timeout`, and hands the rest back.
     ///
-    /// Idempotent: a second caller waits for the first, and its report has the same books and returns no events. The
-    /// shorter timeout ends both.
+    /// Idempotent: a second caller waits for the first, and its report has the same books and
+    /// returns no events. The shorter timeout ends both.
     ///
     /// # Cancel safety
     ///
@@ -72,7 +73,9 @@ pub struct NoopTracker {
 impl NoopTracker {
     /// Creates one.
     pub fn new() -> Self {
-        Self { books: Mutex::new((Books::default(), false)) }
+        Self {
+            books: Mutex::new((Books::default(), false)),
+        }
     }
 }
 
@@ -92,13 +95,25 @@ impl<E: Send + 'static> Tracker<E> for NoopTracker {
     }
 
     async fn flush(&self) -> FlushReport {
-        FlushReport { books: Tracker::<E>::books(self), unsettled: 0, rejected: 0, dropped: 0, returned: 0, stop: None }
+        FlushReport {
+            books: Tracker::<E>::books(self),
+            unsettled: 0,
+            rejected: 0,
+            dropped: 0,
+            returned: 0,
+            stop: None,
+        }
     }
 
     async fn shutdown(&self, _timeout: Duration) -> DeliveryReport<E> {
         let mut locked = self.books.lock();
         locked.1 = true;
-        DeliveryReport { books: locked.0, returned: Vec::new(), rejections: Vec::new(), stop: None }
+        DeliveryReport {
+            books: locked.0,
+            returned: Vec::new(),
+            rejections: Vec::new(),
+            stop: None,
+        }
     }
 
     fn books(&self) -> Books {

@@ -9,21 +9,23 @@ use crate::sync::StdArc;
 
 /// Carries a batch of events to the far end, once.
 ///
-/// A transport buffers nothing and retries nothing: it says what happened, and the delivery policy of this crate
-/// decides what to do about it. Identity is per event, never per batch: a batch that is sent again may be cut
-/// differently. Implementations are checked by [`conformance`](crate::testing::conformance).
+/// A transport buffers nothing and retries nothing: it says what happened, and the delivery policy
+/// of this crate decides what to do about it. Identity is per event, never per batch: a batch that
+/// is sent again may be cut differently. Implementations are checked by
+/// [`conformance`](crate::testing::conformance).
 #[async_trait]
 pub trait Transport<E>: fmt::Debug + Send + Sync {
     /// Sends `events`, in order, as one request.
     ///
     /// # Errors
     ///
-    /// [`SendError`] says what happened; whether it is retried is decided by [`Delivery`](crate::Delivery).
+    /// [`SendError`] says what happened; whether it is retried is decided by
+    /// [`Delivery`](crate::Delivery).
     ///
     /// # Cancel safety
     ///
-    /// Must be cancel safe: the future may be dropped at any `.await`. The far end may then have received the events
-    /// or not; they will be sent again.
+    /// Must be cancel safe: the future may be dropped at any `.await`. The far end may then have
+    /// received the events or not; they will be sent again.
     async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError>;
 }
 
@@ -58,13 +60,15 @@ pub enum SendError {
         /// What happened.
         reason: Reason,
     },
-    /// No answer within the time that the attempt had. The far end may have the events, or may be too slow for so many.
+    /// No answer within the time that the attempt had. The far end may have the events, or may be
+    /// too slow for so many.
     #[error("no answer within {after:?}")]
     TimedOut {
         /// How long was waited.
         after: Duration,
     },
-    /// The far end took the batch, and what it says of the single events cannot be read: it is no consent.
+    /// The far end took the batch, and what it says of the single events cannot be read: it is no
+    /// consent.
     #[error("answered {status}, and the answer cannot be read: {reason}")]
     Unreadable {
         /// The status, a success.
@@ -103,12 +107,19 @@ pub enum SendError {
 impl SendError {
     /// No answer, for this reason.
     pub fn no_answer(reason: impl Into<String>) -> Self {
-        Self::NoAnswer { reason: Reason::new(reason) }
+        Self::NoAnswer {
+            reason: Reason::new(reason),
+        }
     }
 
     /// An answer with this status and nothing else to say.
     pub fn status(status: u16) -> Self {
-        Self::Answer { status, retry_after: None, encoded: false, reason: Reason::default() }
+        Self::Answer {
+            status,
+            retry_after: None,
+            encoded: false,
+            reason: Reason::default(),
+        }
     }
 
     /// Returns what the far end, the connection or the encoder said; a timeout says nothing.
@@ -125,7 +136,8 @@ impl SendError {
     }
 }
 
-/// What kind of failure an error is: two of the same kind are the same failure, whatever their words.
+/// What kind of failure an error is: two of the same kind are the same failure, whatever their
+/// words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Unreachable,
@@ -189,7 +201,11 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "no reason given" } else { &self.0 })
+        f.write_str(if self.0.is_empty() {
+            "no reason given"
+        } else {
+            &self.0
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Waiting: check and register in one critical section, wake all, check again.
 //!
-//! A waker is somebody else's code: it is cloned before the lock is taken, and woken and dropped after it is released.
+//! A waker is somebody else's code: it is cloned before the lock is taken, and woken and dropped
+//! after it is released.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -25,7 +26,8 @@ pub(crate) struct Waiters {
     progress: WakerSet,
     room: WakerSet,
     arrival: WakerSet,
-    /// The smallest number of queued events that an arrival waiter asked for; `usize::MAX` without any.
+    /// The smallest number of queued events that an arrival waiter asked for; `usize::MAX` without
+    /// any.
     arrival_at: usize,
 }
 
@@ -45,7 +47,11 @@ impl Waiters {
             return None;
         }
         self.arrival_at = usize::MAX;
-        Some(Wakers([self.arrival.take(), BTreeMap::new(), BTreeMap::new()]))
+        Some(Wakers([
+            self.arrival.take(),
+            BTreeMap::new(),
+            BTreeMap::new(),
+        ]))
     }
 
     /// Takes all wakers: after a change that is not a push, everybody checks again.
@@ -54,7 +60,12 @@ impl Waiters {
         Wakers([self.arrival.take(), self.progress.take(), self.room.take()])
     }
 
-    fn register(&mut self, wait_for: WaitFor, key: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+    fn register(
+        &mut self,
+        wait_for: WaitFor,
+        key: &mut Option<u64>,
+        waker: Waker,
+    ) -> Option<Waker> {
         if let WaitFor::Arrival(events) = wait_for {
             self.arrival_at = self.arrival_at.min(events);
         }
@@ -77,7 +88,10 @@ pub(crate) struct Wakers([BTreeMap<u64, Waker>; 3]);
 
 impl Wakers {
     pub(crate) fn wake(self) {
-        self.0.into_iter().flat_map(BTreeMap::into_values).for_each(Waker::wake);
+        self.0
+            .into_iter()
+            .flat_map(BTreeMap::into_values)
+            .for_each(Waker::wake);
     }
 }
 
@@ -120,15 +134,26 @@ pub(crate) struct Ticket<'a, E> {
 
 impl<'a, E> Ticket<'a, E> {
     pub(crate) fn new(shared: &'a Shared<E>, wait_for: WaitFor) -> Self {
-        Self { shared, wait_for, key: None }
+        Self {
+            shared,
+            wait_for,
+            key: None,
+        }
     }
 
     /// Completes once `check` answers; it runs, and the waker is registered, under one lock.
-    pub(crate) async fn until<T>(mut self, mut check: impl FnMut(&mut BufferState<E>) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(
+        mut self,
+        mut check: impl FnMut(&mut BufferState<E>) -> Option<T>,
+    ) -> T {
         std::future::poll_fn(|cx| self.poll(cx, &mut check)).await
     }
 
-    fn poll<T>(&mut self, cx: &mut Context<'_>, check: &mut impl FnMut(&mut BufferState<E>) -> Option<T>) -> Poll<T> {
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        check: &mut impl FnMut(&mut BufferState<E>) -> Option<T>,
+    ) -> Poll<T> {
         let waker = cx.waker().clone();
         let mut locked = self.shared.lock();
         if let Some(answer) = check(&mut locked.state) {

@@ -1,5 +1,5 @@
-//! What `BufferedTracker`, `Courier` and `NoopTracker` do, through the public API, over a far end in memory and a clock
-//! that skips waits.
+//! What `BufferedTracker`, `Courier` and `NoopTracker` do, through the public API, over a far end
+//! in memory and a clock that skips waits.
 #![cfg(not(loom))]
 
 #[path = "delivery/answers.rs"]
@@ -50,12 +50,23 @@ impl Rig {
         Self::over(MemoryTransport::new(), configure)
     }
 
-    fn over(transport: MemoryTransport<u32>, configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Self {
-        let config = configure(Config::builder()).build().expect("no limit is zero");
+    fn over(
+        transport: MemoryTransport<u32>,
+        configure: impl FnOnce(ConfigBuilder) -> ConfigBuilder,
+    ) -> Self {
+        let config = configure(Config::builder())
+            .build()
+            .expect("no limit is zero");
         let (transport, clock) = (Arc::new(transport), Arc::new(TestClock::new()));
         let seen = Arc::new(Seen::default());
-        let tracker = BufferedTracker::new(config, transport.clone(), clock.clone(), 7).observed_by(seen.clone());
-        Self { tracker, transport, clock, seen }
+        let tracker = BufferedTracker::new(config, transport.clone(), clock.clone(), 7)
+            .observed_by(seen.clone());
+        Self {
+            tracker,
+            transport,
+            clock,
+            seen,
+        }
     }
 
     fn with_defaults() -> Self {
@@ -63,7 +74,9 @@ impl Rig {
     }
 
     fn emit(&self, events: impl IntoIterator<Item = u32>) {
-        events.into_iter().for_each(|event| self.tracker.emit(event).expect("there is room"));
+        events
+            .into_iter()
+            .for_each(|event| self.tracker.emit(event).expect("there is room"));
     }
 
     fn now(&self) -> Duration {
@@ -84,17 +97,26 @@ impl Seen {
     }
 
     fn rejected(&self) -> Vec<(u32, String)> {
-        self.rejected.lock().expect("nobody panics under it").clone()
+        self.rejected
+            .lock()
+            .expect("nobody panics under it")
+            .clone()
     }
 }
 
 impl Observer<u32> for Seen {
     fn dropped(&self, event: u32) {
-        self.dropped.lock().expect("nobody panics under it").push(event);
+        self.dropped
+            .lock()
+            .expect("nobody panics under it")
+            .push(event);
     }
 
     fn rejected(&self, event: u32, reason: &Reason) {
-        self.rejected.lock().expect("nobody panics under it").push((event, reason.to_string()));
+        self.rejected
+            .lock()
+            .expect("nobody panics under it")
+            .push((event, reason.to_string()));
     }
 }
 

@@ -1,7 +1,8 @@
-//! The two timelines that lost events elsewhere, step by step on this protocol, and the holes of the usual repairs.
+//! The two timelines that lost events elsewhere, step by step on this protocol, and the holes of
+//! the usual repairs.
 //!
-//! The quoted comments are the post-mortem's own words. A consumer is a future that holds a lease or waits for the
-//! first event; interrupting it is dropping it.
+//! The quoted comments are the post-mortem's own words. A consumer is a future that holds a lease
+//! or waits for the first event; interrupting it is dropping it.
 #![cfg(not(loom))]
 
 use std::pin::pin;
@@ -10,13 +11,16 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tracker_core::testing::{MemoryTransport, TestClock};
-use tracker_core::{BufferedTracker, Clock, Config, EventBuffer, Overflow, Phase, Reason, SendError};
+use tracker_core::{
+    BufferedTracker, Clock, Config, EventBuffer, Overflow, Phase, Reason, SendError,
+};
 
 type Event = &'static str;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Takes the first event and waits for more, as the consumer of the post-mortem did; it never gets to send.
+/// Takes the first event and waits for more, as the consumer of the post-mortem did; it never gets
+/// to send.
 async fn consumer(buffer: EventBuffer<Event>) {
     buffer.arrival(1).await;
     let batch = buffer.next_lease(buffer.barrier()).await;
@@ -56,17 +60,24 @@ fn timeline_one_the_consumer_holds_event1_when_it_is_interrupted() {
     buffer.push("event2").unwrap();
     assert!(consumer.as_mut().now_or_never().is_none());
     buffer.push("event3").unwrap();
-    // "Workflow completes, scope closes": "A. offer(flushSignal)", "B. takeAll() → [event2, event3]". Here the
-    // finalizer's flush is a barrier: event1 is on the books, so it waits for it.
+    // "Workflow completes, scope closes": "A. offer(flushSignal)", "B. takeAll() → [event2,
+    // event3]". Here the finalizer's flush is a barrier: event1 is on the books, so it waits for
+    // it.
     {
         let mut finalizer = pin!(finalizer(&buffer, &mut sent));
-        assert!(finalizer.as_mut().now_or_never().is_none(), "event1 has no fate yet");
+        assert!(
+            finalizer.as_mut().now_or_never().is_none(),
+            "event1 has no fate yet"
+        );
         assert_eq!(buffer.books().pending(), 3);
         // "C. shutdown(eventQueue)": a late emit comes back instead of being stranded.
         assert_eq!(buffer.push("event4").unwrap_err().into_event(), "event4");
-        // "D. interrupt(consumerFiber) ← PROBLEM!", "─── INTERRUPTED ───": dropping the lease gives event1 back.
+        // "D. interrupt(consumerFiber) ← PROBLEM!", "─── INTERRUPTED ───": dropping the lease gives
+        // event1 back.
         drop(consumer);
-        finalizer.now_or_never().expect("nobody else holds an event");
+        finalizer
+            .now_or_never()
+            .expect("nobody else holds an event");
     }
     // "event1 LOST (in local batch var)": no.
     all_delivered(&buffer, &sent, &["event1", "event2", "event3"]);
@@ -82,7 +93,9 @@ fn timeline_one_when_the_interrupt_comes_before_the_flush() {
     buffer.push("event2").unwrap();
     buffer.push("event3").unwrap();
     drop(consumer);
-    finalizer(&buffer, &mut sent).now_or_never().expect("nobody else holds an event");
+    finalizer(&buffer, &mut sent)
+        .now_or_never()
+        .expect("nobody else holds an event");
     all_delivered(&buffer, &sent, &["event1", "event2", "event3"]);
 }
 
@@ -99,8 +112,8 @@ fn timeline_two_the_consumer_has_taken_the_only_event() {
     assert!(consumer.as_mut().now_or_never().is_none());
     assert_eq!((buffer.books().queued, buffer.books().in_flight), (0, 1));
     {
-        // "Workflow completes immediately", "A. offer(flushSignal)", "B. takeAll() → [] (empty!)": the queue is empty,
-        // and yet the flush does not say that it is done.
+        // "Workflow completes immediately", "A. offer(flushSignal)", "B. takeAll() → [] (empty!)":
+        // the queue is empty, and yet the flush does not say that it is done.
         let mut finalizer = pin!(finalizer(&buffer, &mut sent));
         assert!(finalizer.as_mut().now_or_never().is_none());
         // "C. shutdown queues"
@@ -121,11 +134,14 @@ fn timeline_two_the_consumer_is_woken_for_the_first_event_and_interrupted_before
     assert!(consumer.as_mut().now_or_never().is_none());
     buffer.push("event1").unwrap();
     drop(consumer);
-    finalizer(&buffer, &mut sent).now_or_never().expect("a waiter takes nothing with it");
+    finalizer(&buffer, &mut sent)
+        .now_or_never()
+        .expect("a waiter takes nothing with it");
     all_delivered(&buffer, &sent, &["event1"]);
 }
 
-/// The same by the shipped pieces: the background loop is the consumer and `shutdown` the finalizer.
+/// The same by the shipped pieces: the background loop is the consumer and `shutdown` the
+/// finalizer.
 #[test]
 fn both_timelines_with_the_background_loop_interrupted_in_each_of_its_waits() {
     for emitted in [&["event1", "event2", "event3"][..], &["event1"]] {
@@ -144,9 +160,19 @@ fn both_timelines_with_the_background_loop_interrupted_in_each_of_its_waits() {
     }
 }
 
-fn rig(config: Config) -> (BufferedTracker<Event>, Arc<MemoryTransport<Event>>, Arc<TestClock>) {
+fn rig(
+    config: Config,
+) -> (
+    BufferedTracker<Event>,
+    Arc<MemoryTransport<Event>>,
+    Arc<TestClock>,
+) {
     let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
-    (BufferedTracker::new(config, transport.clone(), clock.clone(), 7), transport, clock)
+    (
+        BufferedTracker::new(config, transport.clone(), clock.clone(), 7),
+        transport,
+        clock,
+    )
 }
 
 #[test]
@@ -171,10 +197,21 @@ fn hole_four_the_second_of_two_flushes_finds_nothing_and_the_caller_ends_the_pro
     let mut first = pin!(tracker.flush());
     assert!(first.as_mut().now_or_never().is_none());
     let mut second = pin!(tracker.flush());
-    assert!(second.as_mut().now_or_never().is_none(), "the first is still sending");
+    assert!(
+        second.as_mut().now_or_never().is_none(),
+        "the first is still sending"
+    );
     answer.release();
-    assert!(first.now_or_never().is_some_and(|report| report.ok().is_ok()));
-    assert!(second.now_or_never().is_some_and(|report| report.ok().is_ok_and(|books| books.all_delivered())));
+    assert!(
+        first
+            .now_or_never()
+            .is_some_and(|report| report.ok().is_ok())
+    );
+    assert!(
+        second
+            .now_or_never()
+            .is_some_and(|report| report.ok().is_ok_and(|books| books.all_delivered()))
+    );
 }
 
 #[test]
@@ -184,7 +221,14 @@ fn hole_five_pending_reads_zero_while_a_request_is_outstanding() {
     tracker.emit("event1").unwrap();
     let mut flush = pin!(tracker.flush());
     assert!(flush.as_mut().now_or_never().is_none());
-    assert_eq!((tracker.books().pending(), tracker.books().in_flight, transport.attempts()), (1, 1, 1));
+    assert_eq!(
+        (
+            tracker.books().pending(),
+            tracker.books().in_flight,
+            transport.attempts()
+        ),
+        (1, 1, 1)
+    );
     answer.release();
     assert!(flush.now_or_never().is_some());
     assert_eq!(tracker.books().pending(), 0);
@@ -197,12 +241,22 @@ fn hole_six_an_emit_after_the_last_flush_is_stranded_and_a_sliding_queue_tells_n
     tracker.emit("event2").unwrap();
     // By default nothing slides out: the newcomer is refused and comes back.
     assert_eq!(tracker.emit("event3").unwrap_err().into_event(), "event3");
-    assert!(clock.run(tracker.shutdown(DEADLINE)).ok().unwrap().all_delivered());
+    assert!(
+        clock
+            .run(tracker.shutdown(DEADLINE))
+            .ok()
+            .unwrap()
+            .all_delivered()
+    );
     assert_eq!(tracker.emit("event4").unwrap_err().into_event(), "event4");
     assert_eq!(transport.delivered(), ["event1", "event2"]);
 
     // Whoever asks for a sliding queue hears of what slides out, and so do the books.
-    let sliding = Config::builder().capacity_events(1).overflow(Overflow::DropOldest).build().unwrap();
+    let sliding = Config::builder()
+        .capacity_events(1)
+        .overflow(Overflow::DropOldest)
+        .build()
+        .unwrap();
     let buffer = EventBuffer::new(&sliding);
     buffer.push("event1").unwrap();
     assert_eq!(buffer.push_evicting("event2").unwrap(), ["event1"]);
@@ -212,16 +266,28 @@ fn hole_six_an_emit_after_the_last_flush_is_stranded_and_a_sliding_queue_tells_n
 #[test]
 fn hole_seven_a_whole_batch_dies_of_one_event() {
     let (tracker, transport, clock) = rig(Config::default());
-    let unencodable = SendError::Unencodable { index: 1, reason: Reason::new("not a number") };
+    let unencodable = SendError::Unencodable {
+        index: 1,
+        reason: Reason::new("not a number"),
+    };
     transport.then_fail(unencodable);
     transport.then_reject([]);
-    transport.then_fail(SendError::Unencodable { index: 0, reason: Reason::new("not a number") });
+    transport.then_fail(SendError::Unencodable {
+        index: 0,
+        reason: Reason::new("not a number"),
+    });
     transport.then_status(400);
-    ["event1", "not encodable", "event2", "event3"].into_iter().for_each(|event| tracker.emit(event).unwrap());
+    ["event1", "not encodable", "event2", "event3"]
+        .into_iter()
+        .for_each(|event| tracker.emit(event).unwrap());
     let report = clock.run(tracker.shutdown(DEADLINE));
     assert_eq!((report.books.delivered, report.books.rejected), (3, 1));
     assert_eq!(transport.delivered(), ["event1", "event2", "event3"]);
-    assert_eq!(transport.attempted(), [4, 1, 3, 2, 1, 1], "a batch that was refused is never sent again as it was");
+    assert_eq!(
+        transport.attempted(),
+        [4, 1, 3, 2, 1, 1],
+        "a batch that was refused is never sent again as it was"
+    );
 }
 
 #[test]
@@ -230,7 +296,11 @@ fn hole_seven_a_request_that_hangs_holds_the_run() {
     (0..50).for_each(|_| transport.then_hang());
     tracker.emit("event1").unwrap();
     let report = clock.run(tracker.shutdown(DEADLINE));
-    assert!(clock.now() <= DEADLINE + Duration::from_millis(100), "it took {:?}", clock.now());
+    assert!(
+        clock.now() <= DEADLINE + Duration::from_millis(100),
+        "it took {:?}",
+        clock.now()
+    );
     assert_eq!(report.returned, ["event1"]);
 }
 

@@ -1,4 +1,5 @@
-//! A long-lived program: events are sent by a task of the tracker while the program goes on, and the end waits for it.
+//! A long-lived program: events are sent by a task of the tracker while the program goes on, and
+//! the end waits for it.
 //!
 //! CI: build
 
@@ -37,8 +38,12 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::from(2));
     };
 
-    let config = Config::builder().linger(Duration::from_millis(500)).build()?;
-    let mut builder = HttpTracker::builder(url).config(config).observer(Arc::new(Complaints));
+    let config = Config::builder()
+        .linger(Duration::from_millis(500))
+        .build()?;
+    let mut builder = HttpTracker::builder(url)
+        .config(config)
+        .observer(Arc::new(Complaints));
     if let Ok(token) = env::var("TRACKER_TOKEN") {
         builder = builder.token(token);
     }
@@ -46,7 +51,9 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let run = std::process::id();
     for tick in 0..30 {
         // An emit never waits for the network; when the buffer is full the event comes back.
-        if let Err(refused) = tracker.emit(json!({"eventId": format!("{run}-{tick}"), "type": "example.tick"})) {
+        if let Err(refused) =
+            tracker.emit(json!({"eventId": format!("{run}-{tick}"), "type": "example.tick"}))
+        {
             println!("{refused}");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

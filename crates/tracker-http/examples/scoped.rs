@@ -1,4 +1,5 @@
-//! A short-lived program: emit, then shut down and know what became of every event. Nothing runs in the background.
+//! A short-lived program: emit, then shut down and know what became of every event. Nothing runs in
+//! the background.
 //!
 //! CI: build
 
@@ -41,7 +42,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
     for number in 0..3 {
         // The id makes it possible for the far end to drop what arrives twice.
-        tracker.emit(Event { event_id: format!("{run}-{number}"), r#type: "example.scoped", number })?;
+        tracker.emit(Event {
+            event_id: format!("{run}-{number}"),
+            r#type: "example.scoped",
+            number,
+        })?;
     }
 
     let report = tracker.shutdown(Duration::from_secs(10)).await;

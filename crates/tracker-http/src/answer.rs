@@ -30,7 +30,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The most bytes of a success's body that are read: room to say something about each event, and to repeat it.
+    /// The most bytes of a success's body that are read: room to say something about each event,
+    /// and to repeat it.
     fn limit(self) -> usize {
         const FIXED: usize = 64 * 1024;
         const PER_EVENT: usize = 2 * 1024;
@@ -41,9 +42,9 @@ impl Asked {
 
 /// Reads `response` and classifies it.
 ///
-/// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent again, and the far
-/// end drops what it has by id. One whose body is longer than [`Asked::limit`], or cannot be decoded or understood, is
-/// unreadable: it is not taken for consent.
+/// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent
+/// again, and the far end drops what it has by id. One whose body is longer than [`Asked::limit`],
+/// or cannot be decoded or understood, is unreadable: it is not taken for consent.
 pub(crate) async fn read<B>(
     response: Response<B>,
     asked: Asked,
@@ -54,10 +55,14 @@ where
     B::Error: std::fmt::Display,
 {
     let (head, mut body) = response.into_parts();
-    let length: Option<usize> = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length: Option<usize> = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     let mut read = Vec::new();
     if !head.status.is_success() {
-        // The status and its headers say what to do; the text is for people, and is not worth a wait.
+        // The status and its headers say what to do; the text is for people, and is not worth a
+        // wait.
         let reading = body::read(&mut body, TEXT_LIMIT, &mut read);
         let _ = tokio::time::timeout(TEXT_PATIENCE, reading).await;
         return Err(SendError::Answer {
@@ -72,9 +77,11 @@ where
         End::Whole if head.version == Version::HTTP_2 && !body.is_end_stream() => {
             End::Broken("the stream was reset".into())
         }
-        End::Whole if length.is_some_and(|length| length > read.len()) => {
-            End::Broken(format!("{} bytes came of {}", read.len(), length.unwrap_or_default()))
-        }
+        End::Whole if length.is_some_and(|length| length > read.len()) => End::Broken(format!(
+            "{} bytes came of {}",
+            read.len(),
+            length.unwrap_or_default()
+        )),
         end => end,
     };
     let secrets = credentials.secrets();
@@ -84,19 +91,34 @@ where
     };
     match end {
         End::Whole => receipt(&head.headers, read, asked, &secrets).map_err(unreadable),
-        End::BeyondLimit => Err(unreadable(format!("it is longer than {} bytes", asked.limit()))),
-        End::Broken(reason) => Err(SendError::no_answer(clean(&format!("the answer broke off: {reason}"), &secrets))),
+        End::BeyondLimit => Err(unreadable(format!(
+            "it is longer than {} bytes",
+            asked.limit()
+        ))),
+        End::Broken(reason) => Err(SendError::no_answer(clean(
+            &format!("the answer broke off: {reason}"),
+            &secrets,
+        ))),
     }
 }
 
 /// Reads the body of a success; the `Err` says what cannot be read.
-fn receipt(headers: &HeaderMap, body: Vec<u8>, asked: Asked, secrets: &Secrets) -> Result<Receipt, String> {
+fn receipt(
+    headers: &HeaderMap,
+    body: Vec<u8>,
+    asked: Asked,
+    secrets: &Secrets,
+) -> Result<Receipt, String> {
     let Decoded { bytes, fault } = body::decode(headers, body, asked.limit());
     if let Some(fault) = fault {
         return Err(fault);
     }
     let rejected = verdicts::read(&bytes, asked.events)?.into_iter();
-    Ok(Receipt { rejected: rejected.map(|(index, reason)| (index, Reason::new(clean(&reason, secrets)))).collect() })
+    Ok(Receipt {
+        rejected: rejected
+            .map(|(index, reason)| (index, Reason::new(clean(&reason, secrets))))
+            .collect(),
+    })
 }
 
 /// What a refusal says: the beginning of its text, or else the name of its status.
@@ -111,17 +133,23 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Sec
     Reason::new(clean(&untold.unwrap_or(phrase.to_owned()), secrets))
 }
 
-/// Makes a text that others wrote fit for a log: short, without secrets, without control characters.
+/// Makes a text that others wrote fit for a log: short, without secrets, without control
+/// characters.
 pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
     // What is not seen must not stand between the characters of a secret.
     let seen = text.replace(is_unseen, "");
-    secrets.redact(&seen).trim().replace(|c: char| c.is_control(), " ")
+    secrets
+        .redact(&seen)
+        .trim()
+        .replace(|c: char| c.is_control(), " ")
 }
 
-/// Whether a character shows nothing: a control character that separates no words, or one without width.
+/// Whether a character shows nothing: a control character that separates no words, or one without
+/// width.
 fn is_unseen(c: char) -> bool {
     let separates = matches!(c, '\t' | '\n' | '\r');
-    let has_no_width = matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}');
+    let has_no_width =
+        matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}');
     has_no_width || c.is_control() && !separates
 }
 
@@ -134,21 +162,40 @@ mod tests {
     fn a_reason_is_safe_to_log() {
         let credentials = Credentials::new(Some(Token::new("SECRET").unwrap()), Vec::new());
         let none = HeaderMap::new();
-        let said = |status, body: &[u8]| refusal(status, &none, body.to_vec(), &credentials.secrets());
+        let said =
+            |status, body: &[u8]| refusal(status, &none, body.to_vec(), &credentials.secrets());
         let reason = said(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m");
         assert_eq!(reason.as_str(), "bad  token [token][31m");
-        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let wide = |text: &str| {
+            text.encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<u8>>()
+        };
         let marked = [&[0xFF, 0xFE][..], &wide("you sent SECRET")].concat();
-        for body in [marked, wide("you sent SECRET"), b"you sent S\0E\0C\xE2\x80\x8BR\x01ET".to_vec()] {
-            assert_eq!(said(StatusCode::UNAUTHORIZED, &body).as_str(), "you sent [token]");
+        for body in [
+            marked,
+            wide("you sent SECRET"),
+            b"you sent S\0E\0C\xE2\x80\x8BR\x01ET".to_vec(),
+        ] {
+            assert_eq!(
+                said(StatusCode::UNAUTHORIZED, &body).as_str(),
+                "you sent [token]"
+            );
         }
         assert_eq!(said(StatusCode::NOT_FOUND, b"").as_str(), "Not Found");
     }
 
     #[test]
     fn the_limit_follows_the_batch() {
-        let asked = |events, bytes| Asked { events, bytes, encoded: false };
+        let asked = |events, bytes| Asked {
+            events,
+            bytes,
+            encoded: false,
+        };
         assert_eq!(asked(1, 0).limit(), 66 * 1024);
-        assert_eq!(asked(512, 100_000).limit(), 64 * 1024 + 1024 * 1024 + 200_000);
+        assert_eq!(
+            asked(512, 100_000).limit(),
+            64 * 1024 + 1024 * 1024 + 200_000
+        );
     }
 }

@@ -56,7 +56,8 @@ pub(crate) struct Decoded {
     pub(crate) fault: Option<String>,
 }
 
-/// Takes off the encodings that `headers` name, although the request has asked for none; at most `limit` bytes result.
+/// Takes off the encodings that `headers` name, although the request has asked for none; at most
+/// `limit` bytes result.
 pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decoded {
     /// More than this is no answer but a trap.
     const MOST_ENCODINGS: usize = 4;
@@ -66,7 +67,10 @@ pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decod
         return Decoded { bytes, fault: None };
     }
     if encodings.len() > MOST_ENCODINGS {
-        return Decoded { bytes: Vec::new(), fault: Some("it is encoded too often".into()) };
+        return Decoded {
+            bytes: Vec::new(),
+            fault: Some("it is encoded too often".into()),
+        };
     }
     let mut decoded = Decoded { bytes, fault: None };
     // The last one named was applied last.
@@ -82,10 +86,16 @@ pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decod
 /// The encodings in the order in which they were applied.
 fn encodings(headers: &HeaderMap) -> Vec<String> {
     let named = [CONTENT_ENCODING, TRANSFER_ENCODING].map(|name| headers.get_all(name).into_iter());
-    let named = named.into_iter().flatten().map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    let named = named
+        .into_iter()
+        .flatten()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     let named: Vec<String> = named.collect();
     let named = named.iter().flat_map(|list| list.split(',')).map(str::trim);
-    named.filter(|name| !matches!(*name, "" | "identity" | "chunked")).map(str::to_owned).collect()
+    named
+        .filter(|name| !matches!(*name, "" | "identity" | "chunked"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(feature = "gzip")]
@@ -99,7 +109,11 @@ fn decode_one(encoding: &str, from: &Decoded, limit: usize) -> Decoded {
             let zlib = inflate(ZlibDecoder::new(source), limit);
             // Some servers leave the wrapping of zlib out.
             let is_raw = zlib.bytes.is_empty() && zlib.fault.is_some();
-            if is_raw { inflate(DeflateDecoder::new(source), limit) } else { zlib }
+            if is_raw {
+                inflate(DeflateDecoder::new(source), limit)
+            } else {
+                zlib
+            }
         }
         other => unknown(other),
     };
@@ -117,7 +131,12 @@ fn unknown(encoding: &str) -> Decoded {
     const SHOWN: usize = 32;
 
     let encoding = &encoding[..encoding.floor_char_boundary(SHOWN)];
-    Decoded { bytes: Vec::new(), fault: Some(format!("it is encoded as {encoding}, which was not asked for")) }
+    Decoded {
+        bytes: Vec::new(),
+        fault: Some(format!(
+            "it is encoded as {encoding}, which was not asked for"
+        )),
+    }
 }
 
 #[cfg(feature = "gzip")]
@@ -127,7 +146,9 @@ fn inflate(decoder: impl std::io::Read, limit: usize) -> Decoded {
     let mut bytes = Vec::new();
     let read = decoder.take(limit as u64 + 1).read_to_end(&mut bytes);
     let fault = match read {
-        Ok(_) if bytes.len() > limit => Some(format!("it is longer than {limit} bytes when it is decoded")),
+        Ok(_) if bytes.len() > limit => Some(format!(
+            "it is longer than {limit} bytes when it is decoded"
+        )),
         Ok(_) => None,
         Err(error) => Some(format!("it cannot be decoded: {error}")),
     };
@@ -155,12 +176,19 @@ mod tests {
     }
 
     fn decoded(encoding: &'static str, bytes: Vec<u8>) -> Decoded {
-        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(encoding))]);
+        let headers =
+            HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(encoding))]);
         decode(&headers, bytes, LIMIT)
     }
 
     fn assert_is_text(decoded: Decoded) {
-        assert_eq!(decoded, Decoded { bytes: TEXT.to_vec(), fault: None });
+        assert_eq!(
+            decoded,
+            Decoded {
+                bytes: TEXT.to_vec(),
+                fault: None
+            }
+        );
     }
 
     #[test]
@@ -173,19 +201,35 @@ mod tests {
         assert_is_text(decoded("gzip", gzip(TEXT)));
         assert_is_text(decoded(" X-GZIP , identity", gzip(TEXT)));
         assert_is_text(decoded("gzip, gzip", gzip(&gzip(TEXT))));
-        assert_is_text(decoded("gzip", [gzip(&TEXT[..9]), gzip(&TEXT[9..])].concat()));
+        assert_is_text(decoded(
+            "gzip",
+            [gzip(&TEXT[..9]), gzip(&TEXT[9..])].concat(),
+        ));
         assert_is_text(decoded("deflate", zlib.finish().unwrap()));
         assert_is_text(decoded("deflate", raw.finish().unwrap()));
-        let headers = HeaderMap::from_iter([(TRANSFER_ENCODING, HeaderValue::from_static("gzip, chunked"))]);
+        let headers =
+            HeaderMap::from_iter([(TRANSFER_ENCODING, HeaderValue::from_static("gzip, chunked"))]);
         assert_is_text(decode(&headers, gzip(TEXT), LIMIT));
     }
 
     #[test]
     fn nothing_is_nothing_in_every_encoding() {
         for encoding in ["gzip", "br", "deflate", "gzip, br"] {
-            assert_eq!(decoded(encoding, Vec::new()), Decoded { bytes: Vec::new(), fault: None });
+            assert_eq!(
+                decoded(encoding, Vec::new()),
+                Decoded {
+                    bytes: Vec::new(),
+                    fault: None
+                }
+            );
         }
-        assert_eq!(decoded("gzip", gzip(b"")), Decoded { bytes: Vec::new(), fault: None });
+        assert_eq!(
+            decoded("gzip", gzip(b"")),
+            Decoded {
+                bytes: Vec::new(),
+                fault: None
+            }
+        );
     }
 
     #[test]
@@ -198,17 +242,26 @@ mod tests {
             ("gzip,gzip,gzip,gzip,gzip", gzip(TEXT)),
         ] {
             let decoded = decoded(encoding, bytes);
-            assert!(decoded.fault.is_some() && decoded.bytes.is_empty(), "{encoding}: {decoded:?}");
+            assert!(
+                decoded.fault.is_some() && decoded.bytes.is_empty(),
+                "{encoding}: {decoded:?}"
+            );
         }
         let whole = gzip(&TEXT.repeat(20));
         let cut = decoded("gzip", whole[..whole.len() - 1].to_vec());
-        assert!(cut.fault.is_some() && cut.bytes.starts_with(TEXT), "{cut:?}");
+        assert!(
+            cut.fault.is_some() && cut.bytes.starts_with(TEXT),
+            "{cut:?}"
+        );
     }
 
     #[test]
     fn a_bomb_is_bounded() {
         let bomb = gzip(&gzip(&vec![b' '; 10_000_000]));
         let decoded = decoded("gzip, gzip", bomb);
-        assert!(decoded.fault.is_some() && decoded.bytes.len() <= LIMIT, "{decoded:?}");
+        assert!(
+            decoded.fault.is_some() && decoded.bytes.len() <= LIMIT,
+            "{decoded:?}"
+        );
     }
 }

@@ -21,7 +21,9 @@ pub struct TokioClock {
 impl TokioClock {
     /// Creates a clock whose origin is now.
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+        }
     }
 }
 
@@ -48,10 +50,11 @@ impl Clock for TokioClock {
 
 /// Whether this is a tokio runtime with its time driver enabled, where [`TokioClock`] can sleep.
 ///
-/// tokio answers this question only by a panic, which the panic hook may show where the answer is no. It says what to
-/// do about it.
+/// tokio answers this question only by a panic, which the panic hook may show where the answer is
+/// no. It says what to do about it.
 pub(crate) fn has_timer() -> bool {
-    Handle::try_current().is_ok() && panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
+    Handle::try_current().is_ok()
+        && panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
 }
 
 #[cfg(test)]
@@ -63,12 +66,17 @@ mod tests {
     #[test]
     fn a_runtime_with_a_timer_is_told_from_one_without() {
         assert!(!has_timer(), "there is no runtime");
-        let without = [Builder::new_current_thread().build(), Builder::new_multi_thread().worker_threads(1).build()];
+        let without = [
+            Builder::new_current_thread().build(),
+            Builder::new_multi_thread().worker_threads(1).build(),
+        ];
         for runtime in without {
             assert!(!runtime.unwrap().block_on(async { has_timer() }));
         }
-        let with =
-            [Builder::new_current_thread().enable_time().build(), Builder::new_multi_thread().enable_all().build()];
+        let with = [
+            Builder::new_current_thread().enable_time().build(),
+            Builder::new_multi_thread().enable_all().build(),
+        ];
         for runtime in with {
             assert!(runtime.unwrap().block_on(async { has_timer() }));
         }

@@ -30,9 +30,10 @@ pub(crate) type Stream = TokioIo<TcpStream>;
 
 /// Makes connections to one endpoint, whatever the request's URI says.
 ///
-/// Two things have `limit` each: the wait for the name's addresses, and the connection, that is TCP to any of the
-/// addresses and the TLS handshake. They do not share it, because a lookup that took nearly all of it would leave
-/// nothing for the connection, and the next attempt would begin with the lookup again.
+/// Two things have `limit` each: the wait for the name's addresses, and the connection, that is TCP
+/// to any of the addresses and the TLS handshake. They do not share it, because a lookup that took
+/// nearly all of it would leave nothing for the connection, and the next attempt would begin with
+/// the lookup again.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) resolver: Arc<Resolver>,
@@ -52,7 +53,10 @@ pub(crate) enum ConnectError {
     #[error("no connection to {}", Failures(.0))]
     Refused(Vec<(SocketAddr, io::Error)>),
     #[error("no connection to {} within {limit:?}", Addresses(.addresses))]
-    TimedOut { addresses: Vec<SocketAddr>, limit: Duration },
+    TimedOut {
+        addresses: Vec<SocketAddr>,
+        limit: Duration,
+    },
     #[cfg(feature = "tls")]
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
@@ -72,9 +76,11 @@ impl Connector {
             Ok(Err(failures)) => return Err(ConnectError::Refused(failures)),
             Err(_) => return Err(ConnectError::TimedOut { addresses, limit }),
         };
-        // A request is written at once and whole, so there is nothing to wait for; without it, it is only slower.
+        // A request is written at once and whole, so there is nothing to wait for; without it, it
+        // is only slower.
         let _ = tcp.set_nodelay(true);
-        self.secure(tcp, limit.saturating_sub(start.elapsed())).await
+        self.secure(tcp, limit.saturating_sub(start.elapsed()))
+            .await
     }
 
     #[cfg(feature = "tls")]
@@ -124,14 +130,26 @@ struct Failures<'a>(&'a [(SocketAddr, io::Error)]);
 
 impl fmt::Display for Failures<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        list(f, self.0.iter().map(|(address, error)| format!("{address} ({error})")))
+        list(
+            f,
+            self.0
+                .iter()
+                .map(|(address, error)| format!("{address} ({error})")),
+        )
     }
 }
 
-fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: impl ExactSizeIterator<Item = T>) -> fmt::Result {
+fn list<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    items: impl ExactSizeIterator<Item = T>,
+) -> fmt::Result {
     let more = items.len().saturating_sub(NAMED);
     for (index, item) in items.take(NAMED).enumerate() {
         write!(f, "{}{item}", if index == 0 { "" } else { ", " })?;
     }
-    if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+    if more > 0 {
+        write!(f, " and {more} more")
+    } else {
+        Ok(())
+    }
 }

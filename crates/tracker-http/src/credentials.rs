@@ -29,7 +29,10 @@ impl Credentials {
     pub(crate) fn new(token: Option<Token>, others: Vec<(String, Label)>) -> Self {
         let tokens = VecDeque::from_iter(token);
         let secrets = secrets(&tokens, &others);
-        Self { others, current: RwLock::new(Current { tokens, secrets }) }
+        Self {
+            others,
+            current: RwLock::new(Current { tokens, secrets }),
+        }
     }
 
     /// Replaces the token; requests that are made from now on have the new one.
@@ -46,16 +49,25 @@ impl Credentials {
         current.tokens.front().map(Token::header)
     }
 
-    /// Returns the secrets as they are now. Ask when there is something to hide, not before the request.
+    /// Returns the secrets as they are now. Ask when there is something to hide, not before the
+    /// request.
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).secrets.clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .secrets
+            .clone()
     }
 }
 
 fn secrets(tokens: &VecDeque<Token>, others: &[(String, Label)]) -> Arc<Secrets> {
     let mut secrets = Secrets::default();
-    tokens.iter().for_each(|token| secrets.add(token.text(), Label::Token));
-    others.iter().for_each(|(secret, label)| secrets.add(secret, *label));
+    tokens
+        .iter()
+        .for_each(|token| secrets.add(token.text(), Label::Token));
+    others
+        .iter()
+        .for_each(|(secret, label)| secrets.add(secret, *label));
     Arc::new(secrets)
 }
 

@@ -38,10 +38,15 @@ impl Enrichment {
 
     /// Checks that the fields can be added to `event`.
     pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
-        if self.fields.is_empty() || event.as_str().starts_with('{') { Ok(()) } else { Err(Unfit::NoObject) }
+        if self.fields.is_empty() || event.as_str().starts_with('{') {
+            Ok(())
+        } else {
+            Err(Unfit::NoObject)
+        }
     }
 
-    /// Appends the event that stands in `event` as JSON, with the fields added; every other member stays as written.
+    /// Appends the event that stands in `event` as JSON, with the fields added; every other member
+    /// stays as written.
     fn append(&self, body: &mut Vec<u8>, event: &str) -> Result<(), Unfit> {
         let members = members(event).ok_or(Unfit::NoObject)?;
         body.push(b'{');
@@ -56,23 +61,32 @@ impl Enrichment {
         Ok(())
     }
 
-    /// Whether the configuration has a field of this member's name. A name that is no text is nobody else's.
+    /// Whether the configuration has a field of this member's name. A name that is no text is
+    /// nobody else's.
     fn has(&self, member: &Member<'_>) -> bool {
         // The name without its quotes is enough, and costs nothing, where it has no escapes.
         if !member.key.contains('\\') {
             return self.fields.contains_key(member.key.trim_matches('"'));
         }
-        member.name().is_some_and(|name| self.fields.contains_key(&name))
+        member
+            .name()
+            .is_some_and(|name| self.fields.contains_key(&name))
     }
 }
 
 /// Encodes `events` as one body.
-pub(crate) fn body<E: Serialize>(events: &[E], enrichment: &Enrichment) -> Result<Vec<u8>, SendError> {
+pub(crate) fn body<E: Serialize>(
+    events: &[E],
+    enrichment: &Enrichment,
+) -> Result<Vec<u8>, SendError> {
     let mut body = Vec::with_capacity(64 + events.len() * 128);
     let mut json = Vec::new();
     body.extend_from_slice(b"{\"events\":[");
     for (index, event) in events.iter().enumerate() {
-        let unencodable = |unfit: Unfit| SendError::Unencodable { index, reason: Reason::new(unfit.to_string()) };
+        let unencodable = |unfit: Unfit| SendError::Unencodable {
+            index,
+            reason: Reason::new(unfit.to_string()),
+        };
         if index > 0 {
             body.push(b',');
         }
@@ -116,7 +130,10 @@ pub(crate) fn gzip(body: Vec<u8>) -> (bytes::Bytes, bool) {
     if body.len() <= GZIP_ABOVE {
         return (body.into(), false);
     }
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(
+        Vec::with_capacity(body.len() / 4),
+        flate2::Compression::fast(),
+    );
     match encoder.write_all(&body).and_then(|()| encoder.finish()) {
         Ok(compressed) => (compressed.into(), true),
         // Writing to memory does not fail; if it did, the plain body is as good.
@@ -148,9 +165,18 @@ mod tests {
 
     #[test]
     fn configured_fields_are_added_and_win() {
-        assert_eq!(enriched(json!({})), json!({"env": "prod", "serviceKey": "k\"ey"}));
-        assert_eq!(enriched(json!({"a": 1})), json!({"a": 1, "env": "prod", "serviceKey": "k\"ey"}));
-        assert_eq!(enriched(json!({"env": "dev", "a": 1})), json!({"a": 1, "env": "prod", "serviceKey": "k\"ey"}));
+        assert_eq!(
+            enriched(json!({})),
+            json!({"env": "prod", "serviceKey": "k\"ey"})
+        );
+        assert_eq!(
+            enriched(json!({"a": 1})),
+            json!({"a": 1, "env": "prod", "serviceKey": "k\"ey"})
+        );
+        assert_eq!(
+            enriched(json!({"env": "dev", "a": 1})),
+            json!({"a": 1, "env": "prod", "serviceKey": "k\"ey"})
+        );
         assert_eq!(
             enriched(json!({"a": {"env": "inner"}})),
             json!({"a": {"env": "inner"}, "env": "prod", "serviceKey": "k\"ey"})
@@ -171,7 +197,10 @@ mod tests {
         enrichment.set("env", "prod".into());
         let refused = body(&[json!({}), json!(7)], &enrichment).unwrap_err();
         assert!(matches!(refused, SendError::Unencodable { index: 1, .. }));
-        assert_eq!(body(&[json!(7), json!("x")], &Enrichment::default()).unwrap(), br#"{"events":[7,"x"]}"#);
+        assert_eq!(
+            body(&[json!(7), json!("x")], &Enrichment::default()).unwrap(),
+            br#"{"events":[7,"x"]}"#
+        );
     }
 
     /// A text that a user wrote by hand, with `env` added.
@@ -180,7 +209,11 @@ mod tests {
         enrichment.set("env", "prod".into());
         let body = body(&[JsonEvent::from_json(text).unwrap()], &enrichment).unwrap();
         let body = String::from_utf8(body).unwrap();
-        body.strip_prefix("{\"events\":[").unwrap().strip_suffix("]}").unwrap().to_owned()
+        body.strip_prefix("{\"events\":[")
+            .unwrap()
+            .strip_suffix("]}")
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
@@ -191,15 +224,33 @@ mod tests {
             ("{}", r#"{"env":"prod"}"#),
             ("{ }", r#"{"env":"prod"}"#),
             ("\n{\r\n\t}\n", r#"{"env":"prod"}"#),
-            ("{ \"a\" :\t1 , \"b\": [ 1, 2 ] }", r#"{"env":"prod","a":1,"b":[ 1, 2 ]}"#),
-            (r#"{"a":1,"a":2.50,"env":"x","env":{"env":1}}"#, r#"{"env":"prod","a":1,"a":2.50}"#),
-            (r#"{"\u0065nv":1,"\ud800":2,"\ud800env":3}"#, r#"{"env":"prod","\ud800":2,"\ud800env":3}"#),
-            (r#"{"a":{"env":"inner"},"\"env\"":1,"":2}"#, r#"{"env":"prod","a":{"env":"inner"},"\"env\"":1,"":2}"#),
-            (r#"{"a":"}, \"env\":1, {"}"#, r#"{"env":"prod","a":"}, \"env\":1, {"}"#),
+            (
+                "{ \"a\" :\t1 , \"b\": [ 1, 2 ] }",
+                r#"{"env":"prod","a":1,"b":[ 1, 2 ]}"#,
+            ),
+            (
+                r#"{"a":1,"a":2.50,"env":"x","env":{"env":1}}"#,
+                r#"{"env":"prod","a":1,"a":2.50}"#,
+            ),
+            (
+                r#"{"\u0065nv":1,"\ud800":2,"\ud800env":3}"#,
+                r#"{"env":"prod","\ud800":2,"\ud800env":3}"#,
+            ),
+            (
+                r#"{"a":{"env":"inner"},"\"env\"":1,"":2}"#,
+                r#"{"env":"prod","a":{"env":"inner"},"\"env\"":1,"":2}"#,
+            ),
+            (
+                r#"{"a":"}, \"env\":1, {"}"#,
+                r#"{"env":"prod","a":"}, \"env\":1, {"}"#,
+            ),
         ] {
             assert_eq!(raw_enriched(text), expected, "{text}");
         }
-        assert_eq!(raw_enriched(&kept), format!(r#"{{"env":"prod","a":{deep}}}"#));
+        assert_eq!(
+            raw_enriched(&kept),
+            format!(r#"{{"env":"prod","a":{deep}}}"#)
+        );
     }
 
     #[test]
@@ -209,9 +260,18 @@ mod tests {
             for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
                 let events = [[("a", Some(1.0))], [("a", Some(number))]].map(HashMap::from);
                 let refused = body(&events, &enrichment).unwrap_err();
-                assert!(matches!(refused, SendError::Unencodable { index: 1, .. }), "{refused:?}");
+                assert!(
+                    matches!(refused, SendError::Unencodable { index: 1, .. }),
+                    "{refused:?}"
+                );
             }
-            assert!(body(&[HashMap::from([("a", None::<f64>), ("null", None)])], &enrichment).is_ok());
+            assert!(
+                body(
+                    &[HashMap::from([("a", None::<f64>), ("null", None)])],
+                    &enrichment
+                )
+                .is_ok()
+            );
             enrichment.set("env", "prod".into());
         }
     }
@@ -237,7 +297,10 @@ mod tests {
             Just(r#""\ud800""#),
             Just(r#""Env""#),
         ];
-        prop_oneof![odd.prop_map(str::to_owned), any::<String>().prop_map(|name| Value::String(name).to_string())]
+        prop_oneof![
+            odd.prop_map(str::to_owned),
+            any::<String>().prop_map(|name| Value::String(name).to_string())
+        ]
     }
 
     fn value() -> impl Strategy<Value = String> {
@@ -248,9 +311,16 @@ mod tests {
             name(),
         ];
         leaf.prop_recursive(4, 16, 3, |inner| {
-            let list = proptest::collection::vec((space(), inner.clone()), 0..3)
-                .prop_map(|items| items.into_iter().map(|(space, item)| space + &item).collect::<Vec<_>>().join(","));
-            let member = (name(), space(), inner).prop_map(|(name, space, value)| format!("{name}{space}:{value}"));
+            let list =
+                proptest::collection::vec((space(), inner.clone()), 0..3).prop_map(|items| {
+                    items
+                        .into_iter()
+                        .map(|(space, item)| space + &item)
+                        .collect::<Vec<_>>()
+                        .join(",")
+                });
+            let member = (name(), space(), inner)
+                .prop_map(|(name, space, value)| format!("{name}{space}:{value}"));
             let object = (proptest::collection::vec(member, 0..3), space());
             prop_oneof![
                 list.prop_map(|items| format!("[{items}]")),
@@ -260,7 +330,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever object goes in: JSON comes out, with the field once, and with all else as it was and where it was.
+        /// Whatever object goes in: JSON comes out, with the field once, and with all else as it
+        /// was and where it was.
         #[test]
         fn what_is_enriched_is_json_with_the_field_once_and_all_else_as_it_was(
             written in proptest::collection::vec((name(), value(), space()), 0..5),

@@ -10,19 +10,21 @@ use crate::host::Host;
 
 /// An `http` or `https` URL that means what it says.
 ///
-/// A text that some reader of URLs would take for another one is refused, because the events and the token would go
-/// to a place that nobody has named:
+/// A text that some reader of URLs would take for another one is refused, because the events and
+/// the token would go to a place that nobody has named:
 ///
 /// - the port is a decimal number from 1 to 65535, or is left out with its colon;
-/// - the host is an IPv4 address of four decimal numbers, an IPv6 address in brackets without a zone, or a DNS name in
-///   ASCII that does not end in a number (`127.1` and `0x7f000001` are 127.0.0.1 to some resolvers and a name to
-///   others); a name beyond ASCII is written in its punycode form, `xn--...`;
-/// - there are no credentials, no fragment, and no characters that a URL does not have (RFC 3986): those are written
-///   percent-encoded. Letters beyond ASCII in the path and the query are encoded for you, in UTF-8.
+/// - the host is an IPv4 address of four decimal numbers, an IPv6 address in brackets without a
+///   zone, or a DNS name in ASCII that does not end in a number (`127.1` and `0x7f000001` are
+///   127.0.0.1 to some resolvers and a name to others); a name beyond ASCII is written in its
+///   punycode form, `xn--...`;
+/// - there are no credentials, no fragment, and no characters that a URL does not have (RFC 3986):
+///   those are written percent-encoded. Letters beyond ASCII in the path and the query are encoded
+///   for you, in UTF-8.
 ///
-/// Plain `http` is for loopback and private networks: an address must be loopback, private or link-local, a name must
-/// be `localhost`, have no dot, or end in `.localhost`, `.local`, `.internal`, `.lan` or `.home.arpa`.
-/// [`allow_plain_http`](Self::allow_plain_http) lifts that.
+/// Plain `http` is for loopback and private networks: an address must be loopback, private or
+/// link-local, a name must be `localhost`, have no dot, or end in `.localhost`, `.local`,
+/// `.internal`, `.lan` or `.home.arpa`. [`allow_plain_http`](Self::allow_plain_http) lifts that.
 ///
 /// # Examples
 ///
@@ -67,7 +69,8 @@ pub enum EndpointError {
     /// A user name or a password in the URL, where logs would show it.
     #[error("the endpoint must not contain credentials; set a token instead")]
     Credentials,
-    /// A host that is neither an address nor an ASCII name, or that some would read as another host.
+    /// A host that is neither an address nor an ASCII name, or that some would read as another
+    /// host.
     #[error("the endpoint's host {host} {reason}")]
     Host {
         /// The host found.
@@ -79,7 +82,9 @@ pub enum EndpointError {
     #[error("the endpoint's port is not a number from 1 to 65535")]
     Port,
     /// `http` to a host that is neither loopback nor on a private network.
-    #[error("plain http to {host} would show events and token on the way; use https, or allow_plain_http")]
+    #[error(
+        "plain http to {host} would show events and token on the way; use https, or allow_plain_http"
+    )]
     PlainHttp {
         /// The host found.
         host: String,
@@ -96,7 +101,9 @@ impl Endpoint {
     ///
     /// [`EndpointError`] for everything else that [`FromStr`] refuses.
     pub fn allow_plain_http(url: &str) -> Result<Self, EndpointError> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| not_a_url("it has no scheme"))?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| not_a_url("it has no scheme"))?;
         let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if authority.contains('@') {
             return Err(EndpointError::Credentials);
@@ -106,8 +113,14 @@ impl Endpoint {
         let target = encode_target(target)?;
         let written_port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let uri = format!("{scheme}://{host}{written_port}{target}");
-        let uri = uri.parse().map_err(|error: hyper::http::uri::InvalidUri| not_a_url(error))?;
-        Ok(Self { uri, host, port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }) })
+        let uri = uri
+            .parse()
+            .map_err(|error: hyper::http::uri::InvalidUri| not_a_url(error))?;
+        Ok(Self {
+            uri,
+            host,
+            port: port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
+        })
     }
 
     pub(crate) fn uri(&self) -> &Uri {
@@ -133,14 +146,18 @@ impl FromStr for Endpoint {
     fn from_str(url: &str) -> Result<Self, EndpointError> {
         let endpoint = Self::allow_plain_http(url)?;
         if !endpoint.is_https() && !endpoint.host.is_near() {
-            return Err(EndpointError::PlainHttp { host: endpoint.host.to_string() });
+            return Err(EndpointError::PlainHttp {
+                host: endpoint.host.to_string(),
+            });
         }
         Ok(endpoint)
     }
 }
 
 fn not_a_url(reason: impl ToString) -> EndpointError {
-    EndpointError::NotAUrl { reason: reason.to_string() }
+    EndpointError::NotAUrl {
+        reason: reason.to_string(),
+    }
 }
 
 fn parse_scheme(scheme: &str) -> Result<&'static str, EndpointError> {
@@ -148,19 +165,27 @@ fn parse_scheme(scheme: &str) -> Result<&'static str, EndpointError> {
         "http" => Ok("http"),
         "https" if cfg!(feature = "tls") => Ok("https"),
         "https" => Err(EndpointError::NoTls),
-        scheme if is_scheme(scheme) => Err(EndpointError::Scheme { scheme: scheme.into() }),
+        scheme if is_scheme(scheme) => Err(EndpointError::Scheme {
+            scheme: scheme.into(),
+        }),
         _ => Err(not_a_url("it has no scheme")),
     }
 }
 
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn parse_authority(authority: &str) -> Result<(Host, Option<u16>), EndpointError> {
     // The colons of an IPv6 address stand in its brackets.
-    let address = if authority.starts_with('[') { authority.find(']').unwrap_or(authority.len()) } else { 0 };
+    let address = if authority.starts_with('[') {
+        authority.find(']').unwrap_or(authority.len())
+    } else {
+        0
+    };
     let (host, port) = match authority[address..].find(':') {
         Some(colon) => authority.split_at(address + colon),
         None => (authority, ""),
@@ -168,7 +193,10 @@ fn parse_authority(authority: &str) -> Result<(Host, Option<u16>), EndpointError
     if host.is_empty() {
         return Err(not_a_url("it has no host"));
     }
-    let host = Host::parse(host).map_err(|reason| EndpointError::Host { host: visible(host), reason })?;
+    let host = Host::parse(host).map_err(|reason| EndpointError::Host {
+        host: visible(host),
+        reason,
+    })?;
     Ok((host, port.strip_prefix(':').map(parse_port).transpose()?))
 }
 
@@ -185,7 +213,11 @@ fn parse_port(text: &str) -> Result<u16, EndpointError> {
 
 /// Makes a host that was refused fit for a log.
 fn visible(host: &str) -> String {
-    host.chars().take(64).collect::<String>().escape_debug().to_string()
+    host.chars()
+        .take(64)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }
 
 /// Checks the path and the query, and encodes what is beyond ASCII.
@@ -198,11 +230,15 @@ fn encode_target(target: &str) -> Result<String, EndpointError> {
         let fits = match char {
             '#' => return Err(not_a_url("it has a fragment, which is not sent")),
             '%' => is_encoded_byte(&target.as_bytes()[at..]),
-            _ if char.is_ascii() => char.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/?".contains(char),
+            _ if char.is_ascii() => {
+                char.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/?".contains(char)
+            }
             _ => !char.is_whitespace() && !char.is_control(),
         };
         if !fits {
-            return Err(not_a_url(format!("its path or query has the character {char:?}; write it percent-encoded")));
+            return Err(not_a_url(format!(
+                "its path or query has the character {char:?}; write it percent-encoded"
+            )));
         }
         if char.is_ascii() {
             encoded.push(char);
@@ -229,7 +265,15 @@ impl fmt::Display for Endpoint {
 /// Leaves the query out: it may hold a key.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.uri.authority().map_or("", |authority| authority.as_str());
-        write!(f, "{}://{host}{}", self.uri.scheme_str().unwrap_or_default(), self.uri.path())
+        let host = self
+            .uri
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        write!(
+            f,
+            "{}://{host}{}",
+            self.uri.scheme_str().unwrap_or_default(),
+            self.uri.path()
+        )
     }
 }

@@ -25,7 +25,8 @@ pub enum BuildError {
         /// The name given.
         name: String,
     },
-    /// TLS cannot be set up: the platform has no usable roots, or an added root is not a certificate.
+    /// TLS cannot be set up: the platform has no usable roots, or an added root is not a
+    /// certificate.
     #[error("https cannot be set up: {reason}")]
     Tls {
         /// What is wrong.
@@ -46,7 +47,10 @@ pub enum BuildError {
     /// A background tracker was built outside of a tokio runtime, so nothing could run it.
     #[error("a background tracker must be built inside a tokio runtime")]
     NoRuntime,
-    /// A background tracker was built inside a tokio runtime without timers, so no wait of it would ever end.
-    #[error("a background tracker needs a tokio runtime with timers; build it with enable_time or enable_all")]
+    /// A background tracker was built inside a tokio runtime without timers, so no wait of it would
+    /// ever end.
+    #[error(
+        "a background tracker needs a tokio runtime with timers; build it with enable_time or enable_all"
+    )]
     NoTimer,
 }

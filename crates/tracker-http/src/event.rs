@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 
 /// An event as JSON text, to the byte as it was encoded or written.
 ///
-/// [`HttpTracker`](crate::HttpTracker) keeps events in this form and in no other, returns them in it, and shows them
-/// to its observer in it. Its `Debug` form shows the length only: the text is payload.
+/// [`HttpTracker`](crate::HttpTracker) keeps events in this form and in no other, returns them in
+/// it, and shows them to its observer in it. Its `Debug` form shows the length only: the text is
+/// payload.
 ///
 /// # Examples
 ///
@@ -35,7 +36,8 @@ impl JsonEvent {
         exact_json::encode(value).map(Self)
     }
 
-    /// Takes a text that is JSON already; white space around it is left out, and nothing else is changed.
+    /// Takes a text that is JSON already; white space around it is left out, and nothing else is
+    /// changed.
     ///
     /// # Errors
     ///
@@ -53,7 +55,8 @@ impl JsonEvent {
     ///
     /// # Errors
     ///
-    /// When the text is not the JSON of a `T`. Deeper than 128 levels nothing is read, whatever `T` is.
+    /// When the text is not the JSON of a `T`. Deeper than 128 levels nothing is read, whatever `T`
+    /// is.
     pub fn decode<'de, T: Deserialize<'de>>(&'de self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
     }

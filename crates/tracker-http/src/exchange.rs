@@ -13,7 +13,8 @@ use crate::encode::{self, Enrichment};
 use crate::endpoint::Endpoint;
 use crate::pool::{self, Connections};
 
-/// Everything that a request is made of, and the connections that carry it; clones of a transport share one.
+/// Everything that a request is made of, and the connections that carry it; clones of a transport
+/// share one.
 pub(crate) struct Exchange {
     connections: Connections,
     pub(crate) endpoint: Endpoint,
@@ -32,14 +33,27 @@ impl Exchange {
         enrichment: Enrichment,
         gzip: bool,
     ) -> Self {
-        Self { connections, endpoint, headers, credentials, enrichment, gzip }
+        Self {
+            connections,
+            endpoint,
+            headers,
+            credentials,
+            enrichment,
+            gzip,
+        }
     }
 
     /// Sends `events` as one request, and reads the answer.
-    pub(crate) async fn send<E: Serialize>(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
+    pub(crate) async fn send<E: Serialize>(
+        &self,
+        events: &[E],
+        options: SendOptions,
+    ) -> Result<Receipt, SendError> {
         let (request, asked) = self.request(events, options)?;
         let Some(mut attempt) = self.connections.begin() else {
-            return Err(SendError::Unreachable { reason: Reason::new("there is no tokio runtime to send it") });
+            return Err(SendError::Unreachable {
+                reason: Reason::new("there is no tokio runtime to send it"),
+            });
         };
         match attempt.request(request).await {
             Ok(response) => {
@@ -50,9 +64,16 @@ impl Exchange {
                 answer
             }
             Err(error) => {
-                let reason = Reason::new(answer::clean(&pool::chain(&error), &self.credentials.secrets()));
+                let reason = Reason::new(answer::clean(
+                    &pool::chain(&error),
+                    &self.credentials.secrets(),
+                ));
                 let is_unreachable = error.is_connect();
-                Err(if is_unreachable { SendError::Unreachable { reason } } else { SendError::NoAnswer { reason } })
+                Err(if is_unreachable {
+                    SendError::Unreachable { reason }
+                } else {
+                    SendError::NoAnswer { reason }
+                })
             }
         }
     }
@@ -65,7 +86,11 @@ impl Exchange {
         let body = encode::body(events, &self.enrichment)?;
         let bytes = body.len();
         let compresses = self.gzip && !options.plain;
-        let (body, encoded) = if compresses { encode::gzip(body) } else { (body.into(), false) };
+        let (body, encoded) = if compresses {
+            encode::gzip(body)
+        } else {
+            (body.into(), false)
+        };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
@@ -74,8 +99,17 @@ impl Exchange {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
         if encoded {
-            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            request
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        Ok((request, Asked { events: events.len(), bytes, encoded }))
+        Ok((
+            request,
+            Asked {
+                events: events.len(),
+                bytes,
+                encoded,
+            },
+        ))
     }
 }

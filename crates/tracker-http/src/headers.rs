@@ -1,6 +1,9 @@
-//! The headers that a transport sends with every request, and what of its configuration is a secret.
+//! The headers that a transport sends with every request, and what of its configuration is a
+//! secret.
 
-use hyper::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 
 use crate::encode::Enrichment;
 use crate::endpoint::Endpoint;
@@ -18,7 +21,8 @@ const RESERVED: [&str; 15] = [
     "host",
     "transfer-encoding",
     "user-agent",
-    // These are between two ends of a connection, and change what the answer is or whether there is one.
+    // These are between two ends of a connection, and change what the answer is or whether there is
+    // one.
     "expect",
     "keep-alive",
     "proxy-connection",
@@ -34,12 +38,17 @@ pub(crate) fn of_every_request(
 ) -> Result<HeaderMap, BuildError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tracker-http/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("tracker-http/", env!("CARGO_PKG_VERSION"))),
+    );
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let secret = secret.into_iter().map(|header| (header, true));
     let public = public.into_iter().map(|header| (header, false));
     for ((name, value), sensitive) in secret.chain(public) {
-        let (Ok(header), Ok(mut value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) else {
+        let (Ok(header), Ok(mut value)) =
+            (name.parse::<HeaderName>(), value.parse::<HeaderValue>())
+        else {
             return Err(BuildError::Header { name });
         };
         if RESERVED.contains(&header.as_str()) {
@@ -60,10 +69,22 @@ pub(crate) fn secrets(
     let headers = headers.iter().flat_map(|(_, value)| {
         // "Basic dXNlcg==": what stands behind the scheme is a secret on its own.
         let (_, last) = value.rsplit_once(' ').unwrap_or_default();
-        [(value.clone(), Label::Header), (last.to_owned(), Label::Header)]
+        [
+            (value.clone(), Label::Header),
+            (last.to_owned(), Label::Header),
+        ]
     });
     let query = endpoint.uri().query().unwrap_or_default().split(['&', ';']);
-    let query = query.map(|pair| (pair.split_once('=').map_or(pair, |(_, value)| value).to_owned(), Label::Secret));
-    let key = enrichment.text("serviceKey").map(|key| (key.to_owned(), Label::Secret));
+    let query = query.map(|pair| {
+        (
+            pair.split_once('=')
+                .map_or(pair, |(_, value)| value)
+                .to_owned(),
+            Label::Secret,
+        )
+    });
+    let key = enrichment
+        .text("serviceKey")
+        .map(|key| (key.to_owned(), Label::Secret));
     headers.chain(query).chain(key).collect()
 }

@@ -24,17 +24,27 @@ const PRIVATE: [&str; 5] = [".localhost", ".local", ".internal", ".lan", ".home.
 impl Host {
     /// Reads a host as a URL spells it, or says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let host = if text.starts_with('[') { Self::parse_v6(text)? } else { Self::parse_name(text)? };
+        let host = if text.starts_with('[') {
+            Self::parse_v6(text)?
+        } else {
+            Self::parse_name(text)?
+        };
         match host {
-            Self::Address(ip) if ip.to_canonical().is_unspecified() => Err("is the address of no machine"),
+            Self::Address(ip) if ip.to_canonical().is_unspecified() => {
+                Err("is the address of no machine")
+            }
             host => Ok(host),
         }
     }
 
     fn parse_v6(text: &str) -> Result<Self, &'static str> {
-        let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let address = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
         let address = address.and_then(|text| text.parse::<Ipv6Addr>().ok());
-        address.map(|ip| Self::Address(ip.into())).ok_or("is not an IPv6 address in brackets, without a zone")
+        address
+            .map(|ip| Self::Address(ip.into()))
+            .ok_or("is not an IPv6 address in brackets, without a zone")
     }
 
     fn parse_name(text: &str) -> Result<Self, &'static str> {
@@ -48,20 +58,32 @@ impl Host {
         if bare.len() > NAME_LIMIT {
             return Err("is longer than the 253 characters of a DNS name");
         }
-        let letters = |label: &str| label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if !bare.split('.').all(|label| (1..=LABEL_LIMIT).contains(&label.len()) && letters(label)) {
-            return Err("is neither an address nor a DNS name of letters, digits, hyphens and underscores");
+        let letters = |label: &str| {
+            label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        if !bare
+            .split('.')
+            .all(|label| (1..=LABEL_LIMIT).contains(&label.len()) && letters(label))
+        {
+            return Err(
+                "is neither an address nor a DNS name of letters, digits, hyphens and underscores",
+            );
         }
-        // Many resolvers read such a host as the parts of one number: 127.1, 0177.0.0.1, 2130706433, 0x7f.1.
+        // Many resolvers read such a host as the parts of one number: 127.1, 0177.0.0.1,
+        // 2130706433, 0x7f.1.
         if bare.rsplit('.').next().is_some_and(is_number) {
             return Err("ends in a number and is not an IPv4 address of four decimal numbers");
         }
         Ok(Self::Name(text.to_ascii_lowercase()))
     }
 
-    /// Whether this is `localhost` or a name below it, which is this machine by definition (RFC 6761, section 6.3).
+    /// Whether this is `localhost` or a name below it, which is this machine by definition (RFC
+    /// 6761, section 6.3).
     pub(crate) fn is_localhost(&self) -> bool {
-        self.bare_name().is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
+        self.bare_name()
+            .is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
     }
 
     /// Whether this is this machine or on a private network, as far as its form tells.
@@ -69,13 +91,18 @@ impl Host {
         match self {
             Self::Address(ip) => match ip.to_canonical() {
                 IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-                IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+                IpAddr::V6(ip) => {
+                    ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+                }
             },
-            // A single label with a dot at its end is a top-level domain, not a machine of the local network.
+            // A single label with a dot at its end is a top-level domain, not a machine of the
+            // local network.
             Self::Name(name) => {
                 !name.contains('.')
                     || self.is_localhost()
-                    || self.bare_name().is_some_and(|name| PRIVATE.iter().any(|end| name.ends_with(end)))
+                    || self
+                        .bare_name()
+                        .is_some_and(|name| PRIVATE.iter().any(|end| name.ends_with(end)))
             }
         }
     }
@@ -91,7 +118,9 @@ impl Host {
 
 /// Whether resolvers may read this label as a number, decimal, octal or hexadecimal.
 fn is_number(label: &str) -> bool {
-    let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    let hex = label
+        .strip_prefix("0x")
+        .or_else(|| label.strip_prefix("0X"));
     match hex {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
         None => label.bytes().all(|byte| byte.is_ascii_digit()),

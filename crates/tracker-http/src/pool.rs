@@ -23,18 +23,21 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Hands out hyper-util's pooling client, and replaces it when one of its connections may be dead.
 ///
-/// The far end of a connection can vanish without a word (a machine that is gone, a firewall that forgot). Only a
-/// request that gets no answer shows that, and it cannot be told from a receiver that is busy. So no connection is cut
-/// while somebody waits for an answer on it, however long that takes; but **a request that is given up before its
-/// answer, or that fails on a connection, retires the client it used, with all its connections**: requests under way
-/// on them go on, later ones use new connections. Else the next attempt could meet the same silence, because HTTP/2
+/// The far end of a connection can vanish without a word (a machine that is gone, a firewall that
+/// forgot). Only a request that gets no answer shows that, and it cannot be told from a receiver
+/// that is busy. So no connection is cut while somebody waits for an answer on it, however long
+/// that takes; but **a request that is given up before its answer, or that fails on a connection,
+/// retires the client it used, with all its connections**: requests under way on them go on, later
+/// ones use new connections. Else the next attempt could meet the same silence, because HTTP/2
 /// shares one connection, and HTTP/1.1 may keep several that died together.
 ///
-/// A retired client's connections are closed once no request uses it, whether the far end reads or not. So there are no
-/// more clients than runtimes and requests under way, however many requests are given up.
+/// A retired client's connections are closed once no request uses it, whether the far end reads or
+/// not. So there are no more clients than runtimes and requests under way, however many requests
+/// are given up.
 ///
-/// Each runtime has a client of its own, because a connection is served by a task, and a task runs only while its
-/// runtime does: one that stands still (a current-thread runtime outside of `block_on`) must not hold a request up.
+/// Each runtime has a client of its own, because a connection is served by a task, and a task runs
+/// only while its runtime does: one that stands still (a current-thread runtime outside of
+/// `block_on`) must not hold a request up.
 pub(crate) struct Connections {
     connector: Connector,
     http2_only: bool,
@@ -46,7 +49,11 @@ const RUNTIMES: usize = 16;
 
 impl Connections {
     pub(crate) fn new(connector: Connector, http2_only: bool) -> Self {
-        Self { connector, http2_only, current: Mutex::default() }
+        Self {
+            connector,
+            http2_only,
+            current: Mutex::default(),
+        }
     }
 
     /// Begins an attempt on the client of this runtime; `None` outside of one.
@@ -54,18 +61,31 @@ impl Connections {
         let runtime = Handle::try_current().ok()?.id();
         let mut current = lock(&self.current);
         if let Some(pool) = current.iter().find(|pool| pool.runtime == runtime) {
-            return Some(Attempt { connections: self, pool: pool.clone(), answered: false });
+            return Some(Attempt {
+                connections: self,
+                pool: pool.clone(),
+                answered: false,
+            });
         }
         let pool = Arc::new(self.pool(runtime));
         current.push(pool.clone());
-        let superseded = if current.len() > RUNTIMES { Some(current.remove(0)) } else { None };
+        let superseded = if current.len() > RUNTIMES {
+            Some(current.remove(0))
+        } else {
+            None
+        };
         drop(current);
         drop(superseded);
-        Some(Attempt { connections: self, pool, answered: false })
+        Some(Attempt {
+            connections: self,
+            pool,
+            answered: false,
+        })
     }
 
-    /// A request on a pooled connection that the server had closed before the request was written is sent again on
-    /// another one by hyper-util; one that was written may have been read, and is a matter for the delivery policy.
+    /// A request on a pooled connection that the server had closed before the request was written
+    /// is sent again on another one by hyper-util; one that was written may have been read, and is
+    /// a matter for the delivery policy.
     fn pool(&self, runtime: runtime::Id) -> Pool {
         let tasks = Tasks::default();
         let client = Client::builder(tasks.clone())
@@ -75,7 +95,12 @@ impl Connections {
             .timer(TokioTimer::new())
             .retry_canceled_requests(true)
             .build(self.connector.clone());
-        Pool { client, runtime, tasks, retired: AtomicBool::new(false) }
+        Pool {
+            client,
+            runtime,
+            tasks,
+            retired: AtomicBool::new(false),
+        }
     }
 
     /// Retires `pool`, if no other attempt has done so already.
@@ -86,7 +111,8 @@ impl Connections {
     }
 }
 
-/// One request and its answer; dropped before [`answered`](Self::answered), it retires the client it uses.
+/// One request and its answer; dropped before [`answered`](Self::answered), it retires the client
+/// it uses.
 pub(crate) struct Attempt<'a> {
     connections: &'a Connections,
     pool: Arc<Pool>,
@@ -97,7 +123,10 @@ impl Attempt<'_> {
     /// Sends the request, and returns the answer's head.
     ///
     /// The answer's body is only there as long as this attempt is.
-    pub(crate) async fn request(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+    pub(crate) async fn request(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let answer = self.pool.client.request(request).await;
         // A connection that could not be made says nothing about those that are there.
         self.answered = answer.as_ref().is_err_and(ClientError::is_connect);
@@ -126,7 +155,8 @@ struct Pool {
     retired: AtomicBool,
 }
 
-/// Comes with the last attempt of a retired client; of one that is not retired, the connections end in good order.
+/// Comes with the last attempt of a retired client; of one that is not retired, the connections end
+/// in good order.
 impl Drop for Pool {
     fn drop(&mut self) {
         if *self.retired.get_mut() {
@@ -137,7 +167,8 @@ impl Drop for Pool {
 
 /// Runs the tasks of a client, and ends them all at once.
 ///
-/// A connection whose far end does not read cannot be closed in good order: its task would wait for that for ever.
+/// A connection whose far end does not read cannot be closed in good order: its task would wait for
+/// that for ever.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
 
@@ -149,10 +180,14 @@ impl Tasks {
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
-    /// Drops the future outside of a runtime: a request that is dropped there cannot give its connection back.
+    /// Drops the future outside of a runtime: a request that is dropped there cannot give its
+    /// connection back.
     fn execute(&self, future: F) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        // Not under the lock: a runtime that has ended drops the future at once, which may come back here.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        // Not under the lock: a runtime that has ended drops the future at once, which may come
+        // back here.
         let task = runtime.spawn(marked(future)).abort_handle();
         let mut tasks = lock(&self.0);
         tasks.retain(|task| !task.is_finished());

@@ -10,15 +10,17 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long an address is tried alone before the next one gets its turn beside it (RFC 8305, section 5).
+/// How long an address is tried alone before the next one gets its turn beside it (RFC 8305,
+/// section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// Connects to one of the addresses, which are tried in this order with the two families in turns.
 ///
-/// The next address gets its turn when one fails, and after a head start when one says nothing. That is at most 250 ms
-/// and short enough for every address to have its turn within the first half of `limit`.
+/// The next address gets its turn when one fails, and after a head start when one says nothing.
+/// That is at most 250 ms and short enough for every address to have its turn within the first half
+/// of `limit`.
 ///
 /// # Errors
 ///
@@ -31,7 +33,10 @@ pub(crate) async fn connect(
     addresses: &[SocketAddr],
     limit: Duration,
 ) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
-    let turns = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1).saturating_mul(2);
+    let turns = u32::try_from(addresses.len())
+        .unwrap_or(u32::MAX)
+        .max(1)
+        .saturating_mul(2);
     let head_start = HEAD_START.min(limit / turns);
     let mut waiting = in_turns(addresses).into_iter();
     let mut under_way: Vec<(SocketAddr, Attempt)> = Vec::new();
@@ -75,7 +80,9 @@ async fn first(under_way: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, io::R
 /// Alternates the address families, beginning with that of the first address (RFC 8305, section 4).
 fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv6() == preferred);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .iter()
+        .partition(|address| address.is_ipv6() == preferred);
     let mut ordered = Vec::with_capacity(addresses.len());
     for index in 0..first.len().max(second.len()) {
         ordered.extend(first.get(index));
@@ -91,12 +98,25 @@ mod tests {
     #[test]
     fn the_families_take_turns_and_no_address_is_lost() {
         let order = |addresses: &[&str]| {
-            let addresses: Vec<SocketAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-            in_turns(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>()
+            let addresses: Vec<SocketAddr> =
+                addresses.iter().map(|text| text.parse().unwrap()).collect();
+            in_turns(&addresses)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
         assert_eq!(order(&[]), [""; 0]);
-        assert_eq!(order(&["1.1.1.1:1", "1.1.1.2:1"]), ["1.1.1.1:1", "1.1.1.2:1"]);
-        assert_eq!(order(&["[::1]:1", "[::2]:1", "1.1.1.1:1"]), ["[::1]:1", "1.1.1.1:1", "[::2]:1"]);
-        assert_eq!(order(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]), ["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(
+            order(&["1.1.1.1:1", "1.1.1.2:1"]),
+            ["1.1.1.1:1", "1.1.1.2:1"]
+        );
+        assert_eq!(
+            order(&["[::1]:1", "[::2]:1", "1.1.1.1:1"]),
+            ["[::1]:1", "1.1.1.1:1", "[::2]:1"]
+        );
+        assert_eq!(
+            order(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]),
+            ["1.1.1.1:1", "[::1]:1", "[::2]:1"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Name lookups that nothing waits for: on plain threads, which the end of a runtime or a process leaves behind.
+//! Name lookups that nothing waits for: on plain threads, which the end of a runtime or a process
+//! leaves behind.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -15,20 +16,25 @@ mod tests;
 
 /// How long an answer that came too late for everybody who waited is kept for the next who asks.
 ///
-/// Without that, a lookup that takes longer than one attempt has would begin again with every attempt, for ever.
+/// Without that, a lookup that takes longer than one attempt has would begin again with every
+/// attempt, for ever.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// A lookup in the system's resolver, which may take tens of seconds; tests put another in its place.
+/// A lookup in the system's resolver, which may take tens of seconds; tests put another in its
+/// place.
 ///
-/// The ports of the answer mean nothing. It is socket addresses because a link-local one carries its interface.
+/// The ports of the answer mean nothing. It is socket addresses because a link-local one carries
+/// its interface.
 pub(crate) type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// Finds the addresses of one endpoint.
 ///
-/// `localhost` and addresses need no lookup. There is at most one lookup under way: who asks in the meantime joins it.
+/// `localhost` and addresses need no lookup. There is at most one lookup under way: who asks in the
+/// meantime joins it.
 ///
-/// `getaddrinfo` blocks and cannot be cancelled. tokio's threads for blocking calls are waited for when the runtime is
-/// dropped, so a hung lookup there would hold a process for as long as the system's resolver tries.
+/// `getaddrinfo` blocks and cannot be cancelled. tokio's threads for blocking calls are waited for
+/// when the runtime is dropped, so a hung lookup there would hold a process for as long as the
+/// system's resolver tries.
 pub(crate) struct Resolver {
     host: Host,
     port: u16,
@@ -60,7 +66,12 @@ type UnderWay = watch::Receiver<Option<(Instant, Answer)>>;
 
 impl Resolver {
     pub(crate) fn new(host: Host, port: u16, lookup: Lookup) -> Self {
-        Self { host, port, lookup, under_way: Mutex::new(None) }
+        Self {
+            host,
+            port,
+            lookup,
+            under_way: Mutex::new(None),
+        }
     }
 
     /// Returns at least one address, the preferred ones first.
@@ -72,13 +83,17 @@ impl Resolver {
         let with_port = |ip| SocketAddr::new(ip, self.port);
         match &self.host {
             Host::Address(ip) => Ok(vec![with_port(*ip)]),
-            // The name is this machine's by definition, and must not be asked for elsewhere (RFC 6761, section 6.3).
-            Host::Name(_) if self.host.is_localhost() => {
-                Ok(vec![with_port(Ipv4Addr::LOCALHOST.into()), with_port(Ipv6Addr::LOCALHOST.into())])
-            }
+            // The name is this machine's by definition, and must not be asked for elsewhere (RFC
+            // 6761, section 6.3).
+            Host::Name(_) if self.host.is_localhost() => Ok(vec![
+                with_port(Ipv4Addr::LOCALHOST.into()),
+                with_port(Ipv6Addr::LOCALHOST.into()),
+            ]),
             Host::Name(name) => {
                 let mut addresses = self.look_up(name).await?;
-                addresses.iter_mut().for_each(|address| address.set_port(self.port));
+                addresses
+                    .iter_mut()
+                    .for_each(|address| address.set_port(self.port));
                 Ok(addresses)
             }
         }
@@ -86,11 +101,19 @@ impl Resolver {
 
     async fn look_up(&self, name: &str) -> Answer {
         let mut lookup = self.join(name)?;
-        let no_answer = || LookupError::NoAnswer { name: name.to_owned() };
-        let answer = lookup.wait_for(Option::is_some).await.map(|answer| answer.clone());
+        let no_answer = || LookupError::NoAnswer {
+            name: name.to_owned(),
+        };
+        let answer = lookup
+            .wait_for(Option::is_some)
+            .await
+            .map(|answer| answer.clone());
         // The answer was read, or never comes: the next who asks starts another lookup.
         let mut under_way = self.lock();
-        if under_way.as_ref().is_some_and(|current| current.same_channel(&lookup)) {
+        if under_way
+            .as_ref()
+            .is_some_and(|current| current.same_channel(&lookup))
+        {
             *under_way = None;
         }
         drop(under_way);
@@ -102,29 +125,43 @@ impl Resolver {
     fn join(&self, name: &str) -> Result<UnderWay, LookupError> {
         let mut under_way = self.lock();
         if let Some(lookup) = under_way.as_ref()
-            && lookup.borrow().as_ref().is_none_or(|(at, _)| at.elapsed() < KEPT)
+            && lookup
+                .borrow()
+                .as_ref()
+                .is_none_or(|(at, _)| at.elapsed() < KEPT)
         {
             return Ok(lookup.clone());
         }
         let (answer, lookup) = watch::channel(None);
         let (owned, look_up) = (name.to_owned(), self.lookup.clone());
         let thread = thread::Builder::new().name("tracker-lookup".into());
-        let started = thread.spawn(move || answer.send_replace(Some((Instant::now(), ask(&owned, &look_up)))));
+        let started = thread
+            .spawn(move || answer.send_replace(Some((Instant::now(), ask(&owned, &look_up)))));
         started
-            .map_err(|error| LookupError::NoThread { name: name.to_owned(), reason: error.to_string() })
+            .map_err(|error| LookupError::NoThread {
+                name: name.to_owned(),
+                reason: error.to_string(),
+            })
             .map(|_detached| under_way.insert(lookup).clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<UnderWay>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn ask(name: &str, look_up: &Lookup) -> Answer {
     match look_up(name) {
-        Ok(addresses) if addresses.is_empty() => Err(LookupError::NoAddress { name: name.to_owned() }),
+        Ok(addresses) if addresses.is_empty() => Err(LookupError::NoAddress {
+            name: name.to_owned(),
+        }),
         Ok(addresses) => Ok(addresses),
-        Err(error) => Err(LookupError::Failed { name: name.to_owned(), reason: error.to_string() }),
+        Err(error) => Err(LookupError::Failed {
+            name: name.to_owned(),
+            reason: error.to_string(),
+        }),
     }
 }
 

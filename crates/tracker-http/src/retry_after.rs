@@ -4,16 +4,32 @@ use std::time::{Duration, SystemTime};
 
 use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// Reads how long a far end asks to wait (RFC 9110, section 10.2.3): seconds, or a date. What is neither is ignored.
+/// Reads how long a far end asks to wait (RFC 9110, section 10.2.3): seconds, or a date. What is
+/// neither is ignored.
 ///
-/// A date is one of the far end's clock, so it counts from the answer's `Date`, and from `now` only if that is not
-/// there. Seconds may have a fraction. A number beyond a duration's range is the longest wait there is. Of several
-/// values the longest counts.
+/// A date is one of the far end's clock, so it counts from the answer's `Date`, and from `now` only
+/// if that is not there. Seconds may have a fraction. A number beyond a duration's range is the
+/// longest wait there is. Of several values the longest counts.
 pub(crate) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let texts = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).map(str::trim);
-    let far_now = texts(DATE).find_map(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    let texts = |name| {
+        headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    let far_now = texts(DATE)
+        .find_map(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or(now);
     let wait = |text: &str| {
-        let date = || Some(httpdate::parse_http_date(text).ok()?.duration_since(far_now).unwrap_or_default());
+        let date = || {
+            Some(
+                httpdate::parse_http_date(text)
+                    .ok()?
+                    .duration_since(far_now)
+                    .unwrap_or_default(),
+            )
+        };
         seconds(text).or_else(date)
     };
     texts(RETRY_AFTER).filter_map(wait).max()
@@ -31,7 +47,9 @@ fn seconds(text: &str) -> Option<Duration> {
     // Only a number that is too large fails to parse now.
     let whole = whole.parse().unwrap_or(u64::MAX);
     let fraction = &fraction[..fraction.len().min(NANOSECOND_DIGITS)];
-    let nanoseconds = format!("{fraction:0<NANOSECOND_DIGITS$}").parse().unwrap_or_default();
+    let nanoseconds = format!("{fraction:0<NANOSECOND_DIGITS$}")
+        .parse()
+        .unwrap_or_default();
     Some(Duration::new(whole, nanoseconds))
 }
 
@@ -45,7 +63,9 @@ mod tests {
     }
 
     fn read_at(now: SystemTime, lines: &[(hyper::header::HeaderName, &str)]) -> Option<Duration> {
-        let headers = lines.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        let headers = lines
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()));
         read(&HeaderMap::from_iter(headers), now)
     }
 
@@ -60,9 +80,17 @@ mod tests {
         assert_eq!(read_one("007"), Some(Duration::from_secs(7)));
         assert_eq!(read_one("1.5"), Some(Duration::from_millis(1500)));
         assert_eq!(read_one("0.0000000019"), Some(Duration::from_nanos(1)));
-        assert_eq!(read_one(&u64::MAX.to_string()), Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(read_one(&"9".repeat(1000)), Some(Duration::from_secs(u64::MAX)));
-        for nonsense in ["", "-1", "+1", "soon", "1.", ".5", "1.-5", "1e3", "7 s", "7, 8", "١"] {
+        assert_eq!(
+            read_one(&u64::MAX.to_string()),
+            Some(Duration::from_secs(u64::MAX))
+        );
+        assert_eq!(
+            read_one(&"9".repeat(1000)),
+            Some(Duration::from_secs(u64::MAX))
+        );
+        for nonsense in [
+            "", "-1", "+1", "soon", "1.", ".5", "1.-5", "1e3", "7 s", "7, 8", "١",
+        ] {
             assert_eq!(read_one(nonsense), None, "{nonsense}");
         }
         assert_eq!(read_at(SystemTime::now(), &[]), None);
@@ -74,16 +102,35 @@ mod tests {
         let date = |time: SystemTime| httpdate::fmt_http_date(time);
         let in_a_minute = date(far + Duration::from_secs(60));
         let minute = Some(Duration::from_secs(60));
-        assert_eq!(read_at(now, &[(RETRY_AFTER, &in_a_minute), (DATE, &date(far))]), minute);
+        assert_eq!(
+            read_at(now, &[(RETRY_AFTER, &in_a_minute), (DATE, &date(far))]),
+            minute
+        );
         assert_eq!(read_at(far, &[(RETRY_AFTER, &in_a_minute)]), minute);
-        assert_eq!(read_at(far, &[(RETRY_AFTER, &in_a_minute), (DATE, "today")]), minute);
-        assert_eq!(read_at(now, &[(RETRY_AFTER, "60"), (DATE, &date(far))]), minute);
-        assert_eq!(read_at(far, &[(RETRY_AFTER, &date(now))]), Some(Duration::ZERO));
+        assert_eq!(
+            read_at(far, &[(RETRY_AFTER, &in_a_minute), (DATE, "today")]),
+            minute
+        );
+        assert_eq!(
+            read_at(now, &[(RETRY_AFTER, "60"), (DATE, &date(far))]),
+            minute
+        );
+        assert_eq!(
+            read_at(far, &[(RETRY_AFTER, &date(now))]),
+            Some(Duration::ZERO)
+        );
     }
 
     #[test]
     fn the_longest_of_several_counts() {
-        let wait = read_at(SystemTime::now(), &[(RETRY_AFTER, "7"), (RETRY_AFTER, "90"), (RETRY_AFTER, "soon")]);
+        let wait = read_at(
+            SystemTime::now(),
+            &[
+                (RETRY_AFTER, "7"),
+                (RETRY_AFTER, "90"),
+                (RETRY_AFTER, "soon"),
+            ],
+        );
         assert_eq!(wait, Some(Duration::from_secs(90)));
     }
 

@@ -19,7 +19,8 @@ const MOST_ROUNDS: usize = 8;
 /// The most bytes of a text that are searched and shown.
 const TEXT_LIMIT: usize = 4 * 1024;
 
-/// The bytes before a cut that are left out: the beginning of a secret that was cut there cannot be recognized.
+/// The bytes before a cut that are left out: the beginning of a secret that was cut there cannot be
+/// recognized.
 const BEFORE_THE_CUT: usize = 256;
 
 /// What stands in a secret's place.
@@ -45,13 +46,16 @@ impl Label {
 
 /// The secrets of one transport, ready to be searched for.
 ///
-/// A text is decoded again and again (JSON and other backslash escapes, percent encoding, HTML entities) until nothing
-/// changes, and every form on the way is searched, without regard to case and to the plus that a form has for a space, for each secret as it is, as it looks when
-/// it is decoded itself, in base64 and in hexadecimal. What is found is replaced where it stands in the text as it came.
+/// A text is decoded again and again (JSON and other backslash escapes, percent encoding, HTML
+/// entities) until nothing changes, and every form on the way is searched, without regard to case
+/// and to the plus that a form has for a space, for each secret as it is, as it looks when it is
+/// decoded itself, in base64 and in hexadecimal. What is found is replaced where it stands in the
+/// text as it came.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
-    /// A hash of every window of the long forms: a token may have some thousand characters, and several forms. Two
-    /// windows of one hash hide a text that is no secret, once in a very long time.
+    /// A hash of every window of the long forms: a token may have some thousand characters, and
+    /// several forms. Two windows of one hash hide a text that is no secret, once in a very long
+    /// time.
     windows: HashMap<u64, Label>,
     /// The forms that are shorter than a window, and of the long ones the beginning.
     short: Vec<Form>,
@@ -84,7 +88,9 @@ impl Secrets {
         }
         if secret.len() >= WINDOW {
             let encoded = (0..3).map(|offset| base64(secret.as_bytes(), offset));
-            let url_safe = encoded.clone().map(|text| text.replace('+', "-").replace('/', "_"));
+            let url_safe = encoded
+                .clone()
+                .map(|text| text.replace('+', "-").replace('/', "_"));
             let hexadecimal = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
             for form in encoded.chain(url_safe).chain([hexadecimal]) {
                 self.add_form(form.chars().map(folded).collect(), label);
@@ -97,10 +103,20 @@ impl Secrets {
             return;
         }
         for window in form.windows(WINDOW) {
-            self.windows.entry(hash(window.iter().copied())).or_insert(label);
+            self.windows
+                .entry(hash(window.iter().copied()))
+                .or_insert(label);
         }
-        let beginning = Form { whole: form.len() < WINDOW, text: form.into_iter().take(WINDOW - 1).collect(), label };
-        if !self.short.iter().any(|known| known.whole == beginning.whole && known.text == beginning.text) {
+        let beginning = Form {
+            whole: form.len() < WINDOW,
+            text: form.into_iter().take(WINDOW - 1).collect(),
+            label,
+        };
+        if !self
+            .short
+            .iter()
+            .any(|known| known.whole == beginning.whole && known.text == beginning.text)
+        {
             self.short.push(beginning);
         }
     }
@@ -108,7 +124,11 @@ impl Secrets {
     /// Returns the beginning of `text`, at most 4 KiB, without any secret.
     pub(crate) fn redact(&self, text: &str) -> String {
         let cut = text.floor_char_boundary(TEXT_LIMIT);
-        let shown = if cut == text.len() { cut } else { text.floor_char_boundary(cut - BEFORE_THE_CUT) };
+        let shown = if cut == text.len() {
+            cut
+        } else {
+            text.floor_char_boundary(cut - BEFORE_THE_CUT)
+        };
         let mut hidden = Vec::new();
         for form in rounds(decode::plain(&text[..cut])) {
             self.search(&form, &mut hidden);
@@ -129,7 +149,11 @@ impl Secrets {
     fn search(&self, text: &[Char], hidden: &mut Vec<Hidden>) {
         let mut hide = |found: &[Char], label| {
             if let (Some(first), Some(last)) = (found.first(), found.last()) {
-                hidden.push(Hidden { start: first.start, end: last.end, label });
+                hidden.push(Hidden {
+                    start: first.start,
+                    end: last.end,
+                    label,
+                });
             }
         };
         for window in text.windows(WINDOW) {
@@ -137,9 +161,16 @@ impl Secrets {
                 hide(window, *label);
             }
         }
-        for Form { text: form, label, whole } in &self.short {
+        for Form {
+            text: form,
+            label,
+            whole,
+        } in &self.short
+        {
             if *whole {
-                text.windows(form.len()).filter(|window| is_same(window, form)).for_each(|window| hide(window, *label));
+                text.windows(form.len())
+                    .filter(|window| is_same(window, form))
+                    .for_each(|window| hide(window, *label));
             }
             // A text that ends, or was cut, within a secret ends with a beginning of it.
             for length in (SHORTEST..=form.len().min(text.len())).rev() {
@@ -170,22 +201,36 @@ fn hash(window: impl Iterator<Item = char>) -> u64 {
     window.fold(BASIS, |hash, c| (hash ^ u64::from(c)).wrapping_mul(PRIME))
 }
 
-/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the plus of a form.
+/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the
+/// plus of a form.
 fn folded(c: char) -> char {
-    if c == '+' || c.is_whitespace() { ' ' } else { c.to_lowercase().next().unwrap_or(c) }
+    if c == '+' || c.is_whitespace() {
+        ' '
+    } else {
+        c.to_lowercase().next().unwrap_or(c)
+    }
 }
 
-/// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a group of three.
+/// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a
+/// group of three.
 fn base64(bytes: &[u8], offset: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
     /// The bits that share a character with what stands before.
     const SHARED: [usize; 3] = [0, 4, 2];
 
-    let bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1));
+    let bits = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1));
     let own: Vec<bool> = bits.skip(SHARED[offset % 3]).collect();
     own.chunks_exact(6)
-        .map(|six| char::from(ALPHABET[six.iter().fold(0, |value, bit| value << 1 | usize::from(*bit))]))
+        .map(|six| {
+            char::from(
+                ALPHABET[six
+                    .iter()
+                    .fold(0, |value, bit| value << 1 | usize::from(*bit))],
+            )
+        })
         .collect()
 }
 

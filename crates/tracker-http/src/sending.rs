@@ -9,11 +9,12 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Returns whether this thread is at work for a tracker or a transport of this crate: it sends a request, reads the
-/// answer, or serves a connection.
+/// Returns whether this thread is at work for a tracker or a transport of this crate: it sends a
+/// request, reads the answer, or serves a connection.
 ///
-/// hyper, h2 and rustls log what they do. A program whose `tracing` layer emits every log into a tracker would send
-/// the logs of that sending, and then the logs of that, without end. The layer asks here, and leaves them out:
+/// hyper, h2 and rustls log what they do. A program whose `tracing` layer emits every log into a
+/// tracker would send the logs of that sending, and then the logs of that, without end. The layer
+/// asks here, and leaves them out:
 ///
 /// ```
 /// use std::sync::OnceLock;

@@ -30,7 +30,8 @@ pub(crate) struct Identity {
 }
 
 impl Tls {
-    /// Prepares handshakes with `endpoint`; `None` if it is a plain one, after the options were checked.
+    /// Prepares handshakes with `endpoint`; `None` if it is a plain one, after the options were
+    /// checked.
     pub(crate) fn new(
         endpoint: &Endpoint,
         roots: Vec<Vec<u8>>,
@@ -45,13 +46,17 @@ impl Tls {
             let native = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(native.certs);
             if store.is_empty() {
-                return Err(cannot(format!("the platform has no usable root certificate {:?}", native.errors)));
+                return Err(cannot(format!(
+                    "the platform has no usable root certificate {:?}",
+                    native.errors
+                )));
             }
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(cannot)?
-            .with_root_certificates(store);
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(cannot)?
+                .with_root_certificates(store);
         let mut config = match identity {
             None => config.with_no_client_auth(),
             Some(identity) => {
@@ -67,7 +72,10 @@ impl Tls {
             config.alpn_protocols.push(b"http/1.1".to_vec());
         }
         let server = server_name(endpoint.host()).map_err(cannot)?;
-        Ok(Some(Self { connector: TlsConnector::from(Arc::new(config)), server }))
+        Ok(Some(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            server,
+        }))
     }
 
     /// # Errors
@@ -77,16 +85,27 @@ impl Tls {
         &self,
         tcp: TokioIo<TcpStream>,
     ) -> io::Result<TlsStream<TokioIo<TokioIo<TcpStream>>>> {
-        self.connector.connect(self.server.clone(), TokioIo::new(tcp)).await
+        self.connector
+            .connect(self.server.clone(), TokioIo::new(tcp))
+            .await
     }
 }
 
 impl Identity {
-    fn read(self) -> Result<(Vec<rustls::pki_types::CertificateDer<'static>>, PrivateKeyDer<'static>), BuildError> {
+    fn read(
+        self,
+    ) -> Result<
+        (
+            Vec<rustls::pki_types::CertificateDer<'static>>,
+            PrivateKeyDer<'static>,
+        ),
+        BuildError,
+    > {
         if self.chain.is_empty() {
             return Err(unusable("it has no certificate"));
         }
-        let key = PrivateKeyDer::try_from(self.key).map_err(|_| unusable("the key is not PKCS#8, SEC1 or PKCS#1"))?;
+        let key = PrivateKeyDer::try_from(self.key)
+            .map_err(|_| unusable("the key is not PKCS#8, SEC1 or PKCS#1"))?;
         Ok((self.chain.into_iter().map(Into::into).collect(), key))
     }
 }
@@ -100,9 +119,13 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, InvalidDnsNameError> 
 }
 
 fn cannot(reason: impl fmt::Display) -> BuildError {
-    BuildError::Tls { reason: reason.to_string() }
+    BuildError::Tls {
+        reason: reason.to_string(),
+    }
 }
 
 fn unusable(reason: impl fmt::Display) -> BuildError {
-    BuildError::ClientCertificate { reason: reason.to_string() }
+    BuildError::ClientCertificate {
+        reason: reason.to_string(),
+    }
 }

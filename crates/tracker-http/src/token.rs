@@ -18,7 +18,8 @@ pub enum TokenError {
     /// The token is empty.
     #[error("the token is empty")]
     Empty,
-    /// The token has a character that a bearer token cannot have: a control character, a space, or not ASCII.
+    /// The token has a character that a bearer token cannot have: a control character, a space, or
+    /// not ASCII.
     #[error("the token has a character at byte {at} that a bearer token cannot have")]
     Character {
         /// The byte at which the first such character stands.
@@ -40,8 +41,8 @@ impl Token {
         if let Some(at) = text.bytes().position(|byte| !byte.is_ascii_graphic()) {
             return Err(TokenError::Character { at });
         }
-        let mut header =
-            HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| TokenError::Character { at: 0 })?;
+        let mut header = HeaderValue::from_str(&format!("Bearer {text}"))
+            .map_err(|_| TokenError::Character { at: 0 })?;
         header.set_sensitive(true);
         Ok(Self { text, header })
     }
@@ -68,9 +69,19 @@ mod tests {
     #[test]
     fn a_token_with_control_characters_is_refused() {
         assert_eq!(Token::new("").unwrap_err(), TokenError::Empty);
-        for (token, at) in [("a\r\nX-Evil: 1", 1), ("tab\t", 3), ("\u{0}", 0), ("del\u{7f}", 3), ("a b", 1), ("é", 0)]
-        {
-            assert_eq!(Token::new(token).unwrap_err(), TokenError::Character { at }, "{token:?}");
+        for (token, at) in [
+            ("a\r\nX-Evil: 1", 1),
+            ("tab\t", 3),
+            ("\u{0}", 0),
+            ("del\u{7f}", 3),
+            ("a b", 1),
+            ("é", 0),
+        ] {
+            assert_eq!(
+                Token::new(token).unwrap_err(),
+                TokenError::Character { at },
+                "{token:?}"
+            );
         }
     }
 

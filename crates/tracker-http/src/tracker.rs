@@ -1,4 +1,5 @@
-//! `HttpTracker`: tracker-core's buffer and protocol over `HttpTransport`, for programs without an engine.
+//! `HttpTracker`: tracker-core's buffer and protocol over `HttpTransport`, for programs without an
+//! engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
-use tracker_core::{Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker, TrackerReport};
+use tracker_core::{
+    Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker, TrackerReport,
+};
 
 use crate::blocking::{self, BlockingError};
 use crate::encode::Unfit;
@@ -18,31 +21,34 @@ use crate::transport::HttpTransport;
 
 /// Delivers serializable events to an HTTP endpoint.
 ///
-/// An event is encoded when it is emitted: one that cannot be encoded comes back at once, its size is known to the
-/// byte, and no retry encodes it again. From then on the tracker has its JSON text and nothing else ([`JsonEvent`]);
-/// that is what it returns and shows to its observer.
+/// An event is encoded when it is emitted: one that cannot be encoded comes back at once, its size
+/// is known to the byte, and no retry encodes it again. From then on the tracker has its JSON text
+/// and nothing else ([`JsonEvent`]); that is what it returns and shows to its observer.
 ///
 /// # Memory
 ///
-/// [`capacity_bytes`](tracker_core::Config::capacity_bytes) counts the JSON text that is held, and one byte an event
-/// for the comma. What the program holds in memory is that, 32 bytes an event for its place in the queue (up to twice
-/// that while the queue grows), and what the allocator leaves unused. A text is encoded in a buffer that doubles from
-/// 128 bytes and is then cut to its length; an allocator that cannot use the rest holds the whole buffer. With glibc
-/// 16 MiB of text hold 18 MiB as events of 270 or 720 bytes, 33 MiB as events of 1020 bytes, and 78 MiB as events of
-/// 36 bytes. While a batch is sent there is a copy of its text, too.
+/// [`capacity_bytes`](tracker_core::Config::capacity_bytes) counts the JSON text that is held, and
+/// one byte an event for the comma. What the program holds in memory is that, 32 bytes an event for
+/// its place in the queue (up to twice that while the queue grows), and what the allocator leaves
+/// unused. A text is encoded in a buffer that doubles from 128 bytes and is then cut to its length;
+/// an allocator that cannot use the rest holds the whole buffer. With glibc 16 MiB of text hold 18
+/// MiB as events of 270 or 720 bytes, 33 MiB as events of 1020 bytes, and 78 MiB as events of 36
+/// bytes. While a batch is sent there is a copy of its text, too.
 ///
 /// # Modes
 ///
 /// *Scoped* trackers do nothing in the background: events are sent by [`flush`](Self::flush) and
-/// [`shutdown`](Self::shutdown), on the caller's task. *Background* trackers also send on a task of their own.
-/// Dropping one without a shutdown drops what is pending, and logs an error that says how many events that were.
+/// [`shutdown`](Self::shutdown), on the caller's task. *Background* trackers also send on a task of
+/// their own. Dropping one without a shutdown drops what is pending, and logs an error that says
+/// how many events that were.
 ///
 /// # Other executors
 ///
-/// The futures need a tokio runtime, and that runtime must run. **`block_on` of another executor (`futures`,
-/// `pollster`), called on the thread of a current-thread runtime, hangs past every deadline: the timers that would end
-/// the wait belong to the runtime that it blocks.** Await there, or use [`shutdown_blocking`](Self::shutdown_blocking)
-/// outside of every runtime; inside of one it says so at once.
+/// The futures need a tokio runtime, and that runtime must run. **`block_on` of another executor
+/// (`futures`, `pollster`), called on the thread of a current-thread runtime, hangs past every
+/// deadline: the timers that would end the wait belong to the runtime that it blocks.** Await
+/// there, or use [`shutdown_blocking`](Self::shutdown_blocking) outside of every runtime; inside of
+/// one it says so at once.
 ///
 /// # Examples
 ///
@@ -82,14 +88,16 @@ impl HttpTracker {
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside. `Unencodable` if it has no JSON form (a number that is not finite has none),
-    /// or if fields are added to every event and it is not an object.
+    /// [`PushError`] with the event inside. `Unencodable` if it has no JSON form (a number that is
+    /// not finite has none), or if fields are added to every event and it is not an object.
     pub fn emit<E: Serialize>(&self, event: E) -> Result<(), PushError<E>> {
         let json = match self.encode(&event) {
             Ok(json) => json,
             Err(unfit) => return Err(unencodable(event, &unfit)),
         };
-        self.inner.emit(json).map_err(|refused| refused.map(|_| event))
+        self.inner
+            .emit(json)
+            .map_err(|refused| refused.map(|_| event))
     }
 
     /// Encodes `event`, waits for room, and accepts it.
@@ -100,13 +108,17 @@ impl HttpTracker {
     ///
     /// # Cancel safety
     ///
-    /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the future.**
+    /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the
+    /// future.**
     pub async fn emit_wait<E: Serialize>(&self, event: E) -> Result<(), PushError<E>> {
         let json = match self.encode(&event) {
             Ok(json) => json,
             Err(unfit) => return Err(unencodable(event, &unfit)),
         };
-        self.inner.emit_wait(json).await.map_err(|refused| refused.map(|_| event))
+        self.inner
+            .emit_wait(json)
+            .await
+            .map_err(|refused| refused.map(|_| event))
     }
 
     fn encode<E: Serialize>(&self, event: &E) -> Result<JsonEvent, Unfit> {
@@ -124,7 +136,8 @@ impl HttpTracker {
         marked(self.inner.flush()).await
     }
 
-    /// Stops accepting, delivers for at most `timeout`, and hands the rest back; see [`Tracker::shutdown`].
+    /// Stops accepting, delivers for at most `timeout`, and hands the rest back; see
+    /// [`Tracker::shutdown`].
     ///
     /// # Cancel safety
     ///
@@ -133,7 +146,8 @@ impl HttpTracker {
         marked(self.inner.shutdown(timeout)).await
     }
 
-    /// Does what [`flush`](Self::flush) does, on the calling thread, for programs without a runtime.
+    /// Does what [`flush`](Self::flush) does, on the calling thread, for programs without a
+    /// runtime.
     ///
     /// # Errors
     ///
@@ -142,15 +156,18 @@ impl HttpTracker {
         blocking::wait_for(self.flush())
     }
 
-    /// Does what [`shutdown`](Self::shutdown) does, on the calling thread, for a `main` without a runtime.
+    /// Does what [`shutdown`](Self::shutdown) does, on the calling thread, for a `main` without a
+    /// runtime.
     ///
-    /// It makes a runtime for itself. What the task of a background tracker has in flight can only come back if that
-    /// task's runtime runs meanwhile: a multi-thread runtime does; a current-thread runtime runs only within its own
-    /// `block_on`, so shut down there. Otherwise the report says that these events are pending.
+    /// It makes a runtime for itself. What the task of a background tracker has in flight can only
+    /// come back if that task's runtime runs meanwhile: a multi-thread runtime does; a
+    /// current-thread runtime runs only within its own `block_on`, so shut down there. Otherwise
+    /// the report says that these events are pending.
     ///
     /// # Errors
     ///
-    /// [`BlockingError`], and nothing has happened: the tracker is open, and the events stay pending.
+    /// [`BlockingError`], and nothing has happened: the tracker is open, and the events stay
+    /// pending.
     ///
     /// # Examples
     ///
@@ -167,7 +184,10 @@ impl HttpTracker {
     /// assert!(report.ok().is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn shutdown_blocking(&self, timeout: Duration) -> Result<DeliveryReport<JsonEvent>, BlockingError> {
+    pub fn shutdown_blocking(
+        &self,
+        timeout: Duration,
+    ) -> Result<DeliveryReport<JsonEvent>, BlockingError> {
         blocking::wait_for(self.shutdown(timeout))
     }
 
@@ -185,15 +205,19 @@ impl HttpTracker {
         self.inner.books()
     }
 
-    /// Returns the state of delivery: the books, the last failure, the first rejections, and whether background delivery
-    /// has ended although the tracker is open. Nothing is delivered by it.
+    /// Returns the state of delivery: the books, the last failure, the first rejections, and
+    /// whether background delivery has ended although the tracker is open. Nothing is delivered by
+    /// it.
     pub fn report(&self) -> TrackerReport {
         self.inner.report()
     }
 }
 
 fn unencodable<E>(event: E, unfit: &Unfit) -> PushError<E> {
-    PushError::Unencodable { event, reason: Reason::new(unfit.to_string()) }
+    PushError::Unencodable {
+        event,
+        reason: Reason::new(unfit.to_string()),
+    }
 }
 
 #[async_trait]
@@ -220,6 +244,8 @@ impl Tracker<JsonEvent> for HttpTracker {
 
 impl fmt::Debug for HttpTracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTracker").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("HttpTracker")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }

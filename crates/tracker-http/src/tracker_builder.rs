@@ -24,11 +24,18 @@ pub struct HttpTrackerBuilder {
 
 impl HttpTrackerBuilder {
     pub(crate) fn new(endpoint: String) -> Self {
-        Self { transport: HttpTransport::builder(endpoint), config: Config::default(), observer: Arc::new(()) }
+        Self {
+            transport: HttpTransport::builder(endpoint),
+            config: Config::default(),
+            observer: Arc::new(()),
+        }
     }
 
     /// Changes the transport's options: token, headers, compression and so on.
-    pub fn transport(mut self, change: impl FnOnce(HttpTransportBuilder) -> HttpTransportBuilder) -> Self {
+    pub fn transport(
+        mut self,
+        change: impl FnOnce(HttpTransportBuilder) -> HttpTransportBuilder,
+    ) -> Self {
         self.transport = change(self.transport);
         self
     }
@@ -60,16 +67,22 @@ impl HttpTrackerBuilder {
         let (transport, clock) = (self.transport.build()?, Arc::new(TokioClock::new()));
         let shared = Arc::new(transport.clone());
         // Retries of many processes must not come in step, so the seed is the system's.
-        let tracker = BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
-        Ok(HttpTracker { inner: Arc::new(tracker.observed_by(self.observer)), transport, background: None })
+        let tracker =
+            BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
+        Ok(HttpTracker {
+            inner: Arc::new(tracker.observed_by(self.observer)),
+            transport,
+            background: None,
+        })
     }
 
-    /// Makes a tracker that also sends on a task of its own: when a batch is full, or after [`Config::linger`].
+    /// Makes a tracker that also sends on a task of its own: when a batch is full, or after
+    /// [`Config::linger`].
     ///
     /// # Errors
     ///
-    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio runtime, and
-    /// [`BuildError::NoTimer`] in one without timers.
+    /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio
+    /// runtime, and [`BuildError::NoTimer`] in one without timers.
     pub fn background(self) -> Result<HttpTracker, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         if !clock::has_timer() {
@@ -77,7 +90,10 @@ impl HttpTrackerBuilder {
         }
         let mut tracker = self.scoped()?;
         let wanted = Arc::new(AtomicBool::new(true));
-        let running = Running { tracker: tracker.inner.clone(), wanted: wanted.clone() };
+        let running = Running {
+            tracker: tracker.inner.clone(),
+            wanted: wanted.clone(),
+        };
         let task = runtime.spawn(marked(async move { running.tracker.run().await }));
         tracker.background = Some(Background { task, wanted });
         Ok(tracker)
@@ -99,7 +115,8 @@ impl Drop for Background {
     }
 }
 
-/// Lives as long as the task's future, and says when that is gone although the tracker is open: its runtime has ended.
+/// Lives as long as the task's future, and says when that is gone although the tracker is open: its
+/// runtime has ended.
 struct Running {
     tracker: Arc<BufferedTracker<JsonEvent>>,
     wanted: Arc<AtomicBool>,
@@ -108,7 +125,8 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.wanted.load(Ordering::Acquire) {
-            self.tracker.background_ended(Reason::new("its task has ended, because its runtime has"));
+            self.tracker
+                .background_ended(Reason::new("its task has ended, because its runtime has"));
         }
     }
 }

@@ -26,19 +26,23 @@ use crate::token::{Token, TokenError};
 
 /// Sends batches of events as JSON by HTTP POST.
 ///
-/// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do, with
-/// tracker-core's policy. Clones share the connections and the token. Connections are pooled for each runtime on its
-/// own, and outside of a tokio runtime nothing can be sent. Proxies from the environment are not used.
+/// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do,
+/// with tracker-core's policy. Clones share the connections and the token. Connections are pooled
+/// for each runtime on its own, and outside of a tokio runtime nothing can be sent. Proxies from
+/// the environment are not used.
 ///
-/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time tells it from one that
-/// is gone. The policy gives each attempt [`Config::request_timeout`](tracker_core::Config); give it one of yours
-/// otherwise. A `send` that is dropped before its answer, or that fails on its connection, retires the connections of
-/// the pool: requests under way on them go on, later ones use new connections, so a dead connection costs one attempt.
+/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time
+/// tells it from one that is gone. The policy gives each attempt
+/// [`Config::request_timeout`](tracker_core::Config); give it one of yours otherwise. A `send` that
+/// is dropped before its answer, or that fails on its connection, retires the connections of the
+/// pool: requests under way on them go on, later ones use new connections, so a dead connection
+/// costs one attempt.
 ///
-/// What a far end or the network says becomes a reason in errors and reports. Neither there nor in a `Debug` form are
-/// these shown, in whatever form they are echoed: the token and up to eight that it has replaced, the values of
-/// [`header`](HttpTransportBuilder::header)s, the values in the endpoint's query, and the service key. Eight characters
-/// of one in a row are enough to be hidden. Values of fewer than four characters are not searched for.
+/// What a far end or the network says becomes a reason in errors and reports. Neither there nor in
+/// a `Debug` form are these shown, in whatever form they are echoed: the token and up to eight that
+/// it has replaced, the values of [`header`](HttpTransportBuilder::header)s, the values in the
+/// endpoint's query, and the service key. Eight characters of one in a row are enough to be hidden.
+/// Values of fewer than four characters are not searched for.
 ///
 /// # Examples
 ///
@@ -63,7 +67,8 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Starts the configuration of a transport to `endpoint`, a URL such as `https://host/v1/events`.
+    /// Starts the configuration of a transport to `endpoint`, a URL such as
+    /// `https://host/v1/events`.
     pub fn builder(endpoint: impl Into<String>) -> HttpTransportBuilder {
         HttpTransportBuilder {
             endpoint: endpoint.into(),
@@ -83,10 +88,12 @@ impl HttpTransport {
         }
     }
 
-    /// Replaces the bearer token, for this transport and its clones; attempts that begin after the call have it.
+    /// Replaces the bearer token, for this transport and its clones; attempts that begin after the
+    /// call have it.
     ///
-    /// Events that a refused token has kept back are sent with the new one at the next flush, or by the background
-    /// task at its next attempt. The token that was replaced stays hidden in what a far end says.
+    /// Events that a refused token has kept back are sent with the new one at the next flush, or by
+    /// the background task at its next attempt. The token that was replaced stays hidden in what a
+    /// far end says.
     ///
     /// # Errors
     ///
@@ -112,7 +119,12 @@ impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
 /// Shows where it sends to and how; no token, no header value.
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self.exchange.headers.keys().map(HeaderName::as_str).collect();
+        let headers: Vec<_> = self
+            .exchange
+            .headers
+            .keys()
+            .map(HeaderName::as_str)
+            .collect();
         f.debug_struct("HttpTransport")
             .field("endpoint", &self.exchange.endpoint)
             .field("headers", &headers)
@@ -156,7 +168,8 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Sends a further header with every request, whose value may be shown where a far end repeats it.
+    /// Sends a further header with every request, whose value may be shown where a far end repeats
+    /// it.
     pub fn public_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.public_headers.push((name.into(), value.into()));
         self
@@ -174,20 +187,23 @@ impl HttpTransportBuilder {
         self
     }
 
-    /// Compresses bodies above 1 KiB with gzip; off unless called. A far end that answers 415 gets them plain.
+    /// Compresses bodies above 1 KiB with gzip; off unless called. A far end that answers 415 gets
+    /// them plain.
     #[cfg(feature = "gzip")]
     pub fn gzip(mut self) -> Self {
         self.gzip = true;
         self
     }
 
-    /// Speaks HTTP/2 from the first byte; unless called, https negotiates the version and http is HTTP/1.1.
+    /// Speaks HTTP/2 from the first byte; unless called, https negotiates the version and http is
+    /// HTTP/1.1.
     pub fn http2_only(mut self) -> Self {
         self.http2_only = true;
         self
     }
 
-    /// Accepts plain `http` to any host, not only on loopback and private networks (see [`Endpoint`]).
+    /// Accepts plain `http` to any host, not only on loopback and private networks (see
+    /// [`Endpoint`]).
     pub fn allow_plain_http(mut self) -> Self {
         self.plain_http = true;
         self
@@ -195,12 +211,13 @@ impl HttpTransportBuilder {
 
     /// Limits how long connecting may take: 3 s unless set.
     ///
-    /// The limit is for the connection, that is TCP to any of the host's addresses and the TLS handshake, and for the
-    /// wait for the lookup of the host's name before that. Of several addresses each gets its turn within half of it:
-    /// the next one is tried when one fails, or beside one that says nothing for 250 ms. An attempt that reaches the
-    /// limit is an attempt without an answer, and its reason says what did not come; a lookup goes on meanwhile, and
-    /// serves the next attempt. The attempt's own limit, [`Config::request_timeout`](tracker_core::Config), is beside
-    /// this one.
+    /// The limit is for the connection, that is TCP to any of the host's addresses and the TLS
+    /// handshake, and for the wait for the lookup of the host's name before that. Of several
+    /// addresses each gets its turn within half of it: the next one is tried when one fails, or
+    /// beside one that says nothing for 250 ms. An attempt that reaches the limit is an attempt
+    /// without an answer, and its reason says what did not come; a lookup goes on meanwhile, and
+    /// serves the next attempt. The attempt's own limit,
+    /// [`Config::request_timeout`](tracker_core::Config), is beside this one.
     ///
     /// Zero is refused by [`build`](Self::build).
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
@@ -210,10 +227,10 @@ impl HttpTransportBuilder {
 
     /// Shows this certificate to a far end that asks for one (mutual TLS); none unless set.
     ///
-    /// `chain` is the certificate and then those that issued it, each in DER, without the root; `key` is the
-    /// certificate's private key in DER, as PKCS#8, SEC1 or PKCS#1. The key is shown by no `Debug` form and no error.
-    /// To a plain `http` endpoint nothing is shown. [`build`](Self::build) refuses what cannot be used, with
-    /// [`BuildError::ClientCertificate`].
+    /// `chain` is the certificate and then those that issued it, each in DER, without the root;
+    /// `key` is the certificate's private key in DER, as PKCS#8, SEC1 or PKCS#1. The key is shown
+    /// by no `Debug` form and no error. To a plain `http` endpoint nothing is shown.
+    /// [`build`](Self::build) refuses what cannot be used, with [`BuildError::ClientCertificate`].
     #[cfg(feature = "tls")]
     pub fn client_certificate(mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Self {
         self.identity = Some(Identity { chain, key });
@@ -249,24 +266,41 @@ impl HttpTransportBuilder {
         let secrets = headers::secrets(&endpoint, &self.headers, &self.enrichment);
         let headers = headers::of_every_request(self.headers, self.public_headers)?;
         if self.connect_timeout.is_zero() {
-            return Err(BuildError::Zero { option: "connect_timeout" });
+            return Err(BuildError::Zero {
+                option: "connect_timeout",
+            });
         }
         let connector = Connector {
-            resolver: Arc::new(Resolver::new(endpoint.host().clone(), endpoint.port(), self.lookup)),
+            resolver: Arc::new(Resolver::new(
+                endpoint.host().clone(),
+                endpoint.port(),
+                self.lookup,
+            )),
             limit: self.connect_timeout,
             #[cfg(feature = "tls")]
             tls: Tls::new(&endpoint, self.roots, self.identity, self.http2_only)?,
         };
         let connections = Connections::new(connector, self.http2_only);
         let credentials = Credentials::new(token, secrets);
-        let exchange = Exchange::new(connections, endpoint, headers, credentials, self.enrichment, self.gzip);
-        Ok(HttpTransport { exchange: Arc::new(exchange) })
+        let exchange = Exchange::new(
+            connections,
+            endpoint,
+            headers,
+            credentials,
+            self.enrichment,
+            self.gzip,
+        );
+        Ok(HttpTransport {
+            exchange: Arc::new(exchange),
+        })
     }
 }
 
 /// Shows next to nothing: the endpoint is not checked yet and may hold credentials.
 impl fmt::Debug for HttpTransportBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransportBuilder").field("token", &self.token.is_some()).finish_non_exhaustive()
+        f.debug_struct("HttpTransportBuilder")
+            .field("token", &self.token.is_some())
+            .finish_non_exhaustive()
     }
 }

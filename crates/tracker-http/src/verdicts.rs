@@ -10,14 +10,16 @@ pub(crate) type Verdicts = BTreeMap<usize, String>;
 
 /// Reads the verdicts on a batch of `events` events.
 ///
-/// Whatever has no `rejected` means that everything was taken. An index may be a number or text, and an entry may be
-/// a bare index; a reason may be anything. The `Err` says what cannot be read: that is no consent.
+/// Whatever has no `rejected` means that everything was taken. An index may be a number or text,
+/// and an entry may be a bare index; a reason may be anything. The `Err` says what cannot be read:
+/// that is no consent.
 pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
     let text = text(body);
     let text = text.trim();
     let mut verdicts = Verdicts::new();
     let Some(members) = members(text) else {
-        // An object that was cut or broken may have had verdicts, and so may a list or a quoted text of them.
+        // An object that was cut or broken may have had verdicts, and so may a list or a quoted
+        // text of them.
         if text.starts_with('{') || mentions_verdicts(text) {
             return Err(format!("it is not a JSON object: {}", beginning(text)));
         }
@@ -31,10 +33,14 @@ pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
     Ok(verdicts)
 }
 
-/// Decodes a body; what is not UTF-8 in it is replaced. A zero byte beside an ASCII character at the beginning tells UTF-16.
+/// Decodes a body; what is not UTF-8 in it is replaced. A zero byte beside an ASCII character at
+/// the beginning tells UTF-16.
 pub(crate) fn text(body: &[u8]) -> Cow<'_, str> {
     let wide = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
-        let units: Vec<u16> = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        let units: Vec<u16> = body
+            .chunks_exact(2)
+            .map(|pair| unit([pair[0], pair[1]]))
+            .collect();
         Cow::Owned(String::from_utf16_lossy(&units))
     };
     match body {
@@ -50,7 +56,8 @@ pub(crate) fn text(body: &[u8]) -> Cow<'_, str> {
 /// Whether something that is no object names a field `rejected`.
 fn mentions_verdicts(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    text.match_indices("rejected").any(|(at, _)| text[..at].ends_with(['"', '\'', '<']))
+    text.match_indices("rejected")
+        .any(|(at, _)| text[..at].ends_with(['"', '\'', '<']))
 }
 
 fn is_named(key: &str, name: &str) -> bool {
@@ -66,10 +73,15 @@ fn read_list(value: &str, events: usize, verdicts: &mut Verdicts) -> Result<(), 
     };
     for entry in entries {
         let Some((index, reason)) = read_entry(entry) else {
-            return Err(format!("an entry of its rejected has no index: {}", beginning(entry)));
+            return Err(format!(
+                "an entry of its rejected has no index: {}",
+                beginning(entry)
+            ));
         };
         if index >= events {
-            return Err(format!("it rejects the event {index} of a batch of {events}"));
+            return Err(format!(
+                "it rejects the event {index} of a batch of {events}"
+            ));
         }
         let kept = verdicts.entry(index).or_default();
         if kept.is_empty() {
@@ -109,7 +121,9 @@ fn whole_number(text: &str) -> Option<usize> {
     // Beyond these bits a float no longer tells whole numbers apart.
     const MOST: f64 = 9_007_199_254_740_992.0;
 
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let is_number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number: f64 = text.parse().ok().filter(|_| is_number)?;
     (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as usize)
 }
@@ -119,7 +133,10 @@ const ODD_TEXT_LIMIT: usize = 16 * 1024;
 
 /// Decodes a JSON string, leniently; returns what is none as it is written.
 pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
-    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+    let Some(inner) = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
         return Cow::Borrowed(value);
     };
     if !inner.contains('\\') {
@@ -141,19 +158,26 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Decodes the escape whose backslash stands before `text`; returns how many bytes of `text` it has.
+/// Decodes the escape whose backslash stands before `text`; returns how many bytes of `text` it
+/// has.
 fn unescaped(text: &str) -> (String, usize) {
     /// The lengths of a pair, one half, and a short escape, without the first backslash.
     const LENGTHS: [usize; 3] = [11, 5, 1];
 
     for length in LENGTHS {
-        let known = text.get(..length).and_then(|escape| serde_json::from_str(&format!("\"\\{escape}\"")).ok());
+        let known = text
+            .get(..length)
+            .and_then(|escape| serde_json::from_str(&format!("\"\\{escape}\"")).ok());
         if let Some(decoded) = known.filter(|_| length == 1 || text.starts_with('u')) {
             return (decoded, length);
         }
     }
     if let Some(digits) = text.strip_prefix('u') {
-        let digits = digits.bytes().take(4).take_while(u8::is_ascii_hexdigit).count();
+        let digits = digits
+            .bytes()
+            .take(4)
+            .take_while(u8::is_ascii_hexdigit)
+            .count();
         return ('\u{FFFD}'.to_string(), 1 + digits);
     }
     (String::new(), 0)
@@ -163,7 +187,11 @@ fn unescaped(text: &str) -> (String, usize) {
 fn beginning(text: &str) -> &str {
     const SHOWN: usize = 64;
 
-    if text.is_empty() { "nothing" } else { &text[..text.floor_char_boundary(SHOWN)] }
+    if text.is_empty() {
+        "nothing"
+    } else {
+        &text[..text.floor_char_boundary(SHOWN)]
+    }
 }
 
 #[cfg(test)]
@@ -178,26 +206,53 @@ mod tests {
 
     fn is_unreadable(body: impl AsRef<[u8]>) {
         let read = read(body.as_ref(), EVENTS);
-        assert!(read.is_err(), "{:?}: {read:?}", String::from_utf8_lossy(body.as_ref()));
+        assert!(
+            read.is_err(),
+            "{:?}: {read:?}",
+            String::from_utf8_lossy(body.as_ref())
+        );
     }
 
     fn owned(verdicts: &[(usize, &str)]) -> Vec<(usize, String)> {
-        verdicts.iter().map(|(index, reason)| (*index, (*reason).to_owned())).collect()
+        verdicts
+            .iter()
+            .map(|(index, reason)| (*index, (*reason).to_owned()))
+            .collect()
     }
 
     #[test]
     fn one_odd_entry_does_not_hide_the_others() {
-        let body = r#"{"rejected":[{"index":0,"reason":"bad"},{"index":1,"reason":null},{"index":3}]}"#;
+        let body =
+            r#"{"rejected":[{"index":0,"reason":"bad"},{"index":1,"reason":null},{"index":3}]}"#;
         assert_eq!(verdicts(body), owned(&[(0, "bad"), (1, ""), (3, "")]));
     }
 
     #[test]
     fn an_index_is_a_number_or_a_text() {
-        for index in ["3", "3.0", "30e-1", "0.3E1", r#""3""#, r#"" 3.0 ""#, r#""\u0033""#] {
-            assert_eq!(verdicts(format!(r#"{{"rejected":[{{"index":{index}}}]}}"#)), owned(&[(3, "")]), "{index}");
-            assert_eq!(verdicts(format!(r#"{{"rejected":[{index}]}}"#)), owned(&[(3, "")]), "{index}, bare");
+        for index in [
+            "3",
+            "3.0",
+            "30e-1",
+            "0.3E1",
+            r#""3""#,
+            r#"" 3.0 ""#,
+            r#""\u0033""#,
+        ] {
+            assert_eq!(
+                verdicts(format!(r#"{{"rejected":[{{"index":{index}}}]}}"#)),
+                owned(&[(3, "")]),
+                "{index}"
+            );
+            assert_eq!(
+                verdicts(format!(r#"{{"rejected":[{index}]}}"#)),
+                owned(&[(3, "")]),
+                "{index}, bare"
+            );
         }
-        assert_eq!(verdicts(r#"{"rejected":[{"index":-0}]}"#), owned(&[(0, "")]));
+        assert_eq!(
+            verdicts(r#"{"rejected":[{"index":-0}]}"#),
+            owned(&[(0, "")])
+        );
     }
 
     #[test]
@@ -217,21 +272,35 @@ mod tests {
             let body = format!(r#"{{"rejected":[{{"reason":{reason},"index":3}}]}}"#);
             assert_eq!(verdicts(body), owned(&[(3, expected)]));
         }
-        assert_eq!(verdicts(b"{\"rejected\":[{\"index\":3,\"reason\":\"a\xFFb\"}]}"), owned(&[(3, "a\u{FFFD}b")]));
+        assert_eq!(
+            verdicts(b"{\"rejected\":[{\"index\":3,\"reason\":\"a\xFFb\"}]}"),
+            owned(&[(3, "a\u{FFFD}b")])
+        );
     }
 
     #[test]
     fn the_form_of_the_answer_does_not_count() {
-        let body = "{ \"more\" : [1],\n\"rejected\" :\t[ { \"index\" : 3 , \"reason\":\"x\" } ] } \r\n";
-        let wide: Vec<u8> = "\u{FEFF}{\"rejected\":[3]}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let unmarked =
-            |bytes: fn(u16) -> [u8; 2]| "{\"rejected\":[3]}".encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let body =
+            "{ \"more\" : [1],\n\"rejected\" :\t[ { \"index\" : 3 , \"reason\":\"x\" } ] } \r\n";
+        let wide: Vec<u8> = "\u{FEFF}{\"rejected\":[3]}"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let unmarked = |bytes: fn(u16) -> [u8; 2]| {
+            "{\"rejected\":[3]}"
+                .encode_utf16()
+                .flat_map(bytes)
+                .collect::<Vec<u8>>()
+        };
         assert_eq!(verdicts(unmarked(u16::to_le_bytes)), owned(&[(3, "")]));
         assert_eq!(verdicts(unmarked(u16::to_be_bytes)), owned(&[(3, "")]));
         assert_eq!(verdicts(body), owned(&[(3, "x")]));
         assert_eq!(verdicts(format!("\u{FEFF}{body}")), owned(&[(3, "x")]));
         assert_eq!(verdicts(wide), owned(&[(3, "")]));
-        assert_eq!(verdicts(r#"{"Rejected":[{"Index":3,"Reason":"x"}]}"#), owned(&[(3, "x")]));
+        assert_eq!(
+            verdicts(r#"{"Rejected":[{"Index":3,"Reason":"x"}]}"#),
+            owned(&[(3, "x")])
+        );
         assert_eq!(verdicts(r#"{"\u0072ejected":[3]}"#), owned(&[(3, "")]));
     }
 
@@ -261,19 +330,44 @@ mod tests {
         for none in ["null", "[]", "[ ]", "0", "0.0", "-0", "false"] {
             assert_eq!(verdicts(format!(r#"{{"rejected":{none}}}"#)), [], "{none}");
         }
-        assert_eq!(verdicts(r#"{"taken":[{"payload":{"rejected":true}}],"\ud800":1}"#), []);
+        assert_eq!(
+            verdicts(r#"{"taken":[{"payload":{"rejected":true}}],"\ud800":1}"#),
+            []
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_no_consent() {
-        for value in ["2", "true", "\"0\"", "\"\"", "{}", "{\"0\":\"bad\"}", "nope", "NaN"] {
+        for value in [
+            "2",
+            "true",
+            "\"0\"",
+            "\"\"",
+            "{}",
+            "{\"0\":\"bad\"}",
+            "nope",
+            "NaN",
+        ] {
             is_unreadable(format!(r#"{{"rejected":{value}}}"#));
         }
-        for entry in
-            ["-1", "6", "1.5", "1e400", "18446744073709551616", "\"\"", "\"x\"", "\"inf\"", "null", "{}", "[1]", "true"]
-        {
+        for entry in [
+            "-1",
+            "6",
+            "1.5",
+            "1e400",
+            "18446744073709551616",
+            "\"\"",
+            "\"x\"",
+            "\"inf\"",
+            "null",
+            "{}",
+            "[1]",
+            "true",
+        ] {
             is_unreadable(format!(r#"{{"rejected":[{entry}]}}"#));
-            is_unreadable(format!(r#"{{"rejected":[1,{{"index":{entry},"reason":"x"}}]}}"#));
+            is_unreadable(format!(
+                r#"{{"rejected":[1,{{"index":{entry},"reason":"x"}}]}}"#
+            ));
         }
         is_unreadable(r#"{"rejected":[{"reason":"x"}]}"#);
         is_unreadable(r#"{"rejected":[{"index":1,"index":2}]}"#);

@@ -1,6 +1,10 @@
-//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or says why not at once.
+//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or says
+//! why not at once.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -21,15 +25,26 @@ fn current_thread() -> Runtime {
 
 /// A server on a runtime of its own, which must be kept.
 fn start() -> (Runtime, FaultServer) {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let server = runtime.block_on(FaultServer::start()).unwrap();
     (runtime, server)
 }
 
 /// A tracker whose requests never time out within a test.
 fn tracker(server: &FaultServer) -> HttpTracker {
-    let config = Config::builder().request_timeout(2 * LONG).flush_timeout(LONG).build().unwrap();
-    HttpTracker::builder(server.url()).config(config).scoped().unwrap()
+    let config = Config::builder()
+        .request_timeout(2 * LONG)
+        .flush_timeout(LONG)
+        .build()
+        .unwrap();
+    HttpTracker::builder(server.url())
+        .config(config)
+        .scoped()
+        .unwrap()
 }
 
 #[test]
@@ -54,7 +69,9 @@ fn an_endpoint_that_is_down_hands_the_events_back_at_the_deadline() {
     drop(listener);
     let tracker = HttpTracker::builder(url).scoped().unwrap();
     tracker.emit(json!({"eventId": "1"})).unwrap();
-    let report = tracker.shutdown_blocking(Duration::from_millis(100)).unwrap();
+    let report = tracker
+        .shutdown_blocking(Duration::from_millis(100))
+        .unwrap();
     assert_eq!((report.returned.len(), report.books.returned), (1, 1));
     assert_eq!(report.returned[0].as_str(), r#"{"eventId":"1"}"#);
 }
@@ -62,13 +79,28 @@ fn an_endpoint_that_is_down_hands_the_events_back_at_the_deadline() {
 #[test]
 fn inside_a_runtime_it_says_so_at_once_and_nothing_is_lost() {
     let (_servers, server) = start();
-    for runtime in [current_thread(), Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()] {
+    for runtime in [
+        current_thread(),
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap(),
+    ] {
         let tracker = tracker(&server);
         runtime.block_on(async {
             tracker.emit(json!({"eventId": "1"})).unwrap();
-            assert!(matches!(tracker.flush_blocking(), Err(BlockingError::InsideRuntime)));
-            assert!(matches!(tracker.shutdown_blocking(LONG), Err(BlockingError::InsideRuntime)));
-            tracker.emit(json!({"eventId": "2"})).expect("the tracker is open");
+            assert!(matches!(
+                tracker.flush_blocking(),
+                Err(BlockingError::InsideRuntime)
+            ));
+            assert!(matches!(
+                tracker.shutdown_blocking(LONG),
+                Err(BlockingError::InsideRuntime)
+            ));
+            tracker
+                .emit(json!({"eventId": "2"}))
+                .expect("the tracker is open");
             assert_eq!(tracker.books().queued, 2);
             assert!(tracker.shutdown(LONG).await.ok().is_ok());
         });
@@ -87,25 +119,40 @@ fn a_connection_of_a_runtime_that_stands_still_is_not_used() {
     tracker.flush_blocking().unwrap().ok().unwrap();
     tracker.emit(json!({"eventId": "3"})).unwrap();
     current_thread().block_on(tracker.flush()).ok().unwrap();
-    assert_eq!((server.distinct(), server.connections()), (3, 3), "each runtime has its own connection");
+    assert_eq!(
+        (server.distinct(), server.connections()),
+        (3, 3),
+        "each runtime has its own connection"
+    );
 
     tracker.emit(json!({"eventId": "4"})).unwrap();
     standing.block_on(tracker.flush()).ok().unwrap();
-    assert_eq!((server.distinct(), server.connections()), (4, 3), "and uses it again");
+    assert_eq!(
+        (server.distinct(), server.connections()),
+        (4, 3),
+        "and uses it again"
+    );
 }
 
 #[test]
 fn connecting_on_a_runtime_that_stands_still_holds_nobody() {
     let (_servers, server) = start();
-    let (transport, standing) = (HttpTransport::builder(server.url()).build().unwrap(), current_thread());
+    let (transport, standing) = (
+        HttpTransport::builder(server.url()).build().unwrap(),
+        current_thread(),
+    );
     let events = [json!({"eventId": "1"})];
     // The attempt is dropped while it connects; its runtime does not run after that.
     standing.block_on(async {
         let mut send = transport.send(&events, SendOptions::default());
         assert!(poll_fn(|cx| Poll::Ready(send.as_mut().poll(cx).is_pending())).await);
     });
-    let send = async { tokio::time::timeout(LONG, transport.send(&events, SendOptions::default())).await };
-    current_thread().block_on(send).expect("it does not wait for the other runtime").unwrap();
+    let send =
+        async { tokio::time::timeout(LONG, transport.send(&events, SendOptions::default())).await };
+    current_thread()
+        .block_on(send)
+        .expect("it does not wait for the other runtime")
+        .unwrap();
 }
 
 #[test]
@@ -113,7 +160,9 @@ fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
     let (_servers, server) = start();
     let transport = HttpTransport::builder(server.url()).build().unwrap();
     let sent = futures::executor::block_on(transport.send(&[json!({})], SendOptions::default()));
-    let Err(SendError::Unreachable { reason }) = sent else { panic!("nothing can be sent: {sent:?}") };
+    let Err(SendError::Unreachable { reason }) = sent else {
+        panic!("nothing can be sent: {sent:?}")
+    };
     assert!(reason.as_str().contains("runtime"), "{reason}");
 }
 
@@ -122,7 +171,11 @@ fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
 fn a_background_tracker_is_shut_down_from_a_thread_without_a_runtime() {
     let (_servers, server) = start();
     server.always(Answer::Hang);
-    let running = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let running = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let config = Config::builder().linger(Duration::ZERO).build().unwrap();
     let builder = HttpTracker::builder(server.url()).config(config);
     let tracker = running.block_on(async { builder.background().unwrap() });
@@ -130,8 +183,14 @@ fn a_background_tracker_is_shut_down_from_a_thread_without_a_runtime() {
     while server.requests().is_empty() {
         std::thread::yield_now();
     }
-    let report = tracker.shutdown_blocking(Duration::from_millis(200)).unwrap();
-    assert_eq!((report.returned.len(), report.books.pending()), (1, 0), "{report}");
+    let report = tracker
+        .shutdown_blocking(Duration::from_millis(200))
+        .unwrap();
+    assert_eq!(
+        (report.returned.len(), report.books.pending()),
+        (1, 0),
+        "{report}"
+    );
 }
 
 #[test]
@@ -139,7 +198,11 @@ fn what_a_runtime_that_stands_still_has_in_flight_is_reported_as_pending() {
     let (_servers, server) = start();
     server.then(Answer::Hang);
     let standing = current_thread();
-    let config = Config::builder().linger(Duration::ZERO).batch_events(1).build().unwrap();
+    let config = Config::builder()
+        .linger(Duration::ZERO)
+        .batch_events(1)
+        .build()
+        .unwrap();
     let builder = HttpTracker::builder(server.url()).config(config);
     let tracker = standing.block_on(async { builder.background().unwrap() });
     (0..2).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
@@ -148,7 +211,16 @@ fn what_a_runtime_that_stands_still_has_in_flight_is_reported_as_pending() {
             tokio::task::yield_now().await;
         }
     });
-    let report = tracker.shutdown_blocking(Duration::from_millis(200)).unwrap();
-    assert!(report.books.is_balanced() && report.books.pending() == 1, "{report}");
-    assert_eq!(report.books.delivered + report.books.returned, 1, "{report}");
+    let report = tracker
+        .shutdown_blocking(Duration::from_millis(200))
+        .unwrap();
+    assert!(
+        report.books.is_balanced() && report.books.pending() == 1,
+        "{report}"
+    );
+    assert_eq!(
+        report.books.delivered + report.books.returned,
+        1,
+        "{report}"
+    );
 }

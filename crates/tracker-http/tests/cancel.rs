@@ -1,6 +1,10 @@
-//! The future that delivers is dropped at every await, over real sockets: what it held is delivered later.
+//! The future that delivers is dropped at every await, over real sockets: what it held is delivered
+//! later.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -25,15 +29,25 @@ async fn cut_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => {
             left -= 1;
-            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+            if left == 0 {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         }
     })
     .await
 }
 
 fn config() -> Config {
-    let builder = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(2));
-    builder.batch_events(3).linger(Duration::from_millis(1)).build().unwrap()
+    let builder = Config::builder()
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(2));
+    builder
+        .batch_events(3)
+        .linger(Duration::from_millis(1))
+        .build()
+        .unwrap()
 }
 
 /// A server that fails in the middle of things; the script is the same for every cut.
@@ -59,14 +73,29 @@ fn event(id: usize) -> Value {
 
 async fn scoped() -> (FaultServer, HttpTracker) {
     let server = failing_server().await;
-    let tracker = HttpTracker::builder(server.url()).config(config()).scoped().unwrap();
+    let tracker = HttpTracker::builder(server.url())
+        .config(config())
+        .scoped()
+        .unwrap();
     (0..EVENTS).for_each(|id| tracker.emit(event(id)).unwrap());
     (server, tracker)
 }
 
-fn assert_nothing_is_lost<E>(report: &DeliveryReport<E>, server: &FaultServer, accepted: usize, cut: usize) {
-    assert!(report.ok().is_ok() && report.books.is_balanced(), "cut after poll {cut}: {report}");
-    assert_eq!((report.books.accepted, server.distinct()), (accepted as u64, accepted), "cut after poll {cut}");
+fn assert_nothing_is_lost<E>(
+    report: &DeliveryReport<E>,
+    server: &FaultServer,
+    accepted: usize,
+    cut: usize,
+) {
+    assert!(
+        report.ok().is_ok() && report.books.is_balanced(),
+        "cut after poll {cut}: {report}"
+    );
+    assert_eq!(
+        (report.books.accepted, server.distinct()),
+        (accepted as u64, accepted),
+        "cut after poll {cut}"
+    );
     assert!(report.returned.is_empty(), "cut after poll {cut}: {report}");
 }
 
@@ -74,11 +103,18 @@ fn assert_nothing_is_lost<E>(report: &DeliveryReport<E>, server: &FaultServer, a
 async fn every_cut_of_a_flush() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
-        let flushed = timeout(PATIENCE, cut_after(cut, tracker.flush())).await.expect("a flush ends");
+        let flushed = timeout(PATIENCE, cut_after(cut, tracker.flush()))
+            .await
+            .expect("a flush ends");
         let books = tracker.books();
-        assert!(books.is_balanced() && books.in_flight == 0, "cut after poll {cut}: {books:?}");
+        assert!(
+            books.is_balanced() && books.in_flight == 0,
+            "cut after poll {cut}: {books:?}"
+        );
         tracker.emit(event(EVENTS)).unwrap();
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.expect("a shutdown ends");
+        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+            .await
+            .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS + 1, cut);
         if let Some(report) = flushed {
             assert!(cut > 5, "the flush was cut at more than {cut} awaits");
@@ -91,11 +127,21 @@ async fn every_cut_of_a_flush() {
 async fn every_cut_of_a_shutdown() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
-        let first = timeout(PATIENCE, cut_after(cut, tracker.shutdown(PATIENCE))).await.expect("a shutdown ends");
+        let first = timeout(PATIENCE, cut_after(cut, tracker.shutdown(PATIENCE)))
+            .await
+            .expect("a shutdown ends");
         let books = tracker.books();
-        assert!(books.is_balanced() && books.in_flight == 0, "cut after poll {cut}: {books:?}");
-        assert!(tracker.emit(event(EVENTS)).unwrap_err().is_closed(), "a shutdown that was cut stays a shutdown");
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.expect("a shutdown ends");
+        assert!(
+            books.is_balanced() && books.in_flight == 0,
+            "cut after poll {cut}: {books:?}"
+        );
+        assert!(
+            tracker.emit(event(EVENTS)).unwrap_err().is_closed(),
+            "a shutdown that was cut stays a shutdown"
+        );
+        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+            .await
+            .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, cut);
         if let Some(report) = first {
             return assert_nothing_is_lost(&report, &server, EVENTS, cut);
@@ -109,7 +155,11 @@ async fn every_cut_of_one_of_two_flushes() {
         let (server, tracker) = scoped().await;
         let both = async { tokio::join!(cut_after(cut, tracker.flush()), tracker.flush()) };
         let (first, second) = timeout(PATIENCE, both).await.expect("both end");
-        assert_eq!(second.ok().unwrap().delivered, EVENTS as u64, "cut after poll {cut}");
+        assert_eq!(
+            second.ok().unwrap().delivered,
+            EVENTS as u64,
+            "cut after poll {cut}"
+        );
         assert_eq!(server.distinct(), EVENTS, "cut after poll {cut}");
         if first.is_some() {
             return;
@@ -144,10 +194,16 @@ async fn a_flush_finishes_what_another_was_cut_from() {
 
 fn with_a_loop(server: &FaultServer) -> Arc<BufferedTracker<Value>> {
     let transport = Arc::new(HttpTransport::builder(server.url()).build().unwrap());
-    Arc::new(BufferedTracker::new(config(), transport, Arc::new(TokioClock::new()), 7))
+    Arc::new(BufferedTracker::new(
+        config(),
+        transport,
+        Arc::new(TokioClock::new()),
+        7,
+    ))
 }
 
-/// Drops the background loop after each of its polls in turn. It never ends by itself before the tracker is closed.
+/// Drops the background loop after each of its polls in turn. It never ends by itself before the
+/// tracker is closed.
 #[tokio::test]
 async fn the_background_loop_can_be_cut_at_every_await() {
     for cut in 1..60 {
@@ -164,14 +220,24 @@ async fn the_background_loop_can_be_cut_at_every_await() {
             () = delivered => {}
         }
         let books = tracker.books();
-        assert!(books.is_balanced() && books.in_flight == 0, "cut after poll {cut}: {books:?}");
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.expect("a shutdown ends");
+        assert!(
+            books.is_balanced() && books.in_flight == 0,
+            "cut after poll {cut}: {books:?}"
+        );
+        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+            .await
+            .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, cut);
     }
 }
 
 async fn the_task_is_aborted_while_it_sends() {
-    for answer in [Answer::Hang, Answer::Status(503), Answer::LoseAnswer, Answer::AcceptAfter(PATIENCE)] {
+    for answer in [
+        Answer::Hang,
+        Answer::Status(503),
+        Answer::LoseAnswer,
+        Answer::AcceptAfter(PATIENCE),
+    ] {
         let server = FaultServer::start().await.unwrap();
         server.always(answer);
         let tracker = with_a_loop(&server);
@@ -189,10 +255,16 @@ async fn the_task_is_aborted_while_it_sends() {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         let books = tracker.books();
-        assert_eq!((books.accepted, books.queued), (EVENTS as u64, EVENTS as u64), "{books:?}");
+        assert_eq!(
+            (books.accepted, books.queued),
+            (EVENTS as u64, EVENTS as u64),
+            "{books:?}"
+        );
 
         server.always(Answer::Accept);
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.expect("a shutdown ends");
+        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+            .await
+            .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, 0);
     }
 }

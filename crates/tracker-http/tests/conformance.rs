@@ -1,6 +1,9 @@
 //! tracker-core's conformance suite, over real sockets.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::sync::Arc;
 
@@ -29,9 +32,11 @@ impl Harness for Sockets {
                 Answer::Accept => testing::Answer::Accept,
                 Answer::Reject(indices) => testing::Answer::Reject(indices),
                 Answer::Status(status) => testing::Answer::Status(status),
-                Answer::RetryAfter(seconds) => {
-                    testing::Answer::Full(503, vec![("retry-after", seconds.to_string())], String::new())
-                }
+                Answer::RetryAfter(seconds) => testing::Answer::Full(
+                    503,
+                    vec![("retry-after", seconds.to_string())],
+                    String::new(),
+                ),
                 Answer::LoseAnswer => testing::Answer::LoseAnswer,
                 Answer::Reset => testing::Answer::Reset,
                 Answer::Hang => testing::Answer::Hang,
@@ -39,8 +44,17 @@ impl Harness for Sockets {
             });
         }
         let transport = Box::new(HttpTransport::builder(server.url()).build().unwrap());
-        let ids = move || server.events().iter().filter_map(|event| event["eventId"].as_u64()).collect();
-        Connected { transport, taken: Box::new(ids) }
+        let ids = move || {
+            server
+                .events()
+                .iter()
+                .filter_map(|event| event["eventId"].as_u64())
+                .collect()
+        };
+        Connected {
+            transport,
+            taken: Box::new(ids),
+        }
     }
 
     fn clock(&self) -> Arc<dyn Clock> {

@@ -1,6 +1,9 @@
 //! An endpoint is refused when it is made, unless every reader of URLs takes it for the same place.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -54,10 +57,24 @@ fn what_is_not_a_url_is_refused_by_name() {
         "http://127.0.0.1/<>",
         "http://127.0.0.1/a|b",
     ] {
-        assert!(matches!(parse(url), Err(EndpointError::NotAUrl { .. })), "{url:?}: {:?}", parse(url));
+        assert!(
+            matches!(parse(url), Err(EndpointError::NotAUrl { .. })),
+            "{url:?}: {:?}",
+            parse(url)
+        );
     }
-    assert_eq!(parse("ftp://127.0.0.1/"), Err(EndpointError::Scheme { scheme: "ftp".into() }));
-    for url in ["http://user:secret@127.0.0.1/", "http://@127.0.0.1", "http://127.0.0.1:80@8.8.8.8/", "http://a b@c/"] {
+    assert_eq!(
+        parse("ftp://127.0.0.1/"),
+        Err(EndpointError::Scheme {
+            scheme: "ftp".into()
+        })
+    );
+    for url in [
+        "http://user:secret@127.0.0.1/",
+        "http://@127.0.0.1",
+        "http://127.0.0.1:80@8.8.8.8/",
+        "http://a b@c/",
+    ] {
         assert_eq!(parse(url), Err(EndpointError::Credentials), "{url}");
     }
 }
@@ -90,12 +107,19 @@ fn a_port_that_is_no_port_is_refused_and_not_replaced() {
     }
     for (port, means) in [("1", 1), ("80", 80), ("0443", 443), ("65535", 65535)] {
         assert_eq!(
-            parse(&format!("http://127.0.0.1:{port}/")).unwrap().to_string(),
+            parse(&format!("http://127.0.0.1:{port}/"))
+                .unwrap()
+                .to_string(),
             format!("http://127.0.0.1:{means}/")
         );
     }
     // A password with a slash in it stands where a port would.
-    assert!(!parse("http://user:s3c/ret@host/").unwrap_err().to_string().contains("s3c"));
+    assert!(
+        !parse("http://user:s3c/ret@host/")
+            .unwrap_err()
+            .to_string()
+            .contains("s3c")
+    );
 }
 
 #[test]
@@ -150,14 +174,24 @@ fn a_host_that_means_another_one_is_refused() {
     ] {
         for port in ["", ":80"] {
             let refused = parse(&format!("https://{host}{port}/v1"));
-            assert!(matches!(refused, Err(EndpointError::Host { .. })), "{host:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(EndpointError::Host { .. })),
+                "{host:?}: {refused:?}"
+            );
         }
     }
     let punycode = parse("https://bücher.example/").unwrap_err().to_string();
     assert!(punycode.contains("punycode"), "{punycode}");
-    for host in
-        ["xn--bcher-kva.example", "a-b_c.example", "localhost.", "a1.2b", "1.2.3.4", "[2001:db8::1]", "0x7g", "x0x1"]
-    {
+    for host in [
+        "xn--bcher-kva.example",
+        "a-b_c.example",
+        "localhost.",
+        "a1.2b",
+        "1.2.3.4",
+        "[2001:db8::1]",
+        "0x7g",
+        "x0x1",
+    ] {
         assert!(parse(&format!("https://{host}/")).is_ok(), "{host}");
     }
 }
@@ -183,7 +217,10 @@ fn plain_http_is_for_near_hosts() {
         "[::ffff:10.0.0.1]",
         "[::ffff:127.0.0.1]",
     ] {
-        assert!(format!("http://{host}/").parse::<Endpoint>().is_ok(), "{host}");
+        assert!(
+            format!("http://{host}/").parse::<Endpoint>().is_ok(),
+            "{host}"
+        );
     }
     // A single label with a dot at its end is a top-level domain.
     for host in [
@@ -200,7 +237,10 @@ fn plain_http_is_for_near_hosts() {
         "11.0.0.1",
     ] {
         let refused = format!("http://{host}/").parse::<Endpoint>();
-        assert!(matches!(refused, Err(EndpointError::PlainHttp { .. })), "{host}");
+        assert!(
+            matches!(refused, Err(EndpointError::PlainHttp { .. })),
+            "{host}"
+        );
         assert!(parse(&format!("http://{host}/")).is_ok());
     }
 }
@@ -208,15 +248,28 @@ fn plain_http_is_for_near_hosts() {
 #[test]
 fn letters_beyond_ascii_are_encoded_and_everything_else_is_sent_as_it_stands() {
     for (written, sent) in [
-        ("http://localhost/für?ö=€", "http://localhost/f%C3%BCr?%C3%B6=%E2%82%AC"),
+        (
+            "http://localhost/für?ö=€",
+            "http://localhost/f%C3%BCr?%C3%B6=%E2%82%AC",
+        ),
         ("http://localhost/😀", "http://localhost/%F0%9F%98%80"),
         ("HTTP://LocalHost:080", "http://localhost:80/"),
         ("http://localhost?key=a", "http://localhost/?key=a"),
-        ("http://localhost/%C3%BC/%2F?a=%20&b='(x)*'", "http://localhost/%C3%BC/%2F?a=%20&b='(x)*'"),
-        ("http://[0:0::FFFF:127.0.0.1]:1/", "http://[::ffff:127.0.0.1]:1/"),
+        (
+            "http://localhost/%C3%BC/%2F?a=%20&b='(x)*'",
+            "http://localhost/%C3%BC/%2F?a=%20&b='(x)*'",
+        ),
+        (
+            "http://[0:0::FFFF:127.0.0.1]:1/",
+            "http://[::ffff:127.0.0.1]:1/",
+        ),
     ] {
         assert_eq!(parse(written).unwrap().to_string(), sent);
-        assert_eq!(parse(sent).unwrap().to_string(), sent, "what was read is read again as itself");
+        assert_eq!(
+            parse(sent).unwrap().to_string(),
+            sent,
+            "what was read is read again as itself"
+        );
     }
 }
 
@@ -240,7 +293,10 @@ fn any_url() -> impl Strategy<Value = String> {
         "[0-9a-fx+. -]{0,6}",
     ];
     let label = prop_oneof![number.clone(), "[a-zA-Z0-9_-]{1,4}", "[ -~äß。]{0,3}"];
-    let name = (prop::collection::vec(label, 1..5), prop_oneof![Just(""), Just(".")]);
+    let name = (
+        prop::collection::vec(label, 1..5),
+        prop_oneof![Just(""), Just(".")],
+    );
     let host = prop_oneof![
         name.prop_map(|(labels, dot)| labels.join(".") + dot),
         any::<u32>().prop_map(|bits| Ipv4Addr::from(bits).to_string()),
@@ -248,10 +304,18 @@ fn any_url() -> impl Strategy<Value = String> {
         any::<u32>().prop_map(|bits| format!("[::ffff:{}]", Ipv4Addr::from(bits))),
         "\\[[0-9a-f:.%]{0,8}\\]?",
     ];
-    let port = prop_oneof![Just(String::new()), number.prop_map(|port| format!(":{port}"))];
-    let path = prop_oneof![Just(String::new()), "[/?]?[ -~]{0,8}", "/[a-zäß€%?=&/ -]{0,8}"];
+    let port = prop_oneof![
+        Just(String::new()),
+        number.prop_map(|port| format!(":{port}"))
+    ];
+    let path = prop_oneof![
+        Just(String::new()),
+        "[/?]?[ -~]{0,8}",
+        "/[a-zäß€%?=&/ -]{0,8}"
+    ];
     let scheme = prop_oneof![Just("http"), Just("https"), Just("HTTPS")];
-    (scheme, host, port, path).prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
+    (scheme, host, port, path)
+        .prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
 }
 
 /// What a reader of URLs that nobody here wrote (WHATWG's, in node) makes of these.
@@ -262,9 +326,17 @@ fn read_by_node(urls: &[String]) -> Vec<Value> {
             return [url.protocol, url.hostname, url.port, url.pathname + url.search, url.username + url.hash];
         } catch { return null } };
         console.log(JSON.stringify(urls.map(read)));";
-    let mut node =
-        Command::new("node").args(["-e", READ]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    node.stdin.take().unwrap().write_all(json!(urls).to_string().as_bytes()).unwrap();
+    let mut node = Command::new("node")
+        .args(["-e", READ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    node.stdin
+        .take()
+        .unwrap()
+        .write_all(json!(urls).to_string().as_bytes())
+        .unwrap();
     serde_json::from_slice(&node.wait_with_output().unwrap().stdout).unwrap()
 }
 
@@ -276,21 +348,44 @@ fn an_accepted_endpoint_means_the_same_to_another_reader() {
 
     let mut runner = TestRunner::deterministic();
     let strategy = any_url();
-    let urls: Vec<String> = (0..4000).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect();
-    let accepted: Vec<(String, String)> =
-        urls.iter().filter_map(|url| Some((url.clone(), parse(url).ok()?.to_string()))).collect();
-    assert!(accepted.len() > 200, "only {} of the URLs are accepted", accepted.len());
+    let urls: Vec<String> = (0..4000)
+        .map(|_| strategy.new_tree(&mut runner).unwrap().current())
+        .collect();
+    let accepted: Vec<(String, String)> = urls
+        .iter()
+        .filter_map(|url| Some((url.clone(), parse(url).ok()?.to_string())))
+        .collect();
+    assert!(
+        accepted.len() > 200,
+        "only {} of the URLs are accepted",
+        accepted.len()
+    );
 
-    let written: Vec<String> = accepted.iter().map(|(written, _)| written.clone()).collect();
+    let written: Vec<String> = accepted
+        .iter()
+        .map(|(written, _)| written.clone())
+        .collect();
     let sent: Vec<String> = accepted.iter().map(|(_, sent)| sent.clone()).collect();
     let (written, sent) = (read_by_node(&written), read_by_node(&sent));
     for (index, (url, ours)) in accepted.iter().enumerate() {
         assert_eq!(written[index], sent[index], "{url} became {ours}");
-        let [protocol, host, port, ..] = [0, 1, 2].map(|part| written[index][part].as_str().unwrap_or_default());
-        let authority = if port.is_empty() { host.to_owned() } else { format!("{host}:{port}") };
-        let default = if protocol == "https:" { ":443/" } else { ":80/" };
+        let [protocol, host, port, ..] =
+            [0, 1, 2].map(|part| written[index][part].as_str().unwrap_or_default());
+        let authority = if port.is_empty() {
+            host.to_owned()
+        } else {
+            format!("{host}:{port}")
+        };
+        let default = if protocol == "https:" {
+            ":443/"
+        } else {
+            ":80/"
+        };
         let ours = ours.replacen(default, "/", 1);
-        assert!(ours.starts_with(&format!("{protocol}//{authority}/")) || host.starts_with('['), "{url} became {ours}");
+        assert!(
+            ours.starts_with(&format!("{protocol}//{authority}/")) || host.starts_with('['),
+            "{url} became {ours}"
+        );
     }
 }
 
@@ -322,28 +417,64 @@ proptest! {
     }
 }
 
-/// A port that cannot be read became port 80, or another one that is left when its high bits are cut off.
+/// A port that cannot be read became port 80, or another one that is left when its high bits are
+/// cut off.
 #[tokio::test]
 async fn events_reach_the_port_that_is_written_and_no_other() {
     let server = FaultServer::start().await.unwrap();
-    let port: u32 = server.address().rsplit(':').next().unwrap().parse().unwrap();
+    let port: u32 = server
+        .address()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     // Not every user may listen there; the one of CI may.
     let eighty = TcpListener::bind("127.0.0.1:80").await;
-    for written in [format!("{}", port + 65536), format!("{port}0"), "87330".into(), "abc".into(), String::new()] {
-        let built = HttpTransport::builder(format!("http://127.0.0.1:{written}/")).token("s3cret").build();
+    for written in [
+        format!("{}", port + 65536),
+        format!("{port}0"),
+        "87330".into(),
+        "abc".into(),
+        String::new(),
+    ] {
+        let built = HttpTransport::builder(format!("http://127.0.0.1:{written}/"))
+            .token("s3cret")
+            .build();
         if let Ok(transport) = built {
             let sent = [json!({})];
-            let _ = timeout(Duration::from_millis(200), transport.send(&sent, SendOptions::default())).await;
+            let _ = timeout(
+                Duration::from_millis(200),
+                transport.send(&sent, SendOptions::default()),
+            )
+            .await;
         }
     }
     if let Ok(eighty) = eighty {
-        assert!(timeout(Duration::from_millis(50), eighty.accept()).await.is_err(), "somebody came to port 80");
+        assert!(
+            timeout(Duration::from_millis(50), eighty.accept())
+                .await
+                .is_err(),
+            "somebody came to port 80"
+        );
     }
     assert_eq!(server.connections(), 0);
 
-    for host in ["127.0.0.1", "localhost", "localhost.", "LOCALHOST", "[::ffff:127.0.0.1]", "a.b.localhost"] {
-        let transport = HttpTransport::builder(format!("http://{host}:0{port}/v1/events")).build().unwrap();
-        transport.send(&[json!({"eventId": host})], SendOptions::default()).await.unwrap();
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "localhost.",
+        "LOCALHOST",
+        "[::ffff:127.0.0.1]",
+        "a.b.localhost",
+    ] {
+        let transport = HttpTransport::builder(format!("http://{host}:0{port}/v1/events"))
+            .build()
+            .unwrap();
+        transport
+            .send(&[json!({"eventId": host})], SendOptions::default())
+            .await
+            .unwrap();
     }
     assert_eq!(server.received(), 6);
 }

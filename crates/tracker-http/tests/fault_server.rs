@@ -1,6 +1,10 @@
-//! The server that other tests rely on gives the answers that it was told to give, and counts what it has taken.
+//! The server that other tests rely on gives the answers that it was told to give, and counts what
+//! it has taken.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -12,7 +16,10 @@ use tracker_http::testing::{Answer, Echo, FaultServer, Reply};
 
 /// Sends these events; returns the status and the text of a refusal.
 async fn send(server: &FaultServer, ids: Range<usize>) -> Result<(), (u16, String)> {
-    let transport = HttpTransport::builder(server.url()).public_header("X-Repeat", "me & you").build().unwrap();
+    let transport = HttpTransport::builder(server.url())
+        .public_header("X-Repeat", "me & you")
+        .build()
+        .unwrap();
     let events: Vec<Value> = ids.map(|id| json!({"eventId": id.to_string()})).collect();
     match transport.send(&events, SendOptions::default()).await {
         Ok(_) => Ok(()),
@@ -45,7 +52,10 @@ async fn everything_is_refused_with_one_text() {
     let server = FaultServer::start().await.unwrap();
     server.always(Answer::RefuseAll(400, "plain HTTP to an HTTPS port".into()));
     for _ in 0..2 {
-        assert_eq!(send(&server, 0..2).await, Err((400, "plain HTTP to an HTTPS port".into())));
+        assert_eq!(
+            send(&server, 0..2).await,
+            Err((400, "plain HTTP to an HTTPS port".into()))
+        );
     }
     assert_eq!((server.received(), server.requests().len()), (0, 2));
 }
@@ -63,12 +73,17 @@ async fn it_is_slow_in_proportion_to_the_batch() {
 #[tokio::test]
 async fn a_reply_is_what_it_was_made_of() {
     let server = FaultServer::start().await.unwrap();
-    server.then(Answer::Refuse(Reply::new(418).header("retry-after", "7").body("tea")));
+    server.then(Answer::Refuse(
+        Reply::new(418).header("retry-after", "7").body("tea"),
+    ));
     server.then(Answer::Take(vec![0, 2], Reply::new(202)));
     server.then(Answer::Echo(403, Echo::Html));
     assert_eq!(send(&server, 0..3).await, Err((418, "tea".into())));
     send(&server, 0..3).await.unwrap();
     assert_eq!(server.events(), [json!({"eventId": "1"})]);
     let (status, echo) = send(&server, 0..1).await.unwrap_err();
-    assert!(status == 403 && echo.contains("x-repeat: me &amp; you"), "{echo}");
+    assert!(
+        status == 403 && echo.contains("x-repeat: me &amp; you"),
+        "{echo}"
+    );
 }

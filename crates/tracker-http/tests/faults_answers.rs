@@ -1,6 +1,10 @@
-//! Answers that are not a plain success: each has one consequence, and no event is lost or blamed for another.
+//! Answers that are not a plain success: each has one consequence, and no event is lost or blamed
+//! for another.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -18,7 +22,10 @@ struct Seen(Mutex<Vec<(Value, String)>>);
 
 impl Observer<JsonEvent> for Seen {
     fn rejected(&self, event: JsonEvent, reason: &Reason) {
-        self.0.lock().unwrap().push((event.decode().unwrap(), reason.to_string()));
+        self.0
+            .lock()
+            .unwrap()
+            .push((event.decode().unwrap(), reason.to_string()));
     }
 }
 
@@ -31,10 +38,18 @@ struct Set {
 async fn set(answers: impl IntoIterator<Item = Answer>) -> Set {
     let server = FaultServer::start().await.unwrap();
     answers.into_iter().for_each(|answer| server.then(answer));
-    let config = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
+    let config = Config::builder()
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(20));
     let seen = Arc::new(Seen::default());
-    let builder = HttpTracker::builder(server.url()).config(config.build().unwrap()).observer(seen.clone());
-    Set { tracker: builder.scoped().unwrap(), server, seen }
+    let builder = HttpTracker::builder(server.url())
+        .config(config.build().unwrap())
+        .observer(seen.clone());
+    Set {
+        tracker: builder.scoped().unwrap(),
+        server,
+        seen,
+    }
 }
 
 impl Set {
@@ -43,7 +58,9 @@ impl Set {
     }
 
     async fn flush(&self) -> FlushReport {
-        timeout(Duration::from_secs(10), self.tracker.flush()).await.expect("a flush ends")
+        timeout(Duration::from_secs(10), self.tracker.flush())
+            .await
+            .expect("a flush ends")
     }
 
     fn seen(&self) -> Vec<(Value, String)> {
@@ -79,14 +96,21 @@ async fn no_request_comes_before_retry_after_in_seconds_has_passed() {
 async fn no_request_comes_before_the_date_in_retry_after() {
     // A date has whole seconds, so two seconds from now is one to two seconds ahead.
     let text = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
-    let ahead = httpdate::parse_http_date(&text).unwrap().duration_since(SystemTime::now()).unwrap();
+    let ahead = httpdate::parse_http_date(&text)
+        .unwrap()
+        .duration_since(SystemTime::now())
+        .unwrap();
     let not_before = Instant::now() + ahead;
     let set = set([retry_after(text)]).await;
     set.emit(0..3);
     set.flush().await.ok().unwrap();
     let requests = set.server.requests();
     assert_eq!((requests.len(), set.server.received()), (2, 3));
-    assert!(requests[1].at >= not_before, "{:?} too early", not_before - requests[1].at);
+    assert!(
+        requests[1].at >= not_before,
+        "{:?} too early",
+        not_before - requests[1].at
+    );
 }
 
 #[tokio::test]
@@ -94,7 +118,15 @@ async fn a_wait_beyond_the_deadline_ends_the_flush_at_once_and_keeps_the_events(
     let set = set([retry_after("3600".into())]).await;
     set.emit(0..3);
     let report = set.flush().await;
-    let Some(Stop::Deadline { last: Some(SendError::Answer { status: 429, reason, .. }) }) = &report.stop else {
+    let Some(Stop::Deadline {
+        last:
+            Some(SendError::Answer {
+                status: 429,
+                reason,
+                ..
+            }),
+    }) = &report.stop
+    else {
         panic!("the deadline must end the flush: {report:?}")
     };
     assert_eq!(reason.as_str(), "slow down");
@@ -102,7 +134,10 @@ async fn a_wait_beyond_the_deadline_ends_the_flush_at_once_and_keeps_the_events(
 
     // What the receiver has asked for is kept: a later flush or shutdown does not come before it.
     let again = set.flush().await;
-    assert!(matches!(again.stop, Some(Stop::Deadline { last: Some(_) })), "{again:?}");
+    assert!(
+        matches!(again.stop, Some(Stop::Deadline { last: Some(_) })),
+        "{again:?}"
+    );
     let report = set.tracker.shutdown(Duration::from_secs(5)).await;
     assert_eq!((report.returned.len(), set.server.requests().len()), (3, 1));
 }
@@ -114,8 +149,17 @@ async fn a_batch_that_is_too_large_is_halved_until_it_fits() {
     set.emit(0..20);
     set.flush().await.ok().unwrap();
     assert_eq!(set.server.events(), events(0..20), "in order, each once");
-    let sizes: Vec<_> = set.server.requests().iter().map(|request| request.events().len()).collect();
-    assert_eq!(sizes, [20, 10, 5, 2, 3, 5, 2, 3, 10, 5, 2, 3, 5, 2, 3], "each half is tried whole");
+    let sizes: Vec<_> = set
+        .server
+        .requests()
+        .iter()
+        .map(|request| request.events().len())
+        .collect();
+    assert_eq!(
+        sizes,
+        [20, 10, 5, 2, 3, 5, 2, 3, 10, 5, 2, 3, 5, 2, 3],
+        "each half is tried whole"
+    );
 }
 
 #[tokio::test]
@@ -123,7 +167,10 @@ async fn an_event_that_is_too_large_alone_is_rejected_with_the_reason() {
     let set = set([Answer::Full(413, vec![], "1 MiB at most".into())]).await;
     set.emit(0..1);
     let report = set.flush().await;
-    assert_eq!((report.unsettled, report.rejected, report.books.rejected), (0, 1, 1));
+    assert_eq!(
+        (report.unsettled, report.rejected, report.books.rejected),
+        (0, 1, 1)
+    );
     assert!(report.ok().is_err(), "a rejected event is not a success");
     assert_eq!(set.seen(), [(event(0), "413: 1 MiB at most".to_owned())]);
 }
@@ -139,12 +186,27 @@ async fn a_poison_event_is_rejected_alone_and_the_others_arrive_in_order() {
         set.emit(poison + 1..32);
 
         let report = set.flush().await;
-        assert_eq!((report.unsettled, report.rejected, report.books.delivered), (0, 1, 31));
-        assert_eq!(set.server.events(), events((0..32).filter(|id| *id != poison)));
-        assert_eq!(set.seen(), [(bad, "400: the body contains poison".to_owned())]);
+        assert_eq!(
+            (report.unsettled, report.rejected, report.books.delivered),
+            (0, 1, 31)
+        );
+        assert_eq!(
+            set.server.events(),
+            events((0..32).filter(|id| *id != poison))
+        );
+        assert_eq!(
+            set.seen(),
+            [(bad, "400: the body contains poison".to_owned())]
+        );
         let report = set.tracker.shutdown(Duration::from_secs(5)).await;
-        assert_eq!((report.rejections.len(), report.rejections[0].seq), (1, poison as u64));
-        assert!(report.books.is_balanced() && report.ok().is_err(), "{report}");
+        assert_eq!(
+            (report.rejections.len(), report.rejections[0].seq),
+            (1, poison as u64)
+        );
+        assert!(
+            report.books.is_balanced() && report.ok().is_err(),
+            "{report}"
+        );
     }
 }
 
@@ -153,7 +215,10 @@ async fn verdicts_per_event_reject_those_and_no_others() {
     let set = set([Answer::Reject(vec![1, 4])]).await;
     set.emit(0..6);
     let report = set.flush().await;
-    assert_eq!((report.unsettled, report.rejected, report.books.delivered), (0, 2, 4));
+    assert_eq!(
+        (report.unsettled, report.rejected, report.books.delivered),
+        (0, 2, 4)
+    );
     assert_eq!(set.server.events(), events([0, 2, 3, 5]));
     let reason = "rejected by script".to_owned();
     assert_eq!(set.seen(), [(event(1), reason.clone()), (event(4), reason)]);
@@ -165,12 +230,30 @@ async fn a_refused_token_stops_at_once_and_keeps_every_event() {
     let set = set([Answer::Full(401, vec![], "unknown token".into())]).await;
     set.emit(0..3);
     let report = set.flush().await;
-    let Some(Stop::Configuration(SendError::Answer { status: 401, reason, .. })) = &report.stop else {
+    let Some(Stop::Configuration(SendError::Answer {
+        status: 401,
+        reason,
+        ..
+    })) = &report.stop
+    else {
         panic!("401 must stop the flush: {report:?}")
     };
     assert_eq!(reason.as_str(), "unknown token");
-    assert_eq!((report.unsettled, report.books.queued, set.server.requests().len()), (3, 3, 1));
-    assert!(report.ok().unwrap_err().to_string().contains("unknown token"));
+    assert_eq!(
+        (
+            report.unsettled,
+            report.books.queued,
+            set.server.requests().len()
+        ),
+        (3, 3, 1)
+    );
+    assert!(
+        report
+            .ok()
+            .unwrap_err()
+            .to_string()
+            .contains("unknown token")
+    );
 
     set.emit(3..4);
     let books = set.flush().await.ok().unwrap();
@@ -185,8 +268,15 @@ async fn no_status_of_a_wrong_configuration_is_retried() {
         set.emit(0..2);
         let report = set.flush().await;
         let stop = report.stop.expect("it must stop the flush");
-        assert!(matches!(&stop, Stop::Configuration(SendError::Answer { status: s, .. }) if *s == status), "{stop}");
-        assert_eq!((report.unsettled, set.server.requests().len()), (2, 1), "{status}");
+        assert!(
+            matches!(&stop, Stop::Configuration(SendError::Answer { status: s, .. }) if *s == status),
+            "{stop}"
+        );
+        assert_eq!(
+            (report.unsettled, set.server.requests().len()),
+            (2, 1),
+            "{status}"
+        );
     }
 }
 
@@ -197,28 +287,52 @@ async fn every_passing_failure_is_retried() {
     // Timeouts halve a batch, and one event cannot be halved.
     set.emit(0..1);
     set.flush().await.ok().unwrap();
-    assert_eq!((set.server.requests().len(), set.server.events()), (statuses.len() + 1, events(0..1)));
+    assert_eq!(
+        (set.server.requests().len(), set.server.events()),
+        (statuses.len() + 1, events(0..1))
+    );
 }
 
 #[tokio::test]
 async fn a_redirect_is_never_followed() {
     let elsewhere = FaultServer::start().await.unwrap();
     for status in [301, 302, 303, 307, 308] {
-        let set = set([Answer::Full(status, vec![("location", elsewhere.url())], String::new())]).await;
+        let set = set([Answer::Full(
+            status,
+            vec![("location", elsewhere.url())],
+            String::new(),
+        )])
+        .await;
         set.emit(0..2);
         let report = set.flush().await;
-        assert!(matches!(report.stop, Some(Stop::Configuration(_))), "{report:?}");
+        assert!(
+            matches!(report.stop, Some(Stop::Configuration(_))),
+            "{report:?}"
+        );
         assert_eq!((report.unsettled, set.server.received()), (2, 0));
     }
-    assert_eq!(elsewhere.connections(), 0, "events and token go to the configured endpoint only");
+    assert_eq!(
+        elsewhere.connections(),
+        0,
+        "events and token go to the configured endpoint only"
+    );
 }
 
 #[tokio::test]
 async fn the_beginning_of_a_long_refusal_is_kept() {
-    let set = set([Answer::RefuseAll(401, format!("unknown token {}", "x".repeat(1_000_000)))]).await;
+    let set = set([Answer::RefuseAll(
+        401,
+        format!("unknown token {}", "x".repeat(1_000_000)),
+    )])
+    .await;
     set.emit(0..1);
     let report = set.flush().await;
-    let Some(Stop::Configuration(SendError::Answer { status: 401, reason, .. })) = &report.stop else {
+    let Some(Stop::Configuration(SendError::Answer {
+        status: 401,
+        reason,
+        ..
+    })) = &report.stop
+    else {
         panic!("401 must stop the flush: {report:?}")
     };
     assert!(reason.as_str().starts_with("unknown token xxx"), "{reason}");

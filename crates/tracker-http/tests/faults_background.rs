@@ -1,6 +1,9 @@
 //! The background loop: an absurd wait is waited for, and an end that nobody has asked for is told.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,7 +38,11 @@ impl Clock for Later {
 
 async fn requests_within_300_ms(retry_after: String) -> usize {
     let server = FaultServer::start().await.unwrap();
-    server.always(Answer::Full(429, vec![("retry-after", retry_after)], String::new()));
+    server.always(Answer::Full(
+        429,
+        vec![("retry-after", retry_after)],
+        String::new(),
+    ));
     // A full batch does not wait for the linger.
     let config = Config::builder().batch_events(1).build().unwrap();
     let transport = Arc::new(HttpTransport::builder(server.url()).build().unwrap());
@@ -51,7 +58,9 @@ async fn requests_within_300_ms(retry_after: String) -> usize {
         () = &mut run => panic!("the loop goes on"),
         () = first => {}
     }
-    timeout(Duration::from_millis(300), run).await.expect_err("the loop goes on");
+    timeout(Duration::from_millis(300), run)
+        .await
+        .expect_err("the loop goes on");
     server.requests().len()
 }
 
@@ -69,11 +78,23 @@ async fn a_retry_after_beyond_the_end_of_time_does_not_make_a_hot_loop() {
 /// A background tracker whose runtime ends does not take events that nobody would send.
 #[test]
 fn a_background_tracker_without_its_runtime_refuses_events_and_says_why() {
-    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let servers = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let server = servers.block_on(FaultServer::start()).unwrap();
-    let config = Config::builder().linger(Duration::from_secs(3600)).build().unwrap();
+    let config = Config::builder()
+        .linger(Duration::from_secs(3600))
+        .build()
+        .unwrap();
     let first = Builder::new_current_thread().enable_all().build().unwrap();
-    let tracker = first.block_on(async { HttpTracker::builder(server.url()).config(config).background().unwrap() });
+    let tracker = first.block_on(async {
+        HttpTracker::builder(server.url())
+            .config(config)
+            .background()
+            .unwrap()
+    });
     tracker.emit(json!({"eventId": "1"})).unwrap();
     assert!(tracker.report().background_ended.is_none());
     drop(first);
@@ -85,6 +106,9 @@ fn a_background_tracker_without_its_runtime_refuses_events_and_says_why() {
     assert!(tracker.report().background_ended.is_some());
 
     let report = tracker.shutdown_blocking(Duration::from_secs(10)).unwrap();
-    assert!(report.ok().is_ok(), "what was accepted is delivered all the same: {report}");
+    assert!(
+        report.ok().is_ok(),
+        "what was accepted is delivered all the same: {report}"
+    );
     assert_eq!((server.distinct(), report.books.accepted), (1, 1));
 }

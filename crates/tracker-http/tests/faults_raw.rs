@@ -1,6 +1,10 @@
-//! Refusals that do not go by the book: the server does not read the request to its end, or not write its answer to its.
+//! Refusals that do not go by the book: the server does not read the request to its end, or not
+//! write its answer to its.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::time::Duration;
 
@@ -52,27 +56,50 @@ async fn serve(mut stream: TcpStream, manner: Manner, answer: &str) -> std::io::
 
 /// Flushes some 400 KB, more than a socket takes at once.
 async fn flush_to(url: String) -> FlushReport {
-    let config = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
-    let config = config.request_timeout(Duration::from_millis(200)).flush_timeout(Duration::from_secs(1));
-    let tracker = HttpTracker::builder(url).config(config.build().unwrap()).scoped().unwrap();
+    let config = Config::builder()
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(20));
+    let config = config
+        .request_timeout(Duration::from_millis(200))
+        .flush_timeout(Duration::from_secs(1));
+    let tracker = HttpTracker::builder(url)
+        .config(config.build().unwrap())
+        .scoped()
+        .unwrap();
     for id in 0..400 {
-        tracker.emit(json!({"eventId": id.to_string(), "text": "x".repeat(1000)})).unwrap();
+        tracker
+            .emit(json!({"eventId": id.to_string(), "text": "x".repeat(1000)}))
+            .unwrap();
     }
-    let report = timeout(Duration::from_secs(10), tracker.flush()).await.expect("a flush ends");
-    assert_eq!((report.unsettled, report.books.queued), (400, 400), "a refusal keeps the events");
+    let report = timeout(Duration::from_secs(10), tracker.flush())
+        .await
+        .expect("a flush ends");
+    assert_eq!(
+        (report.unsettled, report.books.queued),
+        (400, 400),
+        "a refusal keeps the events"
+    );
     report
 }
 
 fn assert_is_refused(report: &FlushReport) {
-    let refused = matches!(report.stop, Some(Stop::Configuration(SendError::Answer { status: 401, .. })));
+    let refused = matches!(
+        report.stop,
+        Some(Stop::Configuration(SendError::Answer { status: 401, .. }))
+    );
     assert!(refused, "{report:?}");
 }
 
 #[tokio::test]
 async fn a_refusal_that_comes_before_the_request_was_read_is_heard() {
     for round in 0..20 {
-        let manner = if round % 2 == 0 { Manner::Hasty } else { Manner::Polite };
-        let answer = "HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno";
+        let manner = if round % 2 == 0 {
+            Manner::Hasty
+        } else {
+            Manner::Polite
+        };
+        let answer =
+            "HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno";
         assert_is_refused(&flush_to(start(manner, answer).await).await);
     }
 }
@@ -93,6 +120,11 @@ async fn a_refusal_whose_text_stalls_is_still_a_refusal() {
 async fn retry_after_counts_although_the_text_stalls() {
     let answer = "HTTP/1.1 429 Too Many\r\nretry-after: 3600\r\ncontent-length: 1000\r\n\r\nslow d";
     let report = flush_to(start(Manner::Stalls, answer).await).await;
-    let last = matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::Answer { status: 429, .. }) }));
+    let last = matches!(
+        report.stop,
+        Some(Stop::Deadline {
+            last: Some(SendError::Answer { status: 429, .. })
+        })
+    );
     assert!(last, "{report:?}");
 }

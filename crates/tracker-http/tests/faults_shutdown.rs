@@ -1,6 +1,10 @@
-//! Shutdown against an endpoint that fails: every event is delivered or handed back in order, and the books say which.
+//! Shutdown against an endpoint that fails: every event is delivered or handed back in order, and
+//! the books say which.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +31,9 @@ fn emit(tracker: &HttpTracker, ids: std::ops::Range<usize>) {
 }
 
 fn quick() -> ConfigBuilder {
-    let builder = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
+    let builder = Config::builder()
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(20));
     builder.linger(Duration::from_millis(1))
 }
 
@@ -36,7 +42,9 @@ fn builder(url: String) -> HttpTrackerBuilder {
 }
 
 async fn shutdown(tracker: &HttpTracker, deadline: Duration) -> DeliveryReport<Value> {
-    let report = timeout(LONG, tracker.shutdown(deadline)).await.expect("a shutdown ends");
+    let report = timeout(LONG, tracker.shutdown(deadline))
+        .await
+        .expect("a shutdown ends");
     assert!(report.books.is_balanced(), "{report}");
     assert_eq!(report.books.pending(), 0, "{report}");
     report.map(|event| event.decode().unwrap())
@@ -52,7 +60,12 @@ async fn dead_url() -> String {
 async fn an_endpoint_that_is_down_hands_every_event_back_in_order() {
     for background in [false, true] {
         let builder = builder(dead_url().await);
-        let tracker = if background { builder.background() } else { builder.scoped() }.unwrap();
+        let tracker = if background {
+            builder.background()
+        } else {
+            builder.scoped()
+        }
+        .unwrap();
         emit(&tracker, 0..1000);
         let report = shutdown(&tracker, BRIEF).await;
         assert_eq!(report.returned, events(0..1000), "background: {background}");
@@ -67,13 +80,26 @@ async fn an_endpoint_that_stalls_does_not_hold_the_shutdown_beyond_its_deadline(
     server.then(Answer::Accept);
     server.always(Answer::Hang);
     let tracker = HttpTracker::builder(server.url());
-    let tracker = tracker.config(quick().batch_events(4).build().unwrap()).scoped().unwrap();
+    let tracker = tracker
+        .config(quick().batch_events(4).build().unwrap())
+        .scoped()
+        .unwrap();
     emit(&tracker, 0..12);
     let started = Instant::now();
     let report = shutdown(&tracker, Duration::from_millis(500)).await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert!(matches!(report.stop, Some(Stop::Deadline { .. })), "{report:?}");
-    assert_eq!((report.returned, server.events()), (events(4..12), events(0..4)));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(
+        matches!(report.stop, Some(Stop::Deadline { .. })),
+        "{report:?}"
+    );
+    assert_eq!(
+        (report.returned, server.events()),
+        (events(4..12), events(0..4))
+    );
 }
 
 #[tokio::test]
@@ -82,9 +108,17 @@ async fn a_wrong_configuration_hands_the_events_back_without_waiting_for_the_dea
     server.always(Answer::Status(403));
     let tracker = builder(server.url()).scoped().unwrap();
     emit(&tracker, 0..3);
-    let report = timeout(LONG, shutdown(&tracker, Duration::from_secs(3600))).await.expect("at once");
-    assert!(matches!(report.stop, Some(Stop::Configuration(_))), "{report:?}");
-    assert_eq!((report.returned, server.requests().len()), (events(0..3), 1));
+    let report = timeout(LONG, shutdown(&tracker, Duration::from_secs(3600)))
+        .await
+        .expect("at once");
+    assert!(
+        matches!(report.stop, Some(Stop::Configuration(_))),
+        "{report:?}"
+    );
+    assert_eq!(
+        (report.returned, server.requests().len()),
+        (events(0..3), 1)
+    );
 }
 
 #[tokio::test]
@@ -117,13 +151,23 @@ async fn a_background_tracker_delivers_by_itself_and_survives_a_wrong_configurat
 #[tokio::test]
 async fn a_full_background_batch_does_not_wait_for_the_linger() {
     let server = FaultServer::start().await.unwrap();
-    let config = quick().linger(Duration::from_secs(3600)).batch_events(4).build().unwrap();
-    let tracker = HttpTracker::builder(server.url()).config(config).background().unwrap();
+    let config = quick()
+        .linger(Duration::from_secs(3600))
+        .batch_events(4)
+        .build()
+        .unwrap();
+    let tracker = HttpTracker::builder(server.url())
+        .config(config)
+        .background()
+        .unwrap();
     emit(&tracker, 0..4);
     until(|| server.received() == 4).await;
     emit(&tracker, 4..5);
     let report = shutdown(&tracker, LONG).await;
-    assert!(report.ok().is_ok(), "a shutdown does not wait for the linger: {report}");
+    assert!(
+        report.ok().is_ok(),
+        "a shutdown does not wait for the linger: {report}"
+    );
 }
 
 #[tokio::test]
@@ -133,7 +177,10 @@ async fn two_shutdowns_return_each_event_once() {
     let (first, second) = tokio::join!(shutdown(&tracker, BRIEF), shutdown(&tracker, BRIEF));
     assert_eq!([first.returned, second.returned].concat(), events(0..10));
     let third = shutdown(&tracker, BRIEF).await;
-    assert!(third.returned.is_empty() && third.books.returned == 10, "{third}");
+    assert!(
+        third.returned.is_empty() && third.books.returned == 10,
+        "{third}"
+    );
 }
 
 #[tokio::test]
@@ -142,7 +189,10 @@ async fn a_tracker_that_is_dropped_ends_its_background_task() {
     server.always(Answer::Hang);
     let held = Arc::new(());
     let tracker = HttpTracker::builder(server.url()).config(quick().build().unwrap());
-    let tracker = tracker.observer(Arc::new(Holds(held.clone()))).background().unwrap();
+    let tracker = tracker
+        .observer(Arc::new(Holds(held.clone())))
+        .background()
+        .unwrap();
     emit(&tracker, 0..1);
     until(|| !server.requests().is_empty()).await;
     drop(tracker);
@@ -160,5 +210,7 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(LONG, polling).await.expect("the condition comes true");
+    timeout(LONG, polling)
+        .await
+        .expect("the condition comes true");
 }

@@ -1,6 +1,10 @@
-//! HTTP/2 without TLS, from the first byte: batches in flight share one connection, and nothing is lost when it fails.
+//! HTTP/2 without TLS, from the first byte: batches in flight share one connection, and nothing is
+//! lost when it fails.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -43,7 +47,11 @@ struct State {
 impl State {
     fn distinct(&self) -> usize {
         let events = self.events.lock().unwrap();
-        events.iter().map(|event| event["eventId"].as_str().unwrap()).collect::<std::collections::HashSet<_>>().len()
+        events
+            .iter()
+            .map(|event| event["eventId"].as_str().unwrap())
+            .collect::<std::collections::HashSet<_>>()
+            .len()
     }
 }
 
@@ -51,7 +59,12 @@ async fn start(answers: fn(usize) -> Answer) -> (String, Arc<State>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
     let (connections, requests) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let state = Arc::new(State { answers, connections, requests, events: Mutex::default() });
+    let state = Arc::new(State {
+        answers,
+        connections,
+        requests,
+        events: Mutex::default(),
+    });
     let shared = state.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -65,7 +78,8 @@ async fn start(answers: fn(usize) -> Answer) -> (String, Arc<State>) {
 async fn serve(stream: TcpStream, state: Arc<State>) {
     let end = Arc::new(End::default());
     let service = service_fn(|request| answer(request, state.clone(), end.clone()));
-    let connection = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+    let connection =
+        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = &mut connection => {}
@@ -99,7 +113,11 @@ async fn answer(
     if let Answer::Hang | Answer::FallSilent = answer {
         std::future::pending::<()>().await;
     }
-    state.events.lock().unwrap().extend(body["events"].as_array().unwrap().iter().cloned());
+    state
+        .events
+        .lock()
+        .unwrap()
+        .extend(body["events"].as_array().unwrap().iter().cloned());
     match answer {
         Answer::AcceptTogether(barrier) => {
             barrier.wait().await;
@@ -114,7 +132,10 @@ async fn answer(
 }
 
 fn quick() -> ConfigBuilder {
-    Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20)).batch_events(5)
+    Config::builder()
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(20))
+        .batch_events(5)
 }
 
 fn tracker(url: String, config: ConfigBuilder, events: usize) -> HttpTracker {
@@ -125,10 +146,21 @@ fn tracker(url: String, config: ConfigBuilder, events: usize) -> HttpTracker {
 }
 
 async fn delivers(tracker: &HttpTracker, state: &State, events: usize) {
-    let report = timeout(Duration::from_secs(10), tracker.shutdown(Duration::from_secs(10))).await;
+    let report = timeout(
+        Duration::from_secs(10),
+        tracker.shutdown(Duration::from_secs(10)),
+    )
+    .await;
     let report = report.expect("a shutdown ends");
-    assert!(report.ok().is_ok() && report.books.is_balanced(), "{report}: {:?}", report.stop);
-    assert_eq!((report.books.accepted, state.distinct()), (events as u64, events));
+    assert!(
+        report.ok().is_ok() && report.books.is_balanced(),
+        "{report}: {:?}",
+        report.stop
+    );
+    assert_eq!(
+        (report.books.accepted, state.distinct()),
+        (events as u64, events)
+    );
 }
 
 #[tokio::test]
@@ -136,24 +168,41 @@ async fn events_are_delivered_in_order_over_one_connection() {
     let (url, state) = start(|_| Answer::Accept).await;
     let tracker = tracker(url, quick(), 50);
     delivers(&tracker, &state, 50).await;
-    let expected: Vec<_> = (0..50).map(|id| json!({"eventId": id.to_string()})).collect();
+    let expected: Vec<_> = (0..50)
+        .map(|id| json!({"eventId": id.to_string()}))
+        .collect();
     assert_eq!(*state.events.lock().unwrap(), expected);
-    assert_eq!((state.requests.load(SeqCst), state.connections.load(SeqCst)), (10, 1));
+    assert_eq!(
+        (state.requests.load(SeqCst), state.connections.load(SeqCst)),
+        (10, 1)
+    );
 }
 
 #[tokio::test]
 async fn batches_in_flight_share_one_connection() {
-    // Every request waits until four are there, so the test ends only if four are in flight at once.
-    static FOUR: std::sync::LazyLock<Arc<Barrier>> = std::sync::LazyLock::new(|| Arc::new(Barrier::new(4)));
+    // Every request waits until four are there, so the test ends only if four are in flight at
+    // once.
+    static FOUR: std::sync::LazyLock<Arc<Barrier>> =
+        std::sync::LazyLock::new(|| Arc::new(Barrier::new(4)));
     let (url, state) = start(|_| Answer::AcceptTogether(FOUR.clone())).await;
     let tracker = tracker(url, quick().in_flight(4), 100);
     delivers(&tracker, &state, 100).await;
-    assert_eq!((state.requests.load(SeqCst), state.connections.load(SeqCst)), (20, 1));
+    assert_eq!(
+        (state.requests.load(SeqCst), state.connections.load(SeqCst)),
+        (20, 1)
+    );
 }
 
 #[tokio::test]
 async fn a_request_that_hangs_is_cut_and_sent_again() {
-    let (url, state) = start(|request| if request == 0 { Answer::Hang } else { Answer::Accept }).await;
+    let (url, state) = start(|request| {
+        if request == 0 {
+            Answer::Hang
+        } else {
+            Answer::Accept
+        }
+    })
+    .await;
     let tracker = tracker(url, quick().request_timeout(Duration::from_millis(50)), 10);
     delivers(&tracker, &state, 10).await;
     assert_eq!(state.requests.load(SeqCst), 3);
@@ -161,24 +210,45 @@ async fn a_request_that_hangs_is_cut_and_sent_again() {
 
 #[tokio::test]
 async fn a_connection_that_fell_silent_is_not_used_again() {
-    let (url, state) = start(|request| if request == 0 { Answer::FallSilent } else { Answer::Accept }).await;
+    let (url, state) = start(|request| {
+        if request == 0 {
+            Answer::FallSilent
+        } else {
+            Answer::Accept
+        }
+    })
+    .await;
     let tracker = tracker(url, quick().request_timeout(Duration::from_millis(50)), 10);
     delivers(&tracker, &state, 10).await;
     assert_eq!(state.connections.load(SeqCst), 2);
 }
 
-/// The connection may be dead or only slow. Whoever waits on it goes on, and nobody new comes to it.
+/// The connection may be dead or only slow. Whoever waits on it goes on, and nobody new comes to
+/// it.
 #[tokio::test]
 async fn requests_on_a_connection_that_one_was_given_up_on_go_on_and_later_ones_avoid_it() {
-    static TWO: std::sync::LazyLock<Arc<Barrier>> = std::sync::LazyLock::new(|| Arc::new(Barrier::new(2)));
-    let (url, state) =
-        start(|request| if request == 0 { Answer::Hang } else { Answer::AcceptTogether(TWO.clone()) }).await;
+    static TWO: std::sync::LazyLock<Arc<Barrier>> =
+        std::sync::LazyLock::new(|| Arc::new(Barrier::new(2)));
+    let (url, state) = start(|request| {
+        if request == 0 {
+            Answer::Hang
+        } else {
+            Answer::AcceptTogether(TWO.clone())
+        }
+    })
+    .await;
     let transport = HttpTransport::builder(url).http2_only().build().unwrap();
     let send = |id: usize| {
         // Clones share the connections, and what is known of them.
         let transport = transport.clone();
         tokio::spawn(async move {
-            transport.send(&[json!({"eventId": id.to_string()})], SendOptions::default()).await.unwrap();
+            transport
+                .send(
+                    &[json!({"eventId": id.to_string()})],
+                    SendOptions::default(),
+                )
+                .await
+                .unwrap();
         })
     };
     let arrived = async |requests: usize| {
@@ -195,14 +265,24 @@ async fn requests_on_a_connection_that_one_was_given_up_on_go_on_and_later_ones_
     assert!(hanging.await.unwrap_err().is_cancelled());
     let later = send(2);
     for answered in [under_way, later] {
-        timeout(Duration::from_secs(20), answered).await.expect("both are answered").unwrap();
+        timeout(Duration::from_secs(20), answered)
+            .await
+            .expect("both are answered")
+            .unwrap();
     }
     assert_eq!((state.distinct(), state.connections.load(SeqCst)), (2, 2));
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_under_four_batches_loses_nothing() {
-    let (url, state) = start(|request| if request % 4 == 2 { Answer::TakeAndDie } else { Answer::Accept }).await;
+    let (url, state) = start(|request| {
+        if request % 4 == 2 {
+            Answer::TakeAndDie
+        } else {
+            Answer::Accept
+        }
+    })
+    .await;
     let tracker = tracker(url, quick().in_flight(4), 100);
     delivers(&tracker, &state, 100).await;
     assert!(state.connections.load(SeqCst) > 1);

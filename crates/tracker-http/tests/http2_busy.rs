@@ -1,4 +1,5 @@
-//! A receiver that is busy for seconds is waited for, as long as a request may take; node's http2 is the receiver.
+//! A receiver that is busy for seconds is waited for, as long as a request may take; node's http2
+//! is the receiver.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,8 +10,8 @@ use tokio::time::timeout;
 use tracker_core::Config;
 use tracker_http::HttpTracker;
 
-/// Blocks its event loop for 7 s when the first request has come, so it answers no PING either. Says after
-/// each answer what it has received, and ends by itself.
+/// Blocks its event loop for 7 s when the first request has come, so it answers no PING either.
+/// Says after each answer what it has received, and ends by itself.
 const BUSY: &str = "
     const http2 = require('http2');
     let sessions = 0, requests = 0, events = 0;
@@ -42,17 +43,34 @@ impl Drop for Node {
 
 #[tokio::test]
 async fn a_receiver_that_is_busy_longer_than_a_ping_is_waited_for() {
-    let mut node = Node(Command::new("node").args(["-e", BUSY]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut node = Node(
+        Command::new("node")
+            .args(["-e", BUSY])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
     let mut lines = BufReader::new(node.0.stdout.take().unwrap()).lines();
     let port = lines.next().unwrap().unwrap();
 
-    let config = Config::builder().request_timeout(Duration::from_secs(30)).batch_events(5).build().unwrap();
+    let config = Config::builder()
+        .request_timeout(Duration::from_secs(30))
+        .batch_events(5)
+        .build()
+        .unwrap();
     let builder = HttpTracker::builder(format!("http://127.0.0.1:{port}/v1/events"));
-    let tracker = builder.transport(|transport| transport.http2_only()).config(config).scoped().unwrap();
+    let tracker = builder
+        .transport(|transport| transport.http2_only())
+        .config(config)
+        .scoped()
+        .unwrap();
     (0..10).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
     let patience = Duration::from_secs(60);
     let report = timeout(patience, tracker.shutdown(patience)).await.unwrap();
-    assert!(report.ok().is_ok() && report.books.delivered == 10, "{report}");
+    assert!(
+        report.ok().is_ok() && report.books.delivered == 10,
+        "{report}"
+    );
 
     // One connection, two batches, and no event twice.
     let seen: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
@@ -80,17 +98,35 @@ const CUTS: &str = "
     server.listen(0, '127.0.0.1', () => console.log(server.address().port));
     setTimeout(() => process.exit(), 60000);";
 
-/// hyper reads the reset of a stream without an error code as the end of its body: two events were booked as delivered.
+/// hyper reads the reset of a stream without an error code as the end of its body: two events were
+/// booked as delivered.
 #[tokio::test]
 async fn an_answer_whose_stream_is_reset_is_no_consent() {
-    let mut node = Node(Command::new("node").args(["-e", CUTS]).stdout(Stdio::piped()).spawn().unwrap());
-    let port = BufReader::new(node.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let mut node = Node(
+        Command::new("node")
+            .args(["-e", CUTS])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let port = BufReader::new(node.0.stdout.take().unwrap())
+        .lines()
+        .next()
+        .unwrap()
+        .unwrap();
     for (path, delivered) in [("length", 0), ("part", 0), ("destroy", 0), ("whole", 2)] {
         let builder = HttpTracker::builder(format!("http://127.0.0.1:{port}/{path}"));
-        let tracker = builder.transport(|transport| transport.http2_only()).scoped().unwrap();
+        let tracker = builder
+            .transport(|transport| transport.http2_only())
+            .scoped()
+            .unwrap();
         (0..2).for_each(|id| tracker.emit(json!({"eventId": id})).unwrap());
         let report = tracker.shutdown(Duration::from_secs(2)).await;
         assert_eq!(report.books.delivered, delivered, "{path}: {report:?}");
-        assert_eq!(report.returned.len() as u64, 2 - delivered, "{path}: {report:?}");
+        assert_eq!(
+            report.returned.len() as u64,
+            2 - delivered,
+            "{path}: {report:?}"
+        );
     }
 }

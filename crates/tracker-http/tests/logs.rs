@@ -1,6 +1,10 @@
-//! A program whose `tracing` subscriber emits every log into a tracker: the logs about its sending are left out.
+//! A program whose `tracing` subscriber emits every log into a tracker: the logs about its sending
+//! are left out.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -42,7 +46,9 @@ impl Subscriber for Logs {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let Some(tracker) = self.tracker.get().filter(|_| !(self.leaves_out)()) else { return };
+        let Some(tracker) = self.tracker.get().filter(|_| !(self.leaves_out)()) else {
+            return;
+        };
         let mut text = Text::default();
         event.record(&mut text);
         let log = json!({"type": "log", "target": event.metadata().target(), "text": text.0});
@@ -59,16 +65,24 @@ impl Subscriber for Logs {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// A server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread where nobody listens.
+/// A server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread where
+/// nobody listens.
 fn start() -> (Runtime, String) {
-    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let servers = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let listener = servers.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     servers.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let builder = auto::Builder::new(TokioExecutor::new());
-                builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await.unwrap_or_default();
+                builder
+                    .serve_connection(TokioIo::new(stream), service_fn(answer))
+                    .await
+                    .unwrap_or_default();
             });
         }
     });
@@ -87,21 +101,34 @@ const MAKE: [Make; 4] = [
     |url| Box::new(HttpTracker::builder(url).scoped().unwrap()),
     |url| Box::new(HttpTracker::builder(url).background().unwrap()),
     |url| Box::new(bare(HttpTransport::builder(url).build().unwrap())),
-    |url| Box::new(bare(HttpTransport::builder(url).http2_only().build().unwrap())),
+    |url| {
+        Box::new(bare(
+            HttpTransport::builder(url).http2_only().build().unwrap(),
+        ))
+    },
 ];
 
 /// The transport without anything of this crate around it.
 fn bare(transport: HttpTransport) -> BufferedTracker<JsonEvent> {
-    BufferedTracker::new(Config::default(), Arc::new(transport), Arc::new(TokioClock::new()), 7)
+    BufferedTracker::new(
+        Config::default(),
+        Arc::new(transport),
+        Arc::new(TokioClock::new()),
+        7,
+    )
 }
 
 const ROUNDS: usize = 20;
 
-/// Logs once, and flushes until nothing is pending, at most [`ROUNDS`] times; returns how many flushes there were.
+/// Logs once, and flushes until nothing is pending, at most [`ROUNDS`] times; returns how many
+/// flushes there were.
 fn flushes_for_one_log(make: Make, leaves_out: fn() -> bool) -> usize {
     let (_servers, url) = start();
     let made = Arc::new(OnceLock::new());
-    let logs = Logs { tracker: made.clone(), leaves_out };
+    let logs = Logs {
+        tracker: made.clone(),
+        leaves_out,
+    };
     let program = Builder::new_current_thread().enable_all().build().unwrap();
     let mut flushes = 0;
     tracing::subscriber::with_default(logs, || {
@@ -134,6 +161,10 @@ fn without_the_question_a_log_is_followed_by_another_for_ever() {
 #[test]
 fn with_the_question_one_log_is_one_flush() {
     for (index, make) in MAKE.into_iter().enumerate() {
-        assert_eq!(flushes_for_one_log(make, tracker_http::is_sending), 1, "tracker {index}");
+        assert_eq!(
+            flushes_for_one_log(make, tracker_http::is_sending),
+            1,
+            "tracker {index}"
+        );
     }
 }

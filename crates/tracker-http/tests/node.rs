@@ -1,6 +1,9 @@
 //! Against node's http server, and the encoders that come with node: none of it was written here.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -62,10 +65,19 @@ struct Node {
 
 impl Node {
     fn start() -> Self {
-        let mut process = Command::new("node").args(["-e", SERVER]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Command::new("node")
+            .args(["-e", SERVER])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { process, url: format!("http://127.0.0.1:{}", port.trim()) }
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut port)
+            .unwrap();
+        Self {
+            process,
+            url: format!("http://127.0.0.1:{}", port.trim()),
+        }
     }
 
     fn url(&self, way: &str) -> String {
@@ -106,7 +118,11 @@ async fn what_node_compresses_is_read() {
     let node = Node::start();
     for (round, way) in (1..).zip(["gzip", "x-gzip", "deflate", "raw"]) {
         let report = tracker(node.url(way)).flush().await;
-        assert_eq!((report.unsettled, report.rejected, report.books.delivered), (0, 1, 2), "{way}: {report:?}");
+        assert_eq!(
+            (report.unsettled, report.rejected, report.books.delivered),
+            (0, 1, 2),
+            "{way}: {report:?}"
+        );
         assert_eq!(node.taken().await, 2 * round, "{way}");
     }
 }
@@ -115,7 +131,9 @@ async fn what_node_compresses_is_read() {
 async fn what_node_compresses_with_brotli_is_no_consent() {
     let node = Node::start();
     let report = tracker(node.url("br")).flush().await;
-    let Some(Stop::Configuration(SendError::Unreadable { reason, .. })) = &report.stop else { panic!("{report:?}") };
+    let Some(Stop::Configuration(SendError::Unreadable { reason, .. })) = &report.stop else {
+        panic!("{report:?}")
+    };
     assert!(reason.as_str().contains("br"), "{reason}");
     assert_eq!((report.unsettled, report.books.delivered), (3, 0));
 }
@@ -145,7 +163,10 @@ async fn no_form_that_node_has_shows_a_secret() {
     ] {
         let builder = HttpTransport::builder(format!("{}?key=qu3ry%2Bs3cret-value", node.url(way)));
         let transport = builder.token(TOKEN).header("X-Key", KEY).build().unwrap();
-        let refused = transport.send(&[json!({})], SendOptions::default()).await.unwrap_err();
+        let refused = transport
+            .send(&[json!({})], SendOptions::default())
+            .await
+            .unwrap_err();
         let shown = format!("{refused} {refused:?}");
         assert!(
             shown.contains("[token]") && shown.contains("[header]") && shown.contains("[secret]"),
@@ -157,7 +178,8 @@ async fn no_form_that_node_has_shows_a_secret() {
                 assert!(!shown.contains(&window), "{way}: {window} in {shown}");
             }
         }
-        // What is left can be read back by nobody: these are the pieces of the token in letters and digits.
+        // What is left can be read back by nobody: these are the pieces of the token in letters and
+        // digits.
         for piece in ["s3cr3t", "qu3ry", "k3y"] {
             assert!(!shown.contains(piece), "{way}: {piece} in {shown}");
         }
@@ -168,7 +190,9 @@ async fn no_form_that_node_has_shows_a_secret() {
 #[tokio::test]
 async fn the_servers_own_count_is_that_of_the_books() {
     let node = Node::start();
-    let events: Vec<Value> = (0..100).map(|id| json!({"eventId": id.to_string()})).collect();
+    let events: Vec<Value> = (0..100)
+        .map(|id| json!({"eventId": id.to_string()}))
+        .collect();
     let tracker = HttpTracker::builder(node.url("gzip")).scoped().unwrap();
     events.iter().for_each(|event| tracker.emit(event).unwrap());
     let report = tracker.flush().await;

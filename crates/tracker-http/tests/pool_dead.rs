@@ -1,6 +1,10 @@
-//! Connections that died without a word: one attempt shows it, and no later one meets the same silence.
+//! Connections that died without a word: one attempt shows it, and no later one meets the same
+//! silence.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -22,7 +26,8 @@ fn event(id: usize) -> Value {
     json!({"eventId": id.to_string()})
 }
 
-/// Answers once `first` requests are there on as many connections, and is deaf on those from then on.
+/// Answers once `first` requests are there on as many connections, and is deaf on those from then
+/// on.
 async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
@@ -37,7 +42,10 @@ async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
                 request(&mut stream).await;
                 if deaf {
                     together.add_permits(1);
-                    let _all = together.acquire_many(u32::try_from(first).unwrap()).await.unwrap();
+                    let _all = together
+                        .acquire_many(u32::try_from(first).unwrap())
+                        .await
+                        .unwrap();
                 }
                 respond(&mut stream).await;
                 while request(&mut stream).await {
@@ -60,23 +68,40 @@ async fn request(stream: &mut TcpStream) -> bool {
 }
 
 async fn respond(stream: &mut TcpStream) {
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
 }
 
 /// A machine that is gone takes every kept connection with it, and one of them shows it.
 #[tokio::test]
 async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     let (url, connections, unheard) = start(4).await;
-    let config = Config::builder().in_flight(4).batch_events(1).request_timeout(Duration::from_millis(300));
-    let config = config.initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(2)).build().unwrap();
+    let config = Config::builder()
+        .in_flight(4)
+        .batch_events(1)
+        .request_timeout(Duration::from_millis(300));
+    let config = config
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(2))
+        .build()
+        .unwrap();
     let tracker = HttpTracker::builder(url).config(config).scoped().unwrap();
     (0..4).for_each(|id| tracker.emit(event(id)).unwrap());
-    timeout(PATIENCE, tracker.flush()).await.unwrap().ok().unwrap();
+    timeout(PATIENCE, tracker.flush())
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
     assert_eq!(connections.load(SeqCst), 4);
 
     tracker.emit(event(4)).unwrap();
     let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.unwrap();
-    assert!(report.ok().is_ok() && report.books.delivered == 5, "{report}");
+    assert!(
+        report.ok().is_ok() && report.books.delivered == 5,
+        "{report}"
+    );
     assert_eq!((unheard.load(SeqCst), connections.load(SeqCst)), (1, 5));
 }
 
@@ -95,13 +120,20 @@ async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_sibl
         assert!(first.is_ok() && second.is_ok());
         assert_eq!(server.connections(), 2);
         server.then(broken.clone());
-        transport.send(&[event(3)], SendOptions::default()).await.unwrap_err();
-        transport.send(&[event(3)], SendOptions::default()).await.unwrap();
+        transport
+            .send(&[event(3)], SendOptions::default())
+            .await
+            .unwrap_err();
+        transport
+            .send(&[event(3)], SendOptions::default())
+            .await
+            .unwrap();
         assert_eq!(server.connections(), 3, "{broken:?}");
     }
 }
 
-/// One request is given up, another is under way beside it: that one goes on, and the next one avoids both.
+/// One request is given up, another is under way beside it: that one goes on, and the next one
+/// avoids both.
 #[tokio::test]
 async fn a_request_under_way_goes_on_when_another_is_given_up() {
     let server = FaultServer::start().await.unwrap();
@@ -112,16 +144,26 @@ async fn a_request_under_way_goes_on_when_another_is_given_up() {
     let (hanging, slow) = (transport.clone(), transport.clone());
     let (first, second) = (vec![event(1)], vec![event(2)]);
     let hanging = tokio::spawn(async move { hanging.send(&first, SendOptions::default()).await });
-    timeout(PATIENCE, until(|| server.requests().len() == 1)).await.unwrap();
+    timeout(PATIENCE, until(|| server.requests().len() == 1))
+        .await
+        .unwrap();
     let slow = tokio::spawn(async move { slow.send(&second, SendOptions::default()).await });
-    timeout(PATIENCE, until(|| server.requests().len() == 2)).await.unwrap();
+    timeout(PATIENCE, until(|| server.requests().len() == 2))
+        .await
+        .unwrap();
     hanging.abort();
     assert!(hanging.await.unwrap_err().is_cancelled());
-    transport.send(&[event(3)], SendOptions::default()).await.unwrap();
+    transport
+        .send(&[event(3)], SendOptions::default())
+        .await
+        .unwrap();
     timeout(PATIENCE, slow).await.unwrap().unwrap().unwrap();
     assert_eq!((server.distinct(), server.connections()), (2, 3));
     // The client that was begun then is kept: no connection is given up twice.
-    transport.send(&[event(4)], SendOptions::default()).await.unwrap();
+    transport
+        .send(&[event(4)], SendOptions::default())
+        .await
+        .unwrap();
     assert_eq!((server.distinct(), server.connections()), (3, 3));
 }
 
@@ -132,7 +174,8 @@ async fn until(mut happened: impl FnMut() -> bool) {
 }
 
 /// HTTP/2 settings with the widest window for a stream, and an update that widens the connection's.
-const WIDE: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
+const WIDE: &[u8] =
+    b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
 
 /// Nothing of a request that was given up stays, although its far end never reads and never closes.
 async fn a_storm_leaves_nothing_behind(http2: bool) {
@@ -151,7 +194,9 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
         }
     });
     let builder = HttpTransport::builder(url);
-    let transport = if http2 { builder.http2_only() } else { builder }.build().unwrap();
+    let transport = if http2 { builder.http2_only() } else { builder }
+        .build()
+        .unwrap();
     // More than the buffers of both ends hold.
     let events = [json!({"text": "x".repeat(6 << 20)})];
     for round in 1..=4 {
@@ -162,18 +207,25 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
             )
         };
         let stuck = async {
-            timeout(PATIENCE, came.notified()).await.expect("each round makes a new connection");
+            timeout(PATIENCE, came.notified())
+                .await
+                .expect("each round makes a new connection");
             tokio::time::sleep(Duration::from_millis(200)).await; // tidy: sleep: nothing tells that buffers are full
         };
         tokio::select! {
             _ = sent => panic!("nobody answers"),
             () = stuck => {}
         }
-        assert!(accepted.lock().unwrap().len() >= round, "each round needs a new connection");
+        assert!(
+            accepted.lock().unwrap().len() >= round,
+            "each round needs a new connection"
+        );
     }
     // The server's task is the one that is left.
     let alone = until(|| Handle::current().metrics().num_alive_tasks() <= 1);
-    timeout(PATIENCE, alone).await.expect("every task of a connection has ended");
+    timeout(PATIENCE, alone)
+        .await
+        .expect("every task of a connection has ended");
     server.abort();
 }
 
@@ -187,18 +239,31 @@ async fn a_storm_of_http2_requests_that_are_given_up_leaves_nothing_behind() {
     a_storm_leaves_nothing_behind(true).await;
 }
 
-/// A connection is served by a task of its runtime. One that stands still, but is not gone, serves nothing.
+/// A connection is served by a task of its runtime. One that stands still, but is not gone, serves
+/// nothing.
 #[test]
 fn a_runtime_that_stands_still_holds_no_request_of_another_up() {
-    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let servers = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let server = servers.block_on(FaultServer::start()).unwrap();
     let transport = HttpTransport::builder(server.url()).build().unwrap();
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());
     for (id, runtime) in [&first, &second, &first, &second].into_iter().enumerate() {
         let events = [event(id)];
-        let sent = async { timeout(PATIENCE, transport.send(&events, SendOptions::default())).await };
-        runtime.block_on(sent).expect("it does not wait for the other runtime").unwrap();
+        let sent =
+            async { timeout(PATIENCE, transport.send(&events, SendOptions::default())).await };
+        runtime
+            .block_on(sent)
+            .expect("it does not wait for the other runtime")
+            .unwrap();
     }
-    assert_eq!((server.received(), server.connections()), (4, 2), "each runtime keeps its connection");
+    assert_eq!(
+        (server.received(), server.connections()),
+        (4, 2),
+        "each runtime keeps its connection"
+    );
 }

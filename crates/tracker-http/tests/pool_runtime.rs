@@ -1,6 +1,9 @@
 //! A tracker outlives the runtime that its connections and its task belonged to.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::time::Duration;
 
@@ -19,7 +22,11 @@ fn runtime() -> Runtime {
 
 /// A server on a runtime of its own, which must be kept.
 fn start() -> (Runtime, FaultServer) {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let server = runtime.block_on(FaultServer::start()).unwrap();
     (runtime, server)
 }
@@ -30,7 +37,11 @@ fn every_flush_may_run_on_a_runtime_of_its_own() {
     let tracker = HttpTracker::builder(server.url()).scoped().unwrap();
     for id in 0..5 {
         tracker.emit(json!({"eventId": id.to_string()})).unwrap();
-        let report = runtime().block_on(async { timeout(PATIENCE, tracker.flush()).await.expect("a flush ends") });
+        let report = runtime().block_on(async {
+            timeout(PATIENCE, tracker.flush())
+                .await
+                .expect("a flush ends")
+        });
         report.ok().unwrap();
     }
     assert_eq!((server.distinct(), server.received()), (5, 5));
@@ -42,7 +53,12 @@ fn what_a_background_task_held_when_its_runtime_ended_is_delivered_by_the_shutdo
     server.then(Answer::Hang);
     let first = runtime();
     let config = Config::builder().linger(Duration::ZERO).build().unwrap();
-    let tracker = first.block_on(async { HttpTracker::builder(server.url()).config(config).background().unwrap() });
+    let tracker = first.block_on(async {
+        HttpTracker::builder(server.url())
+            .config(config)
+            .background()
+            .unwrap()
+    });
     tracker.emit(json!({"eventId": "1"})).unwrap();
     first.block_on(async {
         while server.requests().is_empty() {
@@ -52,7 +68,11 @@ fn what_a_background_task_held_when_its_runtime_ended_is_delivered_by_the_shutdo
     drop(first);
     assert_eq!((tracker.books().queued, tracker.books().in_flight), (1, 0));
 
-    let shutdown = async { timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.expect("a shutdown ends") };
+    let shutdown = async {
+        timeout(PATIENCE, tracker.shutdown(PATIENCE))
+            .await
+            .expect("a shutdown ends")
+    };
     let report = runtime().block_on(shutdown);
     assert!(report.ok().is_ok() && server.distinct() == 1, "{report}");
 }

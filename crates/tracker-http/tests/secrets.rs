@@ -1,6 +1,10 @@
-//! A far end repeats what it was sent, in every form that servers, proxies and pages of errors have: no form is shown.
+//! A far end repeats what it was sent, in every form that servers, proxies and pages of errors
+//! have: no form is shown.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::error::Error;
 
@@ -16,15 +20,28 @@ const QUERY: &str = "qu3ry%2Fs3cr3t-value";
 const KEY: &str = "k3y of \"the\" service";
 
 /// No eight characters of one of these are shown, whatever form they have.
-const PARTS: [&str; 6] = [TOKEN, "aGVhZGVyOnMzY3IzdA==", QUERY, "qu3ry/s3cr3t-value", KEY, HEADER];
+const PARTS: [&str; 6] = [
+    TOKEN,
+    "aGVhZGVyOnMzY3IzdA==",
+    QUERY,
+    "qu3ry/s3cr3t-value",
+    KEY,
+    HEADER,
+];
 
 async fn send(transport: &HttpTransport) -> Result<Receipt, SendError> {
-    transport.send(&[json!({"eventId": "1"})], SendOptions::default()).await
+    transport
+        .send(&[json!({"eventId": "1"})], SendOptions::default())
+        .await
 }
 
 fn transport(server: &FaultServer) -> HttpTransport {
-    let builder = HttpTransport::builder(format!("{}?api_key={QUERY}&v=1", server.url())).token(TOKEN);
-    let builder = builder.header("X-Auth", HEADER).public_header("X-Tenant", "acme-corporation").service_key(KEY);
+    let builder =
+        HttpTransport::builder(format!("{}?api_key={QUERY}&v=1", server.url())).token(TOKEN);
+    let builder = builder
+        .header("X-Auth", HEADER)
+        .public_header("X-Tenant", "acme-corporation")
+        .service_key(KEY);
     assert_shows_none(&format!("{builder:?}"), Echo::Plain);
     builder.build().unwrap()
 }
@@ -34,10 +51,14 @@ fn assert_shows_none(shown: &str, form: Echo) {
         let encoded = form.encode(part).to_lowercase();
         for form in [encoded, part.to_lowercase()] {
             let chars: Vec<char> = form.chars().collect();
-            // A piece of eight plain characters may have twelve times as many in some forms, and fewer in none.
+            // A piece of eight plain characters may have twelve times as many in some forms, and
+            // fewer in none.
             for window in chars.windows(if form == part.to_lowercase() { 8 } else { 100 }) {
                 let window = String::from_iter(window);
-                assert!(!shown.to_lowercase().contains(&window), "{window} is shown: {shown}");
+                assert!(
+                    !shown.to_lowercase().contains(&window),
+                    "{window} is shown: {shown}"
+                );
             }
         }
     }
@@ -78,7 +99,10 @@ async fn a_reason_a_verdict_and_an_answer_that_cannot_be_read_show_no_secret() {
         let receipt = send(&transport).await.unwrap();
         assert_shows_none(receipt.rejected[0].1.as_str(), form);
 
-        server.then(Answer::Take(vec![0], Reply::new(200).body(json!({ "rejected": echo }).to_string())));
+        server.then(Answer::Take(
+            vec![0],
+            Reply::new(200).body(json!({ "rejected": echo }).to_string()),
+        ));
         let unreadable = send(&transport).await.unwrap_err();
         assert!(matches!(unreadable, SendError::Unreadable { .. }));
         assert_shows_none(&shown(&unreadable), form);
@@ -88,28 +112,46 @@ async fn a_reason_a_verdict_and_an_answer_that_cannot_be_read_show_no_secret() {
 #[tokio::test]
 async fn what_is_no_secret_is_shown() {
     let server = FaultServer::start().await.unwrap();
-    server.then(Answer::RefuseAll(403, format!("the tenant acme-corporation may not use {TOKEN} here")));
+    server.then(Answer::RefuseAll(
+        403,
+        format!("the tenant acme-corporation may not use {TOKEN} here"),
+    ));
     let refused = send(&transport(&server)).await.unwrap_err();
     let reason = refused.reason().unwrap().as_str();
-    assert_eq!(reason, "the tenant acme-corporation may not use [token] here");
+    assert_eq!(
+        reason,
+        "the tenant acme-corporation may not use [token] here"
+    );
 }
 
 #[tokio::test]
 async fn a_token_is_replaced_without_building_anything_again() {
     let server = FaultServer::start().await.unwrap();
     server.always(Answer::Echo(401, Echo::Json));
-    let tracker = HttpTracker::builder(server.url()).token("first-token-1111").scoped().unwrap();
+    let tracker = HttpTracker::builder(server.url())
+        .token("first-token-1111")
+        .scoped()
+        .unwrap();
     tracker.emit(json!({"eventId": "1"})).unwrap();
     assert!(tracker.flush().await.ok().is_err());
 
     tracker.set_token("second-token-2222").unwrap();
-    assert_eq!(tracker.set_token("two words").unwrap_err(), TokenError::Character { at: 3 });
+    assert_eq!(
+        tracker.set_token("two words").unwrap_err(),
+        TokenError::Character { at: 3 }
+    );
     assert_eq!(tracker.set_token("").unwrap_err(), TokenError::Empty);
     server.always(Answer::Accept);
     assert!(tracker.flush().await.ok().is_ok(), "the event was kept");
     let requests = server.requests();
-    let tokens: Vec<_> = requests.iter().map(|request| request.header("authorization").unwrap()).collect();
-    assert_eq!(tokens, ["Bearer first-token-1111", "Bearer second-token-2222"]);
+    let tokens: Vec<_> = requests
+        .iter()
+        .map(|request| request.header("authorization").unwrap())
+        .collect();
+    assert_eq!(
+        tokens,
+        ["Bearer first-token-1111", "Bearer second-token-2222"]
+    );
 }
 
 #[tokio::test]
@@ -119,13 +161,24 @@ async fn clones_share_the_token_and_the_one_before_stays_hidden() {
     let clone = transport.clone();
     send(&clone).await.unwrap();
     for number in 0..9 {
-        transport.set_token(format!("{number}{number}{number}-token")).unwrap();
+        transport
+            .set_token(format!("{number}{number}{number}-token"))
+            .unwrap();
     }
-    server.then(Answer::RefuseAll(401, "not 000-token, and not 888-token".into()));
+    server.then(Answer::RefuseAll(
+        401,
+        "not 000-token, and not 888-token".into(),
+    ));
     let refused = send(&clone).await.unwrap_err();
-    assert_eq!(refused.reason().unwrap().as_str(), "not [token], and not [token]");
+    assert_eq!(
+        refused.reason().unwrap().as_str(),
+        "not [token], and not [token]"
+    );
     let requests = server.requests();
-    let tokens: Vec<_> = requests.iter().map(|request| request.header("authorization")).collect();
+    let tokens: Vec<_> = requests
+        .iter()
+        .map(|request| request.header("authorization"))
+        .collect();
     assert_eq!(tokens, [None, Some("Bearer 888-token")]);
 }
 

@@ -1,7 +1,10 @@
 //! What this end shows of itself, and how long it waits for a handshake.
 
 #![cfg(feature = "tls")]
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +33,20 @@ fn authority() -> Authority {
 /// A certificate for this name and its key, both DER.
 fn issue(authority: &Authority, name: &str) -> (Vec<u8>, Vec<u8>) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    let certificate = CertificateParams::new(vec![name.to_owned()])
+        .unwrap()
+        .signed_by(&key, authority)
+        .unwrap();
     (certificate.der().to_vec(), key.serialize_der())
 }
 
-/// Starts a server that takes requests only from clients with a certificate of the authority; returns its port.
+/// Starts a server that takes requests only from clients with a certificate of the authority;
+/// returns its port.
 async fn start(authority: &Authority) -> u16 {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), ring::default_provider().into());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots.into(), ring::default_provider().into());
     let (certificate, key) = issue(authority, "localhost");
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -51,10 +59,14 @@ async fn start(authority: &Authority) -> u16 {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await;
             let _ = stream.shutdown().await;
         }
     });
@@ -63,7 +75,12 @@ async fn start(authority: &Authority) -> u16 {
 
 async fn send(transport: &HttpTransport) -> Result<Receipt, SendError> {
     let events = [json!({"eventId": "1"})];
-    timeout(Duration::from_secs(20), transport.send(&events, SendOptions::default())).await.expect("an attempt ends")
+    timeout(
+        Duration::from_secs(20),
+        transport.send(&events, SendOptions::default()),
+    )
+    .await
+    .expect("an attempt ends")
 }
 
 #[tokio::test]
@@ -74,12 +91,19 @@ async fn a_far_end_that_asks_for_a_certificate_is_shown_one() {
         let url = format!("https://{host}:{port}/v1/events");
         let builder = || HttpTransport::builder(&url).root_certificate(authority.der().to_vec());
         let (certificate, key) = issue(&authority, "client");
-        let transport = builder().client_certificate(vec![certificate], key).build().unwrap();
+        let transport = builder()
+            .client_certificate(vec![certificate], key)
+            .build()
+            .unwrap();
         send(&transport).await.unwrap();
 
-        // Without one, or with one that the far end does not trust, nothing is delivered, and the reason is TLS.
+        // Without one, or with one that the far end does not trust, nothing is delivered, and the
+        // reason is TLS.
         let (certificate, key) = issue(&other, "client");
-        for transport in [builder(), builder().client_certificate(vec![certificate], key)] {
+        for transport in [
+            builder(),
+            builder().client_certificate(vec![certificate], key),
+        ] {
             let error = send(&transport.build().unwrap()).await.unwrap_err();
             assert!(matches!(error, SendError::NoAnswer { .. }), "{error}");
         }
@@ -98,17 +122,28 @@ fn a_client_certificate_that_cannot_be_used_is_refused_and_its_key_is_not_shown(
         (vec![b"not a certificate".to_vec()], key.clone()),
         (vec![another], key.clone()),
     ] {
-        // It is checked although nothing is shown to a plain endpoint: a mistake must not wait for the day of https.
+        // It is checked although nothing is shown to a plain endpoint: a mistake must not wait for
+        // the day of https.
         for url in ["https://localhost/", "http://localhost/"] {
             let root = authority.der().to_vec();
             let builder = HttpTransport::builder(url).root_certificate(root);
-            let refused = builder.client_certificate(chain.clone(), key.clone()).build().unwrap_err();
-            assert!(matches!(refused, BuildError::ClientCertificate { .. }), "{refused:?}");
+            let refused = builder
+                .client_certificate(chain.clone(), key.clone())
+                .build()
+                .unwrap_err();
+            assert!(
+                matches!(refused, BuildError::ClientCertificate { .. }),
+                "{refused:?}"
+            );
         }
     }
-    let builder = HttpTransport::builder("http://localhost/").client_certificate(vec![certificate], b"s3cret".to_vec());
+    let builder = HttpTransport::builder("http://localhost/")
+        .client_certificate(vec![certificate], b"s3cret".to_vec());
     let shown = format!("{builder:?} {:?}", builder.clone().build().unwrap_err());
-    assert!(!shown.contains("s3cret") && !shown.contains("115, 51"), "{shown}");
+    assert!(
+        !shown.contains("s3cret") && !shown.contains("115, 51"),
+        "{shown}"
+    );
 }
 
 /// The server accepts the connection and never says a word.
@@ -117,8 +152,15 @@ async fn a_handshake_that_does_not_come_ends_with_the_time_to_connect() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
     let root = authority().der().to_vec();
-    let builder = HttpTransport::builder(url).root_certificate(root).connect_timeout(Duration::from_millis(100));
+    let builder = HttpTransport::builder(url)
+        .root_certificate(root)
+        .connect_timeout(Duration::from_millis(100));
     let error = send(&builder.build().unwrap()).await.unwrap_err();
     assert!(matches!(error, SendError::Unreachable { .. }), "{error}");
-    assert!(error.to_string().contains("the TLS handshake was not completed within the 100ms"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("the TLS handshake was not completed within the 100ms"),
+        "{error}"
+    );
 }

@@ -1,7 +1,10 @@
-//! What successes say of single events: read to the letter, or not taken for consent. The books say what the server
-//! counts.
+//! What successes say of single events: read to the letter, or not taken for consent. The books say
+//! what the server counts.
 
-#![expect(clippy::unwrap_used, reason = "a harness that cannot start is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot start is a failed test"
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,46 +36,83 @@ async fn set(events: usize, answer: Answer) -> Set {
     let server = FaultServer::start().await.unwrap();
     server.then(answer);
     let reasons = Arc::new(Reasons::default());
-    let config = Config::builder().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(20));
-    let builder = HttpTracker::builder(server.url()).config(config.build().unwrap()).observer(reasons.clone());
+    let config = Config::builder()
+        .initial_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(20));
+    let builder = HttpTracker::builder(server.url())
+        .config(config.build().unwrap())
+        .observer(reasons.clone());
     let tracker = builder.scoped().unwrap();
     (0..events).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
-    Set { server, tracker, reasons }
+    Set {
+        server,
+        tracker,
+        reasons,
+    }
 }
 
 async fn flush(set: &Set) -> FlushReport {
-    timeout(Duration::from_secs(10), set.tracker.flush()).await.expect("a flush ends")
+    timeout(Duration::from_secs(10), set.tracker.flush())
+        .await
+        .expect("a flush ends")
 }
 
-/// Flushes `events` events of which the server does not take those at `rejected`, and says so with `reply`.
+/// Flushes `events` events of which the server does not take those at `rejected`, and says so with
+/// `reply`.
 async fn rejects(events: usize, rejected: Vec<usize>, reply: Reply) -> Vec<String> {
     let set = set(events, Answer::Take(rejected.clone(), reply)).await;
     let report = flush(&set).await;
-    assert_eq!((report.unsettled, report.rejected), (0, rejected.len() as u64), "{report:?}");
-    assert_eq!((report.books.delivered, set.server.requests().len()), (set.server.received() as u64, 1));
+    assert_eq!(
+        (report.unsettled, report.rejected),
+        (0, rejected.len() as u64),
+        "{report:?}"
+    );
+    assert_eq!(
+        (report.books.delivered, set.server.requests().len()),
+        (set.server.received() as u64, 1)
+    );
     let reasons = set.reasons.0.lock().unwrap().clone();
     assert_eq!(reasons.len(), rejected.len());
     reasons
 }
 
-/// Flushes three events to a server that takes two of them, and says so in a way that nobody can read.
+/// Flushes three events to a server that takes two of them, and says so in a way that nobody can
+/// read.
 async fn is_no_consent(reply: Reply) -> String {
     let set = set(3, Answer::Take(vec![1], reply)).await;
     let report = flush(&set).await;
-    let Some(Stop::Configuration(SendError::Unreadable { status: 200, reason })) = &report.stop else {
+    let Some(Stop::Configuration(SendError::Unreadable {
+        status: 200,
+        reason,
+    })) = &report.stop
+    else {
         panic!("it must be unreadable: {report:?}")
     };
-    assert_eq!((report.unsettled, report.books.delivered, report.books.rejected), (3, 0, 0), "nothing is lost");
+    assert_eq!(
+        (
+            report.unsettled,
+            report.books.delivered,
+            report.books.rejected
+        ),
+        (3, 0, 0),
+        "nothing is lost"
+    );
     // Once somebody has mended the server, everything arrives; it drops what it has by id.
     let report = flush(&set).await;
-    assert_eq!((report.ok().unwrap().delivered, set.server.distinct()), (3, 3));
+    assert_eq!(
+        (report.ok().unwrap().delivered, set.server.distinct()),
+        (3, 3)
+    );
     reason.to_string()
 }
 
 #[tokio::test]
 async fn an_odd_verdict_hides_no_other() {
     let body = r#"{"rejected":[{"index":0,"reason":"bad"},{"index":"1","reason":null}]}"#;
-    assert_eq!(rejects(3, vec![0, 1], Reply::new(200).body(body)).await, ["bad", ""]);
+    assert_eq!(
+        rejects(3, vec![0, 1], Reply::new(200).body(body)).await,
+        ["bad", ""]
+    );
     let body =
         b"{\"rejected\":[2, {\"reason\":{\"code\":7},\"index\":0.0}, {\"index\":1,\"reason\":\"\\ud800 \xFF\"}]}";
     let reasons = rejects(3, vec![0, 1, 2], Reply::new(207).body(*body)).await;
@@ -81,7 +121,9 @@ async fn an_odd_verdict_hides_no_other() {
 
 #[tokio::test]
 async fn the_limit_of_an_answer_follows_the_batch() {
-    let verdicts: Vec<_> = (0..512).map(|index| json!({"index": index, "reason": "x".repeat(130)})).collect();
+    let verdicts: Vec<_> = (0..512)
+        .map(|index| json!({"index": index, "reason": "x".repeat(130)}))
+        .collect();
     let reply = Reply::new(200).body(json!({ "rejected": verdicts }).to_string());
     let reasons = rejects(512, (0..512).collect(), reply).await;
     assert!(reasons.iter().all(|reason| reason.len() == 130));
@@ -92,7 +134,10 @@ async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_told() {
     for (body, told) in [
         (r#"{"rejected":1}"#, "no list: 1"),
         (r#"{"rejected":[{"id":"1"}]}"#, r#"no index: {"id":"1"}"#),
-        (r#"{"rejected":[{"index":3}]}"#, "rejects the event 3 of a batch of 3"),
+        (
+            r#"{"rejected":[{"index":3}]}"#,
+            "rejects the event 3 of a batch of 3",
+        ),
         (r#"{"rejected":[{"index":1},{"ind"#, "not a JSON object"),
     ] {
         let reason = is_no_consent(Reply::new(200).body(body)).await;
@@ -111,7 +156,9 @@ async fn an_answer_that_is_too_long_keeps_the_batch_and_is_told() {
 async fn an_answer_may_repeat_the_whole_batch() {
     let events = json!({"events": [{"text": "x".repeat(300 * 1024)}], "rejected": [0]}).to_string();
     let set = set(0, Answer::Take(vec![0], Reply::new(200).body(events))).await;
-    set.tracker.emit(json!({"text": "x".repeat(300 * 1024)})).unwrap();
+    set.tracker
+        .emit(json!({"text": "x".repeat(300 * 1024)}))
+        .unwrap();
     assert_eq!(flush(&set).await.rejected, 1);
 }
 
@@ -119,17 +166,30 @@ async fn an_answer_may_repeat_the_whole_batch() {
 async fn a_request_asks_for_an_answer_as_it_is() {
     let set = set(1, Answer::Accept).await;
     flush(&set).await.ok().unwrap();
-    assert_eq!(set.server.requests()[0].header("accept-encoding"), Some("identity"));
+    assert_eq!(
+        set.server.requests()[0].header("accept-encoding"),
+        Some("identity")
+    );
 }
 
 #[cfg(feature = "gzip")]
 #[tokio::test]
 async fn an_answer_that_is_compressed_all_the_same_is_read() {
-    let verdicts = Reply::new(200).body(r#"{"rejected":[{"index":2,"reason":"late"}]}"#).gzip();
+    let verdicts = Reply::new(200)
+        .body(r#"{"rejected":[{"index":2,"reason":"late"}]}"#)
+        .gzip();
     assert_eq!(rejects(3, vec![2], verdicts).await, ["late"]);
-    assert!(rejects(3, vec![], Reply::new(200).header("content-encoding", "br")).await.is_empty());
+    assert!(
+        rejects(3, vec![], Reply::new(200).header("content-encoding", "br"))
+            .await
+            .is_empty()
+    );
 
-    let set = set(1, Answer::Refuse(Reply::new(401).body("unknown key").gzip())).await;
+    let set = set(
+        1,
+        Answer::Refuse(Reply::new(401).body("unknown key").gzip()),
+    )
+    .await;
     let report = flush(&set).await;
     assert!(report.stop.unwrap().to_string().contains("unknown key"));
 }
@@ -142,7 +202,18 @@ async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_told() {
     is_no_consent(verdicts.header("content-encoding", "gzip")).await;
     is_no_consent(Reply::new(200).body(vec![b' '; 10_000_000]).gzip()).await;
 
-    let set = set(1, Answer::Refuse(Reply::new(401).header("content-encoding", "br").body("\u{1}\u{2}"))).await;
+    let set = set(
+        1,
+        Answer::Refuse(
+            Reply::new(401)
+                .header("content-encoding", "br")
+                .body("\u{1}\u{2}"),
+        ),
+    )
+    .await;
     let told = flush(&set).await.stop.unwrap().to_string();
-    assert!(told.contains("Unauthorized") && told.contains("encoded as br"), "{told}");
+    assert!(
+        told.contains("Unauthorized") && told.contains("encoded as br"),
+        "{told}"
+    );
 }

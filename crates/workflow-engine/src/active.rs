@@ -27,14 +27,18 @@ pub(crate) struct Active {
 struct State {
     runs: HashMap<String, (RunKey, Arc<Signal>)>,
     waiting: HashMap<String, Vec<oneshot::Sender<()>>>,
-    /// Runs that this worker holds and does not execute: their execution was dropped before its end, or never began.
+    /// Runs that this worker holds and does not execute: their execution was dropped before its
+    /// end, or never began.
     dropped: Vec<String>,
 }
 
 impl Active {
     /// Takes over a run that was claimed.
     pub(crate) fn taken(self: &Arc<Self>, claimed: Claimed) -> Taken {
-        Taken { active: self.clone(), claimed: Some(claimed) }
+        Taken {
+            active: self.clone(),
+            claimed: Some(claimed),
+        }
     }
 
     pub(crate) fn is_active(&self, id: &str) -> bool {
@@ -56,20 +60,32 @@ impl Active {
         let state = lock(&self.state);
         for (wanted, request) in cancels {
             let run = state.runs.values().find(|(key, _)| *key == wanted);
-            run.into_iter().for_each(|(_, signal)| signal.cancel(request.clone()));
+            run.into_iter()
+                .for_each(|(_, signal)| signal.cancel(request.clone()));
         }
     }
 
     /// Orders every run to go no further.
     pub(crate) fn stop_all(&self) {
-        lock(&self.state).runs.values().for_each(|(_, signal)| signal.stop());
+        lock(&self.state)
+            .runs
+            .values()
+            .for_each(|(_, signal)| signal.stop());
     }
 
     /// Completes when the run's state here changes: it ends, is suspended, or is dropped.
     pub(crate) fn changed<'a>(&'a self, id: &'a str) -> Changed<'a> {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.state).waiting.entry(id.to_owned()).or_default().push(sender);
-        Changed { active: self, id, receiver }
+        lock(&self.state)
+            .waiting
+            .entry(id.to_owned())
+            .or_default()
+            .push(sender);
+        Changed {
+            active: self,
+            id,
+            receiver,
+        }
     }
 
     /// Tells those who wait for the run.
@@ -87,11 +103,15 @@ impl Active {
         ids.extend(held);
         let mut seen = HashSet::new();
         ids.retain(|id| seen.insert(id.clone()));
-        Dropped { active: self, ids, later: Vec::new() }
+        Dropped {
+            active: self,
+            ids,
+            later: Vec::new(),
+        }
     }
 
-    /// Begins a claim. Unless it is told how that ended, this worker may hold runs of which nobody here knows: its
-    /// future was dropped, or the store failed in the middle of it.
+    /// Begins a claim. Unless it is told how that ended, this worker may hold runs of which nobody
+    /// here knows: its future was dropped, or the store failed in the middle of it.
     pub(crate) fn begin_claim(&self) -> ClaimBegun<'_> {
         ClaimBegun(Some(self))
     }
@@ -108,7 +128,8 @@ impl Active {
     }
 }
 
-/// Runs that are to be taken up again; those that are left wait until a worker looks for work the next time.
+/// Runs that are to be taken up again; those that are left wait until a worker looks for work the
+/// next time.
 #[derive(Debug)]
 pub(crate) struct Dropped<'a> {
     active: &'a Active,
@@ -145,8 +166,8 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Notes that the run is executed from now on; `None` if it already is, by an execution that was fenced by this
-    /// claim and is still about to notice: then it is taken up again later.
+    /// Notes that the run is executed from now on; `None` if it already is, by an execution that
+    /// was fenced by this claim and is still about to notice: then it is taken up again later.
     pub(crate) fn enter(mut self) -> Option<(Claimed, ActiveRun)> {
         let mut state = lock(&self.active.state);
         let run = &self.claimed.as_ref()?.run;
@@ -157,7 +178,15 @@ impl Taken {
         state.runs.insert(id.clone(), (run.key, signal.clone()));
         drop(state);
         let active = self.active.clone();
-        Some((self.claimed.take()?, ActiveRun { active, id, signal, finished: false }))
+        Some((
+            self.claimed.take()?,
+            ActiveRun {
+                active,
+                id,
+                signal,
+                finished: false,
+            },
+        ))
     }
 }
 
@@ -189,7 +218,9 @@ impl Drop for Changed<'_> {
     fn drop(&mut self) {
         self.receiver.close();
         let mut state = lock(&self.active.state);
-        let Some(waiting) = state.waiting.get_mut(self.id) else { return };
+        let Some(waiting) = state.waiting.get_mut(self.id) else {
+            return;
+        };
         waiting.retain(|sender| !sender.is_canceled());
         if waiting.is_empty() {
             state.waiting.remove(self.id);

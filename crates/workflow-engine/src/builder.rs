@@ -59,14 +59,15 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the clock; tokio's unless set (with the feature `http`). Of its time of day a store that has a clock of its
-    /// own makes no use: all engines on such a store go by that one.
+    /// Sets the clock; tokio's unless set (with the feature `http`). Of its time of day a store
+    /// that has a clock of its own makes no use: all engines on such a store go by that one.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Sets how events are delivered: batch sizes, retry delays, timeouts; the defaults of [`Config`] unless set.
+    /// Sets how events are delivered: batch sizes, retry delays, timeouts; the defaults of
+    /// [`Config`] unless set.
     ///
     /// Capacity and overflow do not apply: the history holds the events.
     pub fn delivery(mut self, config: Config) -> Self {
@@ -74,10 +75,15 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a sink: every lifecycle event of every run is delivered to it, in order per run, at least once.
+    /// Adds a sink: every lifecycle event of every run is delivered to it, in order per run, at
+    /// least once.
     ///
     /// Its cursor is kept in the store under `name`, which has at most 256 bytes.
-    pub fn sink(mut self, name: impl Into<String>, transport: Arc<dyn Transport<EncodedEvent>>) -> Self {
+    pub fn sink(
+        mut self,
+        name: impl Into<String>,
+        transport: Arc<dyn Transport<EncodedEvent>>,
+    ) -> Self {
         self.sinks.push((name.into(), transport));
         self
     }
@@ -91,7 +97,8 @@ impl EngineBuilder {
         F: Fn(Context, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O, E>> + Send + 'static,
     {
-        self.workflows.push((workflow.name(), Box::new(|limit| body(function, limit))));
+        self.workflows
+            .push((workflow.name(), Box::new(|limit| body(function, limit))));
         self
     }
 
@@ -101,43 +108,44 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets from which wait on a run is suspended: its future is dropped, and it is replayed when it is due. One
-    /// second unless set; shorter waits stay in memory, with the same events but for `workflow.paused` and
-    /// `workflow.resumed`.
+    /// Sets from which wait on a run is suspended: its future is dropped, and it is replayed when
+    /// it is due. One second unless set; shorter waits stay in memory, with the same events but for
+    /// `workflow.paused` and `workflow.resumed`.
     pub fn suspend_from(mut self, wait: Duration) -> Self {
         self.settings.suspend_from = wait;
         self
     }
 
-    /// Sets how many runs each call of [`Engine::work`] executes at once; 256 unless set, and at least 1.
+    /// Sets how many runs each call of [`Engine::work`] executes at once; 256 unless set, and at
+    /// least 1.
     pub fn runs_at_once(mut self, runs: usize) -> Self {
         self.settings.runs_at_once = runs.max(1);
         self
     }
 
-    /// Sets how large an input, an output, the result of a step, or an error may be, in bytes of JSON; 1 MiB unless
-    /// set. An error that is larger is recorded by its words, cut.
+    /// Sets how large an input, an output, the result of a step, or an error may be, in bytes of
+    /// JSON; 1 MiB unless set. An error that is larger is recorded by its words, cut.
     pub fn value_limit(mut self, bytes: usize) -> Self {
         self.settings.value_limit = bytes;
         self
     }
 
-    /// Sets how long this engine may be silent before its runs are taken over by another one on the same store; 30
-    /// seconds unless set, and at least 1. It renews its lease three times as often.
+    /// Sets how long this engine may be silent before its runs are taken over by another one on the
+    /// same store; 30 seconds unless set, and at least 1. It renews its lease three times as often.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(Duration::from_secs(1));
         self
     }
 
-    /// Sets how often a run may be recovered after a crash of its process without making progress, before it fails;
-    /// 10 unless set.
+    /// Sets how often a run may be recovered after a crash of its process without making progress,
+    /// before it fails; 10 unless set.
     pub fn max_recoveries(mut self, recoveries: u32) -> Self {
         self.settings.max_recoveries = recoveries;
         self
     }
 
-    /// Sets how often a worker that idles looks for runs that other processes have created, and a handle for an end
-    /// elsewhere; 1 second unless set, and at least 1 millisecond.
+    /// Sets how often a worker that idles looks for runs that other processes have created, and a
+    /// handle for an end elsewhere; 1 second unless set, and at least 1 millisecond.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval.max(Duration::from_millis(1));
         self
@@ -153,17 +161,32 @@ impl EngineBuilder {
         let clock = self.clock.ok_or(BuildError::NoClock)?;
         let mut workflows = HashMap::new();
         let check = |what, name: &str| {
-            let named = |source| BuildError::Name { what, name: shown(name), source };
+            let named = |source| BuildError::Name {
+                what,
+                name: shown(name),
+                source,
+            };
             check_name(name, NAME_BYTES).map_err(named)
         };
         for (name, make) in self.workflows {
             check("workflow", name)?;
-            if workflows.insert(name, make(self.settings.value_limit)).is_some() {
+            if workflows
+                .insert(name, make(self.settings.value_limit))
+                .is_some()
+            {
                 return Err(BuildError::DuplicateWorkflow { name: name.into() });
             }
         }
-        let (clock, active) = (Arc::new(StoreClock::new(clock)), Arc::new(Active::default()));
-        let lease = Arc::new(Lease::new(store.clone(), clock.clone(), active.clone(), self.settings.lease));
+        let (clock, active) = (
+            Arc::new(StoreClock::new(clock)),
+            Arc::new(Active::default()),
+        );
+        let lease = Arc::new(Lease::new(
+            store.clone(),
+            clock.clone(),
+            active.clone(),
+            self.settings.lease,
+        ));
         let mut relays: Vec<Relay> = Vec::new();
         for (name, transport) in self.sinks {
             check("sink", &name)?;
@@ -171,7 +194,14 @@ impl EngineBuilder {
                 return Err(BuildError::DuplicateSink { name });
             }
             let (store, clock) = (store.clone(), clock.clone());
-            relays.push(Relay::new(name, transport, store, clock, lease.clone(), self.delivery.clone()));
+            relays.push(Relay::new(
+                name,
+                transport,
+                store,
+                clock,
+                lease.clone(),
+                self.delivery.clone(),
+            ));
         }
         Ok(Engine::new(Inner {
             lease,

@@ -27,10 +27,13 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// A cancel with a reason of at most 16 KiB, which the event `workflow.cancelled` carries; the steps under way
-    /// finish.
+    /// A cancel with a reason of at most 16 KiB, which the event `workflow.cancelled` carries; the
+    /// steps under way finish.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: Some(reason.into()), at_once: false }
+        Self {
+            reason: Some(reason.into()),
+            at_once: false,
+        }
     }
 
     /// A cancel without a reason.
@@ -40,11 +43,14 @@ impl Cancel {
 
     /// Drops the steps under way where they await, instead of letting them finish.
     ///
-    /// For a run that another process executes this happens when that one hears of it: with its next record, or when
-    /// it renews its lease (10 s, unless set otherwise).
+    /// For a run that another process executes this happens when that one hears of it: with its
+    /// next record, or when it renews its lease (10 s, unless set otherwise).
     #[must_use]
     pub fn at_once(self) -> Self {
-        Self { at_once: true, ..self }
+        Self {
+            at_once: true,
+            ..self
+        }
     }
 }
 
@@ -106,25 +112,45 @@ pub enum CancelError {
 impl Inner {
     pub(crate) async fn cancel(&self, id: &str, cancel: Cancel) -> Result<Cancelled, CancelError> {
         let Cancel { reason, at_once } = cancel;
-        if let Some(bytes) = reason.as_ref().map(String::len).filter(|bytes| *bytes > CANCEL_REASON_BYTES) {
-            return Err(CancelError::Reason { bytes, limit: CANCEL_REASON_BYTES });
+        if let Some(bytes) = reason
+            .as_ref()
+            .map(String::len)
+            .filter(|bytes| *bytes > CANCEL_REASON_BYTES)
+        {
+            return Err(CancelError::Reason {
+                bytes,
+                limit: CANCEL_REASON_BYTES,
+            });
         }
         self.retried(|| self.lease.ensure()).await?;
-        let request = CancelRequest { reason, at_once, at: wall(&*self.clock) };
-        let run = match self.retried(|| self.store.request_cancel(id, request.clone())).await? {
+        let request = CancelRequest {
+            reason,
+            at_once,
+            at: wall(&*self.clock),
+        };
+        let run = match self
+            .retried(|| self.store.request_cancel(id, request.clone()))
+            .await?
+        {
             CancelReply::Unknown => {
                 check_name(id, ID_BYTES).map_err(CancelError::Id)?;
                 return Err(CancelError::UnknownRun { id: id.to_owned() });
             }
-            CancelReply::Ended(status) => return Err(CancelError::Ended { id: id.to_owned(), status }),
+            CancelReply::Ended(status) => {
+                return Err(CancelError::Ended {
+                    id: id.to_owned(),
+                    status,
+                });
+            }
             CancelReply::Accepted(run) => run,
         };
-        self.active.cancel(id, run.cancel.as_ref().unwrap_or(&request));
+        self.active
+            .cancel(id, run.cancel.as_ref().unwrap_or(&request));
         if run.due_at.is_none() {
             return Ok(Cancelled::Requested);
         }
-        // Nobody holds it, so it is ended here; should this fail, whoever claims it next ends it. The execution here
-        // that has just suspended it may not be gone yet.
+        // Nobody holds it, so it is ended here; should this fail, whoever claims it next ends it.
+        // The execution here that has just suspended it may not be gone yet.
         for _ in 0..2 {
             let changed = self.active.changed(id);
             if let Some(taken) = self.claim_run(id).await? {
@@ -139,7 +165,14 @@ impl Inner {
             }
             self.wait(changed).await;
         }
-        let ended = self.find(id).await?.is_some_and(|run| run.status == Status::Cancelled);
-        Ok(if ended { Cancelled::Done } else { Cancelled::Requested })
+        let ended = self
+            .find(id)
+            .await?
+            .is_some_and(|run| run.status == Status::Cancelled);
+        Ok(if ended {
+            Cancelled::Done
+        } else {
+            Cancelled::Requested
+        })
     }
 }

@@ -26,23 +26,25 @@ impl Context {
         Self { run }
     }
 
-    /// Runs `body` as a step: its result is recorded before it is returned, failures as well as successes.
+    /// Runs `body` as a step: its result is recorded before it is returned, failures as well as
+    /// successes.
     ///
-    /// The result is a future: nothing runs before it is awaited, and `join!` and `select!` take it as it is. `body`
-    /// may borrow from the workflow, and may run more than once. **A process that dies after the effect of a step
-    /// and before its record runs the step again**, so effects must tolerate that (an idempotency key, for
-    /// instance).
+    /// The result is a future: nothing runs before it is awaited, and `join!` and `select!` take it
+    /// as it is. `body` may borrow from the workflow, and may run more than once. **A process that
+    /// dies after the effect of a step and before its record runs the step again**, so effects must
+    /// tolerate that (an idempotency key, for instance).
     ///
-    /// A step that takes longer than [`Step::SLOW`] has its start recorded at once, so that it can be seen running;
-    /// the start of a quicker one is recorded together with its end.
+    /// A step that takes longer than [`Step::SLOW`] has its start recorded at once, so that it can
+    /// be seen running; the start of a quicker one is recorded together with its end.
     ///
     /// # Errors
     ///
-    /// [`StepError`](crate::StepError) when the body returns an error, panics, or returns what cannot be recorded: it
-    /// has no JSON form that can be read back, or is larger or deeper than the engine's limits. A name that is empty,
-    /// longer than [`STEP_NAME_BYTES`](crate::limits::STEP_NAME_BYTES), or has a control character fails as well, and
-    /// the body is not executed.
-    /// Trouble with the store never comes this way: the run is then left as it is, and this future does not finish.
+    /// [`StepError`](crate::StepError) when the body returns an error, panics, or returns what
+    /// cannot be recorded: it has no JSON form that can be read back, or is larger or deeper than
+    /// the engine's limits. A name that is empty, longer than
+    /// [`STEP_NAME_BYTES`](crate::limits::STEP_NAME_BYTES), or has a control character fails as
+    /// well, and the body is not executed. Trouble with the store never comes this way: the run is
+    /// then left as it is, and this future does not finish.
     ///
     /// # Examples
     ///
@@ -55,7 +57,11 @@ impl Context {
     ///     Ok(receipt)
     /// }
     /// ```
-    pub fn step<'a, T, E, F, Fut>(&'a self, name: impl Into<Arc<str>>, mut body: F) -> Step<'a, T, E>
+    pub fn step<'a, T, E, F, Fut>(
+        &'a self,
+        name: impl Into<Arc<str>>,
+        mut body: F,
+    ) -> Step<'a, T, E>
     where
         T: Serialize + DeserializeOwned + Send + 'a,
         E: DurableError,
@@ -67,9 +73,10 @@ impl Context {
 
     /// Sleeps for `duration`; the end is recorded, as a time of day, when the sleep begins.
     ///
-    /// A wait that is not short (one second, unless the engine is built otherwise) suspends the run: its future is
-    /// dropped, nothing of it stays in memory, and it is replayed when the time has come, by whichever process works
-    /// then. A sleep over nothing returns at once and is not recorded.
+    /// A wait that is not short (one second, unless the engine is built otherwise) suspends the
+    /// run: its future is dropped, nothing of it stays in memory, and it is replayed when the time
+    /// has come, by whichever process works then. A sleep over nothing returns at once and is not
+    /// recorded.
     ///
     /// # Examples
     ///
@@ -94,8 +101,8 @@ impl Context {
         Sleep::new(&self.run, Wanted::Until(at))
     }
 
-    /// Returns the time of day as the workflow knows it: when the last operation that it awaited was recorded, or
-    /// when it began.
+    /// Returns the time of day as the workflow knows it: when the last operation that it awaited
+    /// was recorded, or when it began.
     ///
     /// A replay gets the same times. Nothing is written.
     pub fn now(&self) -> Timestamp {
@@ -104,12 +111,14 @@ impl Context {
 
     /// Returns a random number; each call of a replay gets the same as before.
     ///
-    /// It follows from the run and the number of calls before, so that nothing is written. It is not for secrets.
+    /// It follows from the run and the number of calls before, so that nothing is written. It is
+    /// not for secrets.
     pub fn random(&self) -> u64 {
         self.run.machine().random()
     }
 
-    /// Returns a random UUID (version 4); each call of a replay gets the same as before. A good idempotency key.
+    /// Returns a random UUID (version 4); each call of a replay gets the same as before. A good
+    /// idempotency key.
     pub fn uuid(&self) -> Uuid {
         self.run.machine().uuid()
     }

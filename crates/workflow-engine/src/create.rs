@@ -32,18 +32,24 @@ pub(crate) struct Input {
 }
 
 impl Inner {
-    /// Encodes the input of a workflow that is registered here. Whether it is accepted counts only for a new run: one
-    /// that exists may be of a version that accepted more.
+    /// Encodes the input of a workflow that is registered here. Whether it is accepted counts only
+    /// for a new run: one that exists may be of a version that accepted more.
     pub(crate) fn input<I: Serialize>(&self, workflow: &str, input: &I) -> Result<Input, RunError> {
         let Some(body) = self.workflows.get(workflow) else {
-            return Err(RunError::UnknownWorkflow { name: workflow.to_owned() });
+            return Err(RunError::UnknownWorkflow {
+                name: workflow.to_owned(),
+            });
         };
         let payload = Payload::encode(input).map_err(RunError::Input)?;
-        let accepted = check_value(&payload, self.settings.value_limit).map_err(|error| match error {
-            ValueError::TooLarge { bytes, limit } => RunError::InputTooLarge { bytes, limit },
-            ValueError::TooDeep { levels, limit } => RunError::InputTooDeep { levels, limit },
+        let accepted =
+            check_value(&payload, self.settings.value_limit).map_err(|error| match error {
+                ValueError::TooLarge { bytes, limit } => RunError::InputTooLarge { bytes, limit },
+                ValueError::TooDeep { levels, limit } => RunError::InputTooDeep { levels, limit },
+            });
+        let accepted = accepted.and_then(|()| {
+            body.check_input(&payload)
+                .map_err(RunError::InputUnreadable)
         });
-        let accepted = accepted.and_then(|()| body.check_input(&payload).map_err(RunError::InputUnreadable));
         Ok(Input { payload, accepted })
     }
 
@@ -56,22 +62,48 @@ impl Inner {
         status: Status,
     ) -> Result<Made, RunError> {
         let RunOptions { id, execution_id } = options;
-        let Input { payload: input, accepted } = input;
+        let Input {
+            payload: input,
+            accepted,
+        } = input;
         let named = accepted.and_then(|()| check_id("run id", &id));
-        if let Err(refused) = named.and_then(|()| execution_id.iter().try_for_each(|id| check_id("execution id", id))) {
-            let Some(existing) = self.find(&id).await? else { return Err(refused) };
+        if let Err(refused) = named.and_then(|()| {
+            execution_id
+                .iter()
+                .try_for_each(|id| check_id("execution id", id))
+        }) {
+            let Some(existing) = self.find(&id).await? else {
+                return Err(refused);
+            };
             self.check_same(&existing, workflow, &input).await?;
             return Ok(Made::Exists);
         }
         self.retried(|| self.lease.ensure()).await?;
-        let ids = Ids { run: id, workflow: workflow.to_owned(), execution: execution_id };
+        let ids = Ids {
+            run: id,
+            workflow: workflow.to_owned(),
+            execution: execution_id,
+        };
         let now = wall(&*self.clock);
         let event = match status {
-            Status::Queued => EventKind::WorkflowQueued { input: input.clone() },
-            _ => EventKind::WorkflowStarted { input: input.clone() },
+            Status::Queued => EventKind::WorkflowQueued {
+                input: input.clone(),
+            },
+            _ => EventKind::WorkflowStarted {
+                input: input.clone(),
+            },
         };
-        let outgoing = [Outgoing::of_run(now, event, EntryKind::Created, Some(input.clone()))];
-        let Some(record) = ids.records(0, &outgoing).map_err(|halt| left(&ids.run, halt))?.pop() else {
+        let outgoing = [Outgoing::of_run(
+            now,
+            event,
+            EntryKind::Created,
+            Some(input.clone()),
+        )];
+        let Some(record) = ids
+            .records(0, &outgoing)
+            .map_err(|halt| left(&ids.run, halt))?
+            .pop()
+        else {
             return Err(RunError::Closed);
         };
         let replay = Replay::begin(input.clone(), &record);
@@ -105,7 +137,14 @@ impl Inner {
                     recoveries: 0,
                     cancel: None,
                 };
-                Ok(Made::New(Box::new((Claimed { claim, run, died: false }, replay))))
+                Ok(Made::New(Box::new((
+                    Claimed {
+                        claim,
+                        run,
+                        died: false,
+                    },
+                    replay,
+                ))))
             }
             Created::Exists(existing) => {
                 self.check_same(&existing, workflow, &input).await?;
@@ -115,8 +154,16 @@ impl Inner {
     }
 
     /// Checks that an existing run is the one that was asked for.
-    async fn check_same(&self, existing: &Run, workflow: &str, input: &Payload) -> Result<(), RunError> {
-        let conflict = |what| RunError::Conflict { id: existing.id.clone(), what };
+    async fn check_same(
+        &self,
+        existing: &Run,
+        workflow: &str,
+        input: &Payload,
+    ) -> Result<(), RunError> {
+        let conflict = |what| RunError::Conflict {
+            id: existing.id.clone(),
+            what,
+        };
         if existing.workflow != workflow {
             return Err(conflict("workflow"));
         }
@@ -126,19 +173,34 @@ impl Inner {
         };
         // The order of fields in the text is no part of a value; every digit of a number is.
         let recorded = first.entry.and_then(|entry| entry.payload);
-        if recorded.as_ref() == Some(input) { Ok(()) } else { Err(conflict("input")) }
+        if recorded.as_ref() == Some(input) {
+            Ok(())
+        } else {
+            Err(conflict("input"))
+        }
     }
 
     /// Creates a run, or goes on with the one there is, until it ends or is suspended.
-    pub(crate) async fn run(&self, workflow: &str, options: RunOptions, input: Input) -> Result<End, RunError> {
+    pub(crate) async fn run(
+        &self,
+        workflow: &str,
+        options: RunOptions,
+        input: Input,
+    ) -> Result<End, RunError> {
         if self.gate.is_closed() {
             return Err(RunError::Closed);
         }
         let id = options.id.clone();
-        let halt = match self.create(workflow, options, input, Status::Running).await? {
+        let halt = match self
+            .create(workflow, options, input, Status::Running)
+            .await?
+        {
             Made::New(new) => {
                 let (claimed, replay) = *new;
-                match self.execute(self.active.taken(claimed), Some(replay), Duration::ZERO).await {
+                match self
+                    .execute(self.active.taken(claimed), Some(replay), Duration::ZERO)
+                    .await
+                {
                     Ok(end) => return Ok(end),
                     Err(halt) => halt,
                 }
@@ -170,9 +232,15 @@ impl Inner {
                 && let Some(resume_at) = run.due_at
             {
                 let last = self.records(run.key, Span::Last).await?.pop();
-                let paused = last.and_then(|record| record.entry).filter(|entry| entry.kind == EntryKind::Paused);
+                let paused = last
+                    .and_then(|record| record.entry)
+                    .filter(|entry| entry.kind == EntryKind::Paused);
                 if let Some(reason) = paused.and_then(|entry| entry.payload?.decode().ok()) {
-                    return Ok(End::Paused { reason, resume_at, step: None });
+                    return Ok(End::Paused {
+                        reason,
+                        resume_at,
+                        step: None,
+                    });
                 }
             }
             if self.gate.is_closed() {
@@ -212,10 +280,14 @@ impl Inner {
     async fn end_of(&self, run: &Run) -> Result<End, RunError> {
         let last = self.records(run.key, Span::Last).await?.pop();
         match last.as_ref().and_then(End::read) {
-            Some(end) => end.map_err(|source| RunError::Decode { id: run.id.clone(), source }),
-            None => {
-                Err(StoreError::Corrupt { what: format!("run {} has ended, and its history has not", run.key) }.into())
+            Some(end) => end.map_err(|source| RunError::Decode {
+                id: run.id.clone(),
+                source,
+            }),
+            None => Err(StoreError::Corrupt {
+                what: format!("run {} has ended, and its history has not", run.key),
             }
+            .into()),
         }
     }
 }
@@ -228,7 +300,10 @@ fn check_id(what: &'static str, id: &str) -> Result<(), RunError> {
 pub(crate) fn left(id: &str, halt: Halt) -> RunError {
     match halt {
         Halt::Store(error) => RunError::Store(error),
-        Halt::Determinism(error) => RunError::Determinism { id: id.to_owned(), error },
+        Halt::Determinism(error) => RunError::Determinism {
+            id: id.to_owned(),
+            error,
+        },
         Halt::Stopped | Halt::Fenced => RunError::Closed,
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The code of a workflow and its history do not go together, or the code waits for what is not durable.
+/// The code of a workflow and its history do not go together, or the code waits for what is not
+/// durable.
 ///
 /// Nothing was recorded and the run is left as it is: it goes on once code that fits is deployed.
 /// `docs/determinism.md` explains each kind, and how to mend it.
@@ -34,7 +35,9 @@ pub enum DeterminismError {
         called: String,
     },
     /// The recorded result of an operation is not of the type that the code expects.
-    #[error("the recorded result of {operation} is not of the type that the code expects: {problem}")]
+    #[error(
+        "the recorded result of {operation} is not of the type that the code expects: {problem}"
+    )]
     Type {
         /// The operation.
         operation: String,
@@ -42,7 +45,9 @@ pub enum DeterminismError {
         problem: String,
     },
     /// An operation was called inside the body of a step.
-    #[error("{operation} is called inside step {step:?}: a step's body cannot call durable operations")]
+    #[error(
+        "{operation} is called inside step {step:?}: a step's body cannot call durable operations"
+    )]
     Nested {
         /// The operation.
         operation: String,
@@ -50,7 +55,9 @@ pub enum DeterminismError {
         step: String,
     },
     /// An operation was called or awaited elsewhere than on the workflow's own future.
-    #[error("{operation} is used outside of the workflow's own future, for instance in a spawned task")]
+    #[error(
+        "{operation} is used outside of the workflow's own future, for instance in a spawned task"
+    )]
     Elsewhere {
         /// The operation.
         operation: String,

@@ -149,8 +149,15 @@ proptest! {
 /// Any moment, often one near an end of the range or near the epoch.
 fn moment() -> impl Strategy<Value = Timestamp> {
     let near = || prop_oneof![Just(0), Just(1), 0..2_000_000_u64].prop_map(Duration::from_nanos);
-    let any = (Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis(), near())
-        .prop_map(|(millis, nanos)| Timestamp::from_millis(millis).unwrap().saturating_add(nanos));
+    let any = (
+        Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis(),
+        near(),
+    )
+        .prop_map(|(millis, nanos)| {
+            Timestamp::from_millis(millis)
+                .unwrap()
+                .saturating_add(nanos)
+        });
     prop_oneof![
         4 => any,
         1 => near().prop_map(|after| Timestamp::MIN.saturating_add(after)),

@@ -20,14 +20,16 @@ use crate::status::Status;
 use crate::store::{CancelRequest, EntryKind};
 use crate::time::{millis, wall};
 
-/// How many rounds a poll of the driver has at most: a long replay must not keep its thread to itself.
+/// How many rounds a poll of the driver has at most: a long replay must not keep its thread to
+/// itself.
 const ROUNDS: usize = 256;
-/// How often the task lets others go first before its run is judged to wait for nothing durable: what the workflow
-/// waits for may be ready, and its waker deferred, as by tokio, which wakes those every 61 polls at the latest.
+/// How often the task lets others go first before its run is judged to wait for nothing durable:
+/// what the workflow waits for may be ready, and its waker deferred, as by tokio, which wakes those
+/// every 61 polls at the latest.
 const LOOKS: u32 = 128;
 
-/// How many records, and how many bytes of their values, one write has at most: parallel steps whose results are each
-/// within their limit must not make a write that a store refuses.
+/// How many records, and how many bytes of their values, one write has at most: parallel steps
+/// whose results are each within their limit must not make a write that a store refuses.
 const WRITE_RECORDS: usize = 4096;
 const WRITE_BYTES: usize = 32 * 1024 * 1024;
 
@@ -66,7 +68,18 @@ impl Driver {
         started_at: Timestamp,
     ) -> Self {
         let (body, result, commit, timer) = (None, None, None, None);
-        Self { execution, history, signal, suspend_from, started_at, body, result, commit, timer, looks: 0 }
+        Self {
+            execution,
+            history,
+            signal,
+            suspend_from,
+            started_at,
+            body,
+            result,
+            commit,
+            timer,
+            looks: 0,
+        }
     }
 
     /// Sets the workflow's future.
@@ -115,14 +128,21 @@ impl Driver {
     /// Judges that the code cannot be followed, once it has had the time to go on by itself.
     fn judge(&mut self, error: DeterminismError) -> Result<Round, Halt> {
         self.looks += 1;
-        if self.looks > LOOKS { Err(Halt::Determinism(error)) } else { Ok(Round::Yield) }
+        if self.looks > LOOKS {
+            Err(Halt::Determinism(error))
+        } else {
+            Ok(Round::Yield)
+        }
     }
 
     /// Drops the workflow's future. What panics in there was about to go anyway.
     fn drop_body(&mut self) {
         let body = self.body.take();
         if catch_unwind(AssertUnwindSafe(|| drop(body))).is_err() {
-            tracing::error!(run = self.history.ids.run, "a workflow panicked while its future was dropped");
+            tracing::error!(
+                run = self.history.ids.run,
+                "a workflow panicked while its future was dropped"
+            );
         }
     }
 
@@ -131,9 +151,16 @@ impl Driver {
         let (cancel, stop) = self.signal.take();
         let mut machine = self.execution.machine();
         if let Some(cancel) = cancel {
-            let at_once = machine.cancel.as_ref().is_some_and(|standing| standing.at_once) || cancel.at_once;
+            let at_once = machine
+                .cancel
+                .as_ref()
+                .is_some_and(|standing| standing.at_once)
+                || cancel.at_once;
             let standing = machine.cancel.take().unwrap_or(cancel);
-            machine.cancel = Some(CancelRequest { at_once, ..standing });
+            machine.cancel = Some(CancelRequest {
+                at_once,
+                ..standing
+            });
         }
         if stop {
             machine.drain();
@@ -148,7 +175,9 @@ impl Driver {
 
     /// Polls the workflow's future if it was woken.
     fn poll_body(&mut self) -> Result<Polled, Halt> {
-        let Some(body) = &mut self.body else { return Ok(Polled::Not) };
+        let Some(body) = &mut self.body else {
+            return Ok(Polled::Not);
+        };
         if !self.signal.take_woken() {
             return Ok(Polled::Not);
         }
@@ -159,7 +188,11 @@ impl Driver {
         let mut machine = self.execution.machine();
         machine.set_polling(false);
         let Poll::Ready(result) = polled else {
-            return Ok(if self.signal.is_woken() { Polled::Yields } else { Polled::Waits });
+            return Ok(if self.signal.is_woken() {
+                Polled::Yields
+            } else {
+                Polled::Waits
+            });
         };
         if let Some(problem) = machine.take_problem().or_else(|| machine.left_over()) {
             return Err(Halt::Determinism(problem));
@@ -181,11 +214,21 @@ impl Driver {
 
     /// Polls the commit under way; `None` if there is none, or none any more and the run goes on.
     fn poll_commit(&mut self, poller: &mut Poller<'_>) -> Result<Option<Round>, Halt> {
-        let Some(commit) = &mut self.commit else { return Ok(None) };
+        let Some(commit) = &mut self.commit else {
+            return Ok(None);
+        };
         let Poll::Ready(answer) = commit.answer.poll_unpin(poller) else {
             return Ok(Some(self.wait(poller)));
         };
-        let Some(Committing { outgoing, status, end, .. }) = self.commit.take() else { return Ok(None) };
+        let Some(Committing {
+            outgoing,
+            status,
+            end,
+            ..
+        }) = self.commit.take()
+        else {
+            return Ok(None);
+        };
         let mut machine = self.execution.machine();
         match answer? {
             Answer::Committed(committed) => {
@@ -221,14 +264,23 @@ impl Driver {
         }
         let may_end = self.history.status == Status::Running || machine.queue.is_empty();
         let now = wall(&*self.execution.clock);
-        let (cancel, executing, wait) = (machine.cancel.clone(), machine.is_executing(), machine.earliest_wait());
+        let (cancel, executing, wait) = (
+            machine.cancel.clone(),
+            machine.is_executing(),
+            machine.earliest_wait(),
+        );
         let ends = machine.queue.iter().any(|outgoing| outgoing.ends.is_some());
         if let Some(cancel) = cancel.filter(|_| !executing || self.body.is_none()) {
             // The future goes now, so that nothing of it can happen after the end.
             machine.close();
             drop(machine);
             self.drop_body();
-            return self.end(now, End::Cancelled { reason: cancel.reason });
+            return self.end(
+                now,
+                End::Cancelled {
+                    reason: cancel.reason,
+                },
+            );
         }
         if self.body.is_some() && !machine.is_draining() && machine.fire_wait(now) {
             return Ok(Round::Continue);
@@ -243,21 +295,40 @@ impl Driver {
             return self.end(now, End::Returned(result));
         }
         if draining && !executing {
-            return if unwritten { self.flush() } else { Err(Halt::Stopped) };
+            return if unwritten {
+                self.flush()
+            } else {
+                Err(Halt::Stopped)
+            };
         }
         if executing {
             return Ok(self.wait(poller));
         }
         let Some((due_at, reason, step)) = wait else {
             // Nothing is going on; if there is something to write, the next round looks again.
-            return if unwritten { self.flush() } else { self.judge(DeterminismError::NotDurable) };
+            return if unwritten {
+                self.flush()
+            } else {
+                self.judge(DeterminismError::NotDurable)
+            };
         };
         if due_at.duration_since(now) >= self.suspend_from {
             self.execution.machine().close();
             self.drop_body();
-            return self.end(now, End::Paused { reason, resume_at: due_at, step });
+            return self.end(
+                now,
+                End::Paused {
+                    reason,
+                    resume_at: due_at,
+                    step,
+                },
+            );
         }
-        if unwritten { self.flush() } else { Ok(self.wait(poller)) }
+        if unwritten {
+            self.flush()
+        } else {
+            Ok(self.wait(poller))
+        }
     }
 
     /// Commits what is queued, as much of it as fits into one write; the run goes on.
@@ -276,9 +347,14 @@ impl Driver {
         let (mut outgoing, completed_steps) = {
             let mut machine = self.execution.machine();
             let outgoing = std::mem::take(&mut machine.queue);
-            let newly = outgoing.iter().filter_map(|outgoing| outgoing.entry.as_ref());
-            let newly = newly.filter(|entry| entry.kind == EntryKind::StepCompleted).map(|entry| &entry.name);
-            let completed_steps = CompletedSteps::last_of(machine.completed_steps.iter().chain(newly));
+            let newly = outgoing
+                .iter()
+                .filter_map(|outgoing| outgoing.entry.as_ref());
+            let newly = newly
+                .filter(|entry| entry.kind == EntryKind::StepCompleted)
+                .map(|entry| &entry.name);
+            let completed_steps =
+                CompletedSteps::last_of(machine.completed_steps.iter().chain(newly));
             (outgoing, completed_steps)
         };
         let duration_ms = millis(now.duration_since(self.started_at));
@@ -295,7 +371,12 @@ impl Driver {
         end: Option<End>,
     ) -> Result<Round, Halt> {
         let answer = self.history.commit(&outgoing, status, due_at)?.boxed();
-        self.commit = Some(Committing { outgoing, status, end, answer });
+        self.commit = Some(Committing {
+            outgoing,
+            status,
+            end,
+            answer,
+        });
         Ok(Round::Continue)
     }
 
@@ -308,14 +389,25 @@ impl Driver {
             (machine.earliest_wait(), machine.earliest_timer())
         };
         let wait = wait.map(|(due_at, ..)| monotonic.saturating_add(due_at.duration_since(now)));
-        let Some(at) = wait.into_iter().chain(timer).min() else { return Round::Pending };
+        let Some(at) = wait.into_iter().chain(timer).min() else {
+            return Round::Pending;
+        };
         if at > monotonic {
-            // A time of day moves against the monotonic clock: a timer that is early just looks again.
-            if self.timer.as_ref().is_none_or(|(standing, _)| standing.abs_diff(at) > Duration::from_millis(1)) {
+            // A time of day moves against the monotonic clock: a timer that is early just looks
+            // again.
+            if self
+                .timer
+                .as_ref()
+                .is_none_or(|(standing, _)| standing.abs_diff(at) > Duration::from_millis(1))
+            {
                 let clock = clock.clone();
                 self.timer = Some((at, async move { clock.sleep(at - monotonic).await }.boxed()));
             }
-            match self.timer.as_mut().map(|(_, timer)| timer.poll_unpin(poller)) {
+            match self
+                .timer
+                .as_mut()
+                .map(|(_, timer)| timer.poll_unpin(poller))
+            {
                 Some(Poll::Ready(())) => self.timer = None,
                 _ => return Round::Pending,
             }
@@ -328,16 +420,25 @@ impl Driver {
     }
 }
 
-/// Returns how many records, from the first on, go into one write: at least one, and no more than a store takes.
+/// Returns how many records, from the first on, go into one write: at least one, and no more than a
+/// store takes.
 fn chunk(queue: &[Outgoing]) -> usize {
     let mut bytes = 0;
     let fits = |(index, outgoing): &(usize, &Outgoing)| {
-        let payload = outgoing.entry.as_ref().and_then(|entry| entry.payload.as_ref());
+        let payload = outgoing
+            .entry
+            .as_ref()
+            .and_then(|entry| entry.payload.as_ref());
         // The payload may stand in an event as well.
         bytes += payload.map_or(0, |payload| 2 * payload.as_str().len());
         *index == 0 || bytes <= WRITE_BYTES
     };
-    queue.iter().enumerate().take(WRITE_RECORDS).take_while(fits).count()
+    queue
+        .iter()
+        .enumerate()
+        .take(WRITE_RECORDS)
+        .take_while(fits)
+        .count()
 }
 
 /// What became of the workflow's future in a round.

@@ -1,10 +1,11 @@
 //! In which order the ends of operations become known to a workflow's code.
 //!
-//! An end in the history is first *coming*, then *settled*, and then *granted* to the operation that asks for it. The
-//! one rule is that of [`Ends::grant`]: of the settled ends whose operations ask, the earliest is granted; only if none
-//! asks is the next one settled. At most one is granted at a time, and a grant that nobody takes is taken back. So
-//! which future of a `select!` becomes ready follows from the history alone, in the first execution as in every
-//! replay, also for futures that were kept over other awaits while several of them ended.
+//! An end in the history is first *coming*, then *settled*, and then *granted* to the operation
+//! that asks for it. The one rule is that of [`Ends::grant`]: of the settled ends whose operations
+//! ask, the earliest is granted; only if none asks is the next one settled. At most one is granted
+//! at a time, and a grant that nobody takes is taken back. So which future of a `select!` becomes
+//! ready follows from the history alone, in the first execution as in every replay, also for
+//! futures that were kept over other awaits while several of them ended.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,7 +36,10 @@ pub(crate) struct Ends {
 
 impl Ends {
     pub(crate) fn new(coming: VecDeque<Ended>) -> Self {
-        Self { coming, ..Self::default() }
+        Self {
+            coming,
+            ..Self::default()
+        }
     }
 
     /// Appends an end.
@@ -61,7 +65,8 @@ impl Ends {
         Some((place, &self.settled.entry(place).or_insert(ended).key))
     }
 
-    /// Grants the earliest settled end that is asked for, and takes back the grant before it, if nobody took that.
+    /// Grants the earliest settled end that is asked for, and takes back the grant before it, if
+    /// nobody took that.
     pub(crate) fn grant(&mut self) -> Option<&OpKey> {
         self.granted = self.asking.pop_first();
         self.settled.get(&self.granted?).map(|ended| &ended.key)

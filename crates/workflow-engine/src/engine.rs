@@ -35,9 +35,10 @@ const COMMIT_GRACE: Duration = Duration::from_millis(100);
 
 /// Executes workflows on a [`Store`] and delivers their lifecycle events to sinks.
 ///
-/// Cloning it makes another handle to the same engine. It starts no task of its own: a task of yours runs
-/// [`work`](Self::work), which executes runs and delivers their events; [`run`](Self::run) executes one on the task
-/// that calls it. A short-lived process calls [`run_until_idle`](Self::run_until_idle) instead.
+/// Cloning it makes another handle to the same engine. It starts no task of its own: a task of
+/// yours runs [`work`](Self::work), which executes runs and delivers their events;
+/// [`run`](Self::run) executes one on the task that calls it. A short-lived process calls
+/// [`run_until_idle`](Self::run_until_idle) instead.
 ///
 /// # Examples
 ///
@@ -96,15 +97,18 @@ impl Engine {
     }
 
     pub(crate) fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Creates a run and executes it on this task, until it ends or is suspended.
     ///
-    /// `options` is the run's id, or [`RunOptions`] with more. For an id that exists, with the same workflow and the
-    /// same input, this is the way to go on with it: if the run has ended, its outcome is returned and nothing is
-    /// executed; if it is due, or its process has died, it is executed here; if it is being executed elsewhere, this
-    /// waits. A workflow that fails is an [`Outcome`], not an error.
+    /// `options` is the run's id, or [`RunOptions`] with more. For an id that exists, with the same
+    /// workflow and the same input, this is the way to go on with it: if the run has ended, its
+    /// outcome is returned and nothing is executed; if it is due, or its process has died, it is
+    /// executed here; if it is being executed elsewhere, this waits. A workflow that fails is an
+    /// [`Outcome`], not an error.
     ///
     /// # Errors
     ///
@@ -112,8 +116,8 @@ impl Engine {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the run as it is, as if the process had died; [`work`](Self::work), or another
-    /// `run` of the same id, takes it up.
+    /// Dropping the future leaves the run as it is, as if the process had died;
+    /// [`work`](Self::work), or another `run` of the same id, takes it up.
     pub async fn run<I, O, E>(
         &self,
         workflow: &Workflow<I, O, E>,
@@ -128,14 +132,15 @@ impl Engine {
         let (options, input) = (options.into(), self.inner.input(workflow.name(), &input)?);
         let id = options.id.clone();
         let end = self.inner.run(workflow.name(), options, input).await?;
-        end.decode().map_err(|source| RunError::Decode { id, source })
+        end.decode()
+            .map_err(|source| RunError::Decode { id, source })
     }
 
-    /// Creates a run for an engine that [works](Self::work), and returns at once: it is recorded, and will be
-    /// executed whatever happens to this process.
+    /// Creates a run for an engine that [works](Self::work), and returns at once: it is recorded,
+    /// and will be executed whatever happens to this process.
     ///
-    /// For an id that exists, with the same workflow and the same input, nothing happens, and the handle is that of
-    /// the run there is.
+    /// For an id that exists, with the same workflow and the same input, nothing happens, and the
+    /// handle is that of the run there is.
     ///
     /// # Errors
     ///
@@ -158,61 +163,97 @@ impl Engine {
         if self.inner.gate.is_closed() {
             return Err(RunError::Closed);
         }
-        self.inner.create(workflow.name(), options, input, Status::Queued).await?;
+        self.inner
+            .create(workflow.name(), options, input, Status::Queued)
+            .await?;
         self.inner.active.work.notify_one();
         Ok(RunHandle::new(self.clone(), id))
     }
 
-    /// Returns the handle of a run that was created before. Whether there is one shows when it is used.
-    pub fn handle<I, O, E>(&self, _workflow: &Workflow<I, O, E>, id: impl Into<String>) -> RunHandle<O, E> {
+    /// Returns the handle of a run that was created before. Whether there is one shows when it is
+    /// used.
+    pub fn handle<I, O, E>(
+        &self,
+        _workflow: &Workflow<I, O, E>,
+        id: impl Into<String>,
+    ) -> RunHandle<O, E> {
         RunHandle::new(self.clone(), id.into())
     }
 
     /// Cancels a run. Once this returns the cancel is durable: the run can end in no other way.
     ///
-    /// A run that waits, or is queued, is cancelled at once. In one that is being executed the steps under way
-    /// finish and are recorded, or are dropped where they await if [`Cancel::at_once`] asks for that; nothing
-    /// further begins. The workflow's code does not see it: its future is dropped.
+    /// A run that waits, or is queued, is cancelled at once. In one that is being executed the
+    /// steps under way finish and are recorded, or are dropped where they await if
+    /// [`Cancel::at_once`] asks for that; nothing further begins. The workflow's code does not see
+    /// it: its future is dropped.
     ///
     /// # Errors
     ///
     /// [`CancelError`]: there is no such run, or it has ended; nothing was changed.
-    pub async fn cancel(&self, id: &str, cancel: impl Into<Cancel>) -> Result<Cancelled, CancelError> {
+    pub async fn cancel(
+        &self,
+        id: &str,
+        cancel: impl Into<Cancel>,
+    ) -> Result<Cancelled, CancelError> {
         self.inner.cancel(id, cancel.into()).await
     }
 
-    /// Delivers every event committed before the call to every sink, for at most [`Config::flush_timeout`].
+    /// Delivers every event committed before the call to every sink, for at most
+    /// [`Config::flush_timeout`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: events stay in the history until their sink has acknowledged them.
     pub async fn flush(&self) -> EngineReport {
-        self.deliver_by(self.inner.clock.now().saturating_add(self.inner.delivery.flush_timeout())).await
+        self.deliver_by(
+            self.inner
+                .clock
+                .now()
+                .saturating_add(self.inner.delivery.flush_timeout()),
+        )
+        .await
     }
 
-    /// Stops taking runs, lets the steps that are being executed finish, delivers everything, and reports; for at
-    /// most `timeout`.
+    /// Stops taking runs, lets the steps that are being executed finish, delivers everything, and
+    /// reports; for at most `timeout`.
     ///
-    /// A run goes no further than the end of its steps under way, and is left for the next engine on this store. One
-    /// whose steps take longer than there is time writes nothing more: its next record is refused. Events that were
-    /// not delivered stay pending in the store. Idempotent.
+    /// A run goes no further than the end of its steps under way, and is left for the next engine
+    /// on this store. One whose steps take longer than there is time writes nothing more: its next
+    /// record is refused. Events that were not delivered stay pending in the store. Idempotent.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the engine stays closed; call it again.
     pub async fn shutdown(&self, timeout: Duration) -> EngineReport {
-        let Inner { clock, gate, active, lease, .. } = &*self.inner;
+        let Inner {
+            clock,
+            gate,
+            active,
+            lease,
+            ..
+        } = &*self.inner;
         gate.close();
         active.stop_all();
         let deadline = clock.now().saturating_add(timeout);
         // A delivery that waits for its next attempt makes it now.
-        let _hurry: Vec<_> = self.inner.relays.iter().map(|relay| relay.hurry(deadline)).collect();
-        // Deliver meanwhile: runs that take all the time there is must not leave none for their events.
+        let _hurry: Vec<_> = self
+            .inner
+            .relays
+            .iter()
+            .map(|relay| relay.hurry(deadline))
+            .collect();
+        // Deliver meanwhile: runs that take all the time there is must not leave none for their
+        // events.
         let deliver = self.deliver().then(|()| pending::<()>());
-        select(select(pin!(gate.no_run()), clock.sleep(timeout)), pin!(deliver)).await;
+        select(
+            select(pin!(gate.no_run()), clock.sleep(timeout)),
+            pin!(deliver),
+        )
+        .await;
         gate.stop();
         select(pin!(gate.no_commit()), clock.sleep(COMMIT_GRACE)).await;
-        // With the lease, for whoever delivers to a sink holds it: without, another worker would deliver the same.
+        // With the lease, for whoever delivers to a sink holds it: without, another worker would
+        // deliver the same.
         let report = self.deliver_by(deadline).await;
         // What this engine holds can be claimed by others now, and not only when its lease is over.
         if let Err(error) = lease.retire().await {
@@ -221,7 +262,8 @@ impl Engine {
         report
     }
 
-    /// Delivers events as they are committed, until the engine is shut down. Run it on a task of its own.
+    /// Delivers events as they are committed, until the engine is shut down. Run it on a task of
+    /// its own.
     ///
     /// Each sink is served by itself: one that is down delays no other, and no run.
     ///
@@ -233,19 +275,28 @@ impl Engine {
     }
 
     async fn deliver_to(&self, relay: &Relay) {
-        let Inner { store, clock, gate, delivery, settings, .. } = &*self.inner;
+        let Inner {
+            store,
+            clock,
+            gate,
+            delivery,
+            settings,
+            ..
+        } = &*self.inner;
         let _serving = relay.serve();
         let (mut seen, mut delivered) = (0, Position::default());
         while !gate.is_stopped() {
             let round = async {
                 let end = store.outbox_end().await?;
                 if end.position > delivered {
-                    // Nobody waits for this delivery, so it has no deadline; the shutdown that ends it delivers the rest.
+                    // Nobody waits for this delivery, so it has no deadline; the shutdown that ends
+                    // it delivers the rest.
                     relay.deliver(end.position, Duration::MAX).await?;
                 }
                 Ok::<_, RelayStop>(end.position)
             };
-            // The store is not the engine's code: its panic ends this round, and not the delivery for good.
+            // The store is not the engine's code: its panic ends this round, and not the delivery
+            // for good.
             let round = AssertUnwindSafe(round).catch_unwind();
             let outcome = match select(pin!(round), pin!(gate.stopped())).await {
                 Either::Left((outcome, _)) => outcome,
@@ -255,7 +306,12 @@ impl Engine {
                 Ok(Ok(end)) => {
                     delivered = delivered.max(end);
                     // What other processes commit is seen when it is looked for.
-                    match select(pin!(gate.committed_beyond(seen)), clock.sleep(settings.poll_interval)).await {
+                    match select(
+                        pin!(gate.committed_beyond(seen)),
+                        clock.sleep(settings.poll_interval),
+                    )
+                    .await
+                    {
                         Either::Left((committed, _)) => seen = committed,
                         Either::Right(_) => {}
                     }
@@ -268,7 +324,11 @@ impl Engine {
                 }
                 Err(panic) => {
                     let panic = panic_message(&*panic);
-                    tracing::error!(sink = relay.name(), panic, "delivery panicked; it is tried again");
+                    tracing::error!(
+                        sink = relay.name(),
+                        panic,
+                        "delivery panicked; it is tried again"
+                    );
                 }
             }
             select(clock.sleep(delivery.max_delay()), pin!(gate.stopped())).await;
@@ -285,29 +345,38 @@ impl Engine {
             relay.let_go().await;
             relay.report(outcome).await
         };
-        self.inner.report(join_all(self.inner.relays.iter().map(deliver)).await).await
+        self.inner
+            .report(join_all(self.inner.relays.iter().map(deliver)).await)
+            .await
     }
 
     /// Returns the state of delivery as it is, without delivering anything.
     pub async fn report(&self) -> EngineReport {
-        self.inner.report(join_all(self.inner.relays.iter().map(|relay| relay.report(Ok(())))).await).await
+        self.inner
+            .report(join_all(self.inner.relays.iter().map(|relay| relay.report(Ok(())))).await)
+            .await
     }
 
-    /// Forgets a sink that nobody delivers to any more, so that it holds up purges no longer; returns whether the store
-    /// knew it. [`report`](Self::report) names such sinks.
+    /// Forgets a sink that nobody delivers to any more, so that it holds up purges no longer;
+    /// returns whether the store knew it. [`report`](Self::report) names such sinks.
     ///
-    /// Its place in the history is gone with it: a sink that is added under this name later gets every event that is
-    /// still kept.
+    /// Its place in the history is gone with it: a sink that is added under this name later gets
+    /// every event that is still kept.
     ///
     /// # Errors
     ///
-    /// [`ForgetSinkError::Registered`] for a sink of this engine. Those of other engines on the same store are not known
-    /// here: one that still delivers to the sink begins at the start.
+    /// [`ForgetSinkError::Registered`] for a sink of this engine. Those of other engines on the
+    /// same store are not known here: one that still delivers to the sink begins at the start.
     pub async fn forget_sink(&self, sink: &str) -> Result<bool, ForgetSinkError> {
         if self.inner.relays.iter().any(|relay| relay.name() == sink) {
-            return Err(ForgetSinkError::Registered { sink: sink.to_owned() });
+            return Err(ForgetSinkError::Registered {
+                sink: sink.to_owned(),
+            });
         }
-        Ok(self.inner.retried(|| self.inner.store.drop_cursor(sink)).await?)
+        Ok(self
+            .inner
+            .retried(|| self.inner.store.drop_cursor(sink))
+            .await?)
     }
 
     /// Returns a run's lifecycle events in order; empty if there is no such run.
@@ -316,10 +385,17 @@ impl Engine {
     ///
     /// [`StoreError`] when the store fails, or what it holds cannot be read.
     pub async fn history(&self, id: &str) -> Result<Vec<Event>, StoreError> {
-        let Some(run) = self.inner.find(id).await? else { return Ok(Vec::new()) };
+        let Some(run) = self.inner.find(id).await? else {
+            return Ok(Vec::new());
+        };
         let records = self.inner.records(run.key, Span::All).await?;
-        let events = records.iter().flat_map(|record| &record.events).map(|event| event.decode());
-        let corrupt = |error| StoreError::Corrupt { what: format!("an event of run {}: {error}", run.key) };
+        let events = records
+            .iter()
+            .flat_map(|record| &record.events)
+            .map(|event| event.decode());
+        let corrupt = |error| StoreError::Corrupt {
+            what: format!("an event of run {}: {error}", run.key),
+        };
         events.collect::<Result<_, _>>().map_err(corrupt)
     }
 
@@ -351,7 +427,12 @@ impl Inner {
             Vec::new()
         });
         let work_ended = lock(&self.work_ended).clone();
-        EngineReport { sinks, unregistered, active_runs: self.gate.runs(), work_ended }
+        EngineReport {
+            sinks,
+            unregistered,
+            active_runs: self.gate.runs(),
+            work_ended,
+        }
     }
 
     async fn unregistered(&self) -> Result<Vec<UnregisteredSink>, StoreError> {
@@ -361,7 +442,10 @@ impl Inner {
             return Ok(Vec::new());
         }
         let accepted = self.store.outbox_end().await?.accepted;
-        let told = cursors.into_iter().map(|(sink, cursor)| UnregisteredSink { sink, books: books(cursor, accepted) });
+        let told = cursors.into_iter().map(|(sink, cursor)| UnregisteredSink {
+            sink,
+            books: books(cursor, accepted),
+        });
         Ok(told.collect())
     }
 

@@ -40,7 +40,8 @@ pub enum BuildError {
     },
 }
 
-/// A run was not executed to its end. A workflow that fails is no such error: that is an [`Outcome`](crate::Outcome).
+/// A run was not executed to its end. A workflow that fails is no such error: that is an
+/// [`Outcome`](crate::Outcome).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -69,7 +70,8 @@ pub enum RunError {
         /// The limit.
         limit: usize,
     },
-    /// The input is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH); nothing was recorded.
+    /// The input is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH); nothing was
+    /// recorded.
     #[error("the input is nested {levels} levels deep, and the limit is {limit}")]
     InputTooDeep {
         /// How deep its JSON form is.
@@ -77,7 +79,8 @@ pub enum RunError {
         /// The limit.
         limit: usize,
     },
-    /// The input's JSON form cannot be read back as the input of the registered workflow; nothing was recorded.
+    /// The input's JSON form cannot be read back as the input of the registered workflow; nothing
+    /// was recorded.
     #[error("the input's JSON form cannot be read back: {0}")]
     InputUnreadable(#[source] serde_json::Error),
     /// The id is taken by a run of another workflow or with another input; nothing was changed.
@@ -94,7 +97,8 @@ pub enum RunError {
         /// The id.
         id: String,
     },
-    /// The code of the workflow cannot be followed. The run is left as it is, and goes on with code that fits.
+    /// The code of the workflow cannot be followed. The run is left as it is, and goes on with code
+    /// that fits.
     #[error("the run {id} is left as it is: {error}")]
     Determinism {
         /// The id.

@@ -32,7 +32,13 @@ impl Execution {
         signal: Arc<Signal>,
     ) -> Self {
         let seed = replay.seed;
-        Self { ids, clock, value_limit, seed, machine: Mutex::new(Machine::new(replay, started_at, signal)) }
+        Self {
+            ids,
+            clock,
+            value_limit,
+            seed,
+            machine: Mutex::new(Machine::new(replay, started_at, signal)),
+        }
     }
 
     /// Stops the run: its code cannot be followed.

@@ -19,19 +19,29 @@ use crate::store::{Claimed, Due, EntryKind, Run, Span, StoreError};
 use crate::time::wall;
 use crate::workflow::failed;
 
-/// How long a run whose code cannot be followed, or whose store fails, rests before a worker takes it up again.
+/// How long a run whose code cannot be followed, or whose store fails, rests before a worker takes
+/// it up again.
 pub(crate) const REST: Duration = Duration::from_secs(30);
 
 impl Inner {
-    /// Executes a claimed run until it ends, is suspended, or is left; in the last case lets it rest for `rest`.
+    /// Executes a claimed run until it ends, is suspended, or is left; in the last case lets it
+    /// rest for `rest`.
     ///
     /// `created` is the replay of a run that was created just now, by this call's caller.
-    pub(crate) async fn execute(&self, taken: Taken, created: Option<Replay>, rest: Duration) -> Result<End, Halt> {
-        let Some((claimed, active)) = taken.enter() else { return Err(Halt::Fenced) };
+    pub(crate) async fn execute(
+        &self,
+        taken: Taken,
+        created: Option<Replay>,
+        rest: Duration,
+    ) -> Result<End, Halt> {
+        let Some((claimed, active)) = taken.enter() else {
+            return Err(Halt::Fenced);
+        };
         let (claim, id) = (claimed.claim, claimed.run.id.clone());
         let driven = match self.gate.enter_run() {
             Some(_pass) => {
-                let span = tracing::info_span!("workflow", run = id, workflow = claimed.run.workflow);
+                let span =
+                    tracing::info_span!("workflow", run = id, workflow = claimed.run.workflow);
                 self.drive(claimed, created, &active).instrument(span).await
             }
             None => Err(Halt::Stopped),
@@ -52,7 +62,11 @@ impl Inner {
             }
         };
         let now = wall(&*self.clock);
-        let due = if rest.is_zero() { Due::Now(now) } else { Due::At(now.saturating_add(rest)) };
+        let due = if rest.is_zero() {
+            Due::Now(now)
+        } else {
+            Due::At(now.saturating_add(rest))
+        };
         match self.store.release(claim, due).await {
             Ok(()) | Err(StoreError::Fenced { .. }) => active.finish(),
             // It stays this worker's, and is taken up again.
@@ -61,21 +75,37 @@ impl Inner {
         driven
     }
 
-    async fn drive(&self, claimed: Claimed, created: Option<Replay>, active: &ActiveRun) -> Result<End, Halt> {
+    async fn drive(
+        &self,
+        claimed: Claimed,
+        created: Option<Replay>,
+        active: &ActiveRun,
+    ) -> Result<End, Halt> {
         let Claimed { claim, run, .. } = claimed;
         let fresh = created.is_some();
         let replay = match created {
             Some(replay) => replay,
-            None => Replay::read(self.retried(|| self.store.records(run.key, Span::All)).await?)?,
+            None => Replay::read(
+                self.retried(|| self.store.records(run.key, Span::All))
+                    .await?,
+            )?,
         };
         let now = wall(&*self.clock);
         let started_at = match run.status {
             Status::Queued => now,
             _ => replay.started_at.unwrap_or(replay.created_at),
         };
-        let opening = if fresh { None } else { opening(&run, &replay, now) };
+        let opening = if fresh {
+            None
+        } else {
+            opening(&run, &replay, now)
+        };
         let input = replay.input.clone();
-        let ids = Ids { run: run.id, workflow: run.workflow, execution: run.execution_id };
+        let ids = Ids {
+            run: run.id,
+            workflow: run.workflow,
+            execution: run.execution_id,
+        };
         let history = History {
             store: self.store.clone(),
             gate: self.gate.clone(),
@@ -89,9 +119,21 @@ impl Inner {
         let body = self.workflows.get(ids.workflow.as_str());
         let clock = self.clock.clone();
         let limit = self.settings.value_limit;
-        let execution = Arc::new(Execution::new(ids, clock, limit, replay, started_at, signal.clone()));
-        let mut driver =
-            Driver::new(execution.clone(), history, signal.clone(), self.settings.suspend_from, started_at);
+        let execution = Arc::new(Execution::new(
+            ids,
+            clock,
+            limit,
+            replay,
+            started_at,
+            signal.clone(),
+        ));
+        let mut driver = Driver::new(
+            execution.clone(),
+            history,
+            signal.clone(),
+            self.settings.suspend_from,
+            started_at,
+        );
         if let Some(cancel) = run.cancel {
             signal.cancel(cancel);
         } else {
@@ -111,7 +153,10 @@ impl Inner {
     }
 
     /// Does what may fail for the storage's sake, and tries again a few times.
-    pub(crate) async fn retried<T, F>(&self, mut operation: impl FnMut() -> F) -> Result<T, StoreError>
+    pub(crate) async fn retried<T, F>(
+        &self,
+        mut operation: impl FnMut() -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
@@ -133,7 +178,9 @@ fn opening(run: &Run, replay: &Replay, now: Timestamp) -> Option<Outgoing> {
     };
     match (run.status, &replay.paused) {
         (Status::Queued, _) => {
-            let started = EventKind::WorkflowStarted { input: replay.input.clone() };
+            let started = EventKind::WorkflowStarted {
+                input: replay.input.clone(),
+            };
             Some(Outgoing::of_run(now, started, EntryKind::Started, None))
         }
         (Status::Paused, Some(PauseReason::Retry)) => resumed(ResumeReason::Retry),
@@ -148,6 +195,8 @@ fn poisoned(recoveries: u32) -> RunResult {
     let times = recoveries.saturating_sub(1);
     failed(
         "poison",
-        format!("the run was recovered {times} times, each time after its process had died, and made no progress"),
+        format!(
+            "the run was recovered {times} times, each time after its process had died, and made no progress"
+        ),
     )
 }

@@ -10,11 +10,13 @@ use workflow_events::bounds::{MESSAGE_BYTES, cut};
 
 use crate::payload::Payload;
 
-/// An error of a step or a workflow. It is recorded in its serde form, and comes back as its own type.
+/// An error of a step or a workflow. It is recorded in its serde form, and comes back as its own
+/// type.
 ///
-/// Implement it for your own error types, with nothing inside, or use [`Failure`]. One that cannot be recorded, because
-/// it is larger or deeper than the engine's limits or its JSON form cannot be read back, is recorded by its words: see
-/// [`StepFailure::Unrecorded`] and [`RunFailure`](crate::RunFailure).
+/// Implement it for your own error types, with nothing inside, or use [`Failure`]. One that cannot
+/// be recorded, because it is larger or deeper than the engine's limits or its JSON form cannot be
+/// read back, is recorded by its words: see [`StepFailure::Unrecorded`] and
+/// [`RunFailure`](crate::RunFailure).
 ///
 /// # Examples
 ///
@@ -35,10 +37,16 @@ use crate::payload::Payload;
     note = "an error of your own: derive serde's traits and write `impl DurableError for {Self} {{}}`",
     note = "any other error: let the step return `Failure`, into which `?` converts every standard error"
 )]
-pub trait DurableError: fmt::Display + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Returns what lifecycle events say of this error: its text as `message`, its serde form as `details`.
+pub trait DurableError:
+    fmt::Display + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// Returns what lifecycle events say of this error: its text as `message`, its serde form as
+    /// `details`.
     fn info(&self) -> ErrorInfo {
-        ErrorInfo { details: Payload::encode(self).ok(), ..ErrorInfo::new(self.to_string()) }
+        ErrorInfo {
+            details: Payload::encode(self).ok(),
+            ..ErrorInfo::new(self.to_string())
+        }
     }
 }
 
@@ -50,8 +58,9 @@ impl DurableError for String {
 
 /// The error for workflows and steps that need no type of their own.
 ///
-/// Every standard error converts into it by `?`, with its causes in the message; so does a failed step of any kind.
-/// (So that this works it is not itself a `std::error::Error`, as with `anyhow::Error`.)
+/// Every standard error converts into it by `?`, with its causes in the message; so does a failed
+/// step of any kind. (So that this works it is not itself a `std::error::Error`, as with
+/// `anyhow::Error`.)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Failure(Box<ErrorInfo>);
@@ -123,7 +132,8 @@ impl<E: Error> From<E> for Failure {
 
 impl<E: DurableError> From<StepError<E>> for Failure {
     fn from(error: StepError<E>) -> Self {
-        // What an event would cut is cut here, so that the failure of a large error can itself be recorded.
+        // What an event would cut is cut here, so that the failure of a large error can itself be
+        // recorded.
         Self(Box::new(error.info().bounded()))
     }
 }
@@ -173,15 +183,16 @@ pub enum StepFailure<E> {
         /// The limit.
         limit: usize,
     },
-    /// Its result is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH), so it is not recorded.
+    /// Its result is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH), so it is not
+    /// recorded.
     TooDeep {
         /// How deep its JSON form is.
         levels: usize,
         /// The limit.
         limit: usize,
     },
-    /// It returned an error that cannot be recorded as its own type: that is too large, too deep, or has no JSON form
-    /// that can be read back. These are its words.
+    /// It returned an error that cannot be recorded as its own type: that is too large, too deep,
+    /// or has no JSON form that can be read back. These are its words.
     Unrecorded {
         /// What the error said of itself; what is too long is cut, with a mark.
         info: Box<ErrorInfo>,
@@ -195,7 +206,11 @@ pub enum StepFailure<E> {
 impl<E: DurableError> StepError<E> {
     /// Returns what lifecycle events say of it.
     pub fn info(&self) -> ErrorInfo {
-        ErrorInfo { step_name: Some(self.step.clone()), attempt: Some(self.attempt), ..self.cause.info() }
+        ErrorInfo {
+            step_name: Some(self.step.clone()),
+            attempt: Some(self.attempt),
+            ..self.cause.info()
+        }
     }
 }
 
@@ -205,7 +220,10 @@ impl<E: DurableError> StepFailure<E> {
         match self {
             Self::Returned(error) => error.info(),
             Self::Unrecorded { info, .. } => (**info).clone(),
-            other => ErrorInfo { kind: Some(other.kind().into()), ..ErrorInfo::new(other.to_string()) },
+            other => ErrorInfo {
+                kind: Some(other.kind().into()),
+                ..ErrorInfo::new(other.to_string())
+            },
         }
     }
 }
@@ -230,13 +248,24 @@ impl<E: fmt::Display> fmt::Display for StepFailure<E> {
         match self {
             Self::Returned(error) => error.fmt(f),
             Self::Panicked(message) => write!(f, "it panicked: {message}"),
-            Self::TimedOut { timeout_ms, elapsed_ms } => {
-                write!(f, "it was cut after {elapsed_ms} ms, its timeout being {timeout_ms} ms")
+            Self::TimedOut {
+                timeout_ms,
+                elapsed_ms,
+            } => {
+                write!(
+                    f,
+                    "it was cut after {elapsed_ms} ms, its timeout being {timeout_ms} ms"
+                )
             }
             Self::Unencodable(message) => write!(f, "its result cannot be recorded: {message}"),
-            Self::TooLarge { bytes, limit } => write!(f, "its result has {bytes} bytes, and the limit is {limit}"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "its result has {bytes} bytes, and the limit is {limit}")
+            }
             Self::TooDeep { levels, limit } => {
-                write!(f, "its result is nested {levels} levels deep, and the limit is {limit}")
+                write!(
+                    f,
+                    "its result is nested {levels} levels deep, and the limit is {limit}"
+                )
             }
             Self::Unrecorded { info, .. } => info.fmt(f),
             Self::InvalidName(problem) => write!(f, "its name is not accepted: {problem}"),
@@ -253,6 +282,8 @@ impl<E: fmt::Display> fmt::Display for StepError<E> {
 /// The text of a caught panic, cut to what an event carries.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
     cut(text, MESSAGE_BYTES).into_owned()
 }

@@ -76,7 +76,11 @@ impl Gate {
 
     /// Waits until no commit is under way.
     pub(crate) async fn no_commit(&self) {
-        let _ = self.0.subscribe().wait_for(|state| state.commits == 0).await;
+        let _ = self
+            .0
+            .subscribe()
+            .wait_for(|state| state.commits == 0)
+            .await;
     }
 
     /// Waits until no commit is admitted any more.
@@ -84,10 +88,14 @@ impl Gate {
         let _ = self.0.subscribe().wait_for(|state| state.stopped).await;
     }
 
-    /// Waits until more than `seen` commits are done, or the gate is stopped; returns how many are done.
+    /// Waits until more than `seen` commits are done, or the gate is stopped; returns how many are
+    /// done.
     pub(crate) async fn committed_beyond(&self, seen: u64) -> u64 {
         let mut receiver = self.0.subscribe();
-        receiver.wait_for(|state| state.committed > seen || state.stopped).await.map_or(seen, |state| state.committed)
+        receiver
+            .wait_for(|state| state.committed > seen || state.stopped)
+            .await
+            .map_or(seen, |state| state.committed)
     }
 }
 

@@ -14,7 +14,8 @@ use crate::replay::Replay;
 use crate::status::Status;
 use crate::store::{Run, Span, StoreError};
 
-/// A run that was created, wherever it is executed. Made by [`Engine::start`] and [`Engine::handle`].
+/// A run that was created, wherever it is executed. Made by [`Engine::start`] and
+/// [`Engine::handle`].
 ///
 /// Dropping it changes nothing.
 pub struct RunHandle<Output, Error> {
@@ -25,7 +26,11 @@ pub struct RunHandle<Output, Error> {
 
 impl<Output, Error> RunHandle<Output, Error> {
     pub(crate) fn new(engine: Engine, id: String) -> Self {
-        Self { engine, id, types: PhantomData }
+        Self {
+            engine,
+            id,
+            types: PhantomData,
+        }
     }
 
     /// Returns the run's id.
@@ -33,21 +38,25 @@ impl<Output, Error> RunHandle<Output, Error> {
         &self.id
     }
 
-    /// Waits until the run has ended, through its sleeps and recoveries, and returns how. It executes nothing.
+    /// Waits until the run has ended, through its sleeps and recoveries, and returns how. It
+    /// executes nothing.
     ///
     /// A run that ends in another process is noticed within a second.
     ///
     /// # Errors
     ///
-    /// [`RunError::UnknownRun`], [`RunError::Decode`], [`RunError::Store`]; [`RunError::Closed`] when this engine is
-    /// shut down and the run has not ended: it goes on in the next one.
+    /// [`RunError::UnknownRun`], [`RunError::Decode`], [`RunError::Store`]; [`RunError::Closed`]
+    /// when this engine is shut down and the run has not ended: it goes on in the next one.
     pub async fn result(&self) -> Result<Outcome<Output, Error>, RunError>
     where
         Output: DeserializeOwned,
         Error: DeserializeOwned,
     {
         let end = self.engine.inner.result(&self.id).await?;
-        end.decode().map_err(|source| RunError::Decode { id: self.id.clone(), source })
+        end.decode().map_err(|source| RunError::Decode {
+            id: self.id.clone(),
+            source,
+        })
     }
 
     /// Returns the run as it is kept; `None` if there is none.
@@ -83,7 +92,9 @@ impl<Output, Error> RunHandle<Output, Error> {
     ///
     /// [`StoreError`] when the store fails, or what it holds cannot be read.
     pub async fn completed_steps(&self) -> Result<Vec<String>, StoreError> {
-        let Some(run) = self.run().await? else { return Ok(Vec::new()) };
+        let Some(run) = self.run().await? else {
+            return Ok(Vec::new());
+        };
         Ok(Replay::read(self.engine.inner.records(run.key, Span::All).await?)?.completed_steps)
     }
 
@@ -105,6 +116,8 @@ impl<Output, Error> Clone for RunHandle<Output, Error> {
 
 impl<Output, Error> fmt::Debug for RunHandle<Output, Error> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunHandle").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("RunHandle")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

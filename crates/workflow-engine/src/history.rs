@@ -12,9 +12,12 @@ use crate::gate::Gate;
 use crate::operation::OpKey;
 use crate::payload::{EncodedEvent, Payload};
 use crate::status::Status;
-use crate::store::{CancelRequest, Claim, Commit, Committed, Entry, EntryKind, Record, Span, Store, StoreError};
+use crate::store::{
+    CancelRequest, Claim, Commit, Committed, Entry, EntryKind, Record, Span, Store, StoreError,
+};
 
-/// How long to wait before a commit that the storage failed is tried again; then the run is left as it is.
+/// How long to wait before a commit that the storage failed is tried again; then the run is left as
+/// it is.
 pub(crate) const RETRY_DELAYS: [Duration; 5] = [
     Duration::from_millis(10),
     Duration::from_millis(40),
@@ -73,14 +76,38 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// A record that is its events and nothing else.
     pub(crate) fn events(drafts: Vec<Draft>) -> Self {
-        let at = drafts.last().map_or(Timestamp::UNIX_EPOCH, |draft| draft.at);
-        Self { at, drafts, entry: None, ends: None }
+        let at = drafts
+            .last()
+            .map_or(Timestamp::UNIX_EPOCH, |draft| draft.at);
+        Self {
+            at,
+            drafts,
+            entry: None,
+            ends: None,
+        }
     }
 
     /// A record of the run itself, not of an operation.
-    pub(crate) fn of_run(at: Timestamp, event: EventKind, kind: EntryKind, payload: Option<Payload>) -> Self {
-        let entry = Entry { kind, name: String::new(), occurrence: 0, attempt: 0, due_at: None, payload };
-        Self { at, drafts: vec![Draft { at, kind: event }], entry: Some(entry), ends: None }
+    pub(crate) fn of_run(
+        at: Timestamp,
+        event: EventKind,
+        kind: EntryKind,
+        payload: Option<Payload>,
+    ) -> Self {
+        let entry = Entry {
+            kind,
+            name: String::new(),
+            occurrence: 0,
+            attempt: 0,
+            due_at: None,
+            payload,
+        };
+        Self {
+            at,
+            drafts: vec![Draft { at, kind: event }],
+            entry: Some(entry),
+            ends: None,
+        }
     }
 }
 
@@ -90,7 +117,11 @@ impl Ids {
     /// # Errors
     ///
     /// [`Halt::Store`] if an event has no JSON form, which cannot be: all of it was JSON before.
-    pub(crate) fn records(&self, last_seq: u64, outgoing: &[Outgoing]) -> Result<Vec<Record>, Halt> {
+    pub(crate) fn records(
+        &self,
+        last_seq: u64,
+        outgoing: &[Outgoing],
+    ) -> Result<Vec<Record>, Halt> {
         let mut next_seq = last_seq + 1;
         let mut record = |outgoing: &Outgoing| {
             let first_seq = next_seq;
@@ -98,17 +129,27 @@ impl Ids {
             let numbered = outgoing.drafts.iter().zip(first_seq..);
             let events = numbered.map(|(draft, seq)| EncodedEvent::encode(&self.event(draft, seq)));
             let events = events.collect::<Result<_, EncodeError>>()?;
-            Ok(Record { first_seq, at: outgoing.at, events, entry: outgoing.entry.clone() })
+            Ok(Record {
+                first_seq,
+                at: outgoing.at,
+                events,
+                entry: outgoing.entry.clone(),
+            })
         };
         let records = outgoing.iter().map(&mut record).collect::<Result<_, _>>();
         records.map_err(|error: EncodeError| Halt::Store(StoreError::Backend(error.into())))
     }
 
     fn event(&self, draft: &Draft, seq: u64) -> Event {
-        let since_epoch =
-            SystemTime::try_from(draft.at).ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since_epoch = SystemTime::try_from(draft.at)
+            .ok()
+            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let since_epoch = since_epoch.unwrap_or_default();
-        let time = uuid::Timestamp::from_unix(NoContext, since_epoch.as_secs(), since_epoch.subsec_nanos());
+        let time = uuid::Timestamp::from_unix(
+            NoContext,
+            since_epoch.as_secs(),
+            since_epoch.subsec_nanos(),
+        );
         Event {
             event_id: Uuid::new_v7(time),
             timestamp: draft.at,
@@ -152,7 +193,12 @@ impl History {
         due_at: Option<Timestamp>,
     ) -> Result<impl Future<Output = Result<Answer, Halt>> + Send + 'static, Halt> {
         let records = self.ids.records(self.last_seq, outgoing)?;
-        let commit = Commit { claim: self.claim, records, status, due_at };
+        let commit = Commit {
+            claim: self.claim,
+            records,
+            status,
+            due_at,
+        };
         let (store, gate, clock) = (self.store.clone(), self.gate.clone(), self.clock.clone());
         Ok(async move {
             let mut delays = RETRY_DELAYS.into_iter();
@@ -166,7 +212,9 @@ impl History {
                     Ok(committed) => return Ok(Answer::Committed(committed)),
                     Err(StoreError::CancelRequested(cancel)) => return Ok(Answer::Cancel(*cancel)),
                     Err(error) if error.is_transient() => {
-                        let Some(delay) = delays.next() else { return Err(error.into()) };
+                        let Some(delay) = delays.next() else {
+                            return Err(error.into());
+                        };
                         tracing::warn!(run = %commit.claim.key, "the store failed; the commit is tried again");
                         clock.sleep(delay).await;
                         repeated = true;
@@ -183,14 +231,22 @@ impl History {
 
     /// Notes that records were committed.
     pub(crate) fn committed(&mut self, outgoing: &[Outgoing], status: Status) {
-        self.last_seq += outgoing.iter().map(|outgoing| outgoing.drafts.len() as u64).sum::<u64>();
+        self.last_seq += outgoing
+            .iter()
+            .map(|outgoing| outgoing.drafts.len() as u64)
+            .sum::<u64>();
         self.status = status;
     }
 }
 
-/// Returns whether a history ends with what `commit` was to append. Event ids are unique, so that is proof.
+/// Returns whether a history ends with what `commit` was to append. Event ids are unique, so that
+/// is proof.
 async fn has_happened(store: &dyn Store, commit: &Commit) -> bool {
-    let Ok(last) = store.records(commit.claim.key, Span::Last).await else { return false };
+    let Ok(last) = store.records(commit.claim.key, Span::Last).await else {
+        return false;
+    };
     let text = |record: &Record| record.events.last().map(|event| event.as_str().to_owned());
-    last.last().and_then(text).is_some_and(|last| commit.records.last().and_then(text) == Some(last))
+    last.last()
+        .and_then(text)
+        .is_some_and(|last| commit.records.last().and_then(text) == Some(last))
 }

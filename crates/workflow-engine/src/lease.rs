@@ -24,7 +24,8 @@ pub(crate) struct Lease {
     active: Arc<Active>,
     length: Duration,
     standing: Arc<Mutex<Option<Renewed>>>,
-    /// The renewal under way, if there is one: whoever needs it drives it, so that nobody who does not blocks it.
+    /// The renewal under way, if there is one: whoever needs it drives it, so that nobody who does
+    /// not blocks it.
     renewal: Mutex<Option<WeakShared<Renewal>>>,
     /// Whether it has ended in good order, for good.
     retired: AtomicBool,
@@ -42,7 +43,12 @@ struct Renewed {
 }
 
 impl Lease {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<StoreClock>, active: Arc<Active>, length: Duration) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<StoreClock>,
+        active: Arc<Active>,
+        length: Duration,
+    ) -> Self {
         // No two engines are the same worker, whatever process and machine they are in.
         let worker = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
         Self {
@@ -59,7 +65,8 @@ impl Lease {
 
     /// Renews the lease, unless it was renewed not long ago.
     pub(crate) async fn ensure(&self) -> Result<(), StoreError> {
-        // Twice: a renewal that was begun long ago, by a future that nobody has polled since, is not enough.
+        // Twice: a renewal that was begun long ago, by a future that nobody has polled since, is
+        // not enough.
         for _ in 0..2 {
             if self.retired.load(Ordering::Acquire) || self.is_fresh() {
                 break;
@@ -73,22 +80,33 @@ impl Lease {
         Ok(())
     }
 
-    /// Returns whether the lease needs no renewal, by either clock: a machine that was suspended, or whose time of
-    /// day was set, finds that the two disagree.
+    /// Returns whether the lease needs no renewal, by either clock: a machine that was suspended,
+    /// or whose time of day was set, finds that the two disagree.
     fn is_fresh(&self) -> bool {
-        let Some(Renewed { at, until }) = *lock(&self.standing) else { return false };
+        let Some(Renewed { at, until }) = *lock(&self.standing) else {
+            return false;
+        };
         let left = until.duration_since(wall(&*self.clock));
         let second = Duration::from_secs(1);
-        self.clock.now() < at + self.interval() && left + self.interval() >= self.length && left <= self.length + second
+        self.clock.now() < at + self.interval()
+            && left + self.interval() >= self.length
+            && left <= self.length + second
     }
 
     /// Returns the renewal under way, or begins one.
     fn renewal(&self) -> Shared<Renewal> {
         let mut standing = lock(&self.renewal);
-        let under_way = standing.as_ref().and_then(WeakShared::upgrade).filter(|renewal| renewal.peek().is_none());
+        let under_way = standing
+            .as_ref()
+            .and_then(WeakShared::upgrade)
+            .filter(|renewal| renewal.peek().is_none());
         under_way.unwrap_or_else(|| {
-            let (store, clock, worker, length) =
-                (self.store.clone(), self.clock.clone(), self.worker.clone(), self.length);
+            let (store, clock, worker, length) = (
+                self.store.clone(),
+                self.clock.clone(),
+                self.worker.clone(),
+                self.length,
+            );
             let (active, renewed) = (self.active.clone(), self.standing.clone());
             let renewal = async move {
                 clock.set(&*store).await?;
@@ -105,11 +123,16 @@ impl Lease {
 
     /// Renews the lease with a write of its own, however long ago that was done last.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        self.active.cancel_all(self.store.renew(&self.worker, until(&*self.clock, self.length)).await?);
+        self.active.cancel_all(
+            self.store
+                .renew(&self.worker, until(&*self.clock, self.length))
+                .await?,
+        );
         Ok(())
     }
 
-    /// Ends the lease: what this engine holds can be claimed by others now. It is not renewed any more.
+    /// Ends the lease: what this engine holds can be claimed by others now. It is not renewed any
+    /// more.
     pub(crate) async fn retire(&self) -> Result<(), StoreError> {
         self.retired.store(true, Ordering::Release);
         self.store.retire(&self.worker, wall(&*self.clock)).await
@@ -148,6 +171,9 @@ fn until(clock: &dyn Clock, length: Duration) -> Timestamp {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("worker", &self.worker).field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("worker", &self.worker)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }

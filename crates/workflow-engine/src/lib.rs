@@ -70,9 +70,9 @@ pub use sleep::Sleep;
 pub use status::{IllegalTransition, Status};
 pub use step::Step;
 pub use store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created, Cursor, Due, Entry,
-    EntryKind, MemoryStore, NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey,
-    SinkClaim, Span, Store, StoreError, Woken,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created,
+    Cursor, Due, Entry, EntryKind, MemoryStore, NewRun, OutboxEnd, Page, Position, Purge, Purged,
+    Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError, Woken,
 };
 pub use worker::Idle;
 pub use workflow::Workflow;

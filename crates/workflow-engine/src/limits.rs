@@ -1,4 +1,5 @@
-//! What the engine accepts: one place, the same for every store, refused before anything is written.
+//! What the engine accepts: one place, the same for every store, refused before anything is
+//! written.
 //!
 //! | what | limit | refused with |
 //! | --- | --- | --- |
@@ -10,8 +11,8 @@
 //! | a step's name | [`STEP_NAME_BYTES`], no control characters | [`StepFailure::InvalidName`](crate::StepFailure::InvalidName) |
 //! | the reason of a cancel | [`CANCEL_REASON_BYTES`] | [`CancelError::Reason`](crate::CancelError::Reason) |
 //!
-//! Events are bounded as [`workflow_events::bounds`] says. What a store holds already is not judged: a run that an
-//! earlier version created goes on.
+//! Events are bounded as [`workflow_events::bounds`] says. What a store holds already is not
+//! judged: a run that an earlier version created goes on.
 
 use workflow_events::bounds::cut;
 
@@ -19,12 +20,13 @@ use crate::payload::Payload;
 
 /// How large a value may be unless the engine is built otherwise, in bytes of JSON: 1 MiB.
 pub const VALUE_BYTES: usize = 1024 * 1024;
-/// How deep arrays and objects may be nested in a value: 100 levels. Most readers of JSON take 128, and what wraps the
-/// value on its way takes some of them.
+/// How deep arrays and objects may be nested in a value: 100 levels. Most readers of JSON take 128,
+/// and what wraps the value on its way takes some of them.
 pub const VALUE_DEPTH: usize = 100;
 /// How long a run's id and an execution id may be, in bytes of UTF-8: 512, and at least 1.
 pub const ID_BYTES: usize = 512;
-/// How long the name of a workflow and the name of a sink may be, in bytes of UTF-8: 256, and at least 1.
+/// How long the name of a workflow and the name of a sink may be, in bytes of UTF-8: 256, and at
+/// least 1.
 pub const NAME_BYTES: usize = 256;
 /// How long a step's name may be, in bytes of UTF-8: 512, and at least 1.
 pub const STEP_NAME_BYTES: usize = 512;
@@ -74,9 +76,15 @@ pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if name.len() > limit {
-        return Err(NameError::TooLong { bytes: name.len(), limit });
+        return Err(NameError::TooLong {
+            bytes: name.len(),
+            limit,
+        });
     }
-    match name.char_indices().find(|(_, character)| character.is_control()) {
+    match name
+        .char_indices()
+        .find(|(_, character)| character.is_control())
+    {
         Some((at, character)) => Err(NameError::ControlCharacter { character, at }),
         None => Ok(()),
     }
@@ -89,14 +97,24 @@ pub(crate) fn check_value(value: &Payload, limit: usize) -> Result<(), ValueErro
         return Err(ValueError::TooLarge { bytes, limit });
     }
     match value.depth() {
-        levels if levels > VALUE_DEPTH => Err(ValueError::TooDeep { levels, limit: VALUE_DEPTH }),
+        levels if levels > VALUE_DEPTH => Err(ValueError::TooDeep {
+            levels,
+            limit: VALUE_DEPTH,
+        }),
         _ => Ok(()),
     }
 }
 
-/// Returns a name that is not accepted as it may be shown and recorded: it is short and has no control characters.
+/// Returns a name that is not accepted as it may be shown and recorded: it is short and has no
+/// control characters.
 pub(crate) fn shown(name: &str) -> String {
-    let visible = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    let visible = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
     cut(name, SHOWN_BYTES).chars().map(visible).collect()
 }
 
@@ -106,14 +124,30 @@ mod tests {
 
     #[test]
     fn a_name_is_accepted_up_to_its_limit_and_without_control_characters() {
-        for name in ["a", "order-17", "bestellung é 🦀", &"a".repeat(512), "\u{a0}", "a b"] {
+        for name in [
+            "a",
+            "order-17",
+            "bestellung é 🦀",
+            &"a".repeat(512),
+            "\u{a0}",
+            "a b",
+        ] {
             assert_eq!(check_name(name, 512), Ok(()), "{name}");
         }
         assert_eq!(check_name("", 512), Err(NameError::Empty));
-        assert_eq!(check_name(&"é".repeat(257), 512), Err(NameError::TooLong { bytes: 514, limit: 512 }));
+        assert_eq!(
+            check_name(&"é".repeat(257), 512),
+            Err(NameError::TooLong {
+                bytes: 514,
+                limit: 512
+            })
+        );
         for character in ['\0', '\n', '\t', '\u{1b}', '\u{7f}', '\u{85}'] {
             let name = format!("é{character}");
-            assert_eq!(check_name(&name, 512), Err(NameError::ControlCharacter { character, at: 2 }));
+            assert_eq!(
+                check_name(&name, 512),
+                Err(NameError::ControlCharacter { character, at: 2 })
+            );
             assert_eq!(shown(&name), "é\u{fffd}");
         }
         assert_eq!(check_name(&shown(&"\0".repeat(3_000_000)), 512), Ok(()));
@@ -121,9 +155,22 @@ mod tests {
 
     #[test]
     fn a_value_is_accepted_up_to_its_limits() {
-        let nested = |levels: usize| Payload::from_json("[".repeat(levels) + &"]".repeat(levels)).unwrap();
+        let nested =
+            |levels: usize| Payload::from_json("[".repeat(levels) + &"]".repeat(levels)).unwrap();
         assert_eq!(check_value(&nested(100), 200), Ok(()));
-        assert_eq!(check_value(&nested(100), 199), Err(ValueError::TooLarge { bytes: 200, limit: 199 }));
-        assert_eq!(check_value(&nested(101), 1_000), Err(ValueError::TooDeep { levels: 101, limit: 100 }));
+        assert_eq!(
+            check_value(&nested(100), 199),
+            Err(ValueError::TooLarge {
+                bytes: 200,
+                limit: 199
+            })
+        );
+        assert_eq!(
+            check_value(&nested(101), 1_000),
+            Err(ValueError::TooDeep {
+                levels: 101,
+                limit: 100
+            })
+        );
     }
 }

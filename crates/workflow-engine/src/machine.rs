@@ -1,8 +1,9 @@
 //! The machine of one execution: pure, without I/O and without a lock.
 //!
-//! Operations claim their keys, ask for their turn, and say what happened to them. What happened goes into a queue,
-//! which the driver commits. The future of an operation becomes ready only once its end is in the history, one at a
-//! time, by the rule of [`Ends`]: so a replay, which takes the ends from the history, lets the code go the same way.
+//! Operations claim their keys, ask for their turn, and say what happened to them. What happened
+//! goes into a queue, which the driver commits. The future of an operation becomes ready only once
+//! its end is in the history, one at a time, by the rule of [`Ends`]: so a replay, which takes the
+//! ends from the history, lets the code go the same way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub(crate) struct Machine {
     pub(crate) cancel: Option<CancelRequest>,
     /// Whether operations that have not begun must not begin.
     draining: bool,
-    /// Whether the future of the workflow is gone: what its operations do when they are dropped counts no more.
+    /// Whether the future of the workflow is gone: what its operations do when they are dropped
+    /// counts no more.
     closed: bool,
     /// The thread on which the workflow's future is being polled.
     polling: Option<ThreadId>,
@@ -109,11 +111,16 @@ impl Machine {
         }
     }
 
-    /// Claims the next occurrence of a name. It is called when the operation is, not when its future is first polled.
+    /// Claims the next occurrence of a name. It is called when the operation is, not when its
+    /// future is first polled.
     pub(crate) fn claim(&mut self, kind: OpKind, name: Arc<str>) -> OpKey {
         let calls = self.calls.entry((kind, name.clone())).or_default();
         *calls += 1;
-        let key = OpKey { kind, name, occurrence: *calls };
+        let key = OpKey {
+            kind,
+            name,
+            occurrence: *calls,
+        };
         self.check_place(&key);
         self.ops.insert(key.clone(), Op::default());
         key
@@ -121,16 +128,26 @@ impl Machine {
 
     /// Returns whether the history has the next occurrence of a name.
     pub(crate) fn is_recorded(&self, kind: OpKind, name: &Arc<str>) -> bool {
-        let occurrence = self.calls.get(&(kind, name.clone())).map_or(1, |calls| calls + 1);
-        let key = OpKey { kind, name: name.clone(), occurrence };
+        let occurrence = self
+            .calls
+            .get(&(kind, name.clone()))
+            .map_or(1, |calls| calls + 1);
+        let key = OpKey {
+            kind,
+            name: name.clone(),
+            occurrence,
+        };
         self.begun.contains_key(&key) || self.ends.coming().any(|coming| *coming == key)
     }
 
     /// Returns what an operation may do now that it is polled, and remembers whom to wake.
     pub(crate) fn turn(&mut self, key: &OpKey, poller: &Poller<'_>) -> Turn {
         self.check_place(key);
-        let may_begin = self.live && !self.draining && self.cancel.is_none() && self.problem.is_none();
-        let Some(op) = self.ops.get_mut(key) else { return Turn::Wait };
+        let may_begin =
+            self.live && !self.draining && self.cancel.is_none() && self.problem.is_none();
+        let Some(op) = self.ops.get_mut(key) else {
+            return Turn::Wait;
+        };
         if let Some(Ended { entry, at, .. }) = op.end.and_then(|place| self.ends.take(place)) {
             self.now = self.now.max(at);
             return Turn::Released(entry);
@@ -144,7 +161,11 @@ impl Machine {
             self.ends.ask(place);
             return Turn::Wait;
         }
-        if may_begin { Turn::Live(self.begun.remove(key)) } else { Turn::Wait }
+        if may_begin {
+            Turn::Live(self.begun.remove(key))
+        } else {
+            Turn::Wait
+        }
     }
 
     /// Counts an attempt that begins.
@@ -160,7 +181,9 @@ impl Machine {
 
     /// Has an operation polled again at `at` of the monotonic clock; `None` takes that back.
     pub(crate) fn set_timer(&mut self, key: &OpKey, at: Option<Duration>) {
-        let Some(op) = self.ops.get_mut(key) else { return };
+        let Some(op) = self.ops.get_mut(key) else {
+            return;
+        };
         if let Some(timer) = op.timer.take() {
             self.timers.remove(&timer);
         }
@@ -173,24 +196,29 @@ impl Machine {
 
     /// Has an operation wait until `due_at`, or no longer.
     pub(crate) fn set_wait(&mut self, key: &OpKey, wait: Option<(Timestamp, PauseReason)>) {
-        let Some(op) = self.ops.get_mut(key) else { return };
+        let Some(op) = self.ops.get_mut(key) else {
+            return;
+        };
         if let Some(standing) = op.wait.take() {
             self.waits.remove(&standing);
         }
         if let Some((due_at, reason)) = wait {
             self.last_id += 1;
             op.wait = Some((due_at, self.last_id));
-            self.waits.insert((due_at, self.last_id), (key.clone(), reason));
+            self.waits
+                .insert((due_at, self.last_id), (key.clone(), reason));
         }
     }
 
     /// Returns whether the wait of an operation is over; told once.
     pub(crate) fn take_due(&mut self, key: &OpKey) -> bool {
-        self.ops.get_mut(key).is_some_and(|op| std::mem::take(&mut op.is_due))
+        self.ops
+            .get_mut(key)
+            .is_some_and(|op| std::mem::take(&mut op.is_due))
     }
 
-    /// Forgets an operation whose future is dropped. If an attempt of it is being executed, `cut` is what the
-    /// history is told of that.
+    /// Forgets an operation whose future is dropped. If an attempt of it is being executed, `cut`
+    /// is what the history is told of that.
     pub(crate) fn forget(&mut self, key: &OpKey, executing: bool, cut: Option<Draft>) {
         if let Some(op) = self.ops.remove(key) {
             op.wait.map(|wait| self.waits.remove(&wait));
@@ -225,7 +253,10 @@ impl Machine {
     /// Draws from the run's generator: the same call of every replay gets the same.
     fn drawn<T>(&mut self, what: &str, draw: fn(&mut Seed) -> T) -> T {
         if let Some(step) = self.in_step.clone() {
-            self.fail(DeterminismError::Nested { operation: what.into(), step: step.to_string() });
+            self.fail(DeterminismError::Nested {
+                operation: what.into(),
+                step: step.to_string(),
+            });
         }
         draw(&mut self.random)
     }
@@ -238,7 +269,8 @@ impl Machine {
         self.polling = polling.then(|| thread::current().id());
     }
 
-    /// Grants the next end to the operation that asks for it. To be called when the workflow's future waits.
+    /// Grants the next end to the operation that asks for it. To be called when the workflow's
+    /// future waits.
     pub(crate) fn release(&mut self) -> Released {
         loop {
             if let Some(key) = self.ends.grant() {
@@ -251,7 +283,9 @@ impl Machine {
             if let Some(next) = self.ends.coming().next().filter(|next| !self.called(next)) {
                 return Released::Unclaimed(next.clone());
             }
-            let Some((place, key)) = self.ends.settle() else { return Released::None };
+            let Some((place, key)) = self.ends.settle() else {
+                return Released::None;
+            };
             match self.ops.get_mut(key) {
                 Some(op) => {
                     op.end = Some(place);
@@ -271,7 +305,8 @@ impl Machine {
     ///
     /// The history says that an operation has begun which the code has not called.
     pub(crate) fn go_live(&mut self) -> Result<bool, DeterminismError> {
-        // A run that is to go no further stands somewhere in its replay, and has no need to reach the end of it.
+        // A run that is to go no further stands somewhere in its replay, and has no need to reach
+        // the end of it.
         if self.live || self.draining || self.cancel.is_some() || !self.ends.are_settled() {
             return Ok(false);
         }
@@ -279,13 +314,19 @@ impl Machine {
             return Err(self.mismatch(key));
         }
         self.live = true;
-        self.ops.values_mut().filter_map(|op| op.waker.take()).for_each(Waker::wake);
+        self.ops
+            .values_mut()
+            .filter_map(|op| op.waker.take())
+            .for_each(Waker::wake);
         Ok(true)
     }
 
     /// Takes what has been committed: its ends can be released.
     pub(crate) fn committed(&mut self, batch: Vec<Outgoing>) {
-        for Outgoing { at, ends, entry, .. } in batch {
+        for Outgoing {
+            at, ends, entry, ..
+        } in batch
+        {
             if let (Some(key), Some(entry)) = (ends, entry) {
                 if entry.kind == EntryKind::StepCompleted {
                     self.completed_steps.push(entry.name.clone());
@@ -295,19 +336,30 @@ impl Machine {
         }
     }
 
-    /// Wakes the operations whose timers are up. What has fired is removed: an operation whose future nobody polls any
-    /// more must not fire for ever.
+    /// Wakes the operations whose timers are up. What has fired is removed: an operation whose
+    /// future nobody polls any more must not fire for ever.
     pub(crate) fn fire_timers(&mut self, monotonic: Duration) {
-        while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= monotonic) {
+        while let Some(entry) = self
+            .timers
+            .first_entry()
+            .filter(|entry| entry.key().0 <= monotonic)
+        {
             let key = entry.remove();
             self.wake(&key, |op| op.timer = None);
         }
     }
 
-    /// Wakes the operation that has waited for the earliest time, if that has come; one at a time, so that waits end
-    /// in the order of their times, also if a process has slept through all of them.
+    /// Wakes the operation that has waited for the earliest time, if that has come; one at a time,
+    /// so that waits end in the order of their times, also if a process has slept through all of
+    /// them.
     pub(crate) fn fire_wait(&mut self, wall: Timestamp) -> bool {
-        let Some(entry) = self.waits.first_entry().filter(|entry| entry.key().0 <= wall) else { return false };
+        let Some(entry) = self
+            .waits
+            .first_entry()
+            .filter(|entry| entry.key().0 <= wall)
+        else {
+            return false;
+        };
         let (key, _) = entry.remove();
         self.wake(&key, |op| {
             op.wait = None;
@@ -317,7 +369,9 @@ impl Machine {
     }
 
     fn wake(&mut self, key: &OpKey, change: impl FnOnce(&mut Op)) {
-        let Some(op) = self.ops.get_mut(key) else { return };
+        let Some(op) = self.ops.get_mut(key) else {
+            return;
+        };
         change(op);
         if let Some(waker) = op.waker.take() {
             waker.wake();
@@ -361,28 +415,44 @@ impl Machine {
     /// Returns what in the history nobody has asked for, when the workflow's function has returned.
     pub(crate) fn left_over(&self) -> Option<DeterminismError> {
         let begun = self.begun.keys().filter(|_| !self.live);
-        let left = self.ends.coming().chain(begun).find(|key| !self.called(key))?;
-        Some(DeterminismError::LeftOver { recorded: left.to_string() })
+        let left = self
+            .ends
+            .coming()
+            .chain(begun)
+            .find(|key| !self.called(key))?;
+        Some(DeterminismError::LeftOver {
+            recorded: left.to_string(),
+        })
     }
 
     pub(crate) fn mismatch(&self, recorded: &OpKey) -> DeterminismError {
         let mut awaited: Vec<_> = self.ops.keys().map(OpKey::to_string).collect();
         awaited.sort_unstable();
         awaited.truncate(8);
-        DeterminismError::Mismatch { recorded: recorded.to_string(), awaited }
+        DeterminismError::Mismatch {
+            recorded: recorded.to_string(),
+            awaited,
+        }
     }
 
     fn called(&self, key: &OpKey) -> bool {
-        self.calls.get(&(key.kind, key.name.clone())).is_some_and(|calls| *calls >= key.occurrence)
+        self.calls
+            .get(&(key.kind, key.name.clone()))
+            .is_some_and(|calls| *calls >= key.occurrence)
     }
 
     /// Checks that an operation is used on the workflow's own future and not inside a step.
     fn check_place(&mut self, key: &OpKey) {
         if self.polling != Some(thread::current().id()) {
-            self.fail(DeterminismError::Elsewhere { operation: key.to_string() });
+            self.fail(DeterminismError::Elsewhere {
+                operation: key.to_string(),
+            });
         } else if let Some(step) = &self.in_step {
             let step = step.to_string();
-            self.fail(DeterminismError::Nested { operation: key.to_string(), step });
+            self.fail(DeterminismError::Nested {
+                operation: key.to_string(),
+                step,
+            });
         }
     }
 

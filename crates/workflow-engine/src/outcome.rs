@@ -27,15 +27,19 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Options for the run with this id. It names the run for good: use what identifies the work, an order's number.
+    /// Options for the run with this id. It names the run for good: use what identifies the work,
+    /// an order's number.
     ///
     /// It has 1 to 512 bytes and no control characters, which is checked when it is used.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), execution_id: None }
+        Self {
+            id: id.into(),
+            execution_id: None,
+        }
     }
 
-    /// Sets the `executionId` that stands on every event of the run; absent unless set. It has 1 to 512 bytes and no
-    /// control characters.
+    /// Sets the `executionId` that stands on every event of the run; absent unless set. It has 1 to
+    /// 512 bytes and no control characters.
     #[must_use]
     pub fn execution_id(mut self, id: impl Into<String>) -> Self {
         self.execution_id = Some(id.into());
@@ -121,9 +125,9 @@ pub enum NotCompleted<Error> {
 pub struct RunFailure<Error> {
     /// What the event `workflow.failed` says; what is too long is cut, with a mark.
     pub info: Box<ErrorInfo>,
-    /// The workflow's own error; `None` if it ended otherwise, for instance by a panic, or if the error could not be
-    /// recorded as its own type: it was too large, too deep, or its JSON form cannot be read back.
-    /// [`info`](Self::info) has its words.
+    /// The workflow's own error; `None` if it ended otherwise, for instance by a panic, or if the
+    /// error could not be recorded as its own type: it was too large, too deep, or its JSON form
+    /// cannot be read back. [`info`](Self::info) has its words.
     pub error: Option<Error>,
 }
 
@@ -138,9 +142,13 @@ pub(crate) enum RunResult {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RecordedFailure {
     pub(crate) info: ErrorInfo,
-    /// Absent if the run did not end by an error of its own type, or that could not be recorded. Earlier versions
-    /// wrote that as `null`, which is also how an error without fields looks.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    /// Absent if the run did not end by an error of its own type, or that could not be recorded.
+    /// Earlier versions wrote that as `null`, which is also how an error without fields looks.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) error: Option<Payload>,
 }
 
@@ -153,8 +161,14 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     Returned(RunResult),
-    Cancelled { reason: Option<String> },
-    Paused { reason: PauseReason, resume_at: Timestamp, step: Option<String> },
+    Cancelled {
+        reason: Option<String>,
+    },
+    Paused {
+        reason: PauseReason,
+        resume_at: Timestamp,
+        step: Option<String>,
+    },
 }
 
 impl End {
@@ -164,7 +178,9 @@ impl End {
         let payload = entry.payload.clone().unwrap_or_default();
         Some(match entry.kind {
             EntryKind::Completed => Ok(Self::Returned(RunResult::Completed(payload))),
-            EntryKind::Failed => payload.decode().map(|failure| Self::Returned(RunResult::Failed(failure))),
+            EntryKind::Failed => payload
+                .decode()
+                .map(|failure| Self::Returned(RunResult::Failed(failure))),
             EntryKind::Cancelled => payload.decode().map(|reason| Self::Cancelled { reason }),
             _ => return None,
         })
@@ -178,32 +194,64 @@ impl End {
         duration_ms: u64,
     ) -> Result<(Outgoing, Status, Option<Timestamp>), StoreError> {
         let encoded = |payload: Result<Payload, EncodeError>| {
-            payload.map(Some).map_err(|error| StoreError::Backend(error.into()))
+            payload
+                .map(Some)
+                .map_err(|error| StoreError::Backend(error.into()))
         };
         Ok(match self {
             Self::Returned(RunResult::Completed(output)) => {
                 let (output, recorded) = (Some(output.clone()), Some(output.clone()));
-                let event = EventKind::WorkflowCompleted { completed_steps, duration_ms, output };
-                (Outgoing::of_run(now, event, EntryKind::Completed, recorded), Status::Completed, None)
+                let event = EventKind::WorkflowCompleted {
+                    completed_steps,
+                    duration_ms,
+                    output,
+                };
+                (
+                    Outgoing::of_run(now, event, EntryKind::Completed, recorded),
+                    Status::Completed,
+                    None,
+                )
             }
             Self::Returned(RunResult::Failed(failure)) => {
-                let event = EventKind::WorkflowFailed { error: failure.info.clone(), completed_steps };
+                let event = EventKind::WorkflowFailed {
+                    error: failure.info.clone(),
+                    completed_steps,
+                };
                 let payload = encoded(Payload::encode(failure))?;
-                (Outgoing::of_run(now, event, EntryKind::Failed, payload), Status::Failed, None)
+                (
+                    Outgoing::of_run(now, event, EntryKind::Failed, payload),
+                    Status::Failed,
+                    None,
+                )
             }
             Self::Cancelled { reason } => {
-                let event = EventKind::WorkflowCancelled { reason: reason.clone(), completed_steps };
+                let event = EventKind::WorkflowCancelled {
+                    reason: reason.clone(),
+                    completed_steps,
+                };
                 let payload = encoded(Payload::encode(reason))?;
-                (Outgoing::of_run(now, event, EntryKind::Cancelled, payload), Status::Cancelled, None)
+                (
+                    Outgoing::of_run(now, event, EntryKind::Cancelled, payload),
+                    Status::Cancelled,
+                    None,
+                )
             }
-            Self::Paused { reason, resume_at, step } => {
+            Self::Paused {
+                reason,
+                resume_at,
+                step,
+            } => {
                 let event = EventKind::WorkflowPaused {
                     reason: reason.clone(),
                     resume_at: Some(*resume_at),
                     step_name: step.clone(),
                 };
                 let payload = encoded(Payload::encode(reason))?;
-                (Outgoing::of_run(now, event, EntryKind::Paused, payload), Status::Paused, Some(*resume_at))
+                (
+                    Outgoing::of_run(now, event, EntryKind::Paused, payload),
+                    Status::Paused,
+                    Some(*resume_at),
+                )
             }
         })
     }
@@ -216,20 +264,32 @@ impl End {
             Self::Returned(RunResult::Failed(RecordedFailure { info, error })) => {
                 let error = match error {
                     // An earlier version wrote null where the workflow had no error of its own.
-                    Some(null) if null.is_null() && info.kind.as_deref().is_some_and(is_the_engines) => None,
+                    Some(null)
+                        if null.is_null() && info.kind.as_deref().is_some_and(is_the_engines) =>
+                    {
+                        None
+                    }
                     Some(null) if null.is_null() => null.decode().ok(),
                     Some(error) => Some(error.decode()?),
                     None => None,
                 };
-                Outcome::Failed(RunFailure { info: Box::new(info), error })
+                Outcome::Failed(RunFailure {
+                    info: Box::new(info),
+                    error,
+                })
             }
             Self::Cancelled { reason } => Outcome::Cancelled { reason },
-            Self::Paused { reason, resume_at, .. } => Outcome::Paused { reason, resume_at },
+            Self::Paused {
+                reason, resume_at, ..
+            } => Outcome::Paused { reason, resume_at },
         })
     }
 }
 
 /// Whether a failure of this kind is the engine's own, and not an error that the workflow returned.
 fn is_the_engines(kind: &str) -> bool {
-    matches!(kind, "panic" | "poison" | "input" | "tooLarge" | "tooDeep" | "unencodable")
+    matches!(
+        kind,
+        "panic" | "poison" | "input" | "tooLarge" | "tooDeep" | "unencodable"
+    )
 }

@@ -8,7 +8,8 @@ pub use workflow_events::Payload;
 
 /// A lifecycle event as it stands in the history and goes over the wire.
 ///
-/// It is encoded when its record is written, so every delivery and redelivery is the same to the byte.
+/// It is encoded when its record is written, so every delivery and redelivery is the same to the
+/// byte.
 #[derive(Clone, Debug)]
 pub struct EncodedEvent(Payload);
 

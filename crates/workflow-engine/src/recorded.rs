@@ -15,7 +15,10 @@ use crate::payload::Payload;
 pub(crate) type Caught<T, E> = Result<Result<T, E>, Box<dyn Any + Send>>;
 
 /// Returns the value as its record is decoded to, and the record, or why there is none.
-pub(crate) fn recorded_value<T, E>(caught: Caught<T, E>, limit: usize) -> Result<(T, Payload), StepFailure<E>>
+pub(crate) fn recorded_value<T, E>(
+    caught: Caught<T, E>,
+    limit: usize,
+) -> Result<(T, Payload), StepFailure<E>>
 where
     T: Serialize + DeserializeOwned,
 {
@@ -24,24 +27,30 @@ where
         Ok(Err(error)) => return Err(StepFailure::Returned(error)),
         Err(panic) => return Err(StepFailure::Panicked(panic_message(&*panic))),
     };
-    let payload = Payload::encode(&value).map_err(|error| StepFailure::Unencodable(short(&error)))?;
+    let payload =
+        Payload::encode(&value).map_err(|error| StepFailure::Unencodable(short(&error)))?;
     check_value(&payload, limit).map_err(|error| match error {
         ValueError::TooLarge { bytes, limit } => StepFailure::TooLarge { bytes, limit },
         ValueError::TooDeep { levels, limit } => StepFailure::TooDeep { levels, limit },
     })?;
-    let value = payload.decode().map_err(|error| StepFailure::Unencodable(unreadable(&error)))?;
+    let value = payload
+        .decode()
+        .map_err(|error| StepFailure::Unencodable(unreadable(&error)))?;
     Ok((value, payload))
 }
 
-/// Returns a failure as its record is decoded to, and the record. An error that cannot be recorded as its own type is
-/// recorded by its words.
+/// Returns a failure as its record is decoded to, and the record. An error that cannot be recorded
+/// as its own type is recorded by its words.
 pub(crate) fn recorded_failure<E: DurableError>(
     cause: StepFailure<E>,
     info: &ErrorInfo,
     limit: usize,
 ) -> (StepFailure<E>, Payload) {
     recorded_as_it_is(&cause, limit).unwrap_or_else(|problem| {
-        let cause = StepFailure::Unrecorded { info: Box::new(info.clone()), problem };
+        let cause = StepFailure::Unrecorded {
+            info: Box::new(info.clone()),
+            problem,
+        };
         let payload = Payload::encode(&cause).unwrap_or_default();
         (cause, payload)
     })
@@ -56,7 +65,10 @@ fn recorded_as_it_is<E: DurableError>(
         check_value(&error, limit).map_err(|error| error.to_string())?;
     }
     let payload = Payload::encode(cause).map_err(|error| short(&error))?;
-    Ok((payload.decode().map_err(|error| unreadable(&error))?, payload))
+    Ok((
+        payload.decode().map_err(|error| unreadable(&error))?,
+        payload,
+    ))
 }
 
 fn unreadable(error: &serde_json::Error) -> String {

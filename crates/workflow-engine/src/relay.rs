@@ -1,4 +1,5 @@
-//! The relay: from the history, which is the outbox, to one sink; a cursor in the store says how far it came.
+//! The relay: from the history, which is the outbox, to one sink; a cursor in the store says how
+//! far it came.
 
 use std::fmt;
 use std::pin::pin;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::lock::Mutex;
-use tracker_core::{Books, Clock, Config, Courier, FarEnd, Hurry, Reason, Settlement, Stop, Transport};
+use tracker_core::{
+    Books, Clock, Config, Courier, FarEnd, Hurry, Reason, Settlement, Stop, Transport,
+};
 
 use crate::active::lock;
 use crate::lease::Lease;
@@ -19,8 +22,8 @@ use crate::seed::Seed;
 use crate::store::{Cursor, Page, Position, SinkClaim, Store, StoreError};
 use crate::time::{StoreClock, wall};
 
-/// How long to wait before the store is asked again whether there is more, or another worker has delivered it; it
-/// doubles up to a second.
+/// How long to wait before the store is asked again whether there is more, or another worker has
+/// delivered it; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Delivers the outbox to one sink. It holds no events: after any crash it goes on at the cursor.
@@ -34,8 +37,8 @@ pub(crate) struct Relay {
     far_end: FarEnd,
     /// The first events that the sink has refused for good since this engine was built.
     rejections: StdMutex<Vec<RejectedEvent>>,
-    /// One delivery at a time, so that a sink sees one order; and what this worker holds of the sink, so that no other
-    /// delivers either.
+    /// One delivery at a time, so that a sink sees one order; and what this worker holds of the
+    /// sink, so that no other delivers either.
     turn: Mutex<Option<SinkClaim>>,
     /// How many tasks deliver events as they come.
     serving: AtomicUsize,
@@ -73,14 +76,23 @@ impl Relay {
         self.far_end.hurry(deadline)
     }
 
-    /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or another.
-    pub(crate) async fn deliver(&self, barrier: Position, deadline: Duration) -> Result<(), RelayStop> {
+    /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or
+    /// another.
+    pub(crate) async fn deliver(
+        &self,
+        barrier: Position,
+        deadline: Duration,
+    ) -> Result<(), RelayStop> {
         // A delivery that is under way makes its next attempt soon.
         let _hurry = (deadline < Duration::MAX).then(|| self.hurry(deadline));
         let left = deadline.saturating_sub(self.clock.now());
         let mut turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
             Either::Left((turn, _)) => turn,
-            Either::Right(_) => return Err(RelayStop::Delivery(Stop::Deadline { last: self.far_end.trouble() })),
+            Either::Right(_) => {
+                return Err(RelayStop::Delivery(Stop::Deadline {
+                    last: self.far_end.trouble(),
+                }));
+            }
         };
         let mut pauses = Pauses::until(deadline);
         loop {
@@ -91,14 +103,20 @@ impl Relay {
             match &*turn {
                 None => {
                     self.lease.ensure().await?;
-                    *turn = self.store.claim_sink(&self.name, &self.lease.worker, wall(&*self.clock)).await?;
+                    *turn = self
+                        .store
+                        .claim_sink(&self.name, &self.lease.worker, wall(&*self.clock))
+                        .await?;
                     if turn.is_none() {
                         pauses.pause(&*self.clock).await?;
                     }
                     // The cursor is read again: it counts only from when the sink is held.
                 }
                 // Whoever delivers holds the sink for as long as its lease lasts.
-                Some(claim) => match self.lease.keeping(self.deliver_held(claim, &mut cursor, barrier, deadline)).await
+                Some(claim) => match self
+                    .lease
+                    .keeping(self.deliver_held(claim, &mut cursor, barrier, deadline))
+                    .await
                 {
                     // Another worker took over, while this one was silent.
                     Err(RelayStop::Store(StoreError::SinkFenced { .. })) => *turn = None,
@@ -116,19 +134,25 @@ impl Relay {
         deadline: Duration,
     ) -> Result<(), RelayStop> {
         let (mut pauses, mut readable) = (Pauses::until(deadline), false);
-        let page = Page { events: self.config.batch_events(), bytes: self.config.batch_bytes() };
+        let page = Page {
+            events: self.config.batch_events(),
+            bytes: self.config.batch_bytes(),
+        };
         while cursor.position < barrier {
             let batch = self.store.outbox(cursor.position, page).await?;
             let (positions, events): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             if !events.is_empty() {
-                self.deliver_batch(claim, &positions, &events, cursor, deadline).await?;
+                self.deliver_batch(claim, &positions, &events, cursor, deadline)
+                    .await?;
                 pauses = Pauses::until(deadline);
             } else if readable {
-                // Everything up to the barrier could be read before this looked, so the rest was purged.
+                // Everything up to the barrier could be read before this looked, so the rest was
+                // purged.
                 return Ok(());
             } else {
                 let end = self.store.outbox_end().await?;
-                // An end before the barrier is that of a history that was cut: its server failed over to one that had less.
+                // An end before the barrier is that of a history that was cut: its server failed
+                // over to one that had less.
                 readable = end.readable >= barrier.min(end.position);
                 if !readable {
                     // A write that began before has not ended.
@@ -139,7 +163,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Notes that events are delivered as they come until the guard is dropped: the sink is held meanwhile.
+    /// Notes that events are delivered as they come until the guard is dropped: the sink is held
+    /// meanwhile.
     pub(crate) fn serve(&self) -> Serving<'_> {
         self.serving.fetch_add(1, Ordering::AcqRel);
         Serving(self)
@@ -150,7 +175,9 @@ impl Relay {
         if self.serving.load(Ordering::Acquire) > 0 {
             return;
         }
-        let Some(mut turn) = self.turn.try_lock() else { return };
+        let Some(mut turn) = self.turn.try_lock() else {
+            return;
+        };
         if let Some(claim) = turn.take()
             && let Err(error) = self.store.release_sink(&claim).await
         {
@@ -168,17 +195,35 @@ impl Relay {
     ) -> Result<(), RelayStop> {
         // The jitter must differ between processes; the first event's id does.
         let seed = Seed::of(events[0].as_str()).value();
-        let mut courier = Courier::new(&*self.transport, &*self.clock, &self.config, &self.far_end, deadline, seed);
+        let mut courier = Courier::new(
+            &*self.transport,
+            &*self.clock,
+            &self.config,
+            &self.far_end,
+            deadline,
+            seed,
+        );
         let mut done = 0;
         while done < events.len() {
-            let Settlement { events: settled, rejected } =
-                courier.deliver(&events[done..], |index| positions[done + index].0).await?;
+            let Settlement {
+                events: settled,
+                rejected,
+            } = courier
+                .deliver(&events[done..], |index| positions[done + index].0)
+                .await?;
             let settled = settled.min(events.len() - done);
             done += settled;
             let begin = done - settled;
-            let rejected: Vec<_> = rejected.into_iter().filter(|(index, _)| *index < settled).collect();
+            let rejected: Vec<_> = rejected
+                .into_iter()
+                .filter(|(index, _)| *index < settled)
+                .collect();
             let refused = rejected.len() as u64;
-            self.reject(rejected.into_iter().map(|(index, reason)| (&events[begin + index], reason)));
+            self.reject(
+                rejected
+                    .into_iter()
+                    .map(|(index, reason)| (&events[begin + index], reason)),
+            );
             cursor.position = positions[done - 1];
             cursor.delivered += settled as u64 - refused;
             cursor.rejected += refused;
@@ -199,7 +244,11 @@ impl Relay {
         }
         drop(kept);
         if events > 0 {
-            tracing::warn!(sink = self.name, events, "a sink rejected events for good; the report has its reasons");
+            tracing::warn!(
+                sink = self.name,
+                events,
+                "a sink rejected events for good; the report has its reasons"
+            );
         }
     }
 
@@ -225,11 +274,24 @@ impl Relay {
     }
 }
 
-/// Returns where the events are of which `accepted` were ever put into the outbox, as far as a cursor is concerned.
+/// Returns where the events are of which `accepted` were ever put into the outbox, as far as a
+/// cursor is concerned.
 pub(crate) fn books(cursor: Cursor, accepted: u64) -> Books {
-    let Cursor { delivered, rejected, missed, .. } = cursor;
+    let Cursor {
+        delivered,
+        rejected,
+        missed,
+        ..
+    } = cursor;
     let queued = accepted.saturating_sub(delivered + rejected + missed);
-    Books { accepted, delivered, rejected, dropped: missed, queued, ..Books::default() }
+    Books {
+        accepted,
+        delivered,
+        rejected,
+        dropped: missed,
+        queued,
+        ..Books::default()
+    }
 }
 
 /// A task delivers events as they come.
@@ -250,7 +312,10 @@ struct Pauses {
 
 impl Pauses {
     fn until(deadline: Duration) -> Self {
-        Self { next: FIRST_PAUSE, deadline }
+        Self {
+            next: FIRST_PAUSE,
+            deadline,
+        }
     }
 
     async fn pause(&mut self, clock: &dyn Clock) -> Result<(), RelayStop> {
@@ -266,6 +331,9 @@ impl Pauses {
 
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Relay").field("sink", &self.name).field("transport", &self.transport).finish_non_exhaustive()
+        f.debug_struct("Relay")
+            .field("sink", &self.name)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,8 @@ pub(crate) struct Replay {
     pub(crate) input: Payload,
     pub(crate) seed: Seed,
     pub(crate) created_at: Timestamp,
-    /// When the first execution began; `None` if it began when the run was created, or has not begun.
+    /// When the first execution began; `None` if it began when the run was created, or has not
+    /// begun.
     pub(crate) started_at: Option<Timestamp>,
     /// The operations that have ended, in the order in which they did.
     pub(crate) ended: VecDeque<Ended>,
@@ -48,9 +49,13 @@ impl Replay {
         let mut records = records.into_iter();
         let first = records.next();
         let created = first.as_ref().and_then(|record| record.entry.as_ref());
-        let input = created.filter(|entry| entry.kind == EntryKind::Created).and_then(|entry| entry.payload.clone());
+        let input = created
+            .filter(|entry| entry.kind == EntryKind::Created)
+            .and_then(|entry| entry.payload.clone());
         let (Some(first), Some(input)) = (&first, input) else {
-            return Err(StoreError::Corrupt { what: "a history that does not begin with an input".into() });
+            return Err(StoreError::Corrupt {
+                what: "a history that does not begin with an input".into(),
+            });
         };
         let mut replay = Self::begin(input, first);
         for record in records {
@@ -81,7 +86,11 @@ impl Replay {
 
     fn apply(&mut self, entry: Entry, at: Timestamp) {
         self.paused = None;
-        let key = |kind| OpKey { kind, name: entry.name.as_str().into(), occurrence: entry.occurrence };
+        let key = |kind| OpKey {
+            kind,
+            name: entry.name.as_str().into(),
+            occurrence: entry.occurrence,
+        };
         match entry.kind {
             EntryKind::Started => self.started_at = Some(at),
             EntryKind::StepCompleted | EntryKind::StepFailed => {
@@ -94,7 +103,9 @@ impl Replay {
             EntryKind::RetryScheduled => drop(self.begun.insert(key(OpKind::Step), (entry, at))),
             EntryKind::SleepStarted => drop(self.begun.insert(key(OpKind::Sleep), (entry, at))),
             EntryKind::Paused => {
-                let reason = entry.payload.and_then(|reason| reason.decode::<String>().ok());
+                let reason = entry
+                    .payload
+                    .and_then(|reason| reason.decode::<String>().ok());
                 self.paused = reason.map(PauseReason::from);
             }
             _ => {}

@@ -14,14 +14,16 @@ use crate::store::StoreError;
 pub struct EngineReport {
     /// One entry per sink, in the order in which they were added.
     pub sinks: Vec<SinkReport>,
-    /// Sinks that the store has a cursor for and that are not registered in this engine: another engine's, or removed, or
-    /// renamed. No run is purged before each of them has settled its events; if nobody will deliver to one any more,
+    /// Sinks that the store has a cursor for and that are not registered in this engine: another
+    /// engine's, or removed, or renamed. No run is purged before each of them has settled its
+    /// events; if nobody will deliver to one any more,
     /// [`Engine::forget_sink`](crate::Engine::forget_sink) ends it.
     pub unregistered: Vec<UnregisteredSink>,
-    /// Runs that were still being executed. After a shutdown they write nothing more; they stay in the store.
+    /// Runs that were still being executed. After a shutdown they write nothing more; they stay in
+    /// the store.
     pub active_runs: usize,
-    /// Why [`Engine::work`](crate::Engine::work) has ended, if it has although the engine was not shut down: a panic of
-    /// code that is not the engine's, such as a clock without a timer.
+    /// Why [`Engine::work`](crate::Engine::work) has ended, if it has although the engine was not
+    /// shut down: a panic of code that is not the engine's, such as a clock without a timer.
     pub work_ended: Option<Reason>,
 }
 
@@ -30,14 +32,18 @@ pub struct EngineReport {
 pub struct SinkReport {
     /// The sink's name.
     pub sink: String,
-    /// Where every event of the history is, as far as this sink is concerned. Pending events stay in the store.
+    /// Where every event of the history is, as far as this sink is concerned. Pending events stay
+    /// in the store.
     pub books: Books,
-    /// Why delivery ended early, if it did; `None` means that every event committed before the call has a fate.
+    /// Why delivery ended early, if it did; `None` means that every event committed before the call
+    /// has a fate.
     pub stop: Option<RelayStop>,
-    /// How the last attempt to deliver failed; `None` after a success, and before the first attempt.
+    /// How the last attempt to deliver failed; `None` after a success, and before the first
+    /// attempt.
     pub trouble: Option<SendError>,
     /// The first events that the sink has refused for good since this engine was built, at most
-    /// [`REJECTIONS_KEPT`](Self::REJECTIONS_KEPT); the books count all, and those of earlier engines.
+    /// [`REJECTIONS_KEPT`](Self::REJECTIONS_KEPT); the books count all, and those of earlier
+    /// engines.
     pub rejections: Vec<RejectedEvent>,
 }
 
@@ -70,8 +76,17 @@ impl RejectedEvent {
             seq: u64,
         }
 
-        let Envelope { event_id, workflow_id, seq } = serde_json::from_str(event.as_str()).unwrap_or_default();
-        Self { event_id, run: workflow_id, seq, reason }
+        let Envelope {
+            event_id,
+            workflow_id,
+            seq,
+        } = serde_json::from_str(event.as_str()).unwrap_or_default();
+        Self {
+            event_id,
+            run: workflow_id,
+            seq,
+            reason,
+        }
     }
 }
 
@@ -97,16 +112,23 @@ pub enum RelayStop {
 }
 
 impl EngineReport {
-    /// Returns whether every event committed before the flush is delivered to every sink: what a flush should achieve.
+    /// Returns whether every event committed before the flush is delivered to every sink: what a
+    /// flush should achieve.
     ///
-    /// Events that were committed meanwhile may be pending. A sink that has ever rejected an event is not delivered.
+    /// Events that were committed meanwhile may be pending. A sink that has ever rejected an event
+    /// is not delivered.
     pub fn is_delivered(&self) -> bool {
-        self.sinks.iter().all(|sink| sink.stop.is_none() && sink.books.rejected == 0)
+        self.sinks
+            .iter()
+            .all(|sink| sink.stop.is_none() && sink.books.rejected == 0)
     }
 
-    /// Returns whether nothing at all is pending and no run is active: what a shutdown should achieve.
+    /// Returns whether nothing at all is pending and no run is active: what a shutdown should
+    /// achieve.
     pub fn is_complete(&self) -> bool {
-        self.active_runs == 0 && self.is_delivered() && self.sinks.iter().all(|sink| sink.books.all_delivered())
+        self.active_runs == 0
+            && self.is_delivered()
+            && self.sinks.iter().all(|sink| sink.books.all_delivered())
     }
 
     /// Returns the report of one sink.
@@ -115,8 +137,8 @@ impl EngineReport {
     }
 }
 
-/// One line per sink: `collector: 412 accepted = 412 delivered + ...`, and why delivery ended early, if it did; then the
-/// sinks that are not registered.
+/// One line per sink: `collector: 412 accepted = 412 delivered + ...`, and why delivery ended
+/// early, if it did; then the sinks that are not registered.
 impl fmt::Display for EngineReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.sinks.is_empty() {
@@ -130,7 +152,10 @@ impl fmt::Display for EngineReport {
             }
         }
         for UnregisteredSink { sink, books } in &self.unregistered {
-            write!(f, "\n{sink} (not registered here; it holds up purges until it is forgotten): {books}")?;
+            write!(
+                f,
+                "\n{sink} (not registered here; it holds up purges until it is forgotten): {books}"
+            )?;
         }
         if let Some(reason) = &self.work_ended {
             write!(f, "\nthe worker has ended: {reason}")?;

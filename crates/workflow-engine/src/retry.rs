@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::seed::Seed;
 use crate::time::millis;
 
-/// How a step that fails is tried again. It is checked when it is made: an invalid one cannot exist.
+/// How a step that fails is tried again. It is checked when it is made: an invalid one cannot
+/// exist.
 ///
-/// Attempts count executions, the first included. A delay counts from the failure, is drawn evenly from its upper
-/// half (jitter, on unless turned off), never exceeds the cap, and is a whole number of milliseconds.
+/// Attempts count executions, the first included. A delay counts from the failure, is drawn evenly
+/// from its upper half (jitter, on unless turned off), never exceeds the cap, and is a whole number
+/// of milliseconds.
 ///
 /// | preset | delays | cap | attempts |
 /// | --- | --- | --- | --- |
@@ -41,15 +43,26 @@ pub struct Retry {
 
 #[derive(Clone)]
 enum Delays {
-    Linear { first: Duration, step: Duration, cap: Duration },
-    Exponential { base: Duration, factor: f64, cap: Duration },
+    Linear {
+        first: Duration,
+        step: Duration,
+        cap: Duration,
+    },
+    Exponential {
+        base: Duration,
+        factor: f64,
+        cap: Duration,
+    },
     Function(Arc<dyn Fn(u32) -> Duration + Send + Sync>),
 }
 
 impl Retry {
     /// Waits 1 s before each further attempt; 3 attempts.
     pub fn simple() -> Self {
-        Self { attempts: 3, ..Self::constant(Duration::from_secs(1)) }
+        Self {
+            attempts: 3,
+            ..Self::constant(Duration::from_secs(1))
+        }
     }
 
     /// Waits 1 s, then twice as long each time, at most 30 s; 5 attempts.
@@ -69,12 +82,20 @@ impl Retry {
 
     /// Waits the same each time; 3 attempts.
     pub fn constant(delay: Duration) -> Self {
-        Self::new(Delays::Linear { first: delay, step: Duration::ZERO, cap: delay })
+        Self::new(Delays::Linear {
+            first: delay,
+            step: Duration::ZERO,
+            cap: delay,
+        })
     }
 
     /// Waits `step`, then `step` longer each time, at most `cap`; 3 attempts.
     pub fn linear(step: Duration, cap: Duration) -> Self {
-        Self::new(Delays::Linear { first: step, step, cap })
+        Self::new(Delays::Linear {
+            first: step,
+            step,
+            cap,
+        })
     }
 
     /// Waits `base`, then `factor` times as long each time, at most `cap`; 3 attempts.
@@ -84,14 +105,19 @@ impl Retry {
     /// [`RetryError::Factor`] if `factor` is below 1 or not finite.
     pub fn exponential(base: Duration, factor: f64, cap: Duration) -> Result<Self, RetryError> {
         if !factor.is_finite() || factor < 1.0 {
-            return Err(RetryError::Factor { factor: factor.to_string() });
+            return Err(RetryError::Factor {
+                factor: factor.to_string(),
+            });
         }
         Ok(Self::new(Delays::Exponential { base, factor, cap }))
     }
 
     /// Waits what `delay` returns for the attempt that failed, from 1; 3 attempts, no jitter.
     pub fn function(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
-        Self { jitter: false, ..Self::new(Delays::Function(Arc::new(delay))) }
+        Self {
+            jitter: false,
+            ..Self::new(Delays::Function(Arc::new(delay)))
+        }
     }
 
     /// Sets how many executions there are at most, the first included; 1 means no retry.
@@ -100,40 +126,68 @@ impl Retry {
     ///
     /// [`RetryError::NoAttempt`] for 0.
     pub fn attempts(self, attempts: u32) -> Result<Self, RetryError> {
-        if attempts == 0 { Err(RetryError::NoAttempt) } else { Ok(Self { attempts, ..self }) }
+        if attempts == 0 {
+            Err(RetryError::NoAttempt)
+        } else {
+            Ok(Self { attempts, ..self })
+        }
     }
 
-    /// Sets a budget from the beginning of the first attempt: a retry that would begin after it is not scheduled.
+    /// Sets a budget from the beginning of the first attempt: a retry that would begin after it is
+    /// not scheduled.
     #[must_use]
     pub fn within(self, budget: Duration) -> Self {
-        Self { within: Some(budget), ..self }
+        Self {
+            within: Some(budget),
+            ..self
+        }
     }
 
     /// Turns jitter off: every delay is its upper bound.
     #[must_use]
     pub fn without_jitter(self) -> Self {
-        Self { jitter: false, ..self }
+        Self {
+            jitter: false,
+            ..self
+        }
     }
 
     fn new(delays: Delays) -> Self {
-        Self { delays, attempts: 3, within: None, jitter: true }
+        Self {
+            delays,
+            attempts: 3,
+            within: None,
+            jitter: true,
+        }
     }
 
     fn doubling(base: u64, cap: u64, attempts: u32) -> Self {
-        let delays =
-            Delays::Exponential { base: Duration::from_millis(base), factor: 2.0, cap: Duration::from_millis(cap) };
-        Self { attempts, ..Self::new(delays) }
+        let delays = Delays::Exponential {
+            base: Duration::from_millis(base),
+            factor: 2.0,
+            cap: Duration::from_millis(cap),
+        };
+        Self {
+            attempts,
+            ..Self::new(delays)
+        }
     }
 
-    /// Returns the delay after the failure of `attempt`, `elapsed` after the first one began; `None` if that was the
-    /// last.
+    /// Returns the delay after the failure of `attempt`, `elapsed` after the first one began;
+    /// `None` if that was the last.
     pub(crate) fn delay(&self, attempt: u32, elapsed: Duration, seed: Seed) -> Option<Duration> {
         if attempt >= self.attempts {
             return None;
         }
         let bound = millis(self.bound(attempt));
-        let delay = Duration::from_millis(if self.jitter { upper_half(bound, seed) } else { bound });
-        let fits = self.within.is_none_or(|budget| elapsed.saturating_add(delay) <= budget);
+        let delay = Duration::from_millis(if self.jitter {
+            upper_half(bound, seed)
+        } else {
+            bound
+        });
+        let fits = self
+            .within
+            .is_none_or(|budget| elapsed.saturating_add(delay) <= budget);
         fits.then_some(delay)
     }
 
@@ -141,11 +195,16 @@ impl Retry {
     fn bound(&self, attempt: u32) -> Duration {
         let retries = attempt.saturating_sub(1);
         match &self.delays {
-            Delays::Linear { first, step, cap } => first.saturating_add(step.saturating_mul(retries)).min(*cap),
+            Delays::Linear { first, step, cap } => {
+                first.saturating_add(step.saturating_mul(retries)).min(*cap)
+            }
             // A product with a factor that has grown beyond every number would be none.
-            Delays::Exponential { base, cap, .. } if retries == 0 || base.is_zero() => *base.min(cap),
+            Delays::Exponential { base, cap, .. } if retries == 0 || base.is_zero() => {
+                *base.min(cap)
+            }
             Delays::Exponential { base, factor, cap } => {
-                let grown = base.as_secs_f64() * factor.powi(i32::try_from(retries).unwrap_or(i32::MAX));
+                let grown =
+                    base.as_secs_f64() * factor.powi(i32::try_from(retries).unwrap_or(i32::MAX));
                 Duration::try_from_secs_f64(grown).map_or(*cap, |delay| delay.min(*cap))
             }
             Delays::Function(delay) => delay(attempt),
@@ -165,13 +224,21 @@ impl fmt::Debug for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut retry = f.debug_struct("Retry");
         match &self.delays {
-            Delays::Linear { first, step, cap } => retry.field("first", first).field("step", step).field("cap", cap),
-            Delays::Exponential { base, factor, cap } => {
-                retry.field("base", base).field("factor", factor).field("cap", cap)
-            }
+            Delays::Linear { first, step, cap } => retry
+                .field("first", first)
+                .field("step", step)
+                .field("cap", cap),
+            Delays::Exponential { base, factor, cap } => retry
+                .field("base", base)
+                .field("factor", factor)
+                .field("cap", cap),
             Delays::Function(_) => retry.field("delay", &"fn"),
         };
-        retry.field("attempts", &self.attempts).field("within", &self.within).field("jitter", &self.jitter).finish()
+        retry
+            .field("attempts", &self.attempts)
+            .field("within", &self.within)
+            .field("jitter", &self.jitter)
+            .finish()
     }
 }
 
@@ -196,16 +263,24 @@ mod tests {
 
     fn delays(retry: &Retry) -> Vec<u128> {
         let delay = |attempt| retry.delay(attempt, Duration::ZERO, Seed::new(attempt.into()));
-        (1..).map_while(delay).map(|delay| delay.as_millis()).collect()
+        (1..)
+            .map_while(delay)
+            .map(|delay| delay.as_millis())
+            .collect()
     }
 
     #[test]
     fn the_presets_are_what_their_table_says() {
         assert_eq!(delays(&Retry::simple().without_jitter()), [1_000, 1_000]);
-        assert_eq!(delays(&Retry::standard().without_jitter()), [1_000, 2_000, 4_000, 8_000]);
+        assert_eq!(
+            delays(&Retry::standard().without_jitter()),
+            [1_000, 2_000, 4_000, 8_000]
+        );
         let aggressive = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000];
         assert_eq!(delays(&Retry::aggressive().without_jitter()), aggressive);
-        let patient = [5_000, 10_000, 20_000, 40_000, 80_000, 120_000, 120_000, 120_000, 120_000];
+        let patient = [
+            5_000, 10_000, 20_000, 40_000, 80_000, 120_000, 120_000, 120_000, 120_000,
+        ];
         assert_eq!(delays(&Retry::patient().without_jitter()), patient);
     }
 
@@ -213,7 +288,12 @@ mod tests {
     fn jitter_keeps_to_the_upper_half_and_below_the_cap() {
         let retry = Retry::standard().attempts(200).unwrap();
         for (attempt, seed) in (1..200).zip(0..) {
-            let (delay, bound) = (retry.delay(attempt, Duration::ZERO, Seed::new(seed)).unwrap(), retry.bound(attempt));
+            let (delay, bound) = (
+                retry
+                    .delay(attempt, Duration::ZERO, Seed::new(seed))
+                    .unwrap(),
+                retry.bound(attempt),
+            );
             assert!(delay <= bound && delay >= bound / 2, "{attempt}: {delay:?}");
             assert_eq!(delay.subsec_nanos() % 1_000_000, 0, "whole milliseconds");
         }
@@ -221,14 +301,21 @@ mod tests {
 
     #[test]
     fn a_budget_is_checked_before_a_delay_is_scheduled() {
-        let retry = Retry::constant(Duration::from_secs(10)).without_jitter().within(Duration::from_secs(15));
-        assert_eq!(retry.delay(1, Duration::from_secs(5), Seed::new(0)), Some(Duration::from_secs(10)));
+        let retry = Retry::constant(Duration::from_secs(10))
+            .without_jitter()
+            .within(Duration::from_secs(15));
+        assert_eq!(
+            retry.delay(1, Duration::from_secs(5), Seed::new(0)),
+            Some(Duration::from_secs(10))
+        );
         assert_eq!(retry.delay(1, Duration::from_secs(6), Seed::new(0)), None);
     }
 
     #[test]
     fn linear_delays_and_functions_of_the_attempt() {
-        let linear = Retry::linear(Duration::from_millis(10), Duration::from_millis(25)).attempts(5).unwrap();
+        let linear = Retry::linear(Duration::from_millis(10), Duration::from_millis(25))
+            .attempts(5)
+            .unwrap();
         assert_eq!(delays(&linear.without_jitter()), [10, 20, 25, 25]);
         let function = Retry::function(|attempt| Duration::from_micros(u64::from(attempt) * 1_500));
         assert_eq!(delays(&function), [1, 3]);
@@ -236,12 +323,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        assert_eq!(Retry::simple().attempts(0).unwrap_err(), RetryError::NoAttempt);
+        assert_eq!(
+            Retry::simple().attempts(0).unwrap_err(),
+            RetryError::NoAttempt
+        );
         for factor in [0.5, f64::NAN, f64::INFINITY, -1.0] {
             let refused = Retry::exponential(Duration::ZERO, factor, Duration::ZERO);
-            assert!(matches!(refused, Err(RetryError::Factor { .. })), "{factor}");
+            assert!(
+                matches!(refused, Err(RetryError::Factor { .. })),
+                "{factor}"
+            );
         }
-        let large = Retry::exponential(Duration::MAX, 1e300, Duration::from_secs(7)).unwrap().attempts(u32::MAX);
-        assert!(large.unwrap().delay(u32::MAX - 1, Duration::ZERO, Seed::new(0)).unwrap() <= Duration::from_secs(7));
+        let large = Retry::exponential(Duration::MAX, 1e300, Duration::from_secs(7))
+            .unwrap()
+            .attempts(u32::MAX);
+        assert!(
+            large
+                .unwrap()
+                .delay(u32::MAX - 1, Duration::ZERO, Seed::new(0))
+                .unwrap()
+                <= Duration::from_secs(7)
+        );
     }
 }

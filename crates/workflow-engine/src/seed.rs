@@ -2,10 +2,11 @@
 
 use uuid::{Builder, Uuid};
 
-/// The state of a generator (splitmix64: G. Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014).
+/// The state of a generator (splitmix64: G. Steele et al., "Fast Splittable Pseudorandom Number
+/// Generators", 2014).
 ///
-/// It is written out here, and not taken from a crate, because every version of this one must give the same numbers:
-/// they are part of the history of runs that are in flight.
+/// It is written out here, and not taken from a crate, because every version of this one must give
+/// the same numbers: they are part of the history of runs that are in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seed(u64);
 
@@ -58,8 +59,18 @@ mod tests {
         // The first numbers of splitmix64 for the seed 1234567, from its reference implementation.
         let mut seed = Seed::new(1_234_567);
         let numbers = [seed.next(), seed.next(), seed.next()];
-        assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            numbers,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
         let uuid = Seed::of("order-17").uuid();
-        assert_eq!((uuid.get_version_num(), uuid), (4, Seed::of("order-17").uuid()));
+        assert_eq!(
+            (uuid.get_version_num(), uuid),
+            (4, Seed::of("order-17").uuid())
+        );
     }
 }

@@ -7,7 +7,8 @@ use workflow_events::Timestamp;
 use crate::limits::VALUE_BYTES;
 use crate::store::Purge;
 
-/// How long runs are kept after their end, by how they ended; `None`, the default, keeps them for ever.
+/// How long runs are kept after their end, by how they ended; `None`, the default, keeps them for
+/// ever.
 ///
 /// A run is never purged before every sink has settled its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub struct Retention {
 impl Retention {
     /// Keeps every run for the same time after its end.
     pub fn all(time: Duration) -> Self {
-        Self { completed: Some(time), failed: Some(time), cancelled: Some(time) }
+        Self {
+            completed: Some(time),
+            failed: Some(time),
+            cancelled: Some(time),
+        }
     }
 
     pub(crate) fn is_limited(&self) -> bool {

@@ -9,7 +9,8 @@ use futures::task::AtomicWaker;
 use crate::active::lock;
 use crate::store::CancelRequest;
 
-/// What reaches the driver of one run: wake-ups of the workflow's future, cancels, and the engine's shutdown.
+/// What reaches the driver of one run: wake-ups of the workflow's future, cancels, and the engine's
+/// shutdown.
 ///
 /// It is the waker with which the workflow's future is polled.
 #[derive(Debug)]
@@ -40,7 +41,11 @@ impl Signal {
     /// Orders the run's cancel.
     pub(crate) fn cancel(&self, request: CancelRequest) {
         self.order(|orders| {
-            let at_once = request.at_once || orders.cancel.as_ref().is_some_and(|standing| standing.at_once);
+            let at_once = request.at_once
+                || orders
+                    .cancel
+                    .as_ref()
+                    .is_some_and(|standing| standing.at_once);
             orders.cancel = Some(CancelRequest { at_once, ..request });
         });
     }

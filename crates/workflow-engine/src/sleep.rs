@@ -51,7 +51,12 @@ impl<'a> Sleep<'a> {
             Wanted::For(duration) => duration.is_zero(),
             Wanted::Until(at) => at <= run.machine().now(),
         };
-        Self { run, key, wanted, phase: if nothing { Phase::Done } else { Phase::Called } }
+        Self {
+            run,
+            key,
+            wanted,
+            phase: if nothing { Phase::Done } else { Phase::Called },
+        }
     }
 
     /// Checks that the history has a sleep as the code calls it.
@@ -62,7 +67,11 @@ impl<'a> Sleep<'a> {
             return true;
         }
         let (operation, recorded) = (self.key.to_string(), recorded.to_owned());
-        self.run.fail(DeterminismError::Arguments { operation, recorded, called });
+        self.run.fail(DeterminismError::Arguments {
+            operation,
+            recorded,
+            called,
+        });
         false
     }
 
@@ -73,7 +82,10 @@ impl<'a> Sleep<'a> {
             Wanted::For(duration) => after(at, duration),
             Wanted::Until(due_at) => ceil(due_at),
         };
-        let event = EventKind::SleepStarted { duration_ms: millis(due_at.duration_since(at)), resume_at: due_at };
+        let event = EventKind::SleepStarted {
+            duration_ms: millis(due_at.duration_since(at)),
+            resume_at: due_at,
+        };
         let payload = Payload::from_json(self.wanted.to_string()).ok();
         self.record(at, event, EntryKind::SleepStarted, Some(due_at), payload);
         self.phase = Phase::Begun(at, due_at);
@@ -82,11 +94,15 @@ impl<'a> Sleep<'a> {
     /// Records that it is over, or waits until it is.
     fn go_on(&mut self, began: Timestamp, due_at: Timestamp) {
         if !self.run.machine().take_due(&self.key) {
-            self.run.machine().set_wait(&self.key, Some((due_at, PauseReason::Sleep)));
+            self.run
+                .machine()
+                .set_wait(&self.key, Some((due_at, PauseReason::Sleep)));
             return;
         }
         let now = wall(&*self.run.clock);
-        let event = EventKind::SleepCompleted { duration_ms: millis(now.duration_since(began)) };
+        let event = EventKind::SleepCompleted {
+            duration_ms: millis(now.duration_since(began)),
+        };
         let payload = Payload::from_json(self.wanted.to_string()).ok();
         self.record(now, event, EntryKind::SleepCompleted, None, payload);
         self.phase = Phase::Ended;
@@ -101,11 +117,24 @@ impl<'a> Sleep<'a> {
         payload: Option<Payload>,
     ) {
         let occurrence = self.key.occurrence;
-        let entry = Entry { kind, name: String::new(), occurrence, attempt: 0, due_at, payload };
+        let entry = Entry {
+            kind,
+            name: String::new(),
+            occurrence,
+            attempt: 0,
+            due_at,
+            payload,
+        };
         let ends = (kind == EntryKind::SleepCompleted).then(|| self.key.clone());
-        self.run
-            .machine()
-            .record(Outgoing { at, drafts: vec![Draft { at, kind: event }], entry: Some(entry), ends }, false);
+        self.run.machine().record(
+            Outgoing {
+                at,
+                drafts: vec![Draft { at, kind: event }],
+                entry: Some(entry),
+                ends,
+            },
+            false,
+        );
     }
 }
 
@@ -160,6 +189,9 @@ impl fmt::Display for Wanted {
 
 impl fmt::Debug for Sleep<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep").field("key", &self.key).field("wanted", &self.wanted).finish_non_exhaustive()
+        f.debug_struct("Sleep")
+            .field("key", &self.key)
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
     }
 }

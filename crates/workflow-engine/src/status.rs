@@ -22,8 +22,14 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Paused,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
 
     /// Every legal transition; `None` stands for a run that does not exist yet.
     const LEGAL: &'static [(Option<Self>, Self)] = &[
@@ -98,8 +104,16 @@ pub struct IllegalTransition {
 impl fmt::Display for IllegalTransition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |status: Option<Status>| status.map_or("none", Status::as_str);
-        write!(f, "a run cannot go from {} to {}; legal from there:", name(self.from), self.to)?;
-        let mut legal = Status::LEGAL.iter().filter(|(from, _)| *from == self.from).peekable();
+        write!(
+            f,
+            "a run cannot go from {} to {}; legal from there:",
+            name(self.from),
+            self.to
+        )?;
+        let mut legal = Status::LEGAL
+            .iter()
+            .filter(|(from, _)| *from == self.from)
+            .peekable();
         if legal.peek().is_none() {
             return f.write_str(" nothing");
         }
@@ -116,22 +130,34 @@ mod tests {
     #[test]
     fn nothing_follows_a_terminal_status() {
         for from in Status::ALL {
-            let any = Status::ALL.into_iter().any(|to| Status::check(Some(from), to).is_ok());
+            let any = Status::ALL
+                .into_iter()
+                .any(|to| Status::check(Some(from), to).is_ok());
             assert_eq!(any, !from.is_terminal(), "{from}");
         }
     }
 
     #[test]
     fn a_name_is_read_back_as_its_status() {
-        assert!(Status::ALL.into_iter().all(|status| Status::parse(status.as_str()) == Some(status)));
+        assert!(
+            Status::ALL
+                .into_iter()
+                .all(|status| Status::parse(status.as_str()) == Some(status))
+        );
         assert_eq!(Status::parse("done"), None);
     }
 
     #[test]
     fn an_illegal_transition_lists_the_legal_ones() {
         let refused = Status::check(None, Status::Completed).unwrap_err();
-        assert_eq!(refused.to_string(), "a run cannot go from none to completed; legal from there: queued running");
+        assert_eq!(
+            refused.to_string(),
+            "a run cannot go from none to completed; legal from there: queued running"
+        );
         let refused = Status::check(Some(Status::Failed), Status::Running).unwrap_err();
-        assert_eq!(refused.to_string(), "a run cannot go from failed to running; legal from there: nothing");
+        assert_eq!(
+            refused.to_string(),
+            "a run cannot go from failed to running; legal from there: nothing"
+        );
     }
 }

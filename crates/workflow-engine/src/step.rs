@@ -31,14 +31,15 @@ use crate::time::{after, millis, wall};
 type StepBody<'a, T, E> = Box<dyn FnMut() -> BoxFuture<'a, Result<T, E>> + Send + 'a>;
 type Decide<'a, E> = Box<dyn FnMut(&StepFailure<E>) -> bool + Send + 'a>;
 
-/// A step that was called; awaiting it executes it. Made by [`Context::step`](crate::Context::step).
+/// A step that was called; awaiting it executes it. Made by
+/// [`Context::step`](crate::Context::step).
 ///
 /// Its place among the steps of its name is claimed by the call, not by the first poll.
 ///
 /// # Cancel safety
 ///
-/// A step whose future is dropped, by `select!` for instance, is cut: its body is dropped where it stands, and its
-/// result, if there was one already, is asked for by nobody.
+/// A step whose future is dropped, by `select!` for instance, is cut: its body is dropped where it
+/// stands, and its result, if there was one already, is asked for by nobody.
 #[must_use = "a step does nothing unless it is awaited"]
 pub struct Step<'a, T, E> {
     run: &'a Execution,
@@ -88,8 +89,14 @@ impl<'a, T, E> Step<'a, T, E> {
     pub(crate) fn new(run: &'a Execution, name: Arc<str>, body: StepBody<'a, T, E>) -> Self {
         let mut machine = run.machine();
         // What an earlier version has recorded goes on.
-        let refused = check_name(&name, STEP_NAME_BYTES).err().filter(|_| !machine.is_recorded(OpKind::Step, &name));
-        let name = if refused.is_some() { shown(&name).into() } else { name };
+        let refused = check_name(&name, STEP_NAME_BYTES)
+            .err()
+            .filter(|_| !machine.is_recorded(OpKind::Step, &name));
+        let name = if refused.is_some() {
+            shown(&name).into()
+        } else {
+            name
+        };
         let key = machine.claim(OpKind::Step, name);
         drop(machine);
         Self {
@@ -108,17 +115,18 @@ impl<'a, T, E> Step<'a, T, E> {
 
     /// Sets how it is tried again when an attempt fails; a step without a policy is executed once.
     ///
-    /// Errors that the body returns and timeouts are retried; a panic is not, and neither is a result that cannot be
-    /// recorded. [`retry_if`](Self::retry_if) decides otherwise. An error that is retried need not be one that can be
-    /// recorded: the events have its words. The wait before an attempt is durable: a longer one
-    /// suspends the run.
+    /// Errors that the body returns and timeouts are retried; a panic is not, and neither is a
+    /// result that cannot be recorded. [`retry_if`](Self::retry_if) decides otherwise. An error
+    /// that is retried need not be one that can be recorded: the events have its words. The wait
+    /// before an attempt is durable: a longer one suspends the run.
     pub fn retry(mut self, policy: Retry) -> Self {
         self.retry = Some(policy);
         self
     }
 
-    /// Sets which failures are retried: those for which `decide` returns true. It sees an error as the body returned it.
-    /// Timeouts and panics are among what it is asked about; a result that cannot be recorded is not. It decides nothing without [`retry`](Self::retry).
+    /// Sets which failures are retried: those for which `decide` returns true. It sees an error as
+    /// the body returned it. Timeouts and panics are among what it is asked about; a result that
+    /// cannot be recorded is not. It decides nothing without [`retry`](Self::retry).
     pub fn retry_if(mut self, decide: impl FnMut(&StepFailure<E>) -> bool + Send + 'a) -> Self {
         self.retry_if = Some(Box::new(decide));
         self
@@ -167,14 +175,21 @@ where
             (Some(value), EntryKind::StepCompleted) => value.decode().map(Ok),
             (Some(cause), _) => cause.decode().map(|cause| {
                 let (step, attempt) = (self.key.name.to_string(), entry.attempt);
-                Err(StepError { step, attempt, cause })
+                Err(StepError {
+                    step,
+                    attempt,
+                    cause,
+                })
             }),
             (None, _) => Err(serde::de::Error::custom("there is no value")),
         };
         match recorded {
             Ok(result) => Poll::Ready(result),
             Err(error) => {
-                let (operation, problem) = (self.key.to_string(), cut(&error.to_string(), WORD_BYTES).into_owned());
+                let (operation, problem) = (
+                    self.key.to_string(),
+                    cut(&error.to_string(), WORD_BYTES).into_owned(),
+                );
                 self.run.fail(DeterminismError::Type { operation, problem });
                 Poll::Pending
             }
@@ -183,8 +198,19 @@ where
 
     /// Begins the next attempt, if it is due.
     fn go_on(&mut self, begun: Option<Begun>) {
-        let Phase::Waiting(due_at) = &mut self.phase else { return };
-        if let Some((Entry { attempt, due_at: Some(due), payload, .. }, _)) = begun {
+        let Phase::Waiting(due_at) = &mut self.phase else {
+            return;
+        };
+        if let Some((
+            Entry {
+                attempt,
+                due_at: Some(due),
+                payload,
+                ..
+            },
+            _,
+        )) = begun
+        {
             *due_at = due;
             self.attempt = attempt.saturating_add(1);
             let first = payload.and_then(|first| first.decode::<i64>().ok());
@@ -192,20 +218,34 @@ where
         }
         let (due_at, at) = (*due_at, wall(&*self.run.clock));
         if due_at > at {
-            self.run.machine().set_wait(&self.key, Some((due_at, PauseReason::Retry)));
+            self.run
+                .machine()
+                .set_wait(&self.key, Some((due_at, PauseReason::Retry)));
             return;
         }
         self.first_began.get_or_insert(at);
         if let Some(refused) = self.refused.take() {
             self.run.machine().attempt_begins();
-            return self.attempt_failed(at, Vec::new(), StepFailure::InvalidName(refused.to_string()));
+            return self.attempt_failed(
+                at,
+                Vec::new(),
+                StepFailure::InvalidName(refused.to_string()),
+            );
         }
         let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
         let span = tracing::info_span!("step", step = step_name, attempt);
-        let mut start = vec![EventKind::StepStarted { step_name: step_name.clone(), attempt }];
+        let mut start = vec![EventKind::StepStarted {
+            step_name: step_name.clone(),
+            attempt,
+        }];
         if let Some(timeout) = self.timeout {
             let deadline = after(at, timeout);
-            start.push(EventKind::TimeoutSet { step_name, deadline, timeout_ms: millis(timeout), attempt });
+            start.push(EventKind::TimeoutSet {
+                step_name,
+                deadline,
+                timeout_ms: millis(timeout),
+                attempt,
+            });
         }
         let start = Some(start.into_iter().map(|kind| Draft { at, kind }).collect());
         self.run.machine().attempt_begins();
@@ -217,16 +257,27 @@ where
         self.run.machine().enter_step(None);
         let future = AssertUnwindSafe(future).catch_unwind();
         let began = self.run.clock.now();
-        self.phase = Phase::Executing(Attempt { future, at, began, start, timer: None, span });
+        self.phase = Phase::Executing(Attempt {
+            future,
+            at,
+            began,
+            start,
+            timer: None,
+            span,
+        });
     }
 
     fn poll_attempt(&mut self, poller: &mut Poller<'_>) {
-        let Phase::Executing(attempt) = &mut self.phase else { return };
+        let Phase::Executing(attempt) = &mut self.phase else {
+            return;
+        };
         self.run.machine().enter_step(Some(self.key.name.clone()));
         let polled = attempt.span.in_scope(|| attempt.future.poll_unpin(poller));
         self.run.machine().enter_step(None);
         let now = self.run.clock.now();
-        let deadline = self.timeout.map(|timeout| attempt.began.saturating_add(timeout));
+        let deadline = self
+            .timeout
+            .map(|timeout| attempt.began.saturating_add(timeout));
         if let Poll::Ready(caught) = polled {
             return self.attempt_ended(now, Some(caught));
         }
@@ -239,7 +290,10 @@ where
         {
             self.run.machine().record(Outgoing::events(start), false);
         }
-        let timer = deadline.into_iter().chain(attempt.start.as_ref().map(|_| slow)).min();
+        let timer = deadline
+            .into_iter()
+            .chain(attempt.start.as_ref().map(|_| slow))
+            .min();
         if attempt.timer != timer {
             attempt.timer = timer;
             self.run.machine().set_timer(&self.key, timer);
@@ -248,8 +302,17 @@ where
 
     /// Records how an attempt ended: it returned, it panicked, or (`None`) its time was up.
     fn attempt_ended(&mut self, now: Duration, caught: Option<Caught<T, E>>) {
-        let Phase::Executing(attempt) = std::mem::replace(&mut self.phase, Phase::Done) else { return };
-        let Attempt { future, at, began, start, timer, .. } = attempt;
+        let Phase::Executing(attempt) = std::mem::replace(&mut self.phase, Phase::Done) else {
+            return;
+        };
+        let Attempt {
+            future,
+            at,
+            began,
+            start,
+            timer,
+            ..
+        } = attempt;
         if timer.is_some() {
             self.run.machine().set_timer(&self.key, None);
         }
@@ -266,18 +329,38 @@ where
                 timeout_ms: millis(self.timeout.unwrap_or_default()),
                 elapsed_ms: millis(elapsed),
             };
-            caught.map_or_else(|| Err(timed_out()), |caught| recorded_value(caught, self.run.value_limit))
+            caught.map_or_else(
+                || Err(timed_out()),
+                |caught| recorded_value(caught, self.run.value_limit),
+            )
         }));
-        let cause = match classified.unwrap_or_else(|panic| Err(StepFailure::Panicked(panic_message(&*panic)))) {
+        let cause = match classified
+            .unwrap_or_else(|panic| Err(StepFailure::Panicked(panic_message(&*panic))))
+        {
             Ok((value, payload)) => {
                 let duration_ms = millis(elapsed);
-                event(EventKind::StepCompleted { step_name, attempt, duration_ms, cached: false });
-                return self.ended(ended_at, events, EntryKind::StepCompleted, payload, Ok(value));
+                event(EventKind::StepCompleted {
+                    step_name,
+                    attempt,
+                    duration_ms,
+                    cached: false,
+                });
+                return self.ended(
+                    ended_at,
+                    events,
+                    EntryKind::StepCompleted,
+                    payload,
+                    Ok(value),
+                );
             }
             Err(cause) => cause,
         };
         if let (StepFailure::TimedOut { .. }, Some(timeout)) = (&cause, self.timeout) {
-            event(EventKind::TimeoutExceeded { step_name, timeout_ms: millis(timeout), attempt });
+            event(EventKind::TimeoutExceeded {
+                step_name,
+                timeout_ms: millis(timeout),
+                attempt,
+            });
         }
         self.attempt_failed(ended_at, events, cause);
     }
@@ -286,7 +369,8 @@ where
     fn attempt_failed(&mut self, at: Timestamp, mut events: Vec<Draft>, cause: StepFailure<E>) {
         let (step_name, attempt) = (self.key.name.to_string(), self.attempt);
         let mut event = |kind| events.push(Draft { at, kind });
-        // The decision to try again, the error's own words and its JSON form are the user's code too.
+        // The decision to try again, the error's own words and its JSON form are the user's code
+        // too.
         let limit = self.run.value_limit;
         let last = |cause, info: &ErrorInfo| {
             let (cause, payload) = recorded_failure(cause, info, limit);
@@ -294,7 +378,9 @@ where
         };
         let judged = catch_unwind(AssertUnwindSafe(|| {
             let info = cause.info().bounded();
-            let judged = self.retry_delay(&cause, at).map_or_else(|| last(cause, &info), Judged::Again);
+            let judged = self
+                .retry_delay(&cause, at)
+                .map_or_else(|| last(cause, &info), Judged::Again);
             (judged, info)
         }));
         let (judged, info) = judged.unwrap_or_else(|panic| {
@@ -302,26 +388,61 @@ where
             let info = cause.info().bounded();
             (last(cause, &info), info)
         });
-        let (error, will_retry) =
-            (ErrorInfo { step_name: None, attempt: None, ..info }, matches!(judged, Judged::Again(_)));
-        event(EventKind::StepFailed { step_name: step_name.clone(), attempt, error, will_retry });
+        let (error, will_retry) = (
+            ErrorInfo {
+                step_name: None,
+                attempt: None,
+                ..info
+            },
+            matches!(judged, Judged::Again(_)),
+        );
+        event(EventKind::StepFailed {
+            step_name: step_name.clone(),
+            attempt,
+            error,
+            will_retry,
+        });
         let delay = match judged {
             Judged::Again(delay) => delay,
             Judged::Final(cause, payload) => {
                 if self.retry.is_some() {
-                    event(EventKind::RetryExhausted { step_name: step_name.clone(), attempts: attempt });
+                    event(EventKind::RetryExhausted {
+                        step_name: step_name.clone(),
+                        attempts: attempt,
+                    });
                 }
-                let error = StepError { step: step_name, attempt, cause };
+                let error = StepError {
+                    step: step_name,
+                    attempt,
+                    cause,
+                };
                 return self.ended(at, events, EntryKind::StepFailed, payload, Err(error));
             }
         };
         let next_attempt_at = after(at, delay);
-        event(EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms: millis(delay) });
-        let first = self.first_began.and_then(|first| Payload::encode(&first.as_millis()).ok());
+        event(EventKind::RetryScheduled {
+            step_name,
+            attempt,
+            next_attempt_at,
+            delay_ms: millis(delay),
+        });
+        let first = self
+            .first_began
+            .and_then(|first| Payload::encode(&first.as_millis()).ok());
         let entry = self.entry(EntryKind::RetryScheduled, Some(next_attempt_at), first);
-        self.run.machine().record(Outgoing { at, drafts: events, entry: Some(entry), ends: None }, true);
+        self.run.machine().record(
+            Outgoing {
+                at,
+                drafts: events,
+                entry: Some(entry),
+                ends: None,
+            },
+            true,
+        );
         self.attempt = attempt.saturating_add(1);
-        self.run.machine().set_wait(&self.key, Some((next_attempt_at, PauseReason::Retry)));
+        self.run
+            .machine()
+            .set_wait(&self.key, Some((next_attempt_at, PauseReason::Retry)));
         self.phase = Phase::Waiting(next_attempt_at);
     }
 
@@ -334,27 +455,54 @@ where
         result: Result<T, StepError<E>>,
     ) {
         let entry = self.entry(kind, None, Some(payload));
-        self.run.machine().record(Outgoing { at, drafts, entry: Some(entry), ends: Some(self.key.clone()) }, true);
+        self.run.machine().record(
+            Outgoing {
+                at,
+                drafts,
+                entry: Some(entry),
+                ends: Some(self.key.clone()),
+            },
+            true,
+        );
         self.phase = Phase::Ended(result);
     }
 
     fn entry(&self, kind: EntryKind, due_at: Option<Timestamp>, payload: Option<Payload>) -> Entry {
         let (name, occurrence) = (self.key.name.to_string(), self.key.occurrence);
-        Entry { kind, name, occurrence, attempt: self.attempt, due_at, payload }
+        Entry {
+            kind,
+            name,
+            occurrence,
+            attempt: self.attempt,
+            due_at,
+            payload,
+        }
     }
 
     /// Returns how long to wait before the next attempt; `None` if there is none.
     fn retry_delay(&mut self, cause: &StepFailure<E>, failed_at: Timestamp) -> Option<Duration> {
         let policy = self.retry.as_ref()?;
         let wanted = match (cause, &mut self.retry_if) {
-            (StepFailure::Unencodable(_) | StepFailure::TooLarge { .. } | StepFailure::TooDeep { .. }, _) => false,
+            (
+                StepFailure::Unencodable(_)
+                | StepFailure::TooLarge { .. }
+                | StepFailure::TooDeep { .. },
+                _,
+            ) => false,
             (StepFailure::InvalidName(_), _) => false,
             (cause, Some(decide)) => decide(cause),
             (cause, None) => !matches!(cause, StepFailure::Panicked(_)),
         };
         let elapsed = failed_at.duration_since(self.first_began.unwrap_or(failed_at));
-        let seed = self.run.seed.with(&format!("{} {}", self.key, self.attempt));
-        if wanted { policy.delay(self.attempt, elapsed, seed) } else { None }
+        let seed = self
+            .run
+            .seed
+            .with(&format!("{} {}", self.key, self.attempt));
+        if wanted {
+            policy.delay(self.attempt, elapsed, seed)
+        } else {
+            None
+        }
     }
 }
 
@@ -364,14 +512,19 @@ impl<T, E> Drop for Step<'_, T, E> {
             Phase::Executing(attempt) => (true, attempt.start.is_none()),
             _ => (false, false),
         };
-        let cut = told.then(|| Draft { at: wall(&*self.run.clock), kind: dropped(&self.key.name, self.attempt) });
+        let cut = told.then(|| Draft {
+            at: wall(&*self.run.clock),
+            kind: dropped(&self.key.name, self.attempt),
+        });
         self.run.machine().forget(&self.key, executing, cut);
     }
 }
 
 impl<T, E> fmt::Debug for Step<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Step").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Step")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -385,6 +538,14 @@ enum Judged<E> {
 
 /// What the history is told of a step whose future was dropped while it was being executed.
 fn dropped(step: &str, attempt: u32) -> EventKind {
-    let error = ErrorInfo { kind: Some("dropped".into()), ..ErrorInfo::new("the step was dropped before it ended") };
-    EventKind::StepFailed { step_name: step.into(), attempt, error, will_retry: false }
+    let error = ErrorInfo {
+        kind: Some("dropped".into()),
+        ..ErrorInfo::new("the step was dropped before it ended")
+    };
+    EventKind::StepFailed {
+        step_name: step.into(),
+        attempt,
+        error,
+        will_retry: false,
+    }
 }

@@ -1,4 +1,5 @@
-//! The time of day, which is the store's where that has a clock, and whole milliseconds, which is what histories hold.
+//! The time of day, which is the store's where that has a clock, and whole milliseconds, which is
+//! what histories hold.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,8 +10,8 @@ use workflow_events::Timestamp;
 
 use crate::store::{Store, StoreError};
 
-/// The clock of an engine. Its time of day is set to that of the store, so that all who share one agree on it; between
-/// two settings it goes on by the monotonic clock.
+/// The clock of an engine. Its time of day is set to that of the store, so that all who share one
+/// agree on it; between two settings it goes on by the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct StoreClock {
     inner: Arc<dyn Clock>,
@@ -20,13 +21,18 @@ pub(crate) struct StoreClock {
 
 impl StoreClock {
     pub(crate) fn new(inner: Arc<dyn Clock>) -> Self {
-        Self { inner, told: Mutex::default() }
+        Self {
+            inner,
+            told: Mutex::default(),
+        }
     }
 
     /// Sets the time of day.
     pub(crate) async fn set(&self, store: &dyn Store) -> Result<(), StoreError> {
         let asked = self.inner.now();
-        let Some(told) = store.now().await? else { return Ok(()) };
+        let Some(told) = store.now().await? else {
+            return Ok(());
+        };
         // It was true when the store read its clock, somewhere between the question and the answer.
         let at = asked + self.inner.now().saturating_sub(asked) / 2;
         if let Ok(told) = SystemTime::try_from(told) {
@@ -53,15 +59,20 @@ impl Clock for StoreClock {
     }
 }
 
-/// Returns the time of day, rounded down. One that no timestamp can tell is the first or the last there is.
+/// Returns the time of day, rounded down. One that no timestamp can tell is the first or the last
+/// there is.
 pub(crate) fn wall(clock: &dyn Clock) -> Timestamp {
     let wall = clock.wall();
-    let end = if wall < SystemTime::UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX };
+    let end = if wall < SystemTime::UNIX_EPOCH {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
     floor(Timestamp::try_from(wall).unwrap_or(end))
 }
 
-/// Returns the moment that long after `at`, rounded up, so that nothing is due too early; the last whole millisecond
-/// there is, if it would be later.
+/// Returns the moment that long after `at`, rounded up, so that nothing is due too early; the last
+/// whole millisecond there is, if it would be later.
 pub(crate) fn after(at: Timestamp, duration: Duration) -> Timestamp {
     ceil(at.saturating_add(duration))
 }
@@ -69,7 +80,11 @@ pub(crate) fn after(at: Timestamp, duration: Duration) -> Timestamp {
 /// Returns `at` rounded up; what cannot be rounded up is rounded down.
 pub(crate) fn ceil(at: Timestamp) -> Timestamp {
     let floor = floor(at);
-    if floor < at { floor.checked_add(Duration::from_millis(1)).unwrap_or(floor) } else { floor }
+    if floor < at {
+        floor.checked_add(Duration::from_millis(1)).unwrap_or(floor)
+    } else {
+        floor
+    }
 }
 
 fn floor(at: Timestamp) -> Timestamp {

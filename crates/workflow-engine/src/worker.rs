@@ -20,7 +20,8 @@ use crate::time::wall;
 
 /// How often runs whose retention is over are purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
-/// When to look again for a run that is due and could not be had: another worker is claiming it, or somebody has locked it.
+/// When to look again for a run that is due and could not be had: another worker is claiming it, or
+/// somebody has locked it.
 const LOCKED: Duration = Duration::from_millis(50);
 /// How often, in a row, a worker that is to become idle looks for what is due and cannot be had.
 const LOOKS_IN_VAIN: usize = 8;
@@ -42,33 +43,46 @@ pub struct Idle {
 }
 
 impl Engine {
-    /// Executes runs that are due, delivers events, and purges what its retention is over, until the engine is shut
-    /// down. Run it on a task of its own, or on several: each executes other runs.
+    /// Executes runs that are due, delivers events, and purges what its retention is over, until
+    /// the engine is shut down. Run it on a task of its own, or on several: each executes other
+    /// runs.
     ///
-    /// It takes up runs that were [started](Self::start), whose sleep or retry is due, and whose process has died.
+    /// It takes up runs that were [started](Self::start), whose sleep or retry is due, and whose
+    /// process has died.
     ///
     /// # Cancel safety
     ///
-    /// The runs that it was executing are taken up by the next call, or by another worker once this engine's lease
-    /// is over.
+    /// The runs that it was executing are taken up by the next call, or by another worker once this
+    /// engine's lease is over.
     ///
     /// # Panics
     ///
-    /// When the clock or the store panics. Workflows, steps, and transports may panic without harm. The panic is logged,
-    /// and [`report`](Self::report) says from then on that the worker has ended.
+    /// When the clock or the store panics. Workflows, steps, and transports may panic without harm.
+    /// The panic is logged, and [`report`](Self::report) says from then on that the worker has
+    /// ended.
     pub async fn work(&self) {
         let inner = &*self.inner;
-        let work = join4(inner.work(), self.deliver(), inner.keep_house(), inner.listen());
-        let Err(panic) = AssertUnwindSafe(work).catch_unwind().await else { return };
+        let work = join4(
+            inner.work(),
+            self.deliver(),
+            inner.keep_house(),
+            inner.listen(),
+        );
+        let Err(panic) = AssertUnwindSafe(work).catch_unwind().await else {
+            return;
+        };
         let message = panic_message(&*panic);
-        tracing::error!(panic = message, "the worker has ended: it panicked; its runs are taken up by another one");
+        tracing::error!(
+            panic = message,
+            "the worker has ended: it panicked; its runs are taken up by another one"
+        );
         lock(&inner.work_ended).get_or_insert(Reason::new(message));
         // Whose task it is shall hear of it, too.
         resume_unwind(panic)
     }
 
-    /// Executes everything that can be executed now, delivers its events, and returns when there will be work again:
-    /// the whole life of a short-lived process.
+    /// Executes everything that can be executed now, delivers its events, and returns when there
+    /// will be work again: the whole life of a short-lived process.
     ///
     /// Delivery takes at most [`Config::flush_timeout`](tracker_core::Config::flush_timeout).
     ///
@@ -114,13 +128,22 @@ impl Engine {
             let room = inner.settings.runs_at_once.saturating_sub(executing.len());
             let (ended, found) = drive(&mut executing, inner.look(room)).await;
             executed += ended;
-            let Found { runs, next_due, unknown } = found?;
+            let Found {
+                runs,
+                next_due,
+                unknown,
+            } = found?;
             let more = runs.len() == room;
-            executing.extend(runs.into_iter().map(|taken| inner.execute(taken, None, REST)));
+            executing.extend(
+                runs.into_iter()
+                    .map(|taken| inner.execute(taken, None, REST)),
+            );
             if executing.is_empty() {
-                // Something is due and could not be had: it is locked, or cannot be read and was put aside. What stands
-                // behind it can be.
-                if next_due.is_none_or(|due_at| due_at > wall(&*inner.clock)) || in_vain == LOOKS_IN_VAIN {
+                // Something is due and could not be had: it is locked, or cannot be read and was
+                // put aside. What stands behind it can be.
+                if next_due.is_none_or(|due_at| due_at > wall(&*inner.clock))
+                    || in_vain == LOOKS_IN_VAIN
+                {
                     break (next_due, unknown);
                 }
                 in_vain += 1;
@@ -129,7 +152,11 @@ impl Engine {
             }
             in_vain = 0;
             // Many small claims cost more than one large one.
-            let enough = if more { inner.settings.runs_at_once / 2 } else { 0 };
+            let enough = if more {
+                inner.settings.runs_at_once / 2
+            } else {
+                0
+            };
             while executing.len() > enough && executing.next().await.is_some() {
                 executed += 1;
             }
@@ -142,12 +169,19 @@ impl Engine {
         if let Err(error) = inner.purge().await {
             tracing::error!(%error, "runs could not be purged; the next call tries again");
         }
-        Ok(Idle { executed, next_wake, unknown, report: self.flush().await })
+        Ok(Idle {
+            executed,
+            next_wake,
+            unknown,
+            report: self.flush().await,
+        })
     }
 
-    /// Removes the runs whose [retention](crate::Retention) is over and whose events every sink has settled.
+    /// Removes the runs whose [retention](crate::Retention) is over and whose events every sink has
+    /// settled.
     ///
-    /// [`work`](Self::work) does it every minute, [`run_until_idle`](Self::run_until_idle) at its end.
+    /// [`work`](Self::work) does it every minute, [`run_until_idle`](Self::run_until_idle) at its
+    /// end.
     ///
     /// # Errors
     ///
@@ -186,15 +220,34 @@ impl Inner {
                     soonest = LOCKED;
                 }
                 self.report_unknown(&known.unknown, &found.unknown);
-                executing.extend(found.runs.into_iter().map(|run| self.execute(run, None, REST).map(drop).boxed()));
-                known = Found { runs: Vec::new(), ..found };
+                executing.extend(
+                    found
+                        .runs
+                        .into_iter()
+                        .map(|run| self.execute(run, None, REST).map(drop).boxed()),
+                );
+                known = Found {
+                    runs: Vec::new(),
+                    ..found
+                };
             }
             let now = wall(&*self.clock);
-            let due_in = known.next_due.filter(|_| looked).map(|due_at| due_at.duration_since(now));
+            let due_in = known
+                .next_due
+                .filter(|_| looked)
+                .map(|due_at| due_at.duration_since(now));
             let due_in = due_in.map(|due_in| if due_in.is_zero() { soonest } else { due_in });
-            let pause = due_in.map_or(self.settings.poll_interval, |due_in| due_in.min(self.settings.poll_interval));
+            let pause = due_in.map_or(self.settings.poll_interval, |due_in| {
+                due_in.min(self.settings.poll_interval)
+            });
             // A store that fails is not asked again at once, whoever has work to tell of.
-            let notified = async { if failed { pending().await } else { self.active.work.notified().await } };
+            let notified = async {
+                if failed {
+                    pending().await
+                } else {
+                    self.active.work.notified().await
+                }
+            };
             let (notified, closed) = (pin!(notified), pin!(self.gate.closed()));
             let due = select(select(self.clock.sleep(pause), notified), closed);
             look = match executing.is_empty() {
@@ -205,7 +258,9 @@ impl Inner {
                 // Many small claims cost more than one large one.
                 false => match select(due, executing.next()).await {
                     Either::Left(_) => true,
-                    Either::Right(_) => !failed && executing.len() * 2 <= self.settings.runs_at_once,
+                    Either::Right(_) => {
+                        !failed && executing.len() * 2 <= self.settings.runs_at_once
+                    }
                 },
             };
         }
@@ -216,7 +271,9 @@ impl Inner {
     async fn look(&self, room: usize) -> Result<Found, StoreError> {
         let mut runs = self.take_up(room).await?;
         self.lease.ensure().await?;
-        let found = self.ask(self.request(None, room.saturating_sub(runs.len()))).await?;
+        let found = self
+            .ask(self.request(None, room.saturating_sub(runs.len())))
+            .await?;
         runs.extend(found.runs);
         Ok(Found { runs, ..found })
     }
@@ -227,7 +284,10 @@ impl Inner {
             return Ok(None);
         }
         self.retried(|| self.lease.ensure()).await?;
-        let request = ClaimRequest { workflows: None, ..self.request(Some(id.to_owned()), 1) };
+        let request = ClaimRequest {
+            workflows: None,
+            ..self.request(Some(id.to_owned()), 1)
+        };
         Ok(self.ask(request).await?.runs.pop())
     }
 
@@ -238,9 +298,20 @@ impl Inner {
         if matches!(claims, Ok(_) | Err(StoreError::Corrupt { .. })) {
             begun.ended();
         }
-        let Claims { runs, next_due, unknown } = claims?;
-        let runs = runs.into_iter().map(|claimed| self.active.taken(claimed)).collect();
-        Ok(Found { runs, next_due, unknown })
+        let Claims {
+            runs,
+            next_due,
+            unknown,
+        } = claims?;
+        let runs = runs
+            .into_iter()
+            .map(|claimed| self.active.taken(claimed))
+            .collect();
+        Ok(Found {
+            runs,
+            next_due,
+            unknown,
+        })
     }
 
     /// Claims runs whose execution here was dropped, or never began; at most `room`.
@@ -268,7 +339,8 @@ impl Inner {
                 Err(error @ StoreError::Corrupt { .. }) => {
                     tracing::error!(run = id, %error, "a run cannot be read; it rests until this worker has ended");
                 }
-                // It may be locked, and others not. If it is the store that fails, then it does so with what comes next.
+                // It may be locked, and others not. If it is the store that fails, then it does so
+                // with what comes next.
                 Err(error) => {
                     tracing::warn!(run = id, %error, "a run could not be taken up; it will be tried again");
                     dropped.later(id);
@@ -281,18 +353,29 @@ impl Inner {
 
     fn request(&self, run: Option<String>, limit: usize) -> ClaimRequest {
         let (worker, now) = (self.lease.worker.clone(), wall(&*self.clock));
-        ClaimRequest { worker, now, run, workflows: Some(self.names.clone()), limit }
+        ClaimRequest {
+            worker,
+            now,
+            run,
+            workflows: Some(self.names.clone()),
+            limit,
+        }
     }
 
     fn report_unknown(&self, before: &[String], unknown: &[String]) {
         for workflow in unknown.iter().filter(|name| !before.contains(name)) {
-            tracing::warn!(workflow, "runs of a workflow that is not registered here are due; they stay as they are");
+            tracing::warn!(
+                workflow,
+                "runs of a workflow that is not registered here are due; they stay as they are"
+            );
         }
     }
 
     /// Hears of what other processes have written, until the gate is closed.
     async fn listen(&self) {
-        while let Either::Left((woken, _)) = select(pin!(self.store.woken()), pin!(self.gate.closed())).await {
+        while let Either::Left((woken, _)) =
+            select(pin!(self.store.woken()), pin!(self.gate.closed())).await
+        {
             match woken {
                 Woken::Due => self.active.work.notify_one(),
                 Woken::Cancel => {
@@ -323,10 +406,16 @@ impl Inner {
         for relay in &self.relays {
             self.store.open_cursor(relay.name()).await?;
         }
-        let purge = self.settings.retention.purge(wall(&*self.clock), PURGE_BATCH);
+        let purge = self
+            .settings
+            .retention
+            .purge(wall(&*self.clock), PURGE_BATCH);
         loop {
             let Purged { runs, events } = self.store.purge(purge).await?;
-            purged = Purged { runs: purged.runs + runs, events: purged.events + events };
+            purged = Purged {
+                runs: purged.runs + runs,
+                events: purged.events + events,
+            };
             if runs == 0 {
                 return Ok(purged);
             }
@@ -334,8 +423,12 @@ impl Inner {
     }
 }
 
-/// Waits for `future` while runs are executed: they may hold what it waits for. Returns how many of them ended.
-async fn drive<E: Future, F: Future>(executing: &mut FuturesUnordered<E>, future: F) -> (usize, F::Output) {
+/// Waits for `future` while runs are executed: they may hold what it waits for. Returns how many of
+/// them ended.
+async fn drive<E: Future, F: Future>(
+    executing: &mut FuturesUnordered<E>,
+    future: F,
+) -> (usize, F::Output) {
     let (mut future, mut ended) = (pin!(future), 0);
     loop {
         if executing.is_empty() {

@@ -36,9 +36,13 @@ pub struct Workflow<Input, Output, Error = Failure> {
 }
 
 impl<Input, Output, Error> Workflow<Input, Output, Error> {
-    /// Names a workflow; the name has 1 to 256 bytes and no control characters, which is checked when an engine is built.
+    /// Names a workflow; the name has 1 to 256 bytes and no control characters, which is checked
+    /// when an engine is built.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, types: PhantomData }
+        Self {
+            name,
+            types: PhantomData,
+        }
     }
 
     /// Returns the name.
@@ -68,7 +72,11 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    pub(crate) fn execute(&self, context: Context, input: Payload) -> BoxFuture<'static, RunResult> {
+    pub(crate) fn execute(
+        &self,
+        context: Context,
+        input: Payload,
+    ) -> BoxFuture<'static, RunResult> {
         (self.execute)(context, input)
     }
 
@@ -93,7 +101,9 @@ where
         let run = async move {
             let input = match input.decode::<I>() {
                 Ok(input) => input,
-                Err(error) => return failed("input", format!("the input cannot be decoded: {error}")),
+                Err(error) => {
+                    return failed("input", format!("the input cannot be decoded: {error}"));
+                }
             };
             match function(context, input).await {
                 Ok(output) => completed(&output, limit),
@@ -102,43 +112,76 @@ where
         };
         // All of it may panic: decoding, the function, encoding, the words of an error.
         let caught = AssertUnwindSafe(run).catch_unwind();
-        let panicked =
-            |panic: Box<dyn Any + Send>| failed("panic", format!("the workflow panicked: {}", panic_message(&*panic)));
-        caught.map(move |caught| caught.unwrap_or_else(panicked)).boxed()
+        let panicked = |panic: Box<dyn Any + Send>| {
+            failed(
+                "panic",
+                format!("the workflow panicked: {}", panic_message(&*panic)),
+            )
+        };
+        caught
+            .map(move |caught| caught.unwrap_or_else(panicked))
+            .boxed()
     };
-    Body { execute: Box::new(execute), check_input: |input| input.decode::<I>().map(drop) }
+    Body {
+        execute: Box::new(execute),
+        check_input: |input| input.decode::<I>().map(drop),
+    }
 }
 
 /// What is recorded of an output.
 fn completed<O: Serialize + DeserializeOwned>(output: &O, limit: usize) -> RunResult {
     let output = match Payload::encode(output) {
         Ok(output) => output,
-        Err(error) => return failed("unencodable", format!("the output cannot be recorded: {error}")),
+        Err(error) => {
+            return failed(
+                "unencodable",
+                format!("the output cannot be recorded: {error}"),
+            );
+        }
     };
     match check_value(&output, limit) {
         Err(ValueError::TooLarge { bytes, limit }) => {
-            return failed("tooLarge", format!("the output has {bytes} bytes, and the limit is {limit}"));
+            return failed(
+                "tooLarge",
+                format!("the output has {bytes} bytes, and the limit is {limit}"),
+            );
         }
         Err(ValueError::TooDeep { levels, limit }) => {
-            return failed("tooDeep", format!("the output is nested {levels} levels deep, and the limit is {limit}"));
+            return failed(
+                "tooDeep",
+                format!("the output is nested {levels} levels deep, and the limit is {limit}"),
+            );
         }
         Ok(()) => {}
     }
     match output.decode::<O>() {
         Ok(_) => RunResult::Completed(output),
-        Err(error) => failed("unencodable", format!("the output's JSON form cannot be read back: {error}")),
+        Err(error) => failed(
+            "unencodable",
+            format!("the output's JSON form cannot be read back: {error}"),
+        ),
     }
 }
 
-/// What is recorded of an error; one that is too large or too deep, or cannot be read back, is recorded by its words
-/// alone.
+/// What is recorded of an error; one that is too large or too deep, or cannot be read back, is
+/// recorded by its words alone.
 fn returned<E: DurableError>(error: &E, limit: usize) -> RunResult {
-    let is_accepted = |recorded: &Payload| check_value(recorded, limit).is_ok() && recorded.decode::<E>().is_ok();
+    let is_accepted =
+        |recorded: &Payload| check_value(recorded, limit).is_ok() && recorded.decode::<E>().is_ok();
     let recorded = Payload::encode(error).ok().filter(is_accepted);
-    RunResult::Failed(RecordedFailure { info: error.info().bounded(), error: recorded })
+    RunResult::Failed(RecordedFailure {
+        info: error.info().bounded(),
+        error: recorded,
+    })
 }
 
 pub(crate) fn failed(kind: &str, message: String) -> RunResult {
-    let info = ErrorInfo { kind: Some(kind.into()), ..ErrorInfo::new(message) };
-    RunResult::Failed(RecordedFailure { info: info.bounded(), error: None })
+    let info = ErrorInfo {
+        kind: Some(kind.into()),
+        ..ErrorInfo::new(message)
+    };
+    RunResult::Failed(RecordedFailure {
+        info: info.bounded(),
+        error: None,
+    })
 }

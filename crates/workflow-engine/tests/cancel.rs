@@ -13,14 +13,18 @@ use support::{Bench, STEPS, now, work_off};
 use tracker_core::Clock;
 use workflow_engine::testing::FaultStore;
 use workflow_engine::{
-    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Engine, Failure, Outcome, Retry, Status,
-    Store, Workflow,
+    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Engine, Failure, Outcome,
+    Retry, Status, Store, Workflow,
 };
 
 const WF: Workflow<(), ()> = Workflow::new("wf");
 
 /// Two steps at once of one and two seconds, then another; counts what finishes.
-async fn works(ctx: Context, clock: Arc<dyn Clock>, finished: Arc<AtomicU32>) -> Result<(), Failure> {
+async fn works(
+    ctx: Context,
+    clock: Arc<dyn Clock>,
+    finished: Arc<AtomicU32>,
+) -> Result<(), Failure> {
     let wait = |seconds: u64| {
         let (clock, finished) = (clock.clone(), finished.clone());
         move || {
@@ -37,16 +41,22 @@ async fn works(ctx: Context, clock: Arc<dyn Clock>, finished: Arc<AtomicU32>) ->
     Ok(ctx.step("three", wait(3)).await?)
 }
 
-/// Runs [`works`], cancels it after half a second, and returns what its history tells and how many steps finished.
+/// Runs [`works`], cancels it after half a second, and returns what its history tells and how many
+/// steps finished.
 fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
     let (bench, finished) = (Bench::new(), Arc::new(AtomicU32::new(0)));
     let (clock, counted): (Arc<dyn Clock>, _) = (bench.clock.clone(), finished.clone());
-    let builder = bench.builder().workflow(&WF, move |ctx, ()| works(ctx, clock.clone(), counted.clone()));
+    let builder = bench.builder().workflow(&WF, move |ctx, ()| {
+        works(ctx, clock.clone(), counted.clone())
+    });
     let engine = builder.build().unwrap();
     bench.clock.run(async {
         let stop = async {
             bench.clock.sleep(Duration::from_millis(500)).await;
-            assert_eq!(engine.cancel("r", cancel).await.unwrap(), Cancelled::Requested);
+            assert_eq!(
+                engine.cancel("r", cancel).await.unwrap(),
+                Cancelled::Requested
+            );
         };
         let (outcome, ()) = join(engine.run(&WF, "r", ()), stop).await;
         assert!(matches!(outcome.unwrap(), Outcome::Cancelled { .. }));
@@ -58,8 +68,16 @@ fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
 #[test]
 fn the_steps_under_way_finish_and_nothing_further_begins() {
     let (told, finished) = cancelled(Cancel::new("enough"));
-    let steps = ["step.started", "step.started", "step.completed", "step.completed"];
-    assert_eq!(told, [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat());
+    let steps = [
+        "step.started",
+        "step.started",
+        "step.completed",
+        "step.completed",
+    ];
+    assert_eq!(
+        told,
+        [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat()
+    );
     assert_eq!(finished, 2);
 }
 
@@ -67,7 +85,10 @@ fn the_steps_under_way_finish_and_nothing_further_begins() {
 fn steps_are_cut_at_once_if_that_is_asked_for_and_their_starts_get_their_ends() {
     let (told, finished) = cancelled(Cancel::new("enough").at_once());
     let steps = ["step.started", "step.started", "step.failed", "step.failed"];
-    assert_eq!(told, [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat());
+    assert_eq!(
+        told,
+        [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat()
+    );
     assert_eq!(finished, 0);
 }
 
@@ -81,20 +102,47 @@ fn what_waits_is_cancelled_at_once() {
     let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
     bench.clock.run(async {
         engine.start(&STEPS, "queued", 1).await.unwrap();
-        assert_eq!(engine.cancel("queued", "enough").await.unwrap(), Cancelled::Done);
-        assert_eq!(bench.told("queued").await, ["workflow.queued", "workflow.cancelled"]);
+        assert_eq!(
+            engine.cancel("queued", "enough").await.unwrap(),
+            Cancelled::Done
+        );
+        assert_eq!(
+            bench.told("queued").await,
+            ["workflow.queued", "workflow.cancelled"]
+        );
 
         let _ = engine.run(&WF, "paused", ()).await.unwrap();
-        assert_eq!(engine.cancel("paused", "enough").await.unwrap(), Cancelled::Done);
-        assert_eq!(bench.told("paused").await.last().unwrap(), "workflow.cancelled");
+        assert_eq!(
+            engine.cancel("paused", "enough").await.unwrap(),
+            Cancelled::Done
+        );
+        assert_eq!(
+            bench.told("paused").await.last().unwrap(),
+            "workflow.cancelled"
+        );
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
 
         let again = engine.cancel("paused", "more").await.unwrap_err();
-        assert!(matches!(again, CancelError::Ended { status: Status::Cancelled, .. }), "{again}");
+        assert!(
+            matches!(
+                again,
+                CancelError::Ended {
+                    status: Status::Cancelled,
+                    ..
+                }
+            ),
+            "{again}"
+        );
         let unknown = engine.cancel("nobody", "enough").await.unwrap_err();
-        assert!(matches!(unknown, CancelError::UnknownRun { .. }), "{unknown}");
+        assert!(
+            matches!(unknown, CancelError::UnknownRun { .. }),
+            "{unknown}"
+        );
         let reason = Some("enough".to_owned());
-        assert_eq!(engine.handle(&WF, "paused").result().await.unwrap(), Outcome::Cancelled { reason });
+        assert_eq!(
+            engine.handle(&WF, "paused").result().await.unwrap(),
+            Outcome::Cancelled { reason }
+        );
     });
 }
 
@@ -107,7 +155,11 @@ fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
         let store = store.clone();
         async move {
             let at = workflow_engine::Timestamp::UNIX_EPOCH;
-            let request = CancelRequest { reason: None, at_once: false, at };
+            let request = CancelRequest {
+                reason: None,
+                at_once: false,
+                at,
+            };
             let reply = store.request_cancel("r", request).await?;
             assert!(matches!(reply, CancelReply::Accepted(_)));
             Ok::<_, Failure>(())
@@ -115,8 +167,14 @@ fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
     };
     let engine = bench.builder().workflow(&WF, wf).build().unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Cancelled { reason: None });
-        assert_eq!(bench.told("r").await, ["workflow.started", "workflow.cancelled"]);
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Cancelled { reason: None }
+        );
+        assert_eq!(
+            bench.told("r").await,
+            ["workflow.started", "workflow.cancelled"]
+        );
     });
 }
 
@@ -126,12 +184,20 @@ fn a_cancel_that_was_accepted_survives_its_process() {
     bench.clock.run(async {
         let dies = bench.builder().build().unwrap();
         dies.start(&STEPS, "r", 1).await.unwrap();
-        let request = CancelRequest { reason: Some("enough".into()), at_once: false, at: now(&bench) };
+        let request = CancelRequest {
+            reason: Some("enough".into()),
+            at_once: false,
+            at: now(&bench),
+        };
         bench.store.request_cancel("r", request).await.unwrap();
         drop(dies);
         let engine = bench.builder().build().unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(bench.told("r").await, ["workflow.queued", "workflow.cancelled"], "not a step was executed");
+        assert_eq!(
+            bench.told("r").await,
+            ["workflow.queued", "workflow.cancelled"],
+            "not a step was executed"
+        );
     });
 }
 
@@ -140,16 +206,28 @@ fn two_cancels_and_the_end_race_and_there_is_one_end() {
     let bench = Bench::new();
     let clock = bench.clock.clone();
     let finished = Arc::new(AtomicU32::new(0));
-    let builder = bench.builder().workflow(&WF, move |ctx, ()| works(ctx, clock.clone(), finished.clone()));
+    let builder = bench.builder().workflow(&WF, move |ctx, ()| {
+        works(ctx, clock.clone(), finished.clone())
+    });
     let engine = builder.build().unwrap();
     bench.clock.run(async {
         let cancel = async |after: u64, reason: &str| {
             bench.clock.sleep(Duration::from_millis(after)).await;
             engine.cancel("r", reason).await
         };
-        let (outcome, first, second) =
-            join3(engine.run(&WF, "r", ()), cancel(1_500, "first"), cancel(1_600, "second")).await;
-        assert_eq!(outcome.unwrap(), Outcome::Cancelled { reason: Some("first".into()) }, "the first reason stands");
+        let (outcome, first, second) = join3(
+            engine.run(&WF, "r", ()),
+            cancel(1_500, "first"),
+            cancel(1_600, "second"),
+        )
+        .await;
+        assert_eq!(
+            outcome.unwrap(),
+            Outcome::Cancelled {
+                reason: Some("first".into())
+            },
+            "the first reason stands"
+        );
         assert!(first.is_ok() && second.is_ok());
     });
 }
@@ -169,31 +247,56 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
         let (bench, reply) = (Bench::new(), Arc::new(Mutex::new(None)));
         let (told, at) = (reply.clone(), now(&bench));
         let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |store| {
-            let request = CancelRequest { reason: Some("from beside".into()), at_once: write % 2 == 0, at };
+            let request = CancelRequest {
+                reason: Some("from beside".into()),
+                at_once: write % 2 == 0,
+                at,
+            };
             let reply = futures::executor::block_on(store.request_cancel("r", request)).unwrap();
             *told.lock().unwrap() = Some(matches!(reply, CancelReply::Accepted(_)));
         });
         let store = Arc::new(store);
-        let builder = Engine::builder().store(store.clone()).clock(bench.clock.clone()).workflow(&WF, works);
-        let engine = builder.sink("collector", bench.sink.clone()).build().unwrap();
+        let builder = Engine::builder()
+            .store(store.clone())
+            .clock(bench.clock.clone())
+            .workflow(&WF, works);
+        let engine = builder
+            .sink("collector", bench.sink.clone())
+            .build()
+            .unwrap();
         bench.clock.run(async {
             let _ = engine.run(&WF, "r", ()).await.unwrap();
             work_off(&bench, &engine).await;
             let accepted = reply.lock().unwrap().unwrap_or(false);
             let outcome = engine.handle(&WF, "r").result().await.unwrap();
             let expected = match accepted {
-                true => Outcome::Cancelled { reason: Some("from beside".to_owned()) },
+                true => Outcome::Cancelled {
+                    reason: Some("from beside".to_owned()),
+                },
                 false => Outcome::Completed(()),
             };
             assert_eq!(outcome, expected, "at write {write}");
             let told = bench.told("r").await;
-            let ends = ["workflow.completed", "workflow.failed", "workflow.cancelled"];
-            assert_eq!(told.iter().filter(|told| ends.contains(&told.as_str())).count(), 1, "{told:?}");
+            let ends = [
+                "workflow.completed",
+                "workflow.failed",
+                "workflow.cancelled",
+            ];
+            assert_eq!(
+                told.iter()
+                    .filter(|told| ends.contains(&told.as_str()))
+                    .count(),
+                1,
+                "{told:?}"
+            );
             assert_eq!(bench.delivered().len(), told.len());
             accepted_at.extend(accepted.then_some(write));
         });
     }
-    assert!(accepted_at.len() >= 8 && accepted_at.len() < 30, "cancels were accepted at the writes {accepted_at:?}");
+    assert!(
+        accepted_at.len() >= 8 && accepted_at.len() < 30,
+        "cancels were accepted at the writes {accepted_at:?}"
+    );
 }
 
 #[test]
@@ -203,7 +306,10 @@ fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_hist
             ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
         }
         let policy = Retry::constant(Duration::from_secs(60)).attempts(9)?;
-        Ok(ctx.step("begun", || async { Err(Failure::new("no")) }).retry(policy).await?)
+        Ok(ctx
+            .step("begun", || async { Err(Failure::new("no")) })
+            .retry(policy)
+            .await?)
     }
     for cancels in [true, false] {
         let bench = Bench::new();
@@ -214,7 +320,10 @@ fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_hist
             // A driver gives way after some hundred rounds; so this comes in the middle.
             let beside = async {
                 if cancels {
-                    assert_eq!(engine.cancel("r", "enough").await.unwrap(), Cancelled::Requested);
+                    assert_eq!(
+                        engine.cancel("r", "enough").await.unwrap(),
+                        Cancelled::Requested
+                    );
                 } else {
                     let _ = engine.shutdown(Duration::from_secs(5)).await;
                 }
@@ -222,7 +331,10 @@ fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_hist
             let (outcome, ()) = join(engine.run(&WF, "r", ()), beside).await;
             match cancels {
                 true => assert!(matches!(outcome.unwrap(), Outcome::Cancelled { .. })),
-                false => assert!(matches!(outcome, Err(workflow_engine::RunError::Closed)), "{outcome:?}"),
+                false => assert!(
+                    matches!(outcome, Err(workflow_engine::RunError::Closed)),
+                    "{outcome:?}"
+                ),
             }
         });
     }

@@ -1,5 +1,5 @@
-//! Crash enumeration: a process is killed at every write to its store, before and after it, and the one that recovers
-//! too; whatever is killed, everything comes out right.
+//! Crash enumeration: a process is killed at every write to its store, before and after it, and the
+//! one that recovers too; whatever is killed, everything comes out right.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -10,9 +10,16 @@ use workflow_engine::testing::CrashTest;
 #[test]
 fn nothing_is_lost_wherever_a_process_dies_and_wherever_the_next_one_does() {
     for scenario in scenarios::ALL {
-        let test = CrashTest::in_memory(scenario.build).sinks(scenario.sinks).accepting(scenario.accepting).twice();
+        let test = CrashTest::in_memory(scenario.build)
+            .sinks(scenario.sinks)
+            .accepting(scenario.accepting)
+            .twice();
         let report = test.run(scenario.script);
         println!("{}: {report}", scenario.name);
-        assert!(report.crashes > 2 * report.writes, "{}: {report}", scenario.name);
+        assert!(
+            report.crashes > 2 * report.writes,
+            "{}: {report}",
+            scenario.name
+        );
     }
 }

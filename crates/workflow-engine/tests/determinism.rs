@@ -1,4 +1,5 @@
-//! Code that does not go with its history, or waits for what is not durable, is told so; the run is left as it is.
+//! Code that does not go with its history, or waits for what is not durable, is told so; the run is
+//! left as it is.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use support::{Bench, now, work_off};
 use tracker_core::Clock;
-use workflow_engine::{Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Workflow};
+use workflow_engine::{
+    Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Workflow,
+};
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -35,7 +38,8 @@ async fn original(ctx: Context, (): ()) -> Result<String, Failure> {
     Ok("shipped".into())
 }
 
-/// Suspends a run of the original code, deploys another, and returns the error that the run is left with.
+/// Suspends a run of the original code, deploys another, and returns the error that the run is left
+/// with.
 fn changed<F, Fut>(function: F) -> DeterminismError
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
@@ -48,9 +52,15 @@ where
         bench.clock.sleep(HOUR).await;
         let told = bench.told("r").await;
         let left = after.run(&WF, "r", ()).await;
-        let Err(RunError::Determinism { error, .. }) = left else { panic!("{left:?}") };
+        let Err(RunError::Determinism { error, .. }) = left else {
+            panic!("{left:?}")
+        };
         assert_eq!(bench.told("r").await, told, "nothing is recorded");
-        assert_eq!(after.handle(&WF, "r").status().await.unwrap(), Some(Status::Paused), "and nothing has changed");
+        assert_eq!(
+            after.handle(&WF, "r").status().await.unwrap(),
+            Some(Status::Paused),
+            "and nothing has changed"
+        );
         work_off(&bench, &before).await;
         assert_eq!(
             before.run(&WF, "r", ()).await.unwrap(),
@@ -68,7 +78,8 @@ fn a_step_with_another_name() {
         ctx.step("pay", || ok(2)).await?;
         Ok(String::new())
     });
-    let expected = "the history goes on with step \"charge\" #1, but the code waits for step \"pay\" #1";
+    let expected =
+        "the history goes on with step \"charge\" #1, but the code waits for step \"pay\" #1";
     assert_eq!(error.to_string(), expected);
 }
 
@@ -92,7 +103,10 @@ fn a_sleep_where_a_step_was() {
         ctx.sleep(HOUR).await;
         Ok(String::new())
     });
-    assert_eq!(error.to_string(), "the history goes on with step \"charge\" #1, but the code waits for sleep #1");
+    assert_eq!(
+        error.to_string(),
+        "the history goes on with step \"charge\" #1, but the code waits for sleep #1"
+    );
 }
 
 #[test]
@@ -115,7 +129,10 @@ fn a_sleep_that_the_code_has_no_more() {
         ctx.step("ship", || ok(3)).await?;
         Ok(String::new())
     });
-    assert_eq!(error.to_string(), "the history goes on with sleep #1, but the code waits for step \"ship\" #1");
+    assert_eq!(
+        error.to_string(),
+        "the history goes on with sleep #1, but the code waits for step \"ship\" #1"
+    );
 }
 
 #[test]
@@ -124,7 +141,12 @@ fn records_that_are_never_asked_for() {
         ctx.step("reserve", || ok(1)).await?;
         Ok("that is all".into())
     });
-    assert_eq!(error, DeterminismError::LeftOver { recorded: "step \"charge\" #1".into() });
+    assert_eq!(
+        error,
+        DeterminismError::LeftOver {
+            recorded: "step \"charge\" #1".into()
+        }
+    );
 }
 
 #[test]
@@ -133,7 +155,9 @@ fn a_result_of_another_type() {
         ctx.step("reserve", || ok("text".to_owned())).await?;
         Ok(String::new())
     });
-    assert!(matches!(error, DeterminismError::Type { operation, .. } if operation == "step \"reserve\" #1"));
+    assert!(
+        matches!(error, DeterminismError::Type { operation, .. } if operation == "step \"reserve\" #1")
+    );
 }
 
 /// The error of a new run with this code.
@@ -145,7 +169,9 @@ where
     let engine = deployed(bench, function);
     bench.clock.run(async {
         let left = engine.run(&WF, "r", ()).await;
-        let Err(RunError::Determinism { error, .. }) = left else { panic!("{left:?}") };
+        let Err(RunError::Determinism { error, .. }) = left else {
+            panic!("{left:?}")
+        };
         error.to_string()
     })
 }
@@ -165,8 +191,11 @@ fn an_operation_inside_a_step() {
 
 #[test]
 fn randomness_inside_a_step() {
-    let nested = |ctx: Context, (): ()| async move { Ok(ctx.step("outer", || ok(ctx.uuid().to_string())).await?) };
-    let expected = "uuid is called inside step \"outer\": a step's body cannot call durable operations";
+    let nested = |ctx: Context, (): ()| async move {
+        Ok(ctx.step("outer", || ok(ctx.uuid().to_string())).await?)
+    };
+    let expected =
+        "uuid is called inside step \"outer\": a step's body cannot call durable operations";
     assert_eq!(refused(&Bench::new(), nested), expected);
 }
 
@@ -188,14 +217,16 @@ fn waiting_for_what_is_not_durable() {
 #[test]
 fn a_context_in_a_spawned_task() {
     let spawns = |ctx: Context, (): ()| async move {
-        let task =
-            std::thread::spawn(move || futures::executor::block_on(async { ctx.step("there", || ok(())).await }));
+        let task = std::thread::spawn(move || {
+            futures::executor::block_on(async { ctx.step("there", || ok(())).await })
+        });
         let waits = async { futures::future::pending::<()>().await };
         waits.await;
         drop(task);
         ok(String::new()).await
     };
-    // Whichever is seen first: the foreign task's operation, or that the workflow itself waits for nothing durable.
+    // Whichever is seen first: the foreign task's operation, or that the workflow itself waits for
+    // nothing durable.
     let bench = Bench::new();
     let told = refused(&bench, spawns);
     let expected = "step \"there\" #1 is used outside of the workflow's own future, for instance in a spawned task";
@@ -218,7 +249,10 @@ fn a_plain_delay_inside_a_step_is_fine() {
     };
     let engine = deployed(&bench, delays);
     bench.clock.run(async {
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("waited".into()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("waited".into())
+        );
     });
 }
 
@@ -237,7 +271,10 @@ fn waiting_for_a_branch_of_the_same_workflow_is_fine() {
     };
     let engine = deployed(&bench, talks);
     bench.clock.run(async {
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("hello".into()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("hello".into())
+        );
     });
 }
 
@@ -255,16 +292,37 @@ fn time_and_randomness_are_the_same_in_a_replay() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         let records = bench.records("r").await;
-        let step = records.iter().filter_map(|record| record.entry.as_ref()).find(|entry| entry.name == "record");
+        let step = records
+            .iter()
+            .filter_map(|record| record.entry.as_ref())
+            .find(|entry| entry.name == "record");
         let first: String = step.unwrap().payload.as_ref().unwrap().decode().unwrap();
         work_off(&bench, &engine).await;
-        let Outcome::Completed(output) = engine.run(&WF, "r", ()).await.unwrap() else { panic!() };
+        let Outcome::Completed(output) = engine.run(&WF, "r", ()).await.unwrap() else {
+            panic!()
+        };
         assert!(output.starts_with(&first), "{output} after {first}");
-        assert_eq!(output.split(' ').nth(3).unwrap(), now(&bench).to_string(), "the time has moved on with the sleep");
+        assert_eq!(
+            output.split(' ').nth(3).unwrap(),
+            now(&bench).to_string(),
+            "the time has moved on with the sleep"
+        );
         let _ = engine.run(&WF, "another", ()).await.unwrap();
         let other = bench.records("another").await;
-        let other = other[1].entry.as_ref().unwrap().payload.as_ref().unwrap().decode::<String>().unwrap();
-        assert_ne!(other.split(' ').nth(1), first.split(' ').nth(1), "another run draws other numbers");
+        let other = other[1]
+            .entry
+            .as_ref()
+            .unwrap()
+            .payload
+            .as_ref()
+            .unwrap()
+            .decode::<String>()
+            .unwrap();
+        assert_ne!(
+            other.split(' ').nth(1),
+            first.split(' ').nth(1),
+            "another run draws other numbers"
+        );
     });
 }
 
@@ -283,8 +341,15 @@ fn a_worker_leaves_such_a_run_and_tries_again_after_thirty_seconds() {
             assert_eq!((idle.executed, rest), (1, Duration::from_secs(30)));
             bench.clock.sleep(rest).await;
         }
-        assert_eq!(bench.told("r").await, told, "nothing is recorded, however often it is tried");
+        assert_eq!(
+            bench.told("r").await,
+            told,
+            "nothing is recorded, however often it is tried"
+        );
         work_off(&bench, &before).await;
-        assert_eq!(before.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("shipped".into()));
+        assert_eq!(
+            before.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("shipped".into())
+        );
     });
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use support::Bench;
 use tracker_core::Clock;
 use workflow_engine::{
-    Commit, Context, Created, DurableError, EncodedEvent, Entry, EntryKind, Failure, NewRun, Outcome, Payload, Record,
-    RunFailure, Status, StepError, StepFailure, Store, Timestamp, Workflow,
+    Commit, Context, Created, DurableError, EncodedEvent, Entry, EntryKind, Failure, NewRun,
+    Outcome, Payload, Record, RunFailure, Status, StepError, StepFailure, Store, Timestamp,
+    Workflow,
 };
 use workflow_events::{Event, EventKind};
 
@@ -62,35 +63,69 @@ async fn earlier(input: &str, records: Vec<Record>, status: Status) -> Bench {
         worker: "earlier".into(),
         record: record(1, &started, EntryKind::Created, "", input),
     };
-    bench.store.renew("earlier", Timestamp::UNIX_EPOCH.saturating_add(HOUR)).await.unwrap();
-    let Created::New(claim) = bench.store.create(created).await.unwrap() else { panic!("it is new") };
+    bench
+        .store
+        .renew("earlier", Timestamp::UNIX_EPOCH.saturating_add(HOUR))
+        .await
+        .unwrap();
+    let Created::New(claim) = bench.store.create(created).await.unwrap() else {
+        panic!("it is new")
+    };
     if !records.is_empty() {
-        bench.store.commit(Commit { claim, records, status, due_at: None }).await.unwrap();
+        bench
+            .store
+            .commit(Commit {
+                claim,
+                records,
+                status,
+                due_at: None,
+            })
+            .await
+            .unwrap();
     }
     bench
 }
 
 /// Reads the history of the run, as a receiver does.
 async fn history(bench: &Bench) -> Vec<Event> {
-    support::decode(&bench.records("r").await.into_iter().flat_map(|record| record.events).collect::<Vec<_>>())
+    support::decode(
+        &bench
+            .records("r")
+            .await
+            .into_iter()
+            .flat_map(|record| record.events)
+            .collect::<Vec<_>>(),
+    )
 }
 
 #[test]
 fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
     for name in ["x".repeat(600), "two\nlines".into()] {
         let text = serde_json::to_string(&name).unwrap();
-        let completed =
-            format!(r#""type":"step.completed","stepName":{text},"attempt":1,"durationMs":1,"cached":false"#);
-        let step = record(2, &completed, EntryKind::StepCompleted, &name, "\"recorded\"");
+        let completed = format!(
+            r#""type":"step.completed","stepName":{text},"attempt":1,"durationMs":1,"cached":false"#
+        );
+        let step = record(
+            2,
+            &completed,
+            EntryKind::StepCompleted,
+            &name,
+            "\"recorded\"",
+        );
         futures::executor::block_on(async {
             let bench = earlier("null", vec![step], Status::Running).await;
             let old = move |ctx: Context, _| {
                 let name = name.clone();
                 async move {
                     let again = name.clone();
-                    let recorded = ctx.step(name, || async { Ok::<_, Failure>("executed".to_owned()) }).await;
+                    let recorded = ctx
+                        .step(name, || async { Ok::<_, Failure>("executed".to_owned()) })
+                        .await;
                     // The next one of the name is not in the history.
-                    let next = ctx.step(again, || async { Ok::<_, Failure>(()) }).await.unwrap_err();
+                    let next = ctx
+                        .step(again, || async { Ok::<_, Failure>(()) })
+                        .await
+                        .unwrap_err();
                     assert!(matches!(next.cause, StepFailure::InvalidName(_)), "{next}");
                     recorded.map_err(|_| Declined)
                 }
@@ -108,12 +143,15 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
 #[test]
 fn a_value_that_is_deeper_than_what_is_accepted_now_goes_on() {
     let deep = "[".repeat(126) + &"]".repeat(126);
-    let completed = r#""type":"step.completed","stepName":"deep","attempt":1,"durationMs":1,"cached":false"#;
+    let completed =
+        r#""type":"step.completed","stepName":"deep","attempt":1,"durationMs":1,"cached":false"#;
     let step = record(2, completed, EntryKind::StepCompleted, "deep", &deep);
     futures::executor::block_on(async {
         let bench = earlier(&deep, vec![step], Status::Running).await;
         let old = move |ctx: Context, input: Payload| async move {
-            let recorded = ctx.step("deep", || async { Ok::<_, Failure>(Payload::default()) }).await;
+            let recorded = ctx
+                .step("deep", || async { Ok::<_, Failure>(Payload::default()) })
+                .await;
             assert_eq!(recorded.unwrap(), input);
             Ok(input.depth().to_string())
         };
@@ -126,7 +164,9 @@ fn a_value_that_is_deeper_than_what_is_accepted_now_goes_on() {
         });
         assert_eq!(
             history(&bench).await[0].kind,
-            EventKind::WorkflowStarted { input: Payload::from_json(deep).unwrap() }
+            EventKind::WorkflowStarted {
+                input: Payload::from_json(deep).unwrap()
+            }
         );
     });
 }
@@ -134,25 +174,53 @@ fn a_value_that_is_deeper_than_what_is_accepted_now_goes_on() {
 #[test]
 fn every_form_of_a_failed_step_is_read_as_it_was() {
     let forms: [(&str, StepFailure<Failure>); 6] = [
-        (r#"{"returned":{"message":"m","kind":"k","details":{"a":1}}}"#, {
-            let details = Payload::from_json(r#"{"a":1}"#.into()).unwrap();
-            StepFailure::Returned(Failure::new("m").with_kind("k").with_details(details))
-        }),
-        (r#"{"returned":{"message":"m","stepName":"s","attempt":2,"more":7}}"#, {
-            let text = r#"{"message":"m","stepName":"s","attempt":2,"more":7}"#;
-            StepFailure::Returned(serde_json::from_str(text).unwrap())
-        }),
+        (
+            r#"{"returned":{"message":"m","kind":"k","details":{"a":1}}}"#,
+            {
+                let details = Payload::from_json(r#"{"a":1}"#.into()).unwrap();
+                StepFailure::Returned(Failure::new("m").with_kind("k").with_details(details))
+            },
+        ),
+        (
+            r#"{"returned":{"message":"m","stepName":"s","attempt":2,"more":7}}"#,
+            {
+                let text = r#"{"message":"m","stepName":"s","attempt":2,"more":7}"#;
+                StepFailure::Returned(serde_json::from_str(text).unwrap())
+            },
+        ),
         (r#"{"panicked":"p"}"#, StepFailure::Panicked("p".into())),
-        (r#"{"timedOut":{"timeoutMs":1,"elapsedMs":2}}"#, StepFailure::TimedOut { timeout_ms: 1, elapsed_ms: 2 }),
-        (r#"{"unencodable":"u"}"#, StepFailure::Unencodable("u".into())),
-        (r#"{"tooLarge":{"bytes":3,"limit":2}}"#, StepFailure::TooLarge { bytes: 3, limit: 2 }),
+        (
+            r#"{"timedOut":{"timeoutMs":1,"elapsedMs":2}}"#,
+            StepFailure::TimedOut {
+                timeout_ms: 1,
+                elapsed_ms: 2,
+            },
+        ),
+        (
+            r#"{"unencodable":"u"}"#,
+            StepFailure::Unencodable("u".into()),
+        ),
+        (
+            r#"{"tooLarge":{"bytes":3,"limit":2}}"#,
+            StepFailure::TooLarge { bytes: 3, limit: 2 },
+        ),
     ];
     for (json, failure) in forms {
         assert_eq!(serde_json::to_string(&failure).unwrap(), json);
-        assert_eq!(serde_json::from_str::<StepFailure<Failure>>(json).unwrap(), failure);
+        assert_eq!(
+            serde_json::from_str::<StepFailure<Failure>>(json).unwrap(),
+            failure
+        );
         let error = format!(r#"{{"step":"s","attempt":1,"cause":{json}}}"#);
         let read: StepError<Failure> = serde_json::from_str(&error).unwrap();
-        assert_eq!(read, StepError { step: "s".into(), attempt: 1, cause: failure });
+        assert_eq!(
+            read,
+            StepError {
+                step: "s".into(),
+                attempt: 1,
+                cause: failure
+            }
+        );
         assert_eq!(serde_json::to_string(&read).unwrap(), error);
     }
 }
@@ -160,9 +228,13 @@ fn every_form_of_a_failed_step_is_read_as_it_was() {
 #[test]
 fn every_form_of_a_failed_run_is_read_as_it_was() {
     const TYPED: Workflow<Payload, String, String> = Workflow::new("old");
-    let failed = r#""type":"workflow.failed","error":{"message":"m","kind":"k"},"completedSteps":[]"#;
+    let failed =
+        r#""type":"workflow.failed","error":{"message":"m","kind":"k"},"completedSteps":[]"#;
     for (json, expected) in [
-        (r#"{"info":{"message":"m","kind":"k"},"error":"e"}"#, Some("e".to_owned())),
+        (
+            r#"{"info":{"message":"m","kind":"k"},"error":"e"}"#,
+            Some("e".to_owned()),
+        ),
         (r#"{"info":{"message":"m","kind":"k"},"error":null}"#, None),
         (r#"{"info":{"message":"m","kind":"k"}}"#, None),
     ] {
@@ -170,10 +242,22 @@ fn every_form_of_a_failed_run_is_read_as_it_was() {
             let end = record(2, failed, EntryKind::Failed, "", json);
             let bench = earlier("null", vec![end], Status::Failed).await;
             let engine = bench.builder().build().unwrap();
-            let outcome = bench.clock.run(engine.handle(&TYPED, "r").result()).unwrap();
-            let Outcome::Failed(RunFailure { info, error, .. }) = outcome else { panic!("{json} has not failed") };
-            assert_eq!((info.message.as_str(), info.kind.as_deref(), error), ("m", Some("k"), expected), "{json}");
-            assert_eq!(history(&bench).await.last().unwrap().kind.type_name(), "workflow.failed");
+            let outcome = bench
+                .clock
+                .run(engine.handle(&TYPED, "r").result())
+                .unwrap();
+            let Outcome::Failed(RunFailure { info, error, .. }) = outcome else {
+                panic!("{json} has not failed")
+            };
+            assert_eq!(
+                (info.message.as_str(), info.kind.as_deref(), error),
+                ("m", Some("k"), expected),
+                "{json}"
+            );
+            assert_eq!(
+                history(&bench).await.last().unwrap().kind.type_name(),
+                "workflow.failed"
+            );
         });
     }
 }

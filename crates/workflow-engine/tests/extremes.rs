@@ -1,4 +1,5 @@
-//! Durations at the ends of their domain, through the engine: nothing panics, nothing wraps, nothing is due too early.
+//! Durations at the ends of their domain, through the engine: nothing panics, nothing wraps,
+//! nothing is due too early.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -34,9 +35,18 @@ async fn waits(ctx: Context, way: u32, executed: Arc<AtomicU32>) -> Result<Strin
             };
             let body = || {
                 let again = executed.fetch_add(1, Ordering::Relaxed) > 0;
-                async move { if again { Ok(()) } else { Err(Failure::new("busy")) } }
+                async move {
+                    if again {
+                        Ok(())
+                    } else {
+                        Err(Failure::new("busy"))
+                    }
+                }
             };
-            ctx.step("busy", body).retry(policy.within(Duration::MAX)).timeout(Duration::MAX).await?;
+            ctx.step("busy", body)
+                .retry(policy.within(Duration::MAX))
+                .timeout(Duration::MAX)
+                .await?;
         }
     }
     Ok(ctx.now().to_string())
@@ -44,30 +54,47 @@ async fn waits(ctx: Context, way: u32, executed: Arc<AtomicU32>) -> Result<Strin
 
 #[test]
 fn a_wait_without_end_is_over_at_the_end_of_time() {
-    for (way, suspended) in [(0, true), (1, true), (2, false), (3, false), (4, true), (5, true)] {
+    for (way, suspended) in [
+        (0, true),
+        (1, true),
+        (2, false),
+        (3, false),
+        (4, true),
+        (5, true),
+    ] {
         let bench = Bench::new();
         let executed = Arc::new(AtomicU32::new(0));
         let function = move |ctx, way| waits(ctx, way, executed.clone());
         let engine = bench.builder().workflow(&WF, function).build().unwrap();
         bench.clock.run(async {
             match engine.run(&WF, "r", way).await.unwrap() {
-                Outcome::Paused { resume_at, .. } => assert_eq!((resume_at, suspended), (last(), true), "{way}"),
+                Outcome::Paused { resume_at, .. } => {
+                    assert_eq!((resume_at, suspended), (last(), true), "{way}")
+                }
                 Outcome::Completed(_) => assert!(!suspended, "{way}"),
                 other => panic!("{way}: {other:?}"),
             }
             work_off(&bench, &engine).await;
-            let Outcome::Completed(end) = engine.run(&WF, "r", way).await.unwrap() else { panic!("{way} has no end") };
+            let Outcome::Completed(end) = engine.run(&WF, "r", way).await.unwrap() else {
+                panic!("{way} has no end")
+            };
             if suspended && way < 4 {
                 assert_eq!(end, last().to_string(), "{way}");
             }
             for event in engine.history("r").await.unwrap() {
                 let told = match event.kind {
                     EventKind::SleepStarted { resume_at, .. } => resume_at,
-                    EventKind::RetryScheduled { next_attempt_at, .. } => next_attempt_at,
+                    EventKind::RetryScheduled {
+                        next_attempt_at, ..
+                    } => next_attempt_at,
                     EventKind::TimeoutSet { deadline, .. } => deadline,
                     _ => continue,
                 };
-                assert_eq!(Timestamp::from_millis(told.as_millis()), Ok(told), "{way}: whole milliseconds");
+                assert_eq!(
+                    Timestamp::from_millis(told.as_millis()),
+                    Ok(told),
+                    "{way}: whole milliseconds"
+                );
             }
         });
     }
@@ -77,7 +104,12 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
 fn a_retention_without_end_keeps_every_run() {
     let bench = Bench::new();
     let function = |ctx, way| waits(ctx, way, Arc::default());
-    let engine = bench.builder().workflow(&WF, function).retention(Retention::all(Duration::MAX)).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&WF, function)
+        .retention(Retention::all(Duration::MAX))
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", 3).await.unwrap();
         assert!(engine.flush().await.is_complete());
@@ -90,13 +122,24 @@ fn settings_at_the_ends_of_their_domains_execute_runs() {
     for (duration, number) in [(Duration::MAX, usize::MAX), (Duration::ZERO, 0)] {
         let bench = Bench::new();
         let function = |ctx, way| waits(ctx, way, Arc::default());
-        let builder = bench.builder().workflow(&WF, function).lease(duration).poll_interval(duration);
-        let builder = builder.suspend_from(duration).runs_at_once(number).max_recoveries(u32::MAX);
+        let builder = bench
+            .builder()
+            .workflow(&WF, function)
+            .lease(duration)
+            .poll_interval(duration);
+        let builder = builder
+            .suspend_from(duration)
+            .runs_at_once(number)
+            .max_recoveries(u32::MAX);
         let engine = builder.retention(Retention::all(duration)).build().unwrap();
         bench.clock.run(async {
             engine.start(&WF, "r", 3).await.unwrap();
             work_off(&bench, &engine).await;
-            assert_eq!(bench.delivered().last().unwrap().kind.type_name(), "workflow.completed", "{duration:?}");
+            assert_eq!(
+                bench.delivered().last().unwrap().kind.type_name(),
+                "workflow.completed",
+                "{duration:?}"
+            );
             let _ = engine.run(&WF, "sleeps", 6).await.unwrap();
         });
     }

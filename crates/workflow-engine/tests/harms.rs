@@ -1,5 +1,6 @@
-//! The faults of the engine that inspired this one (`docs/determinism.md`, and the italics of its design), each as a
-//! test named after the harm it did. `docs/verification.md` says how each fault was put in to see its test fail.
+//! The faults of the engine that inspired this one (`docs/determinism.md`, and the italics of its
+//! design), each as a test named after the harm it did. `docs/verification.md` says how each fault
+//! was put in to see its test fail.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -14,7 +15,8 @@ use futures::future::{Either, join, join3, select};
 use support::{Bench, STEPS, killed_after, now, types, work_off};
 use tracker_core::Clock;
 use workflow_engine::{
-    Cancel, Cancelled, Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status, Workflow,
+    Cancel, Cancelled, Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status,
+    Workflow,
 };
 use workflow_events::{EventKind, RunView};
 
@@ -29,11 +31,14 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
 fn select_swaps_the_results_of_two_steps_of_one_name() {
     let (bench, executions) = (Bench::new(), Arc::new(AtomicU32::new(0)));
     let swaps = move |ctx: Context, (): ()| {
-        // tokio's `select!` polls in a random order; this is the order of one execution, and then the other one.
+        // tokio's `select!` polls in a random order; this is the order of one execution, and then
+        // the other one.
         let first_first = executions.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         async move {
-            let (first, second) =
-                (ctx.step("pick", || ok("first".to_owned())), ctx.step("pick", || ok("second".to_owned())));
+            let (first, second) = (
+                ctx.step("pick", || ok("first".to_owned())),
+                ctx.step("pick", || ok("second".to_owned())),
+            );
             let (first, second) = if first_first {
                 join(first, second).await
             } else {
@@ -48,7 +53,10 @@ fn select_swaps_the_results_of_two_steps_of_one_name() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("first second".into()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("first second".into())
+        );
     });
 }
 
@@ -63,8 +71,12 @@ fn a_replay_lets_the_other_branch_of_select_win() {
                 clock.sleep(Duration::from_millis(20)).await;
                 Ok::<_, Failure>("slow".to_owned())
             };
-            // Polled first, finished second; both are recorded, for the winner is awaited beside the loser.
-            let (slow, fast) = (ctx.step("slow", slow), ctx.step("fast", || ok("fast".to_owned())));
+            // Polled first, finished second; both are recorded, for the winner is awaited beside
+            // the loser.
+            let (slow, fast) = (
+                ctx.step("slow", slow),
+                ctx.step("fast", || ok("fast".to_owned())),
+            );
             let won = match select(slow, fast).await {
                 Either::Left((won, fast)) => (won?, fast.await?),
                 Either::Right((won, slow)) => (won?, slow.await?),
@@ -77,7 +89,10 @@ fn a_replay_lets_the_other_branch_of_select_win() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("fast then slow".into()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("fast then slow".into())
+        );
     });
 }
 
@@ -87,7 +102,9 @@ fn the_wrong_sleep_is_resumed() {
     let sleeps = |ctx: Context, (): ()| async move {
         let branch = async |name: &'static str, hours: u32| {
             ctx.sleep(HOUR * hours).await;
-            let at = ctx.step(name, || ok(ctx.now().as_millis() / 3_600_000)).await?;
+            let at = ctx
+                .step(name, || ok(ctx.now().as_millis() / 3_600_000))
+                .await?;
             Ok::<_, Failure>(format!("{name} after {at} h"))
         };
         let (three, one, two) = join3(branch("three", 3), branch("one", 1), branch("two", 2)).await;
@@ -98,7 +115,10 @@ fn the_wrong_sleep_is_resumed() {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
         let expected = "three after 3 h, one after 1 h, two after 2 h";
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(expected.into()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed(expected.into())
+        );
         let history = engine.history("r").await.unwrap();
         let steps = history.iter().filter_map(|event| match &event.kind {
             EventKind::StepCompleted { step_name, .. } => Some(step_name.as_str()),
@@ -111,7 +131,11 @@ fn the_wrong_sleep_is_resumed() {
 #[test]
 fn status_and_events_drift_apart() {
     let bench = Bench::new();
-    let engine = bench.builder().workflow(&WF, sleeps_then_fails).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&WF, sleeps_then_fails)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         engine.start(&WF, "r", ()).await.unwrap();
         let mut next_wake = Some(now(&bench));
@@ -120,9 +144,15 @@ fn status_and_events_drift_apart() {
             next_wake = engine.run_until_idle().await.unwrap().next_wake;
             let events = engine.history("r").await.unwrap();
             let status = engine.handle(&WF, "r").status().await.unwrap().unwrap();
-            assert_eq!(RunView::from_events(&events).status().as_str(), status.as_str());
+            assert_eq!(
+                RunView::from_events(&events).status().as_str(),
+                status.as_str()
+            );
         }
-        assert_eq!(types(&engine.history("r").await.unwrap()).last(), Some(&"workflow.failed"));
+        assert_eq!(
+            types(&engine.history("r").await.unwrap()).last(),
+            Some(&"workflow.failed")
+        );
     });
 }
 
@@ -134,13 +164,23 @@ async fn sleeps_then_fails(ctx: Context, (): ()) -> Result<String, Failure> {
 #[test]
 fn a_failed_run_resolves_as_a_success_and_the_output_is_discarded() {
     let bench = Bench::new();
-    let engine = bench.builder().workflow(&WF, |_: Context, (): ()| async { Err(Failure::new("declined")) });
+    let engine = bench.builder().workflow(&WF, |_: Context, (): ()| async {
+        Err(Failure::new("declined"))
+    });
     let engine = engine.build().unwrap();
     bench.clock.run(async {
-        let Outcome::Failed(failure) = engine.run(&WF, "r", ()).await.unwrap() else { panic!("it failed") };
+        let Outcome::Failed(failure) = engine.run(&WF, "r", ()).await.unwrap() else {
+            panic!("it failed")
+        };
         assert_eq!(failure.error, Some(Failure::new("declined")));
-        assert_eq!(engine.run(&STEPS, "s", 2).await.unwrap(), Outcome::Completed(2));
-        assert_eq!(engine.handle(&STEPS, "s").result().await.unwrap(), Outcome::Completed(2));
+        assert_eq!(
+            engine.run(&STEPS, "s", 2).await.unwrap(),
+            Outcome::Completed(2)
+        );
+        assert_eq!(
+            engine.handle(&STEPS, "s").result().await.unwrap(),
+            Outcome::Completed(2)
+        );
     });
 }
 
@@ -153,20 +193,39 @@ fn a_run_that_was_started_is_stuck_for_ever_after_a_crash() {
         drop(dies);
         let engine = bench.builder().build().unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.handle(&STEPS, "r").status().await.unwrap(), Some(Status::Completed));
+        assert_eq!(
+            engine.handle(&STEPS, "r").status().await.unwrap(),
+            Some(Status::Completed)
+        );
     });
 }
 
 #[test]
 fn another_input_under_a_known_id_silently_gets_the_first_result() {
     let bench = Bench::new();
-    let engine = bench.builder().workflow(&WF, sleeps_then_fails).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&WF, sleeps_then_fails)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let input = engine.start(&STEPS, "r", 2).await.unwrap_err();
-        assert!(matches!(input, RunError::Conflict { what: "input", .. }), "{input}");
+        assert!(
+            matches!(input, RunError::Conflict { what: "input", .. }),
+            "{input}"
+        );
         let workflow = engine.start(&WF, "r", ()).await.unwrap_err();
-        assert!(matches!(workflow, RunError::Conflict { what: "workflow", .. }), "{workflow}");
+        assert!(
+            matches!(
+                workflow,
+                RunError::Conflict {
+                    what: "workflow",
+                    ..
+                }
+            ),
+            "{workflow}"
+        );
     });
 }
 
@@ -181,7 +240,11 @@ fn a_run_takes_the_fallback_first_and_the_late_success_after_a_sleep() {
             // It fails the first time it is executed, and would succeed the second time.
             let body = || async {
                 let call = calls.fetch_add(1, Ordering::Relaxed);
-                if call == 0 { Err(Failure::new("down")) } else { Ok("primary".to_owned()) }
+                if call == 0 {
+                    Err(Failure::new("down"))
+                } else {
+                    Ok("primary".to_owned())
+                }
             };
             let way = match ctx.step("primary", body).await {
                 Ok(way) => way,
@@ -196,8 +259,15 @@ fn a_run_takes_the_fallback_first_and_the_late_success_after_a_sleep() {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
         let expected = "fallback, for step primary failed: down";
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(expected.into()));
-        assert_eq!(calls.load(Ordering::Relaxed), 1, "a failure is as final as a success");
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed(expected.into())
+        );
+        assert_eq!(
+            calls.load(Ordering::Relaxed),
+            1,
+            "a failure is as final as a success"
+        );
     });
 }
 
@@ -210,7 +280,12 @@ fn of_three_parallel_steps_one_is_left() {
         let executed = counted.clone();
         async move {
             let body = || ok(executed.fetch_add(1, Ordering::Relaxed));
-            let (one, two, three) = join3(ctx.step("one", body), ctx.step("two", body), ctx.step("three", body)).await;
+            let (one, two, three) = join3(
+                ctx.step("one", body),
+                ctx.step("two", body),
+                ctx.step("three", body),
+            )
+            .await;
             ctx.sleep(HOUR).await;
             Ok::<_, Failure>(format!("{} {} {}", one?, two?, three?))
         }
@@ -219,9 +294,18 @@ fn of_three_parallel_steps_one_is_left() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("0 1 2".into()));
-        let entries = bench.records("r").await.into_iter().filter_map(|record| record.entry);
-        let steps: Vec<_> = entries.filter(|entry| entry.kind == EntryKind::StepCompleted).collect();
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("0 1 2".into())
+        );
+        let entries = bench
+            .records("r")
+            .await
+            .into_iter()
+            .filter_map(|record| record.entry);
+        let steps: Vec<_> = entries
+            .filter(|entry| entry.kind == EntryKind::StepCompleted)
+            .collect();
         assert_eq!((steps.len(), executed.load(Ordering::Relaxed)), (3, 3));
     });
 }
@@ -248,7 +332,10 @@ fn a_retry_after_a_timeout_never_runs() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed("second attempt".into()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed("second attempt".into())
+        );
     });
 }
 
@@ -291,18 +378,31 @@ fn code_that_catches_everything_skips_a_sleep_and_defeats_a_cancel() {
                 log.lock().unwrap().push("slept");
             };
             let caught = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(work)).await;
-            log.lock().unwrap().push(if caught.is_ok() { "went on" } else { "caught something" });
+            log.lock().unwrap().push(if caught.is_ok() {
+                "went on"
+            } else {
+                "caught something"
+            });
             Ok::<_, Failure>(String::new())
         }
     };
     let engine = bench.builder().workflow(&WF, catches).build().unwrap();
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        assert!(log.lock().unwrap().is_empty(), "suspension did not pass through the code");
-        assert_eq!(engine.cancel("r", "no longer wanted").await.unwrap(), Cancelled::Done);
+        assert!(
+            log.lock().unwrap().is_empty(),
+            "suspension did not pass through the code"
+        );
+        assert_eq!(
+            engine.cancel("r", "no longer wanted").await.unwrap(),
+            Cancelled::Done
+        );
         work_off(&bench, &engine).await;
         let reason = Some("no longer wanted".to_owned());
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Cancelled { reason });
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Cancelled { reason }
+        );
         assert!(log.lock().unwrap().is_empty(), "and neither did the cancel");
     });
 }
@@ -327,16 +427,33 @@ fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_rea
     bench.clock.run(async {
         let cancel = async {
             bench.clock.sleep(HOUR / 2).await;
-            assert_eq!(engine.cancel("r", Cancel::new("called off")).await.unwrap(), Cancelled::Requested);
+            assert_eq!(
+                engine.cancel("r", Cancel::new("called off")).await.unwrap(),
+                Cancelled::Requested
+            );
         };
         let (outcome, ()) = join(engine.run(&WF, "r", ()), cancel).await;
-        assert_eq!(outcome.unwrap(), Outcome::Cancelled { reason: Some("called off".into()) });
+        assert_eq!(
+            outcome.unwrap(),
+            Outcome::Cancelled {
+                reason: Some("called off".into())
+            }
+        );
         assert!(engine.flush().await.is_complete());
         let delivered = bench.delivered();
         let completed_steps = vec!["charge the card".to_owned()].into();
-        let kind = EventKind::WorkflowCancelled { reason: Some("called off".into()), completed_steps };
+        let kind = EventKind::WorkflowCancelled {
+            reason: Some("called off".into()),
+            completed_steps,
+        };
         assert_eq!(delivered.last().unwrap().kind, kind);
-        assert!(!bench.told("r").await.iter().any(|told| told == "workflow.completed"));
+        assert!(
+            !bench
+                .told("r")
+                .await
+                .iter()
+                .any(|told| told == "workflow.completed")
+        );
     });
 }
 
@@ -345,12 +462,20 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
     let bench = Bench::new();
     // A process that dies within a second of its start, and again and again.
     let poison = |ctx: Context, (): ()| async move {
-        Ok::<_, Failure>(ctx.step("dies", std::future::pending::<Result<String, Failure>>).await?)
+        Ok::<_, Failure>(
+            ctx.step("dies", std::future::pending::<Result<String, Failure>>)
+                .await?,
+        )
     };
     bench.clock.run(async {
         let mut deaths = 0;
         let outcome = loop {
-            let engine = bench.builder().max_recoveries(3).workflow(&WF, poison).build().unwrap();
+            let engine = bench
+                .builder()
+                .max_recoveries(3)
+                .workflow(&WF, poison)
+                .build()
+                .unwrap();
             let run = pin!(engine.run(&WF, "r", ()));
             let life = Duration::from_secs(if deaths == 0 { 1 } else { 40 });
             match select(run, bench.clock.sleep(life)).await {
@@ -359,9 +484,20 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
             }
             assert!(deaths < 20, "it is tried for ever");
         };
-        let Outcome::Failed(failure) = outcome else { panic!("it fails") };
-        assert_eq!((failure.info.kind.as_deref(), deaths), (Some("poison"), 4), "{}", failure.info.message);
-        assert!(failure.info.message.contains("3 times"), "{}", failure.info.message);
+        let Outcome::Failed(failure) = outcome else {
+            panic!("it fails")
+        };
+        assert_eq!(
+            (failure.info.kind.as_deref(), deaths),
+            (Some("poison"), 4),
+            "{}",
+            failure.info.message
+        );
+        assert!(
+            failure.info.message.contains("3 times"),
+            "{}",
+            failure.info.message
+        );
     });
     bench.clock.run(async {
         // One crash, right after the beginning, strands nothing.
@@ -379,10 +515,24 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
                 Ok::<_, Failure>(ctx.step("hangs", body).await?)
             }
         };
-        let engine = || bench.builder().workflow(&EARLY, early.clone()).build().unwrap();
-        killed_after(&bench, Duration::from_millis(1), engine().run(&EARLY, "early", ())).await;
+        let engine = || {
+            bench
+                .builder()
+                .workflow(&EARLY, early.clone())
+                .build()
+                .unwrap()
+        };
+        killed_after(
+            &bench,
+            Duration::from_millis(1),
+            engine().run(&EARLY, "early", ()),
+        )
+        .await;
         let engine = engine();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&EARLY, "early", ()).await.unwrap(), Outcome::Completed(()));
+        assert_eq!(
+            engine.run(&EARLY, "early", ()).await.unwrap(),
+            Outcome::Completed(())
+        );
     });
 }

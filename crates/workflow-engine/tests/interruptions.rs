@@ -1,5 +1,6 @@
-//! What is interrupted from inside the process: futures dropped at every poll, shutdowns at every write, two engines
-//! that want the same runs. Whatever happens, the next engine comes to the right end.
+//! What is interrupted from inside the process: futures dropped at every poll, shutdowns at every
+//! write, two engines that want the same runs. Whatever happens, the next engine comes to the right
+//! end.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -16,13 +17,21 @@ use futures::future::{join, join_all, poll_fn, select};
 use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
 use workflow_engine::testing::{Fault, FaultStore};
-use workflow_engine::{Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status, Store, Workflow};
+use workflow_engine::{
+    Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status, Store, Workflow,
+};
 use workflow_events::RunView;
 
 const WF: Workflow<u32, u32> = Workflow::new("wf");
 
-/// A bit of everything: steps that wait, parallel steps, a select, a retry, a short and a long sleep.
-async fn works(ctx: Context, input: u32, clock: Arc<dyn Clock>, tries: Arc<AtomicU32>) -> Result<u32, Failure> {
+/// A bit of everything: steps that wait, parallel steps, a select, a retry, a short and a long
+/// sleep.
+async fn works(
+    ctx: Context,
+    input: u32,
+    clock: Arc<dyn Clock>,
+    tries: Arc<AtomicU32>,
+) -> Result<u32, Failure> {
     let wait = |millis: u64, value: u32| {
         let clock = clock.clone();
         async move {
@@ -31,16 +40,27 @@ async fn works(ctx: Context, input: u32, clock: Arc<dyn Clock>, tries: Arc<Atomi
         }
     };
     let one = ctx.step("one", || wait(150, 1)).await?;
-    let (two, three) = join(ctx.step("two", || wait(20, 2)), ctx.step("three", || wait(10, 3))).await;
+    let (two, three) = join(
+        ctx.step("two", || wait(20, 2)),
+        ctx.step("three", || wait(10, 3)),
+    )
+    .await;
     ctx.sleep(Duration::from_millis(5)).await;
     let flaky = || {
         let failed = tries.fetch_add(1, Ordering::Relaxed) % 3 != 2;
-        async move { if failed { Err(Failure::new("not yet")) } else { Ok(4) } }
+        async move {
+            if failed {
+                Err(Failure::new("not yet"))
+            } else {
+                Ok(4)
+            }
+        }
     };
     let policy = Retry::constant(Duration::from_millis(700)).attempts(99)?;
     let four = ctx.step("four", flaky).retry(policy).await?;
     let quick = ctx.step("quick", || wait(1, 5));
-    let five = match futures::future::select(quick, ctx.sleep(Duration::from_secs(24 * 3600))).await {
+    let five = match futures::future::select(quick, ctx.sleep(Duration::from_secs(24 * 3600))).await
+    {
         futures::future::Either::Left((five, _)) => five?,
         futures::future::Either::Right(_) => return Err(Failure::new("the longer one won")),
     };
@@ -50,7 +70,9 @@ async fn works(ctx: Context, input: u32, clock: Arc<dyn Clock>, tries: Arc<Atomi
 
 fn engine(bench: &Bench, tries: &Arc<AtomicU32>) -> workflow_engine::EngineBuilder {
     let (clock, tries): (Arc<dyn Clock>, _) = (bench.clock.clone(), tries.clone());
-    bench.builder().workflow(&WF, move |ctx, input| works(ctx, input, clock.clone(), tries.clone()))
+    bench.builder().workflow(&WF, move |ctx, input| {
+        works(ctx, input, clock.clone(), tries.clone())
+    })
 }
 
 /// Lets a new engine do the rest, and checks what has come of the run.
@@ -58,14 +80,25 @@ async fn finish(bench: &Bench, tries: &Arc<AtomicU32>, interrupted: &str) {
     let engine = engine(bench, tries).build().unwrap();
     let _ = engine.run(&WF, "r", 10).await.unwrap();
     work_off(bench, &engine).await;
-    assert_eq!(engine.run(&WF, "r", 10).await.unwrap(), Outcome::Completed(25), "{interrupted}");
+    assert_eq!(
+        engine.run(&WF, "r", 10).await.unwrap(),
+        Outcome::Completed(25),
+        "{interrupted}"
+    );
     let events = engine.history("r").await.unwrap();
     assert!(RunView::from_events(&events).is_complete(), "{interrupted}");
     let records = bench.records("r").await;
     let entries = records.iter().filter_map(|record| record.entry.as_ref());
-    let mut steps: Vec<_> = entries.filter(|entry| entry.kind == EntryKind::StepCompleted).map(|e| &e.name).collect();
+    let mut steps: Vec<_> = entries
+        .filter(|entry| entry.kind == EntryKind::StepCompleted)
+        .map(|e| &e.name)
+        .collect();
     steps.sort_unstable();
-    assert_eq!(steps, ["four", "one", "quick", "three", "two"], "{interrupted}: each step is recorded once");
+    assert_eq!(
+        steps,
+        ["four", "one", "quick", "three", "two"],
+        "{interrupted}: each step is recorded once"
+    );
     assert_eq!(bench.delivered().len(), events.len(), "{interrupted}");
 }
 
@@ -80,7 +113,11 @@ fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
                 let mut polled = 0;
                 poll_fn(|cx| {
                     polled += 1;
-                    if polled > polls || run.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
+                    if polled > polls || run.as_mut().poll(cx).is_ready() {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
                 })
                 .await;
             }
@@ -107,7 +144,10 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
             // The first poll closes the engine and tells its runs; the rest is done below.
             let _ = engine.map(|engine| engine.shutdown(Duration::from_secs(5)).now_or_never());
         });
-        let stopped = engine(&bench, &tries).store(Arc::new(store)).build().unwrap();
+        let stopped = engine(&bench, &tries)
+            .store(Arc::new(store))
+            .build()
+            .unwrap();
         *slot.lock().unwrap() = Some(stopped.clone());
         bench.clock.run(async {
             match stopped.run(&WF, "r", 10).await {
@@ -127,7 +167,13 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
 fn two_engines_that_want_the_same_runs_share_them() {
     let (bench, tries) = (Bench::new(), Arc::new(AtomicU32::new(0)));
     let lease = Duration::from_secs(1);
-    let engines = [(); 2].map(|()| engine(&bench, &tries).lease(lease).runs_at_once(3).build().unwrap());
+    let engines = [(); 2].map(|()| {
+        engine(&bench, &tries)
+            .lease(lease)
+            .runs_at_once(3)
+            .build()
+            .unwrap()
+    });
     bench.clock.run(async {
         let runs = async {
             let runs = (0..40).map(|n| {
@@ -136,7 +182,8 @@ fn two_engines_that_want_the_same_runs_share_them() {
                 async move {
                     let id = format!("r{n}");
                     if n % 4 < 2 {
-                        let (one, two) = join(engines_run(engine, &id), engines_run(engine, &id)).await;
+                        let (one, two) =
+                            join(engines_run(engine, &id), engines_run(engine, &id)).await;
                         assert!(one && two);
                     }
                     let handle = engine.start(&WF, id, 10).await.unwrap();
@@ -145,39 +192,60 @@ fn two_engines_that_want_the_same_runs_share_them() {
             });
             join_all(runs).await;
             for engine in &engines {
-                assert!(engine.shutdown(Duration::from_secs(60)).await.is_delivered());
+                assert!(
+                    engine
+                        .shutdown(Duration::from_secs(60))
+                        .await
+                        .is_delivered()
+                );
             }
         };
         futures::join!(engines[0].work(), engines[1].work(), runs);
         for n in 0..40 {
             let told = bench.told(&format!("r{n}")).await;
-            let ends = told.iter().filter(|told| *told == "workflow.completed").count();
-            let started = told.iter().filter(|told| *told == "workflow.started").count();
+            let ends = told
+                .iter()
+                .filter(|told| *told == "workflow.completed")
+                .count();
+            let started = told
+                .iter()
+                .filter(|told| *told == "workflow.started")
+                .count();
             assert_eq!((started, ends), (1, 1), "r{n}: {told:?}");
         }
     });
 }
 
 async fn engines_run(engine: &Engine, id: &str) -> bool {
-    matches!(engine.run(&WF, id, 10).await, Ok(Outcome::Completed(25) | Outcome::Paused { .. }))
+    matches!(
+        engine.run(&WF, id, 10).await,
+        Ok(Outcome::Completed(25) | Outcome::Paused { .. })
+    )
 }
 
-/// Claims are answered 10 ms after they have happened; whoever asked is gone by then, at every point there is.
+/// Claims are answered 10 ms after they have happened; whoever asked is gone by then, at every
+/// point there is.
 #[test]
 fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
     let (ms, mut stranded) = (Duration::from_millis(1), Vec::new());
     for what in ["run", "idle", "work", "idle after run"] {
         for at in (5..125).step_by(10) {
             let bench = Bench::new();
-            let store = FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 10 * ms);
-            let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+            let store =
+                FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 10 * ms);
+            let builder = Engine::builder()
+                .store(Arc::new(store))
+                .clock(bench.clock.clone());
             let engine = builder.workflow(&STEPS, support::steps).build().unwrap();
             bench.clock.run(async {
                 let kill = bench.clock.sleep(at * ms);
                 match what {
                     "run" => drop(select(pin!(engine.run(&STEPS, "r", 2)), kill).await),
                     "idle after run" => {
-                        drop(select(pin!(engine.run(&STEPS, "r", 2)), bench.clock.sleep(25 * ms)).await);
+                        drop(
+                            select(pin!(engine.run(&STEPS, "r", 2)), bench.clock.sleep(25 * ms))
+                                .await,
+                        );
                         drop(select(pin!(engine.run_until_idle()), kill).await);
                     }
                     _ => {
@@ -188,9 +256,16 @@ fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
                         }
                     }
                 }
-                let _ = select(pin!(engine.work()), bench.clock.sleep(Duration::from_secs(600))).await;
+                let _ = select(
+                    pin!(engine.work()),
+                    bench.clock.sleep(Duration::from_secs(600)),
+                )
+                .await;
                 let run = bench.store.run("r").await.unwrap();
-                stranded.extend(run.filter(|run| run.status != Status::Completed).map(|run| (what, at, run)));
+                stranded.extend(
+                    run.filter(|run| run.status != Status::Completed)
+                        .map(|run| (what, at, run)),
+                );
             });
         }
     }
@@ -200,10 +275,14 @@ fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
 /// A run is dropped, taken up, and dropped again, while the store fails at every write in turn.
 #[test]
 fn a_failure_at_any_write_of_a_worker_strands_no_run() {
-    for (write, fault) in (2..12).flat_map(|write| [(write, Fault::FailBefore), (write, Fault::FailAfter)]) {
+    for (write, fault) in
+        (2..12).flat_map(|write| [(write, Fault::FailBefore), (write, Fault::FailAfter)])
+    {
         let bench = Bench::new();
         let store = FaultStore::new(bench.store.clone()).with_fault(write, fault);
-        let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+        let builder = Engine::builder()
+            .store(Arc::new(store))
+            .clock(bench.clock.clone());
         let (clock, millis) = (bench.clock.clone(), Duration::from_millis);
         let function = move |ctx: Context, input: u32| {
             let clock = clock.clone();
@@ -222,10 +301,18 @@ fn a_failure_at_any_write_of_a_worker_strands_no_run() {
             }
             killed_after(&bench, millis(10), engine.run(&WF, "d", 1)).await;
             let _ = select(pin!(engine.work()), bench.clock.sleep(millis(20))).await;
-            let _ = select(pin!(engine.work()), bench.clock.sleep(Duration::from_secs(600))).await;
+            let _ = select(
+                pin!(engine.work()),
+                bench.clock.sleep(Duration::from_secs(600)),
+            )
+            .await;
             for id in ["a", "b", "c", "d"] {
                 let run = bench.store.run(id).await.unwrap().unwrap();
-                assert_eq!(run.status, Status::Completed, "{fault:?} at write {write}: {run:?}");
+                assert_eq!(
+                    run.status,
+                    Status::Completed,
+                    "{fault:?} at write {write}: {run:?}"
+                );
             }
         });
     }

@@ -25,7 +25,13 @@ const MS: Duration = Duration::from_millis(1);
 /// An engine on a store that answers every write 5 ms late.
 fn slow(bench: &Bench) -> EngineBuilder {
     let store = FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 5 * MS);
-    waiting(bench, Engine::builder().store(Arc::new(store)).clock(bench.clock.clone()).workflow(&STEPS, steps))
+    waiting(
+        bench,
+        Engine::builder()
+            .store(Arc::new(store))
+            .clock(bench.clock.clone())
+            .workflow(&STEPS, steps),
+    )
 }
 
 fn waiting(bench: &Bench, builder: EngineBuilder) -> EngineBuilder {
@@ -48,16 +54,23 @@ async fn completes(bench: &Bench, engine: &Engine, id: &str) -> bool {
     let handle = engine.handle(&WAIT, id);
     let done = async { handle.result().await.is_ok() };
     let (work, done) = (pin!(engine.work()), pin!(done));
-    matches!(select(select(work, done), bench.clock.sleep(HOUR)).await, Either::Left((Either::Right((true, _)), _)))
+    matches!(
+        select(select(work, done), bench.clock.sleep(HOUR)).await,
+        Either::Left((Either::Right((true, _)), _))
+    )
 }
 
-/// The lease is renewed by whoever needs it, and every 10 s; here another run ends around that time, and the worker
-/// looks for work, while an execution that the worker does not poll meanwhile renews.
+/// The lease is renewed by whoever needs it, and every 10 s; here another run ends around that
+/// time, and the worker looks for work, while an execution that the worker does not poll meanwhile
+/// renews.
 #[test]
 fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
     let hangs = |ends: &u64| {
         let bench = Bench::new();
-        let engine = slow(&bench).poll_interval(Duration::from_secs(11)).build().unwrap();
+        let engine = slow(&bench)
+            .poll_interval(Duration::from_secs(11))
+            .build()
+            .unwrap();
         bench.clock.run(async {
             engine.start(&WAIT, "long", 60_000).await.unwrap();
             engine.start(&WAIT, "short", *ends).await.unwrap();
@@ -65,7 +78,10 @@ fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
         })
     };
     let hung: Vec<_> = (9_960..10_040).step_by(2).filter(hangs).collect();
-    assert!(hung.is_empty(), "the worker hung when a run ended after {hung:?} ms");
+    assert!(
+        hung.is_empty(),
+        "the worker hung when a run ended after {hung:?} ms"
+    );
 }
 
 #[test]
@@ -80,11 +96,17 @@ fn a_run_that_is_held_and_not_polled_does_not_block_the_engine() {
                 engine.start(&STEPS, "other", 1).await.unwrap();
                 engine.cancel("held", "enough").await.unwrap();
             };
-            matches!(select(pin!(others), bench.clock.sleep(HOUR)).await, Either::Right(_))
+            matches!(
+                select(pin!(others), bench.clock.sleep(HOUR)).await,
+                Either::Right(_)
+            )
         })
     };
     let hung: Vec<_> = (10_000..10_030).filter(hangs).collect();
-    assert!(hung.is_empty(), "the engine hung when a run was left unpolled after {hung:?} ms");
+    assert!(
+        hung.is_empty(),
+        "the engine hung when a run was left unpolled after {hung:?} ms"
+    );
 }
 
 /// A clock whose time of day can be set.
@@ -125,7 +147,9 @@ fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
                 Ok::<_, Failure>(ctx.step("wait", wait).await?)
             }
         };
-        let engine = Engine::builder().store(bench.store.clone()).clock(clock.clone());
+        let engine = Engine::builder()
+            .store(bench.store.clone())
+            .clock(clock.clone());
         let engine = engine.workflow(&WAIT, workflow).build().unwrap();
         bench.clock.run(async {
             engine.start(&WAIT, "r", 5_000).await.unwrap();
@@ -136,14 +160,22 @@ fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
             let (done, ()) = join(completes(&bench, &engine, "r"), jumps).await;
             assert!(done);
         });
-        assert_eq!(executed.load(Ordering::Relaxed), 1, "the step was executed more than once");
+        assert_eq!(
+            executed.load(Ordering::Relaxed),
+            1,
+            "the step was executed more than once"
+        );
     }
 }
 
 #[test]
 fn two_engines_with_short_leases_execute_a_run_once() {
     let bench = Bench::new();
-    let engine = || waiting(&bench, bench.builder().lease(Duration::from_secs(1))).build().unwrap();
+    let engine = || {
+        waiting(&bench, bench.builder().lease(Duration::from_secs(1)))
+            .build()
+            .unwrap()
+    };
     let (a, b) = (engine(), engine());
     bench.clock.run(async {
         a.start(&WAIT, "r", 20_000).await.unwrap();

@@ -1,4 +1,5 @@
-//! What is accepted is the same for every store, and what is not is refused before anything is written.
+//! What is accepted is the same for every store, and what is not is refused before anything is
+//! written.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use support::{Bench, STEPS, Sink, work_off};
 use workflow_engine::{
-    BuildError, Cancel, CancelError, Cancelled, Context, Failure, NameError, Outcome, Retry, RunError, RunOptions,
-    Status, StepFailure, Workflow,
+    BuildError, Cancel, CancelError, Cancelled, Context, Failure, NameError, Outcome, Retry,
+    RunError, RunOptions, Status, StepFailure, Workflow,
 };
 use workflow_events::{CompletedSteps, EventKind};
 
@@ -19,7 +20,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Ids and names that nothing accepts.
 fn refused() -> Vec<String> {
-    ["", "a\0b", "a\nb", "\u{7f}", "\u{1b}[31m"].map(String::from).into_iter().chain(["x".repeat(3 << 20)]).collect()
+    ["", "a\0b", "a\nb", "\u{7f}", "\u{1b}[31m"]
+        .map(String::from)
+        .into_iter()
+        .chain(["x".repeat(3 << 20)])
+        .collect()
 }
 
 #[test]
@@ -28,21 +33,50 @@ fn an_id_that_is_not_accepted_is_refused_and_nothing_is_written() {
     let engine = bench.builder().build().unwrap();
     let is_id = |error: &RunError, wanted: &str| matches!(error, RunError::Id { what, .. } if *what == wanted);
     bench.clock.run(async {
-        for id in refused().into_iter().chain(["x".repeat(513), "é".repeat(257)]) {
+        for id in refused()
+            .into_iter()
+            .chain(["x".repeat(513), "é".repeat(257)])
+        {
             let started = engine.start(&STEPS, id.as_str(), 1).await.unwrap_err();
-            assert!(is_id(&started, "run id") && started.to_string().len() < 100, "{started}");
-            assert!(is_id(&engine.run(&STEPS, id.as_str(), 1).await.unwrap_err(), "run id"));
+            assert!(
+                is_id(&started, "run id") && started.to_string().len() < 100,
+                "{started}"
+            );
+            assert!(is_id(
+                &engine.run(&STEPS, id.as_str(), 1).await.unwrap_err(),
+                "run id"
+            ));
             let options = RunOptions::new("r").execution_id(id.as_str());
-            assert!(is_id(&engine.start(&STEPS, options, 1).await.unwrap_err(), "execution id"));
-            assert!(is_id(&engine.handle(&STEPS, id.as_str()).result().await.unwrap_err(), "run id"));
+            assert!(is_id(
+                &engine.start(&STEPS, options, 1).await.unwrap_err(),
+                "execution id"
+            ));
+            assert!(is_id(
+                &engine
+                    .handle(&STEPS, id.as_str())
+                    .result()
+                    .await
+                    .unwrap_err(),
+                "run id"
+            ));
             let cancel = engine.cancel(&id, "no").await;
             assert!(matches!(cancel, Err(CancelError::Id(_))), "{cancel:?}");
         }
         assert!(engine.list(&Default::default()).await.unwrap().is_empty());
-        for id in ["x".repeat(512), "é🦀 a/b?c=d\"\\".repeat(20), "\u{2028}".into()] {
+        for id in [
+            "x".repeat(512),
+            "é🦀 a/b?c=d\"\\".repeat(20),
+            "\u{2028}".into(),
+        ] {
             let options = RunOptions::new(id.as_str()).execution_id(id.as_str());
-            assert_eq!(engine.run(&STEPS, options, 1).await.unwrap(), Outcome::Completed(1));
-            assert_eq!(engine.handle(&STEPS, id.as_str()).result().await.unwrap(), Outcome::Completed(1));
+            assert_eq!(
+                engine.run(&STEPS, options, 1).await.unwrap(),
+                Outcome::Completed(1)
+            );
+            assert_eq!(
+                engine.handle(&STEPS, id.as_str()).result().await.unwrap(),
+                Outcome::Completed(1)
+            );
         }
     });
 }
@@ -51,15 +85,42 @@ fn an_id_that_is_not_accepted_is_refused_and_nothing_is_written() {
 fn a_name_that_is_not_accepted_makes_no_engine() {
     for name in refused().into_iter().chain(["x".repeat(257)]) {
         let bench = Bench::new();
-        let sink = bench.builder().sink(name.as_str(), Arc::new(Sink::new())).build().unwrap_err();
-        assert!(matches!(sink, BuildError::Name { what: "sink", .. }) && sink.to_string().len() < 400, "{sink}");
+        let sink = bench
+            .builder()
+            .sink(name.as_str(), Arc::new(Sink::new()))
+            .build()
+            .unwrap_err();
+        assert!(
+            matches!(sink, BuildError::Name { what: "sink", .. }) && sink.to_string().len() < 400,
+            "{sink}"
+        );
         let workflow: Workflow<u32, u32> = Workflow::new(Box::leak(name.into_boxed_str()));
-        let workflow = bench.builder().workflow(&workflow, support::steps).build().unwrap_err();
-        assert!(matches!(workflow, BuildError::Name { what: "workflow", .. }), "{workflow}");
+        let workflow = bench
+            .builder()
+            .workflow(&workflow, support::steps)
+            .build()
+            .unwrap_err();
+        assert!(
+            matches!(
+                workflow,
+                BuildError::Name {
+                    what: "workflow",
+                    ..
+                }
+            ),
+            "{workflow}"
+        );
     }
     let long: Workflow<u32, u32> = Workflow::new(Box::leak("x".repeat(256).into_boxed_str()));
     let bench = Bench::new();
-    assert!(bench.builder().sink("x".repeat(256), bench.sink.clone()).workflow(&long, support::steps).build().is_ok());
+    assert!(
+        bench
+            .builder()
+            .sink("x".repeat(256), bench.sink.clone())
+            .workflow(&long, support::steps)
+            .build()
+            .is_ok()
+    );
 }
 
 #[test]
@@ -70,17 +131,41 @@ fn a_reason_of_several_mb_is_refused_and_the_run_goes_on() {
         engine.start(&STEPS, "r", 1).await.unwrap();
         for bytes in [16 * 1024 + 1, 6_000_000] {
             let refused = engine.cancel("r", "x".repeat(bytes)).await.unwrap_err();
-            assert!(matches!(refused, CancelError::Reason { bytes: b, limit: 16_384 } if b == bytes), "{refused}");
+            assert!(
+                matches!(refused, CancelError::Reason { bytes: b, limit: 16_384 } if b == bytes),
+                "{refused}"
+            );
         }
-        assert_eq!(engine.handle(&STEPS, "r").status().await.unwrap(), Some(Status::Queued));
-        // One that is as long as it may be, of characters that take the most in JSON, fits into its event.
+        assert_eq!(
+            engine.handle(&STEPS, "r").status().await.unwrap(),
+            Some(Status::Queued)
+        );
+        // One that is as long as it may be, of characters that take the most in JSON, fits into its
+        // event.
         let reason = "\u{1}".repeat(16 * 1024);
-        assert_eq!(engine.cancel("r", Cancel::new(reason.as_str())).await.unwrap(), Cancelled::Done);
+        assert_eq!(
+            engine
+                .cancel("r", Cancel::new(reason.as_str()))
+                .await
+                .unwrap(),
+            Cancelled::Done
+        );
         let end = engine.run(&STEPS, "r", 1).await.unwrap();
-        assert_eq!(end, Outcome::Cancelled { reason: Some(reason) }, "it comes back whole");
+        assert_eq!(
+            end,
+            Outcome::Cancelled {
+                reason: Some(reason)
+            },
+            "it comes back whole"
+        );
         assert!(engine.flush().await.is_delivered());
         let told = bench.delivered().pop().unwrap().kind;
-        let EventKind::WorkflowCancelled { reason: Some(told), .. } = told else { panic!("{}", told.type_name()) };
+        let EventKind::WorkflowCancelled {
+            reason: Some(told), ..
+        } = told
+        else {
+            panic!("{}", told.type_name())
+        };
         assert!(told.ends_with(" bytes cut)"), "{}", told.len());
     });
 }
@@ -97,9 +182,15 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
             // The same name twice, and another one that begins like it: each has its own place.
             for name in [name.clone(), name.clone(), format!("{name}\0")] {
                 let body = || async { Ok::<_, Failure>(executed.fetch_add(1, Ordering::Relaxed)) };
-                let step = ctx.step(name, body).retry(Retry::simple()).retry_if(|_| true).timeout(HOUR);
+                let step = ctx
+                    .step(name, body)
+                    .retry(Retry::simple())
+                    .retry_if(|_| true)
+                    .timeout(HOUR);
                 let error = step.await.unwrap_err();
-                let StepFailure::InvalidName(problem) = error.cause else { return Err(Failure::new("another cause")) };
+                let StepFailure::InvalidName(problem) = error.cause else {
+                    return Err(Failure::new("another cause"));
+                };
                 failures.push(problem);
                 ctx.sleep(HOUR).await;
             }
@@ -113,19 +204,35 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
             let id = format!("r-{n}");
             let shown: String = name.chars().take(10).collect();
             // The name of several MB does not fit into an input.
-            let name = if name.len() > 1 << 20 { "x".repeat(1 << 19) } else { name };
+            let name = if name.len() > 1 << 20 {
+                "x".repeat(1 << 19)
+            } else {
+                name
+            };
             let _ = engine.run(&NAMED, id.as_str(), name.clone()).await.unwrap();
             work_off(&bench, &engine).await;
-            let Outcome::Completed(problems) = engine.run(&NAMED, id.as_str(), name).await.unwrap() else {
+            let Outcome::Completed(problems) = engine.run(&NAMED, id.as_str(), name).await.unwrap()
+            else {
                 panic!("{shown:?} does not complete")
             };
             assert_eq!(problems.split("; ").count(), 3, "{problems}");
-            let names = bench.records(&id).await.into_iter().filter_map(|record| record.entry).map(|entry| entry.name);
+            let names = bench
+                .records(&id)
+                .await
+                .into_iter()
+                .filter_map(|record| record.entry)
+                .map(|entry| entry.name);
             for name in names {
-                assert!(name.len() < 200 && !name.chars().any(char::is_control), "{name:?}");
+                assert!(
+                    name.len() < 200 && !name.chars().any(char::is_control),
+                    "{name:?}"
+                );
             }
             let view = engine.view(&id).await.unwrap().unwrap();
-            assert_eq!((view.completed_steps(), view.is_complete()), (["fine".to_owned()].as_slice(), true));
+            assert_eq!(
+                (view.completed_steps(), view.is_complete()),
+                (["fine".to_owned()].as_slice(), true)
+            );
         }
         assert_eq!(executed.load(Ordering::Relaxed), 0, "no body is executed");
     });
@@ -137,8 +244,11 @@ fn a_run_of_forty_thousand_steps_ends_with_an_event_that_a_receiver_takes() {
     let bench = Bench::new();
     let many = |ctx: Context, (): ()| async move {
         for batch in 0..40 {
-            let steps =
-                (0..1_000).map(|n| ctx.step(format!("step-{}", batch * 1_000 + n), || async { Ok::<_, Failure>(()) }));
+            let steps = (0..1_000).map(|n| {
+                ctx.step(format!("step-{}", batch * 1_000 + n), || async {
+                    Ok::<_, Failure>(())
+                })
+            });
             futures::future::try_join_all(steps).await?;
         }
         Ok(())
@@ -147,23 +257,64 @@ fn a_run_of_forty_thousand_steps_ends_with_an_event_that_a_receiver_takes() {
     bench.clock.run(async {
         let outcome = engine.run(&MANY, "r", ()).await.unwrap();
         assert_eq!(outcome, Outcome::Completed(()));
-        assert_eq!(engine.handle(&MANY, "r").completed_steps().await.unwrap().len(), 40_000, "nothing is lost");
-        let last = bench.records("r").await.pop().unwrap().events.pop().unwrap();
-        assert!(last.as_str().len() < 128 * 1024, "{} bytes", last.as_str().len());
-        let EventKind::WorkflowCompleted { completed_steps, .. } = last.decode().unwrap().kind else {
+        assert_eq!(
+            engine
+                .handle(&MANY, "r")
+                .completed_steps()
+                .await
+                .unwrap()
+                .len(),
+            40_000,
+            "nothing is lost"
+        );
+        let last = bench
+            .records("r")
+            .await
+            .pop()
+            .unwrap()
+            .events
+            .pop()
+            .unwrap();
+        assert!(
+            last.as_str().len() < 128 * 1024,
+            "{} bytes",
+            last.as_str().len()
+        );
+        let EventKind::WorkflowCompleted {
+            completed_steps, ..
+        } = last.decode().unwrap().kind
+        else {
             panic!("{last:?}")
         };
         let expected: Vec<_> = (0..40_000).map(|n| format!("step-{n}")).collect();
         assert_eq!(completed_steps, CompletedSteps::from(expected));
-        assert_eq!((completed_steps.count(), completed_steps.names().len()), (40_000, 1_000));
+        assert_eq!(
+            (completed_steps.count(), completed_steps.names().len()),
+            (40_000, 1_000)
+        );
         assert!(engine.view("r").await.unwrap().unwrap().is_complete());
     });
 }
 
 #[test]
 fn the_words_of_a_refusal_say_what_is_wrong_and_show_no_secret() {
-    let error = NameError::ControlCharacter { character: '\0', at: 3 };
-    assert_eq!(error.to_string(), "it has a control character, '\\0', at byte 3");
-    let error = RunError::Id { what: "run id", source: NameError::TooLong { bytes: 3_000_000, limit: 512 } };
-    assert_eq!(error.to_string(), "the run id is not accepted: it has 3000000 bytes, and the limit is 512");
+    let error = NameError::ControlCharacter {
+        character: '\0',
+        at: 3,
+    };
+    assert_eq!(
+        error.to_string(),
+        "it has a control character, '\\0', at byte 3"
+    );
+    let error = RunError::Id {
+        what: "run id",
+        source: NameError::TooLong {
+            bytes: 3_000_000,
+            limit: 512,
+        },
+    };
+    assert_eq!(
+        error.to_string(),
+        "the run id is not accepted: it has 3000000 bytes, and the limit is 512"
+    );
 }

@@ -1,4 +1,5 @@
-//! What is accepted one by one is accepted together; what a store holds already is not judged; nothing is left behind.
+//! What is accepted one by one is accepted together; what a store holds already is not judged;
+//! nothing is left behind.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -11,16 +12,19 @@ use support::{Bench, STEPS};
 use tracker_core::testing::TestClock;
 use workflow_engine::testing::FaultStore;
 use workflow_engine::{
-    CancelError, Cancelled, Context, EncodedEvent, Engine, Entry, EntryKind, Failure, MemoryStore, NewRun, Outcome,
-    Payload, Record, RunError, Status, Store, Timestamp, Workflow,
+    CancelError, Cancelled, Context, EncodedEvent, Engine, Entry, EntryKind, Failure, MemoryStore,
+    NewRun, Outcome, Payload, Record, RunError, Status, Store, Timestamp, Workflow,
 };
 
 const MANY: Workflow<usize, usize> = Workflow::new("many");
 
 /// Parallel steps whose results are each as large as one may be.
 async fn many(ctx: Context, count: usize) -> Result<usize, Failure> {
-    let steps =
-        (0..count).map(|n| ctx.step(format!("step-{n}"), || async { Ok::<_, Failure>("x".repeat((1 << 20) - 2)) }));
+    let steps = (0..count).map(|n| {
+        ctx.step(format!("step-{n}"), || async {
+            Ok::<_, Failure>("x".repeat((1 << 20) - 2))
+        })
+    });
     Ok(try_join_all(steps).await?.len())
 }
 
@@ -32,18 +36,30 @@ fn parallel_results_that_are_each_within_their_limit_go_into_several_writes() {
     let builder = Engine::builder().store(store.clone()).clock(clock.clone());
     let engine = builder.workflow(&MANY, many).build().unwrap();
     clock.run(async {
-        assert_eq!(engine.run(&MANY, "small", 1).await.unwrap(), Outcome::Completed(1));
+        assert_eq!(
+            engine.run(&MANY, "small", 1).await.unwrap(),
+            Outcome::Completed(1)
+        );
         let before = store.writes();
-        assert_eq!(engine.run(&MANY, "few", 2).await.unwrap(), Outcome::Completed(2));
+        assert_eq!(
+            engine.run(&MANY, "few", 2).await.unwrap(),
+            Outcome::Completed(2)
+        );
         let few = store.writes() - before;
         let before = store.writes();
-        assert_eq!(engine.run(&MANY, "many", 70).await.unwrap(), Outcome::Completed(70));
+        assert_eq!(
+            engine.run(&MANY, "many", 70).await.unwrap(),
+            Outcome::Completed(70)
+        );
         let many = store.writes() - before;
         // Each result counts twice, so sixteen go into 32 MiB.
         assert!(many >= few + 4, "{few} writes for few, {many} for many");
         let history = engine.history("many").await.unwrap();
         assert_eq!(history.len(), 2 + 2 * 70);
-        assert!(history.iter().zip(1..).all(|(event, seq)| event.seq == seq), "the history is contiguous");
+        assert!(
+            history.iter().zip(1..).all(|(event, seq)| event.seq == seq),
+            "the history is contiguous"
+        );
     });
 }
 
@@ -54,7 +70,15 @@ fn a_cancel_beside_many_results_keeps_them_all() {
     bench.clock.run(async {
         engine.start(&MANY, "r", 70).await.unwrap();
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 1);
-        assert_eq!(engine.handle(&MANY, "r").completed_steps().await.unwrap().len(), 70);
+        assert_eq!(
+            engine
+                .handle(&MANY, "r")
+                .completed_steps()
+                .await
+                .unwrap()
+                .len(),
+            70
+        );
     });
 }
 
@@ -83,7 +107,14 @@ async fn earlier(bench: &Bench, id: &str, workflow: &str, input: String) {
         entry: Some(entry),
     };
     let (workflow, worker, status) = (workflow.into(), "w".into(), Status::Queued);
-    let new = NewRun { id: id.into(), workflow, execution_id: None, status, worker, record };
+    let new = NewRun {
+        id: id.into(),
+        workflow,
+        execution_id: None,
+        status,
+        worker,
+        record,
+    };
     bench.store.create(new).await.unwrap();
 }
 
@@ -93,16 +124,34 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
     let engine = bench.builder().build().unwrap();
     bench.clock.run(async {
         earlier(&bench, &long, "steps", "2".into()).await;
-        assert_eq!(engine.run(&STEPS, long.as_str(), 2).await.unwrap(), Outcome::Completed(2));
-        assert_eq!(engine.handle(&STEPS, long.as_str()).result().await.unwrap(), Outcome::Completed(2));
-        assert!(matches!(engine.run(&STEPS, long.as_str(), 3).await, Err(RunError::Conflict { what: "input", .. })));
+        assert_eq!(
+            engine.run(&STEPS, long.as_str(), 2).await.unwrap(),
+            Outcome::Completed(2)
+        );
+        assert_eq!(
+            engine.handle(&STEPS, long.as_str()).result().await.unwrap(),
+            Outcome::Completed(2)
+        );
+        assert!(matches!(
+            engine.run(&STEPS, long.as_str(), 3).await,
+            Err(RunError::Conflict { what: "input", .. })
+        ));
 
         let (other, new) = (format!("{long}-other"), format!("{long}-new"));
         earlier(&bench, &other, "steps", "2".into()).await;
         assert_eq!(engine.cancel(&other, "no").await.unwrap(), Cancelled::Done);
-        assert!(matches!(engine.cancel(&new, "no").await, Err(CancelError::Id(_))), "there is none");
-        assert!(matches!(engine.handle(&STEPS, new.as_str()).result().await, Err(RunError::Id { .. })));
-        assert!(matches!(engine.run(&STEPS, new.as_str(), 2).await, Err(RunError::Id { .. })));
+        assert!(
+            matches!(engine.cancel(&new, "no").await, Err(CancelError::Id(_))),
+            "there is none"
+        );
+        assert!(matches!(
+            engine.handle(&STEPS, new.as_str()).result().await,
+            Err(RunError::Id { .. })
+        ));
+        assert!(matches!(
+            engine.run(&STEPS, new.as_str(), 2).await,
+            Err(RunError::Id { .. })
+        ));
     });
 }
 
@@ -110,11 +159,21 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
 fn a_run_whose_input_is_too_deep_today_goes_on() {
     const DEEP: Workflow<Payload, u32> = Workflow::new("deep");
     let (bench, nested) = (Bench::new(), "[".repeat(110) + &"]".repeat(110));
-    let engine = bench.builder().workflow(&DEEP, |_, _| async { Ok::<_, Failure>(7) }).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&DEEP, |_, _| async { Ok::<_, Failure>(7) })
+        .build()
+        .unwrap();
     let input = Payload::from_json(nested.clone()).unwrap();
     bench.clock.run(async {
         earlier(&bench, "r", "deep", nested).await;
-        assert_eq!(engine.run(&DEEP, "r", input.clone()).await.unwrap(), Outcome::Completed(7));
-        assert!(matches!(engine.run(&DEEP, "new", input).await, Err(RunError::InputTooDeep { .. })));
+        assert_eq!(
+            engine.run(&DEEP, "r", input.clone()).await.unwrap(),
+            Outcome::Completed(7)
+        );
+        assert!(matches!(
+            engine.run(&DEEP, "new", input).await,
+            Err(RunError::InputTooDeep { .. })
+        ));
     });
 }

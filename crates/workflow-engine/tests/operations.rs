@@ -1,4 +1,5 @@
-//! Operations in their details: what is retried, what a sleep over nothing is, from when delays count.
+//! Operations in their details: what is retried, what a sleep over nothing is, from when delays
+//! count.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -24,13 +25,19 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
             let calls = counted.clone();
             async move {
                 let body = || async {
-                    assert!(calls.fetch_add(1, Ordering::Relaxed) == 2, "it panics twice");
+                    assert!(
+                        calls.fetch_add(1, Ordering::Relaxed) == 2,
+                        "it panics twice"
+                    );
                     Ok::<_, Failure>(3)
                 };
-                let step = ctx.step("panics", body).retry(Retry::constant(Duration::from_millis(1)));
+                let step = ctx
+                    .step("panics", body)
+                    .retry(Retry::constant(Duration::from_millis(1)));
                 if asked {
                     return Ok::<_, Failure>(
-                        step.retry_if(|failure| matches!(failure, StepFailure::Panicked(_))).await?,
+                        step.retry_if(|failure| matches!(failure, StepFailure::Panicked(_)))
+                            .await?,
                     );
                 }
                 Ok(step.await?)
@@ -39,7 +46,11 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
         let engine = bench.builder().workflow(&WF, panics).build().unwrap();
         bench.clock.run(async {
             let outcome = engine.run(&WF, "r", asked).await.unwrap();
-            assert_eq!(matches!(outcome, Outcome::Completed(3)), asked, "{outcome:?}");
+            assert_eq!(
+                matches!(outcome, Outcome::Completed(3)),
+                asked,
+                "{outcome:?}"
+            );
             assert_eq!(calls.load(Ordering::Relaxed), attempts);
         });
     }
@@ -59,10 +70,15 @@ fn a_timeout_is_retried_unless_that_is_refused() {
                 };
                 let step = ctx.step("hangs", body).timeout(Duration::from_millis(40));
                 let step = step.retry(Retry::constant(Duration::from_millis(1)));
-                let step = step.retry_if(move |failure| !(refused && matches!(failure, StepFailure::TimedOut { .. })));
+                let step = step.retry_if(move |failure| {
+                    !(refused && matches!(failure, StepFailure::TimedOut { .. }))
+                });
                 match step.await {
                     Err(error) => match error.cause {
-                        StepFailure::TimedOut { timeout_ms: 40, elapsed_ms } if elapsed_ms >= 40 => Ok(error.attempt),
+                        StepFailure::TimedOut {
+                            timeout_ms: 40,
+                            elapsed_ms,
+                        } if elapsed_ms >= 40 => Ok(error.attempt),
                         other => Err(Failure::new(other.to_string())),
                     },
                     Ok(never) => Ok(never),
@@ -71,7 +87,10 @@ fn a_timeout_is_retried_unless_that_is_refused() {
         };
         let engine = bench.builder().workflow(&WF, hangs).build().unwrap();
         bench.clock.run(async {
-            assert_eq!(engine.run(&WF, "r", refused).await.unwrap(), Outcome::Completed(attempts));
+            assert_eq!(
+                engine.run(&WF, "r", refused).await.unwrap(),
+                Outcome::Completed(attempts)
+            );
             assert_eq!(calls.load(Ordering::Relaxed), attempts);
         });
     }
@@ -89,8 +108,14 @@ fn a_sleep_over_nothing_returns_at_once_and_is_not_told() {
     let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
     bench.clock.run(async {
         bench.clock.sleep(Duration::from_secs(5)).await;
-        assert_eq!(engine.run(&WF, "r", true).await.unwrap(), Outcome::Completed(0));
-        assert_eq!(bench.told("r").await, ["workflow.started", "workflow.completed"]);
+        assert_eq!(
+            engine.run(&WF, "r", true).await.unwrap(),
+            Outcome::Completed(0)
+        );
+        assert_eq!(
+            bench.told("r").await,
+            ["workflow.started", "workflow.completed"]
+        );
     });
 }
 
@@ -109,7 +134,10 @@ fn a_sleep_until_a_time_ends_then_and_is_replayed() {
         let first = engine.run(&WF, "r", true).await.unwrap();
         assert!(matches!(first, Outcome::Paused { resume_at, .. } if resume_at == at));
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&WF, "r", true).await.unwrap(), Outcome::Completed(2));
+        assert_eq!(
+            engine.run(&WF, "r", true).await.unwrap(),
+            Outcome::Completed(2)
+        );
     });
 }
 
@@ -124,7 +152,9 @@ fn the_delay_of_a_retry_counts_from_the_failure() {
                 clock.sleep(Duration::from_secs(20)).await;
                 Err::<u32, _>(Failure::new("no"))
             };
-            let policy = Retry::constant(Duration::from_secs(30)).without_jitter().attempts(2)?;
+            let policy = Retry::constant(Duration::from_secs(30))
+                .without_jitter()
+                .attempts(2)?;
             Ok::<_, Failure>(ctx.step("slow", body).retry(policy).await?)
         }
     };
@@ -133,7 +163,11 @@ fn the_delay_of_a_retry_counts_from_the_failure() {
         let _ = engine.run(&WF, "r", true).await.unwrap();
         let events = engine.history("r").await.unwrap();
         let due = events.iter().find_map(|event| match event.kind {
-            EventKind::RetryScheduled { next_attempt_at, delay_ms: 30_000, .. } => Some(next_attempt_at.as_millis()),
+            EventKind::RetryScheduled {
+                next_attempt_at,
+                delay_ms: 30_000,
+                ..
+            } => Some(next_attempt_at.as_millis()),
             _ => None,
         });
         assert_eq!(due, Some(50_000));

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use support::*;
 use tracker_core::Clock;
 use workflow_engine::{
-    Context, DurableError, Failure, Outcome, Retry, RunFailure, Status, StepFailure, Store, Workflow,
+    Context, DurableError, Failure, Outcome, Retry, RunFailure, Status, StepFailure, Store,
+    Workflow,
 };
 
 const WF: Workflow<(), String> = Workflow::new("wf");
@@ -68,10 +69,21 @@ where
         engine.start(&STEPS, "other", 3).await.unwrap();
         let result = handle.result();
         let _ = select(pin!(engine.work()), pin!(bench.clock.sleep(3 * HOUR))).await;
-        assert_eq!(bench.store.run("other").await.unwrap().unwrap().status, Status::Completed);
+        assert_eq!(
+            bench.store.run("other").await.unwrap().unwrap().status,
+            Status::Completed
+        );
         let told = bench.told("r").await;
-        let count = |ends: &[&str]| told.iter().filter(|told| ends.contains(&told.as_str())).count();
-        assert_eq!(count(&["step.started"]), count(&["step.completed", "step.failed"]), "{told:?}");
+        let count = |ends: &[&str]| {
+            told.iter()
+                .filter(|told| ends.contains(&told.as_str()))
+                .count()
+        };
+        assert_eq!(
+            count(&["step.started"]),
+            count(&["step.completed", "step.failed"]),
+            "{told:?}"
+        );
         result.await.unwrap()
     });
     (bench, outcome)
@@ -91,7 +103,10 @@ fn a_decision_to_retry_that_panics_ends_its_step_and_nothing_else() {
             clock.sleep(Duration::from_millis(500)).await;
             Err::<(), _>(Failure::new("no"))
         };
-        let step = ctx.step("s", slow).retry(Retry::standard()).retry_if(|_| panic!("retry_if"));
+        let step = ctx
+            .step("s", slow)
+            .retry(Retry::standard())
+            .retry_if(|_| panic!("retry_if"));
         let failure = step.await.unwrap_err();
         assert_eq!(failure.cause, StepFailure::Panicked("retry_if".into()));
         // Nothing is counted as being executed any more: this suspends.
@@ -105,7 +120,9 @@ fn a_decision_to_retry_that_panics_ends_its_step_and_nothing_else() {
 fn a_delay_that_panics_ends_its_step() {
     let (_, outcome) = beside_others(&WF, |ctx, _| async move {
         let policy = Retry::function(|_| panic!("delay"));
-        let step = ctx.step("s", || async { Err::<(), _>(Failure::new("no")) }).retry(policy);
+        let step = ctx
+            .step("s", || async { Err::<(), _>(Failure::new("no")) })
+            .retry(policy);
         Ok::<_, Failure>(format!("{:?}", step.await.unwrap_err().cause))
     });
     assert_eq!(outcome, Outcome::Completed("Panicked(\"delay\")".into()));
@@ -118,18 +135,32 @@ fn a_result_whose_encoding_panics_fails_its_step() {
             clock.sleep(Duration::from_millis(500)).await;
             Ok::<_, Failure>(Unserializable)
         };
-        Ok::<_, Failure>(format!("{:?}", ctx.step("s", slow).await.unwrap_err().cause))
+        Ok::<_, Failure>(format!(
+            "{:?}",
+            ctx.step("s", slow).await.unwrap_err().cause
+        ))
     });
-    assert_eq!(outcome, Outcome::Completed("Panicked(\"serialize\")".into()));
+    assert_eq!(
+        outcome,
+        Outcome::Completed("Panicked(\"serialize\")".into())
+    );
 }
 
 #[test]
 fn an_error_whose_words_panic_fails_its_step() {
     let (_, outcome) = beside_others(&WF, |ctx, _| async move {
-        let cause = ctx.step("s", || async { Err::<(), _>(Wordless) }).await.unwrap_err().cause;
+        let cause = ctx
+            .step("s", || async { Err::<(), _>(Wordless) })
+            .await
+            .unwrap_err()
+            .cause;
         Ok::<_, Failure>(
-            if matches!(cause, StepFailure::Panicked(words) if words == "words") { "as told" } else { "not" }
-                .to_owned(),
+            if matches!(cause, StepFailure::Panicked(words) if words == "words") {
+                "as told"
+            } else {
+                "not"
+            }
+            .to_owned(),
         )
     });
     assert_eq!(outcome, Outcome::Completed("as told".into()));
@@ -152,7 +183,10 @@ fn an_attempt_that_is_cut_and_panics_while_it_is_dropped_has_panicked() {
 fn an_output_whose_encoding_panics_fails_its_run() {
     const BAD: Workflow<(), Unserializable> = Workflow::new("bad");
     let (_, outcome) = beside_others(&BAD, |_, _| async { Ok::<_, Failure>(Unserializable) });
-    assert_eq!(failed(outcome).info.message, "the workflow panicked: serialize");
+    assert_eq!(
+        failed(outcome).info.message,
+        "the workflow panicked: serialize"
+    );
 }
 
 #[test]
@@ -171,7 +205,12 @@ fn a_workflow_that_panics_while_it_is_suspended_is_suspended() {
         Ok::<_, Failure>("awake".to_owned())
     });
     assert_eq!(outcome, Outcome::Completed("awake".into()));
-    assert!(bench.delivered().iter().any(|event| event.kind.type_name() == "workflow.paused"));
+    assert!(
+        bench
+            .delivered()
+            .iter()
+            .any(|event| event.kind.type_name() == "workflow.paused")
+    );
 }
 
 #[test]
@@ -199,13 +238,23 @@ fn an_error_of_a_workflow_that_cannot_be_read_back_is_told_by_its_words() {
     const SILENT: Workflow<(), (), Silent> = Workflow::new("silent");
     let (_, outcome) = beside_others(&SILENT, |_, _| async { Err::<(), _>(Silent) });
     let failure = failed(outcome);
-    assert_eq!((failure.info.message.as_str(), failure.error.is_none()), ("it is over", true));
+    assert_eq!(
+        (failure.info.message.as_str(), failure.error.is_none()),
+        ("it is over", true)
+    );
 }
 
 #[test]
 fn an_error_of_a_workflow_that_is_too_large_is_told_by_its_words() {
-    let (_, outcome) = beside_others(&WF, |_, _| async { Err::<String, _>(Failure::new("x".repeat(2 << 20))) });
+    let (_, outcome) = beside_others(&WF, |_, _| async {
+        Err::<String, _>(Failure::new("x".repeat(2 << 20)))
+    });
     let failure = failed(outcome);
-    assert!(failure.info.message.starts_with("xxx") && failure.info.message.ends_with(" bytes cut)"));
-    assert_eq!((failure.info.kind.as_deref(), failure.error.is_none()), (None, true));
+    assert!(
+        failure.info.message.starts_with("xxx") && failure.info.message.ends_with(" bytes cut)")
+    );
+    assert_eq!(
+        (failure.info.kind.as_deref(), failure.error.is_none()),
+        (None, true)
+    );
 }

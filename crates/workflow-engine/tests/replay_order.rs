@@ -1,4 +1,5 @@
-//! A replay goes the way that the first execution went, also where futures are kept over other awaits.
+//! A replay goes the way that the first execution went, also where futures are kept over other
+//! awaits.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -12,7 +13,9 @@ use futures::future::{join, poll_fn};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use support::*;
-use workflow_engine::{Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Store, Workflow};
+use workflow_engine::{
+    Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Store, Workflow,
+};
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -21,7 +24,8 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// Executes a workflow twenty times up to a sleep and replays it behind that; each time `ways` gets a line.
+/// Executes a workflow twenty times up to a sleep and replays it behind that; each time `ways` gets
+/// a line.
 fn replays<F, Fut>(function: F) -> Vec<(String, String)>
 where
     F: Fn(Context, Arc<Mutex<Vec<String>>>) -> Fut + Clone + Send + Sync + 'static,
@@ -47,8 +51,16 @@ where
 }
 
 fn assert_same(ways: &[(String, String)]) {
-    let differ: Vec<_> = ways.iter().filter(|(live, replayed)| live != replayed).collect();
-    assert!(differ.is_empty(), "{} of {} replays went another way: {differ:?}", differ.len(), ways.len());
+    let differ: Vec<_> = ways
+        .iter()
+        .filter(|(live, replayed)| live != replayed)
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "{} of {} replays went another way: {differ:?}",
+        differ.len(),
+        ways.len()
+    );
 }
 
 #[test]
@@ -61,7 +73,8 @@ fn a_select_over_kept_steps_takes_the_same_branches() {
         for _ in 0..3 {
             let won = futures::select! { x = a => x?, x = b => x?, x = c => x? };
             let handled = ctx.step("handle", || ok(format!("handled {won}"))).await?;
-            // What is recorded of handling it does not show whether the replay went another way; this does.
+            // What is recorded of handling it does not show whether the replay went another way;
+            // this does.
             way += &format!("{won}: {handled}, ");
         }
         ways.lock().unwrap().push(way.clone());
@@ -73,7 +86,8 @@ fn a_select_over_kept_steps_takes_the_same_branches() {
 #[test]
 fn unordered_steps_that_are_kept_come_in_the_same_order() {
     assert_same(&replays(|ctx, ways| async move {
-        let mut steps: FuturesUnordered<_> = (0..8u32).map(|n| ctx.step("n", move || ok(n))).collect();
+        let mut steps: FuturesUnordered<_> =
+            (0..8u32).map(|n| ctx.step("n", move || ok(n))).collect();
         let mut way = String::new();
         while let Some(n) = steps.next().await {
             let n = n?;
@@ -108,8 +122,8 @@ fn a_sleep_kept_against_steps_loses_or_wins_as_before() {
     }));
 }
 
-/// Ready once its task was polled `polls` times by the test: as if its waker was deferred, which tokio does when a
-/// task has used up its budget.
+/// Ready once its task was polled `polls` times by the test: as if its waker was deferred, which
+/// tokio does when a task has used up its budget.
 struct Deferred {
     polls: u32,
     waker: Option<Waker>,
@@ -125,7 +139,11 @@ fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
             poll_fn(|poller| {
                 let mut held = held.lock().unwrap();
                 held.waker = Some(poller.waker().clone());
-                if held.polls == 0 { Poll::Ready(()) } else { Poll::Pending }
+                if held.polls == 0 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             })
             .await;
             ctx.step("behind", || ok(())).await?;
@@ -146,7 +164,10 @@ fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
         poller.waker().wake_by_ref();
         Poll::Pending
     });
-    (bench.builder().workflow(&WF, workflow).build().unwrap(), counts)
+    (
+        bench.builder().workflow(&WF, workflow).build().unwrap(),
+        counts,
+    )
 }
 
 #[test]
@@ -160,5 +181,14 @@ fn a_waker_that_comes_late_is_no_wait_for_what_is_not_durable() {
 fn a_waker_that_never_comes_is() {
     let (engine, _never) = deferring(1);
     let refused = futures::executor::block_on(engine.run(&WF, "r", ())).unwrap_err();
-    assert!(matches!(refused, RunError::Determinism { error: DeterminismError::NotDurable, .. }), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            RunError::Determinism {
+                error: DeterminismError::NotDurable,
+                ..
+            }
+        ),
+        "{refused}"
+    );
 }

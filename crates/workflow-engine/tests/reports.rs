@@ -1,5 +1,5 @@
-//! What a report says of delivery: the last failure, the reasons of rejections, sinks that nobody registers; and that
-//! delivery survives failures of code that is not the engine's.
+//! What a report says of delivery: the last failure, the reasons of rejections, sinks that nobody
+//! registers; and that delivery survives failures of code that is not the engine's.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -16,7 +16,8 @@ use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{Clock, SendError, Stop};
 use workflow_engine::testing::FaultStore;
 use workflow_engine::{
-    EncodedEvent, Engine, ForgetSinkError, MemoryStore, Outcome, Purged, RelayStop, Retention, SinkReport,
+    EncodedEvent, Engine, ForgetSinkError, MemoryStore, Outcome, Purged, RelayStop, Retention,
+    SinkReport,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,13 +38,26 @@ fn the_reasons_of_rejected_events_are_kept_and_their_number_is_bounded() {
     bench.clock.run(async {
         let _ = engine.run(&STEPS, "r", 40).await.unwrap();
         let sink = engine.flush().await.sinks.pop().unwrap();
-        assert_eq!((sink.books.rejected, sink.rejections.len()), (60, SinkReport::REJECTIONS_KEPT));
+        assert_eq!(
+            (sink.books.rejected, sink.rejections.len()),
+            (60, SinkReport::REJECTIONS_KEPT)
+        );
         let history = engine.history("r").await.unwrap();
         for (rejected, event) in sink.rejections.iter().zip(&history) {
-            assert_eq!((rejected.event_id.clone(), rejected.seq), (event.event_id.to_string(), event.seq));
-            assert_eq!((rejected.run.as_str(), rejected.reason.as_str()), ("r", "rejected by script"));
+            assert_eq!(
+                (rejected.event_id.clone(), rejected.seq),
+                (event.event_id.to_string(), event.seq)
+            );
+            assert_eq!(
+                (rejected.run.as_str(), rejected.reason.as_str()),
+                ("r", "rejected by script")
+            );
         }
-        assert_eq!(engine.report().await.sinks[0].rejections, sink.rejections, "they stay");
+        assert_eq!(
+            engine.report().await.sinks[0].rejections,
+            sink.rejections,
+            "they stay"
+        );
     });
 }
 
@@ -76,11 +90,20 @@ fn the_last_reason_reaches_flush_shutdown_and_report() {
     bench.clock.run(beside(&engine, async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         bench.clock.sleep(12 * SECOND).await;
-        assert_eq!(engine.report().await.sinks[0].trouble, Some(SendError::status(503)));
+        assert_eq!(
+            engine.report().await.sinks[0].trouble,
+            Some(SendError::status(503))
+        );
         for report in [engine.flush().await, engine.shutdown(SECOND).await] {
             let stop = report.sinks[0].stop.as_ref();
-            let Some(RelayStop::Delivery(Stop::Deadline { last })) = stop else { panic!("{report:?}") };
-            assert_eq!(*last, Some(SendError::status(503)), "the worker has the events: it knows why they wait");
+            let Some(RelayStop::Delivery(Stop::Deadline { last })) = stop else {
+                panic!("{report:?}")
+            };
+            assert_eq!(
+                *last,
+                Some(SendError::status(503)),
+                "the worker has the events: it knows why they wait"
+            );
         }
     }));
 }
@@ -89,24 +112,52 @@ fn the_last_reason_reaches_flush_shutdown_and_report() {
 fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
     let bench = Bench::new();
     bench.clock.run(async {
-        let engine = bench.builder().sink("old-name", Arc::new(Sink::new())).build().unwrap();
-        assert!(engine.flush().await.unregistered.is_empty(), "it is registered");
+        let engine = bench
+            .builder()
+            .sink("old-name", Arc::new(Sink::new()))
+            .build()
+            .unwrap();
+        assert!(
+            engine.flush().await.unregistered.is_empty(),
+            "it is registered"
+        );
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
 
-        let renamed = bench.builder().sink("new-name", Arc::new(Sink::new())).retention(Retention::all(Duration::ZERO));
+        let renamed = bench
+            .builder()
+            .sink("new-name", Arc::new(Sink::new()))
+            .retention(Retention::all(Duration::ZERO));
         let engine = renamed.build().unwrap();
         let report = engine.flush().await;
-        assert!(report.is_complete(), "what is registered is delivered: {report}");
-        let [unregistered] = report.unregistered.as_slice() else { panic!("{report:?}") };
-        assert_eq!((unregistered.sink.as_str(), unregistered.books.pending()), ("old-name", 4));
+        assert!(
+            report.is_complete(),
+            "what is registered is delivered: {report}"
+        );
+        let [unregistered] = report.unregistered.as_slice() else {
+            panic!("{report:?}")
+        };
+        assert_eq!(
+            (unregistered.sink.as_str(), unregistered.books.pending()),
+            ("old-name", 4)
+        );
         assert!(report.to_string().contains("old-name"), "{report}");
         bench.clock.sleep(SECOND).await;
-        assert_eq!(engine.purge().await.unwrap(), Purged::default(), "its events are not settled");
+        assert_eq!(
+            engine.purge().await.unwrap(),
+            Purged::default(),
+            "its events are not settled"
+        );
 
         let refused = engine.forget_sink("new-name").await;
-        assert!(matches!(refused, Err(ForgetSinkError::Registered { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ForgetSinkError::Registered { .. })),
+            "{refused:?}"
+        );
         assert!(engine.forget_sink("old-name").await.unwrap());
-        assert!(!engine.forget_sink("old-name").await.unwrap(), "there is none any more");
+        assert!(
+            !engine.forget_sink("old-name").await.unwrap(),
+            "there is none any more"
+        );
         assert!(engine.report().await.unregistered.is_empty());
         assert_eq!(engine.purge().await.unwrap(), Purged { runs: 1, events: 4 });
     });
@@ -114,7 +165,10 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
 
 fn on(store: &Arc<FaultStore>) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEvent>>, Engine) {
     let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
-    let builder = Engine::builder().store(store.clone()).clock(clock.clone()).workflow(&STEPS, steps);
+    let builder = Engine::builder()
+        .store(store.clone())
+        .clock(clock.clone())
+        .workflow(&STEPS, steps);
     let engine = builder.sink("collector", sink.clone()).build().unwrap();
     (clock, sink, engine)
 }
@@ -129,22 +183,36 @@ fn every_read_of_a_handle_is_tried_again() {
         let handle = engine.handle(&STEPS, "r");
         for fails in 1..=5 {
             store.fail_reads(fails);
-            assert_eq!(handle.result().await.unwrap(), Outcome::Completed(2), "{fails} reads fail");
+            assert_eq!(
+                handle.result().await.unwrap(),
+                Outcome::Completed(2),
+                "{fails} reads fail"
+            );
             store.fail_reads(fails);
             assert!(handle.status().await.unwrap().is_some());
             store.fail_reads(fails);
             assert_eq!(handle.history().await.unwrap().len(), 6);
             store.fail_reads(fails);
-            assert_eq!(handle.completed_steps().await.unwrap(), ["step-1", "step-2"]);
+            assert_eq!(
+                handle.completed_steps().await.unwrap(),
+                ["step-1", "step-2"]
+            );
             store.fail_reads(fails);
             assert_eq!(engine.list(&Default::default()).await.unwrap().len(), 1);
             store.fail_reads(fails);
             assert!(engine.view("r").await.unwrap().is_some());
             store.fail_reads(fails);
-            assert_eq!(engine.run(&STEPS, "r", 2).await.unwrap(), Outcome::Completed(2), "an existing run");
+            assert_eq!(
+                engine.run(&STEPS, "r", 2).await.unwrap(),
+                Outcome::Completed(2),
+                "an existing run"
+            );
         }
         store.fail_reads(usize::MAX);
-        assert!(handle.result().await.is_err(), "a store that stays down is told");
+        assert!(
+            handle.result().await.is_err(),
+            "a store that stays down is told"
+        );
     });
 }
 
@@ -182,29 +250,58 @@ fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
         }
     }
 
-    let builder = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&STEPS, steps);
-    let engine = builder.clock(Arc::new(NoTimer(TestClock::new()))).build().unwrap();
-    let ended = std::panic::AssertUnwindSafe(engine.work()).catch_unwind().now_or_never();
-    assert!(ended.expect("it does not wait").is_err(), "the task that works hears of it");
+    let builder = Engine::builder()
+        .store(Arc::new(MemoryStore::new()))
+        .workflow(&STEPS, steps);
+    let engine = builder
+        .clock(Arc::new(NoTimer(TestClock::new())))
+        .build()
+        .unwrap();
+    let ended = std::panic::AssertUnwindSafe(engine.work())
+        .catch_unwind()
+        .now_or_never();
+    assert!(
+        ended.expect("it does not wait").is_err(),
+        "the task that works hears of it"
+    );
     let report = engine.report().now_or_never().unwrap();
-    assert_eq!(report.work_ended.as_ref().unwrap().as_str(), "there is no timer");
+    assert_eq!(
+        report.work_ended.as_ref().unwrap().as_str(),
+        "there is no timer"
+    );
     assert!(report.to_string().contains("there is no timer"), "{report}");
 }
 
-/// 51.7 GB were read to send 175 MB of large events: a page was read whole, and all but its beginning read again.
+/// 51.7 GB were read to send 175 MB of large events: a page was read whole, and all but its
+/// beginning read again.
 #[test]
 fn what_is_read_of_the_outbox_is_sent() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
     let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
-    let config = tracker_core::Config::builder().batch_bytes(2_000).build().unwrap();
-    let builder = Engine::builder().store(store.clone()).clock(clock.clone()).workflow(&STEPS, steps).delivery(config);
+    let config = tracker_core::Config::builder()
+        .batch_bytes(2_000)
+        .build()
+        .unwrap();
+    let builder = Engine::builder()
+        .store(store.clone())
+        .clock(clock.clone())
+        .workflow(&STEPS, steps)
+        .delivery(config);
     let engine = builder.sink("collector", sink.clone()).build().unwrap();
     clock.run(async {
         let _ = engine.run(&STEPS, "r", 40).await.unwrap();
         assert!(engine.flush().await.is_delivered());
     });
     let events = sink.delivered();
-    assert_eq!(store.outbox_events(), events.len(), "each event is read once");
+    assert_eq!(
+        store.outbox_events(),
+        events.len(),
+        "each event is read once"
+    );
     let bytes: usize = events.iter().map(|event| event.as_str().len()).sum();
-    assert!(sink.attempts() >= bytes / 2_000, "no request is larger than a batch: {:?}", sink.attempted());
+    assert!(
+        sink.attempts() >= bytes / 2_000,
+        "no request is larger than a batch: {:?}",
+        sink.attempted()
+    );
 }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use support::{Bench, STEPS, types};
 use workflow_engine::{
-    BuildError, Context, DurableError, Engine, EntryKind, Failure, Outcome, RunError, StepError, StepFailure, Workflow,
+    BuildError, Context, DurableError, Engine, EntryKind, Failure, Outcome, RunError, StepError,
+    StepFailure, Workflow,
 };
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
@@ -32,15 +33,37 @@ fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
     };
     let engine = bench.builder().workflow(&COUNTED, counted).build().unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&COUNTED, "r", 10).await.unwrap(), Outcome::Completed(10));
-        assert_eq!(engine.run(&COUNTED, "r", 10).await.unwrap(), Outcome::Completed(10));
+        assert_eq!(
+            engine.run(&COUNTED, "r", 10).await.unwrap(),
+            Outcome::Completed(10)
+        );
+        assert_eq!(
+            engine.run(&COUNTED, "r", 10).await.unwrap(),
+            Outcome::Completed(10)
+        );
         assert_eq!(calls.load(Ordering::Relaxed), 1);
 
         let conflict = engine.run(&COUNTED, "r", 11).await.unwrap_err();
-        assert!(matches!(conflict, RunError::Conflict { what: "input", .. }), "{conflict:?}");
+        assert!(
+            matches!(conflict, RunError::Conflict { what: "input", .. }),
+            "{conflict:?}"
+        );
         let conflict = engine.run(&STEPS, "r", 10).await.unwrap_err();
-        assert!(matches!(conflict, RunError::Conflict { what: "workflow", .. }), "{conflict:?}");
-        assert_eq!(engine.history("r").await.unwrap().len(), 2, "a conflict changes nothing");
+        assert!(
+            matches!(
+                conflict,
+                RunError::Conflict {
+                    what: "workflow",
+                    ..
+                }
+            ),
+            "{conflict:?}"
+        );
+        assert_eq!(
+            engine.history("r").await.unwrap().len(),
+            2,
+            "a conflict changes nothing"
+        );
     });
 }
 
@@ -63,9 +86,14 @@ fn two_runs_of_one_id_at_once_execute_the_body_once() {
     };
     let engine = bench.builder().workflow(&HELD, held).build().unwrap();
     bench.clock.run(async {
-        let (one, two) = futures::future::join(engine.run(&HELD, "r", ()), engine.run(&HELD, "r", ())).await;
+        let (one, two) =
+            futures::future::join(engine.run(&HELD, "r", ()), engine.run(&HELD, "r", ())).await;
         assert_eq!(one.unwrap(), Outcome::Completed(()));
-        assert_eq!(two.unwrap(), Outcome::Completed(()), "the second waits for the first");
+        assert_eq!(
+            two.unwrap(),
+            Outcome::Completed(()),
+            "the second waits for the first"
+        );
         assert_eq!(calls.load(Ordering::Relaxed), 1);
     });
 }
@@ -76,21 +104,31 @@ fn a_typed_error_comes_back_as_its_own_type() {
     let bench = Bench::new();
     let pay = |ctx: Context, (): ()| async move {
         let charge = || async { Err::<(), _>(PaymentError::Declined("no funds".into())) };
-        ctx.step("charge", charge).await.map_err(|error| match error.cause {
-            StepFailure::Returned(error) => error,
-            other => panic!("{other}"),
-        })
+        ctx.step("charge", charge)
+            .await
+            .map_err(|error| match error.cause {
+                StepFailure::Returned(error) => error,
+                other => panic!("{other}"),
+            })
     };
     let engine = bench.builder().workflow(&PAY, pay).build().unwrap();
     bench.clock.run(async {
         for _ in 0..2 {
-            let Outcome::Failed(failure) = engine.run(&PAY, "r", ()).await.unwrap() else { panic!("it fails") };
-            assert_eq!(failure.error, Some(PaymentError::Declined("no funds".into())));
+            let Outcome::Failed(failure) = engine.run(&PAY, "r", ()).await.unwrap() else {
+                panic!("it fails")
+            };
+            assert_eq!(
+                failure.error,
+                Some(PaymentError::Declined("no funds".into()))
+            );
         }
         let record = &bench.records("r").await[1];
         let recorded = record.entry.as_ref().unwrap().payload.as_ref().unwrap();
         let cause = StepFailure::Returned(PaymentError::Declined("no funds".into()));
-        assert_eq!(recorded.decode::<StepFailure<PaymentError>>().unwrap(), cause);
+        assert_eq!(
+            recorded.decode::<StepFailure<PaymentError>>().unwrap(),
+            cause
+        );
     });
 }
 
@@ -100,19 +138,31 @@ fn empty_results_are_recorded_like_any_other() {
     let bench = Bench::new();
     let empty = |ctx: Context, (): ()| async move {
         ctx.step("unit", || async { Ok::<_, Failure>(()) }).await?;
-        ctx.step("none", || async { Ok::<Option<u8>, Failure>(None) }).await?;
-        ctx.step("false", || async { Ok::<_, Failure>(false) }).await?;
-        ctx.step("text", || async { Ok::<_, Failure>(String::new()) }).await?;
-        ctx.step("list", || async { Ok::<Vec<u8>, Failure>(vec![]) }).await?;
+        ctx.step("none", || async { Ok::<Option<u8>, Failure>(None) })
+            .await?;
+        ctx.step("false", || async { Ok::<_, Failure>(false) })
+            .await?;
+        ctx.step("text", || async { Ok::<_, Failure>(String::new()) })
+            .await?;
+        ctx.step("list", || async { Ok::<Vec<u8>, Failure>(vec![]) })
+            .await?;
         Ok::<_, Failure>(())
     };
     let engine = bench.builder().workflow(&EMPTY, empty).build().unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&EMPTY, "r", ()).await.unwrap(), Outcome::Completed(()));
+        assert_eq!(
+            engine.run(&EMPTY, "r", ()).await.unwrap(),
+            Outcome::Completed(())
+        );
         let history = bench.records("r").await;
         let entries = history.iter().filter_map(|record| record.entry.as_ref());
-        let steps: Vec<_> = entries.filter(|entry| entry.kind == EntryKind::StepCompleted).collect();
-        let texts: Vec<_> = steps.iter().map(|step| step.payload.as_ref().unwrap().as_str()).collect();
+        let steps: Vec<_> = entries
+            .filter(|entry| entry.kind == EntryKind::StepCompleted)
+            .collect();
+        let texts: Vec<_> = steps
+            .iter()
+            .map(|step| step.payload.as_ref().unwrap().as_str())
+            .collect();
         assert_eq!(texts, ["null", "null", "false", "\"\"", "[]"]);
     });
 }
@@ -127,16 +177,30 @@ fn parallel_steps_are_all_recorded_and_may_borrow() {
         let sum = || async { Ok::<u32, Failure>(all.iter().sum()) };
         Ok::<_, Failure>(ctx.step("sum", sum).await?)
     };
-    let engine = bench.builder().workflow(&PARALLEL, parallel).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&PARALLEL, parallel)
+        .build()
+        .unwrap();
     bench.clock.run(async {
-        let outcome = engine.run(&PARALLEL, "r", (1..=100).collect()).await.unwrap();
+        let outcome = engine
+            .run(&PARALLEL, "r", (1..=100).collect())
+            .await
+            .unwrap();
         assert_eq!(outcome, Outcome::Completed(10_100));
         let history = bench.records("r").await;
         let entries = history.iter().filter_map(|record| record.entry.as_ref());
         let mut doubles: Vec<_> = entries.filter(|entry| entry.name == "double").collect();
         doubles.sort_by_key(|entry| entry.occurrence);
-        let results: Vec<u32> = doubles.iter().map(|s| s.payload.as_ref().unwrap().decode().unwrap()).collect();
-        assert_eq!(results, (1..=100).map(|n| n * 2).collect::<Vec<_>>(), "occurrences are claimed by the call");
+        let results: Vec<u32> = doubles
+            .iter()
+            .map(|s| s.payload.as_ref().unwrap().decode().unwrap())
+            .collect();
+        assert_eq!(
+            results,
+            (1..=100).map(|n| n * 2).collect::<Vec<_>>(),
+            "occurrences are claimed by the call"
+        );
         assert!(engine.view("r").await.unwrap().unwrap().is_complete());
     });
 }
@@ -147,20 +211,52 @@ fn a_panic_is_the_failure_of_its_step_and_of_nothing_else() {
     const BODY: Workflow<(), ()> = Workflow::new("body-panics");
     let bench = Bench::new();
     let panics = |ctx: Context, (): ()| async move {
-        let explode = || async { if true { panic!("boom") } else { Ok::<(), Failure>(()) } };
+        let explode = || async {
+            if true {
+                panic!("boom")
+            } else {
+                Ok::<(), Failure>(())
+            }
+        };
         let error: StepError<Failure> = ctx.step("explode", explode).await.unwrap_err();
         ctx.step("go-on", || async { Ok::<_, Failure>(()) }).await?;
         Ok::<_, Failure>(error.to_string())
     };
-    let body = |_: Context, (): ()| async move { if true { panic!("no step") } else { Ok::<(), Failure>(()) } };
-    let engine = bench.builder().workflow(&PANICS, panics).workflow(&BODY, body).build().unwrap();
+    let body = |_: Context, (): ()| async move {
+        if true {
+            panic!("no step")
+        } else {
+            Ok::<(), Failure>(())
+        }
+    };
+    let engine = bench
+        .builder()
+        .workflow(&PANICS, panics)
+        .workflow(&BODY, body)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let outcome = engine.run(&PANICS, "r", ()).await.unwrap();
-        assert_eq!(outcome, Outcome::Completed("step explode failed: it panicked: boom".into()));
-        let Outcome::Failed(failure) = engine.run(&BODY, "b", ()).await.unwrap() else { panic!("it fails") };
-        assert_eq!((failure.info.kind.as_deref(), failure.error), (Some("panic"), None));
-        assert_eq!(types(&engine.history("b").await.unwrap()), ["workflow.started", "workflow.failed"]);
-        assert_eq!(engine.run(&STEPS, "s", 1).await.unwrap(), Outcome::Completed(1), "the engine goes on");
+        assert_eq!(
+            outcome,
+            Outcome::Completed("step explode failed: it panicked: boom".into())
+        );
+        let Outcome::Failed(failure) = engine.run(&BODY, "b", ()).await.unwrap() else {
+            panic!("it fails")
+        };
+        assert_eq!(
+            (failure.info.kind.as_deref(), failure.error),
+            (Some("panic"), None)
+        );
+        assert_eq!(
+            types(&engine.history("b").await.unwrap()),
+            ["workflow.started", "workflow.failed"]
+        );
+        assert_eq!(
+            engine.run(&STEPS, "s", 1).await.unwrap(),
+            Outcome::Completed(1),
+            "the engine goes on"
+        );
     });
 }
 
@@ -176,14 +272,20 @@ fn a_result_without_a_json_form_is_a_typed_failure_that_names_the_step() {
     const OPAQUE: Workflow<(), String> = Workflow::new("opaque");
     let bench = Bench::new();
     let opaque = |ctx: Context, (): ()| async move {
-        let error = ctx.step("open", || async { Ok::<_, Failure>(Opaque) }).await.unwrap_err();
+        let error = ctx
+            .step("open", || async { Ok::<_, Failure>(Opaque) })
+            .await
+            .unwrap_err();
         assert!(matches!(error.cause, StepFailure::Unencodable(_)));
         Ok::<_, Failure>(error.to_string())
     };
     let engine = bench.builder().workflow(&OPAQUE, opaque).build().unwrap();
     bench.clock.run(async {
         let outcome = engine.run(&OPAQUE, "r", ()).await.unwrap();
-        assert_eq!(outcome, Outcome::Completed("step open failed: its result cannot be recorded: opaque".into()));
+        assert_eq!(
+            outcome,
+            Outcome::Completed("step open failed: its result cannot be recorded: opaque".into())
+        );
     });
 }
 
@@ -193,14 +295,35 @@ fn what_is_unknown_or_given_twice_is_refused_and_nothing_is_recorded() {
     let bench = Bench::new();
     let engine = bench.builder().build().unwrap();
     bench.clock.run(async {
-        assert!(matches!(engine.run(&UNKNOWN, "r", ()).await, Err(RunError::UnknownWorkflow { .. })));
+        assert!(matches!(
+            engine.run(&UNKNOWN, "r", ()).await,
+            Err(RunError::UnknownWorkflow { .. })
+        ));
         assert!(engine.history("r").await.unwrap().is_empty());
         assert!(engine.view("r").await.unwrap().is_none());
     });
-    let twice = bench.builder().workflow(&STEPS, support::steps).build().unwrap_err();
-    assert_eq!(twice, BuildError::DuplicateWorkflow { name: "steps".into() });
-    let twice = bench.builder().sink("collector", bench.sink.clone()).build().unwrap_err();
-    assert_eq!(twice, BuildError::DuplicateSink { name: "collector".into() });
+    let twice = bench
+        .builder()
+        .workflow(&STEPS, support::steps)
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        twice,
+        BuildError::DuplicateWorkflow {
+            name: "steps".into()
+        }
+    );
+    let twice = bench
+        .builder()
+        .sink("collector", bench.sink.clone())
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        twice,
+        BuildError::DuplicateSink {
+            name: "collector".into()
+        }
+    );
     assert_eq!(Engine::builder().build().unwrap_err(), BuildError::NoStore);
 }
 
@@ -216,7 +339,9 @@ fn a_step_body_may_run_without_being_static() {
             let words = vec!["a".to_owned(), "b".to_owned()];
             let mut total = 0;
             for word in &words {
-                total += ctx.step("measure", || async { Ok::<_, Failure>(word.len()) }).await?;
+                total += ctx
+                    .step("measure", || async { Ok::<_, Failure>(word.len()) })
+                    .await?;
                 log.lock().unwrap().push(word.clone());
             }
             Ok::<_, Failure>(total)
@@ -224,7 +349,10 @@ fn a_step_body_may_run_without_being_static() {
     };
     let engine = bench.builder().workflow(&BORROWS, borrows).build().unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&BORROWS, "r", ()).await.unwrap(), Outcome::Completed(2));
+        assert_eq!(
+            engine.run(&BORROWS, "r", ()).await.unwrap(),
+            Outcome::Completed(2)
+        );
     });
     assert_eq!(*seen.lock().unwrap(), ["a", "b"]);
 }

@@ -21,23 +21,42 @@ fn a_sink_that_is_down_delays_no_other_and_no_run() {
     down.then_hang();
     let engine = bench.builder().sink("down", down.clone()).build().unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&STEPS, "r", 3).await.unwrap(), Outcome::Completed(3));
+        assert_eq!(
+            engine.run(&STEPS, "r", 3).await.unwrap(),
+            Outcome::Completed(3)
+        );
         let report = engine.shutdown(Duration::from_secs(5)).await;
         assert!(!report.is_complete());
         let up = report.sink("collector").unwrap();
         assert_eq!((up.books.delivered, up.books.pending()), (8, 0));
         let down = report.sink("down").unwrap();
-        assert_eq!((down.books.accepted, down.books.pending()), (8, 8), "nothing is lost: it is pending, and reported");
-        assert!(matches!(down.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))), "{:?}", down.stop);
+        assert_eq!(
+            (down.books.accepted, down.books.pending()),
+            (8, 8),
+            "nothing is lost: it is pending, and reported"
+        );
+        assert!(
+            matches!(down.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))),
+            "{:?}",
+            down.stop
+        );
         assert!(report.sinks.iter().all(|sink| sink.books.is_balanced()));
     });
 
-    // Its cursor stands in the store, so an engine that comes later delivers the rest, in order, once.
+    // Its cursor stands in the store, so an engine that comes later delivers the rest, in order,
+    // once.
     let engine = bench.builder().sink("down", down.clone()).build().unwrap();
     bench.clock.run(async {
         assert!(engine.flush().await.is_delivered());
-        assert_eq!(decode(&down.delivered()), engine.history("r").await.unwrap());
-        assert_eq!(bench.delivered().len(), 8, "the other sink gets nothing twice");
+        assert_eq!(
+            decode(&down.delivered()),
+            engine.history("r").await.unwrap()
+        );
+        assert_eq!(
+            bench.delivered().len(),
+            8,
+            "the other sink gets nothing twice"
+        );
     });
 }
 
@@ -51,7 +70,11 @@ fn a_lost_acknowledgement_repeats_events_under_their_ids() {
         assert!(engine.flush().await.is_delivered());
         let received = bench.delivered();
         assert_eq!(received.len(), 8);
-        assert_eq!(received[..4], received[4..], "the same events, to the letter");
+        assert_eq!(
+            received[..4],
+            received[4..],
+            "the same events, to the letter"
+        );
     });
 }
 
@@ -66,10 +89,15 @@ fn a_configuration_error_stops_at_once_and_keeps_everything() {
         let sink = report.sink("collector").unwrap();
         assert!(matches!(
             sink.stop,
-            Some(RelayStop::Delivery(Stop::Configuration(SendError::Answer { status: 401, .. })))
+            Some(RelayStop::Delivery(Stop::Configuration(
+                SendError::Answer { status: 401, .. }
+            )))
         ));
         assert_eq!((sink.books.pending(), bench.sink.attempts()), (4, 1));
-        assert!(engine.flush().await.is_delivered(), "when it is mended, the same events go out");
+        assert!(
+            engine.flush().await.is_delivered(),
+            "when it is mended, the same events go out"
+        );
     });
 }
 
@@ -83,7 +111,15 @@ fn rejected_events_are_counted_for_their_sink() {
         let report = engine.flush().await;
         assert!(!report.is_delivered());
         let books = report.sink("collector").unwrap().books;
-        assert_eq!((books.accepted, books.delivered, books.rejected, books.pending()), (4, 3, 1, 0));
+        assert_eq!(
+            (
+                books.accepted,
+                books.delivered,
+                books.rejected,
+                books.pending()
+            ),
+            (4, 3, 1, 0)
+        );
         assert_eq!(
             report.to_string(),
             "collector: 4 accepted = 3 delivered + 1 rejected + 0 dropped + 0 returned + 0 pending"
@@ -105,7 +141,11 @@ fn a_flush_waits_for_what_another_flush_is_sending() {
         };
         let second = async {
             let report = engine.flush().await;
-            assert_eq!(bench.delivered().len(), 4, "the second flush returned before the events had arrived");
+            assert_eq!(
+                bench.delivered().len(),
+                4,
+                "the second flush returned before the events had arrived"
+            );
             report
         };
         let ((first, second), ()) = join(join(engine.flush(), second), release).await;
@@ -118,7 +158,11 @@ fn a_flush_waits_for_what_another_flush_is_sending() {
 fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
     for polls in 0..40 {
         let bench = Bench::new();
-        let engine = bench.builder().delivery(Config::builder().batch_events(1).build().unwrap()).build().unwrap();
+        let engine = bench
+            .builder()
+            .delivery(Config::builder().batch_events(1).build().unwrap())
+            .build()
+            .unwrap();
         bench.clock.run(async {
             let _ = engine.run(&STEPS, "r", 2).await.unwrap();
             let hold = bench.sink.then_hold();
@@ -130,7 +174,11 @@ fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
             }
             hold.release();
             assert!(engine.flush().await.is_delivered());
-            assert_eq!(bench.delivered(), engine.history("r").await.unwrap(), "dropped after {polls} polls");
+            assert_eq!(
+                bench.delivered(),
+                engine.history("r").await.unwrap(),
+                "dropped after {polls} polls"
+            );
         });
     }
 }
@@ -138,16 +186,28 @@ fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
 #[test]
 fn batches_keep_to_both_limits() {
     let bench = Bench::new();
-    let config = Config::builder().batch_events(5).batch_bytes(700).build().unwrap();
+    let config = Config::builder()
+        .batch_events(5)
+        .batch_bytes(700)
+        .build()
+        .unwrap();
     let engine = bench.builder().delivery(config).build().unwrap();
     bench.clock.run(async {
         let _ = engine.run(&STEPS, "r", 10).await.unwrap();
         assert!(engine.flush().await.is_delivered());
-        let sizes: Vec<_> = bench.sink.delivered().iter().map(|event| event.as_str().len()).collect();
+        let sizes: Vec<_> = bench
+            .sink
+            .delivered()
+            .iter()
+            .map(|event| event.as_str().len())
+            .collect();
         let mut at = 0;
         for batch in bench.sink.attempted() {
             let bytes: usize = sizes[at..at + batch].iter().map(|bytes| bytes + 1).sum();
-            assert!(batch == 1 || (batch <= 5 && bytes <= 700), "{batch} events, {bytes} bytes");
+            assert!(
+                batch == 1 || (batch <= 5 && bytes <= 700),
+                "{batch} events, {bytes} bytes"
+            );
             at += batch;
         }
         assert_eq!(at, 22);
@@ -164,7 +224,10 @@ fn events_are_delivered_while_runs_go_on_and_the_loop_ends_with_the_engine() {
                 let _ = engine.run(&STEPS, format!("r{n}"), 2).await.unwrap();
                 bench.clock.sleep(Duration::from_millis(1)).await;
             }
-            assert!(bench.delivered().len() > 60, "most events are delivered before anybody asks");
+            assert!(
+                bench.delivered().len() > 60,
+                "most events are delivered before anybody asks"
+            );
             engine.shutdown(Duration::from_secs(5)).await
         };
         let ((), report) = join(engine.deliver(), work).await;
@@ -216,16 +279,38 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
         let stop = async {
             bench.clock.sleep(Duration::from_secs(1)).await;
             let report = engine.shutdown(Duration::from_secs(5)).await;
-            assert_eq!((report.active_runs, report.is_delivered(), report.is_complete()), (1, true, false));
+            assert_eq!(
+                (
+                    report.active_runs,
+                    report.is_delivered(),
+                    report.is_complete()
+                ),
+                (1, true, false)
+            );
             let refused = engine.run(&STEPS, "r2", 1).await;
             assert!(matches!(refused, Err(RunError::Closed)));
             report
         };
         let (outcome, report) = join(engine.run(&LONG, "r", ()), stop).await;
-        assert!(matches!(outcome, Err(RunError::Closed)), "it is left as it is: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(RunError::Closed)),
+            "it is left as it is: {outcome:?}"
+        );
         let history = engine.history("r").await.unwrap();
-        assert_eq!(types(&history), ["workflow.started", "step.started", "step.completed", "step.started"]);
-        assert_eq!(report.sink("collector").unwrap().books.accepted, 4, "the report counted everything there is");
+        assert_eq!(
+            types(&history),
+            [
+                "workflow.started",
+                "step.started",
+                "step.completed",
+                "step.started"
+            ]
+        );
+        assert_eq!(
+            report.sink("collector").unwrap().books.accepted,
+            4,
+            "the report counted everything there is"
+        );
     });
 }
 
@@ -233,7 +318,10 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
 fn engines_on_one_sink_take_turns() {
     let bench = Bench::new();
     let hold = bench.sink.then_hold();
-    let (one, other) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    let (one, other) = (
+        bench.builder().build().unwrap(),
+        bench.builder().build().unwrap(),
+    );
     bench.clock.run(async {
         let _ = one.run(&STEPS, "r", 1).await.unwrap();
         let meanwhile = async {
@@ -257,7 +345,10 @@ fn engines_on_one_sink_take_turns() {
 fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
     let bench = Bench::new();
     let hold = bench.sink.then_hold();
-    let (frozen, other) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    let (frozen, other) = (
+        bench.builder().build().unwrap(),
+        bench.builder().build().unwrap(),
+    );
     bench.clock.run(async {
         let _ = other.run(&STEPS, "r", 1).await.unwrap();
         let mut flush = Box::pin(frozen.flush());
@@ -269,7 +360,11 @@ fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
         hold.release();
         let report = flush.await;
         let books = report.sink("collector").unwrap().books;
-        assert_eq!((books.delivered, books.pending()), (8, 0), "the cursor did not move back");
+        assert_eq!(
+            (books.delivered, books.pending()),
+            (8, 0),
+            "the cursor did not move back"
+        );
         let sent = bench.sink.attempts();
         assert!(other.flush().await.is_delivered());
         assert_eq!(bench.sink.attempts(), sent, "nothing is sent again");
@@ -288,7 +383,11 @@ fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
             hold.release();
         };
         let (report, ()) = join(engine.flush(), later).await;
-        assert_eq!(report.sink("collector").unwrap().books.pending(), 4, "the second run came after the barrier");
+        assert_eq!(
+            report.sink("collector").unwrap().books.pending(),
+            4,
+            "the second run came after the barrier"
+        );
         assert!(report.is_delivered() && !report.is_complete());
     });
 }
@@ -296,7 +395,10 @@ fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
 #[test]
 fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
     let bench = Bench::new();
-    let (survivor, dies) = (bench.builder().build().unwrap(), bench.builder().build().unwrap());
+    let (survivor, dies) = (
+        bench.builder().build().unwrap(),
+        bench.builder().build().unwrap(),
+    );
     bench.clock.run(async {
         let test = async {
             bench.clock.sleep(Duration::from_millis(10)).await;
@@ -315,8 +417,14 @@ fn a_flush_waits_for_what_cannot_be_read_yet() {
     for reads in 1..5 {
         let bench = Bench::new();
         let store = FaultStore::new(bench.store.clone()).with_late_outbox(reads);
-        let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
-        let engine = builder.sink("collector", bench.sink.clone()).workflow(&STEPS, steps).build().unwrap();
+        let builder = Engine::builder()
+            .store(Arc::new(store))
+            .clock(bench.clock.clone());
+        let engine = builder
+            .sink("collector", bench.sink.clone())
+            .workflow(&STEPS, steps)
+            .build()
+            .unwrap();
         bench.clock.run(async {
             let _ = engine.run(&STEPS, "r", 1).await.unwrap();
             assert!(engine.flush().await.is_complete(), "{reads} reads");
@@ -325,13 +433,26 @@ fn a_flush_waits_for_what_cannot_be_read_yet() {
     }
     let bench = Bench::new();
     let store = FaultStore::new(bench.store.clone()).with_late_outbox(1_000_000);
-    let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
-    let engine = builder.sink("collector", bench.sink.clone()).workflow(&STEPS, steps).build().unwrap();
+    let builder = Engine::builder()
+        .store(Arc::new(store))
+        .clock(bench.clock.clone());
+    let engine = builder
+        .sink("collector", bench.sink.clone())
+        .workflow(&STEPS, steps)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;
         let sink = report.sink("collector").unwrap();
-        assert!(matches!(sink.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))), "{report}");
-        assert_eq!((sink.books.accepted, sink.books.pending()), (4, 4), "and says what is pending");
+        assert!(
+            matches!(sink.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))),
+            "{report}"
+        );
+        assert_eq!(
+            (sink.books.accepted, sink.books.pending()),
+            (4, 4),
+            "and says what is pending"
+        );
     });
 }

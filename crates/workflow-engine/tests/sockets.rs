@@ -1,4 +1,5 @@
-//! The engine over real sockets on several threads: runs, flushes and aborted runs at once, against a failing endpoint.
+//! The engine over real sockets on several threads: runs, flushes and aborted runs at once, against
+//! a failing endpoint.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -32,11 +33,19 @@ async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fail
         });
     }
     let quick = Duration::from_millis(1);
-    let config = Config::builder().batch_events(16).initial_delay(quick).max_delay(5 * quick).build().unwrap();
+    let config = Config::builder()
+        .batch_events(16)
+        .initial_delay(quick)
+        .max_delay(5 * quick)
+        .build()
+        .unwrap();
     let engine = Engine::builder()
         .store(Arc::new(MemoryStore::new()))
         .workflow(&STEPS, steps)
-        .sink("receiver", Arc::new(HttpTransport::builder(server.url()).build().unwrap()))
+        .sink(
+            "receiver",
+            Arc::new(HttpTransport::builder(server.url()).build().unwrap()),
+        )
         .delivery(config)
         .build()
         .unwrap();
@@ -71,7 +80,9 @@ async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fail
     assert_eq!(server.distinct() as u64, books.accepted, "{books}");
     let mut first_seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for event in server.events() {
-        let seqs = first_seen.entry(event["workflowId"].as_str().unwrap().to_owned()).or_default();
+        let seqs = first_seen
+            .entry(event["workflowId"].as_str().unwrap().to_owned())
+            .or_default();
         let seq = event["seq"].as_u64().unwrap();
         if !seqs.contains(&seq) {
             seqs.push(seq);
@@ -79,7 +90,10 @@ async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fail
     }
     assert_eq!(first_seen.len(), RUNS as usize);
     for (run, seqs) in first_seen {
-        assert!(seqs.iter().zip(1..).all(|(seq, place)| *seq == place), "{run} arrived as {seqs:?}");
+        assert!(
+            seqs.iter().zip(1..).all(|(seq, place)| *seq == place),
+            "{run} arrived as {seqs:?}"
+        );
         assert_eq!(seqs.len(), engine.history(&run).await.unwrap().len());
     }
 }
@@ -104,10 +118,19 @@ async fn a_workflow_that_yields_lets_the_other_tasks_of_its_thread_go_first() {
         };
         Ok::<_, Failure>(ctx.step("yield", body).await?)
     };
-    let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&YIELDS, yields).build().unwrap();
+    let engine = Engine::builder()
+        .store(Arc::new(MemoryStore::new()))
+        .workflow(&YIELDS, yields)
+        .build()
+        .unwrap();
     let other = tokio::spawn(async { OTHER.store(true, Ordering::Relaxed) });
-    let Outcome::Completed(yielded) = engine.run(&YIELDS, "r", ()).await.unwrap() else { panic!("it completes") };
-    assert!(yielded < 1_000_000, "the other task of the thread was never polled");
+    let Outcome::Completed(yielded) = engine.run(&YIELDS, "r", ()).await.unwrap() else {
+        panic!("it completes")
+    };
+    assert!(
+        yielded < 1_000_000,
+        "the other task of the thread was never polled"
+    );
     other.await.unwrap();
 }
 
@@ -118,8 +141,15 @@ async fn a_handle_that_waits_is_told_when_its_engine_is_shut_down() {
         ctx.sleep(Duration::from_secs(3600)).await;
         Ok::<_, Failure>(())
     };
-    let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&NEVER, never).build().unwrap();
+    let engine = Engine::builder()
+        .store(Arc::new(MemoryStore::new()))
+        .workflow(&NEVER, never)
+        .build()
+        .unwrap();
     let handle = engine.start(&NEVER, "r", ()).await.unwrap();
     let (result, _report) = tokio::join!(handle.result(), engine.shutdown(Duration::from_secs(1)));
-    assert!(matches!(result, Err(workflow_engine::RunError::Closed)), "{result:?}");
+    assert!(
+        matches!(result, Err(workflow_engine::RunError::Closed)),
+        "{result:?}"
+    );
 }

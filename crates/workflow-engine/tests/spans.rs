@@ -64,12 +64,18 @@ fn spans_have_ids_and_names_and_no_payload() {
         let charge = || async { Err::<String, _>(Failure::new(format!("declined: {card}"))) };
         let policy = Retry::constant(std::time::Duration::from_millis(10)).attempts(2)?;
         let _ = ctx.step("charge", charge).retry(policy).await;
-        Ok::<_, Failure>(ctx.step("mail", || async { Ok::<_, Failure>(card.clone()) }).await?)
+        Ok::<_, Failure>(
+            ctx.step("mail", || async { Ok::<_, Failure>(card.clone()) })
+                .await?,
+        )
     };
     let engine = bench.builder().workflow(&PAY, pay).build().unwrap();
     tracing::subscriber::with_default(scribe.clone(), || {
         bench.clock.run(async {
-            let _ = engine.run(&PAY, "pay-17", "4111-1111".to_owned()).await.unwrap();
+            let _ = engine
+                .run(&PAY, "pay-17", "4111-1111".to_owned())
+                .await
+                .unwrap();
             let _ = engine.shutdown(std::time::Duration::from_secs(1)).await;
         });
     });

@@ -1,4 +1,5 @@
-//! A store that fails is not a failed step: user code never sees it, and a write that can be repeated is.
+//! A store that fails is not a failed step: user code never sees it, and a write that can be
+//! repeated is.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -10,33 +11,63 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Bench, STEPS, Sink, steps};
 use tracker_core::testing::TestClock;
 use workflow_engine::testing::{Fault, FaultStore};
-use workflow_engine::{Context, Engine, Failure, MemoryStore, Outcome, RunError, Status, Store, StoreError, Workflow};
+use workflow_engine::{
+    Context, Engine, Failure, MemoryStore, Outcome, RunError, Status, Store, StoreError, Workflow,
+};
 
-/// An engine on a store with faults at these writes. Write 0 is the lease, write 1 creates the first run.
-fn engine(faults: impl IntoIterator<Item = (usize, Fault)>) -> (Arc<TestClock>, Arc<FaultStore>, Arc<Sink>, Engine) {
+/// An engine on a store with faults at these writes. Write 0 is the lease, write 1 creates the
+/// first run.
+fn engine(
+    faults: impl IntoIterator<Item = (usize, Fault)>,
+) -> (Arc<TestClock>, Arc<FaultStore>, Arc<Sink>, Engine) {
     let store = FaultStore::new(Arc::new(MemoryStore::new()));
-    let store = faults.into_iter().fold(store, |store, (write, fault)| store.with_fault(write, fault));
-    let (clock, store, sink) = (Arc::new(TestClock::new()), Arc::new(store), Arc::new(Sink::new()));
-    let builder = Engine::builder().store(store.clone()).clock(clock.clone()).workflow(&STEPS, steps);
+    let store = faults.into_iter().fold(store, |store, (write, fault)| {
+        store.with_fault(write, fault)
+    });
+    let (clock, store, sink) = (
+        Arc::new(TestClock::new()),
+        Arc::new(store),
+        Arc::new(Sink::new()),
+    );
+    let builder = Engine::builder()
+        .store(store.clone())
+        .clock(clock.clone())
+        .workflow(&STEPS, steps);
     let engine = builder.sink("collector", sink.clone()).build().unwrap();
     (clock, store, sink, engine)
 }
 
 #[test]
 fn a_single_failed_write_does_not_fail_the_workflow() {
-    for (fault, write) in
-        [Fault::FailBefore, Fault::FailAfter].into_iter().flat_map(|fault| (1..6).map(move |write| (fault, write)))
+    for (fault, write) in [Fault::FailBefore, Fault::FailAfter]
+        .into_iter()
+        .flat_map(|fault| (1..6).map(move |write| (fault, write)))
     {
         let (clock, _, sink, engine) = engine([(write, fault)]);
         clock.run(async {
             let outcome = engine.run(&STEPS, "r", 3).await;
-            assert_eq!(outcome.unwrap(), Outcome::Completed(3), "{fault:?} at {write}");
+            assert_eq!(
+                outcome.unwrap(),
+                Outcome::Completed(3),
+                "{fault:?} at {write}"
+            );
             assert!(engine.flush().await.is_complete());
             let history = engine.history("r").await.unwrap();
-            assert!(history.iter().zip(1..).all(|(event, seq)| event.seq == seq), "the history is contiguous");
-            assert_eq!(support::decode(&sink.delivered()), history, "{fault:?} at {write}");
+            assert!(
+                history.iter().zip(1..).all(|(event, seq)| event.seq == seq),
+                "the history is contiguous"
+            );
+            assert_eq!(
+                support::decode(&sink.delivered()),
+                history,
+                "{fault:?} at {write}"
+            );
             let recovered = usize::from(fault == Fault::FailAfter && write == 1);
-            assert_eq!(history.len(), 8 + recovered, "no event is written twice: {fault:?} at {write}");
+            assert_eq!(
+                history.len(),
+                8 + recovered,
+                "no event is written twice: {fault:?} at {write}"
+            );
         });
     }
 }
@@ -47,13 +78,25 @@ fn a_store_that_stays_down_leaves_the_run_as_it_is_and_a_worker_takes_it_up_agai
     let (clock, store, sink, engine) = engine((4..11).map(|write| (write, Fault::FailBefore)));
     clock.run(async {
         let outcome = engine.run(&STEPS, "r", 3).await;
-        assert!(matches!(outcome, Err(RunError::Store(StoreError::Backend(_)))), "{outcome:?}");
-        assert_eq!(store.run("r").await.unwrap().map(|run| run.status), Some(Status::Running));
+        assert!(
+            matches!(outcome, Err(RunError::Store(StoreError::Backend(_)))),
+            "{outcome:?}"
+        );
+        assert_eq!(
+            store.run("r").await.unwrap().map(|run| run.status),
+            Some(Status::Running)
+        );
         let idle = engine.run_until_idle().await.unwrap();
         assert_eq!((idle.executed, idle.next_wake), (1, None));
         assert!(idle.report.is_complete());
-        assert_eq!(store.run("r").await.unwrap().map(|run| run.status), Some(Status::Completed));
-        assert_eq!(support::decode(&sink.delivered()), engine.history("r").await.unwrap());
+        assert_eq!(
+            store.run("r").await.unwrap().map(|run| run.status),
+            Some(Status::Completed)
+        );
+        assert_eq!(
+            support::decode(&sink.delivered()),
+            engine.history("r").await.unwrap()
+        );
     });
 }
 
@@ -70,25 +113,36 @@ fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
             Ok::<_, Failure>(())
         }
     };
-    let store = (2..8).fold(FaultStore::new(bench.store.clone()), |store, n| store.with_fault(n, Fault::FailBefore));
-    let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+    let store = (2..8).fold(FaultStore::new(bench.store.clone()), |store, n| {
+        store.with_fault(n, Fault::FailBefore)
+    });
+    let builder = Engine::builder()
+        .store(Arc::new(store))
+        .clock(bench.clock.clone());
     let engine = builder.workflow(&CATCHES, catches).build().unwrap();
     bench.clock.run(async {
         let outcome = engine.run(&CATCHES, "r", ()).await;
         assert!(matches!(outcome, Err(RunError::Store(_))));
-        assert!(!caught.load(Ordering::Relaxed), "the function was polled again after its run had been left");
+        assert!(
+            !caught.load(Ordering::Relaxed),
+            "the function was polled again after its run had been left"
+        );
     });
 }
 
 #[test]
 fn a_cursor_that_cannot_be_written_repeats_events_and_loses_none() {
-    // Writes 0 to 3 are those of a run with one step; 4 opens the sink's cursor, 5 claims the sink, 6 opens the cursor
-    // again, 7 moves it.
+    // Writes 0 to 3 are those of a run with one step; 4 opens the sink's cursor, 5 claims the sink,
+    // 6 opens the cursor again, 7 moves it.
     let (clock, _, sink, engine) = engine([(7, Fault::FailBefore)]);
     clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;
-        assert_eq!(report.sink("collector").unwrap().books.pending(), 4, "not acknowledged, so still pending");
+        assert_eq!(
+            report.sink("collector").unwrap().books.pending(),
+            4,
+            "not acknowledged, so still pending"
+        );
         assert!(engine.flush().await.is_delivered());
         assert_eq!(sink.delivered().len(), 8);
     });

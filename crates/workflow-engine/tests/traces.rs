@@ -11,20 +11,36 @@ use std::time::Duration;
 use serde_json::json;
 use support::{Bench, STEPS, killed_after, types, work_off};
 use tracker_core::Clock;
-use workflow_engine::{Context, Engine, Failure, Outcome, Retry, RunOptions, Status, Timestamp, Workflow};
+use workflow_engine::{
+    Context, Engine, Failure, Outcome, Retry, RunOptions, Status, Timestamp, Workflow,
+};
 use workflow_events::{Event, EventKind, PauseReason, ResumeReason};
 
 /// Checks what holds of every trace: places, ids, names, and that the sink received just this.
 fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
     for (event, seq) in history.iter().zip(1..) {
-        assert_eq!((event.seq, event.workflow_id.as_str(), event.workflow_name.as_str()), (seq, id, workflow));
-        assert_eq!((event.source.as_ref(), event.event_id.get_version_num()), ("workflow", 7));
+        assert_eq!(
+            (
+                event.seq,
+                event.workflow_id.as_str(),
+                event.workflow_name.as_str()
+            ),
+            (seq, id, workflow)
+        );
+        assert_eq!(
+            (event.source.as_ref(), event.event_id.get_version_num()),
+            ("workflow", 7)
+        );
     }
     let mut ids: Vec<_> = history.iter().map(|event| event.event_id).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), history.len(), "every event has an id of its own");
-    assert_eq!(bench.delivered(), history, "the sink receives the history, to the letter");
+    assert_eq!(
+        bench.delivered(),
+        history,
+        "the sink receives the history, to the letter"
+    );
 }
 
 #[test]
@@ -32,17 +48,40 @@ fn run_with_one_step() {
     let bench = Bench::new();
     let engine = bench.builder().build().unwrap();
     bench.clock.run(async {
-        let outcome = engine.run(&STEPS, RunOptions::new("r").execution_id("e"), 1).await.unwrap();
+        let outcome = engine
+            .run(&STEPS, RunOptions::new("r").execution_id("e"), 1)
+            .await
+            .unwrap();
         assert_eq!(outcome, Outcome::Completed(1));
         assert!(engine.flush().await.is_complete());
 
         let history = engine.history("r").await.unwrap();
-        let expected = ["workflow.started", "step.started", "step.completed", "workflow.completed"];
+        let expected = [
+            "workflow.started",
+            "step.started",
+            "step.completed",
+            "workflow.completed",
+        ];
         assert_eq!(types(&history), expected);
         check_envelopes(&bench, &history, "r", "steps");
-        assert!(history.iter().all(|event| event.execution_id.as_deref() == Some("e")));
-        assert_eq!(history[0].kind, EventKind::WorkflowStarted { input: json!(1).into() });
-        assert_eq!(history[1].kind, EventKind::StepStarted { step_name: "step-1".into(), attempt: 1 });
+        assert!(
+            history
+                .iter()
+                .all(|event| event.execution_id.as_deref() == Some("e"))
+        );
+        assert_eq!(
+            history[0].kind,
+            EventKind::WorkflowStarted {
+                input: json!(1).into()
+            }
+        );
+        assert_eq!(
+            history[1].kind,
+            EventKind::StepStarted {
+                step_name: "step-1".into(),
+                attempt: 1
+            }
+        );
         let completed = EventKind::WorkflowCompleted {
             completed_steps: vec!["step-1".to_owned()].into(),
             duration_ms: 0,
@@ -72,7 +111,10 @@ fn run_with_three_steps() {
         ];
         assert_eq!(types(&history), expected);
         check_envelopes(&bench, &history, "r", "steps");
-        assert!(history.iter().all(|event| event.execution_id.is_none()), "absent when none was given");
+        assert!(
+            history.iter().all(|event| event.execution_id.is_none()),
+            "absent when none was given"
+        );
         let view = engine.view("r").await.unwrap().unwrap();
         assert!(view.is_complete());
         assert_eq!(view.completed_steps(), ["step-1", "step-2", "step-3"]);
@@ -96,20 +138,45 @@ fn step_fails_without_retry() {
         assert!(engine.flush().await.is_complete());
 
         let history = engine.history("r").await.unwrap();
-        assert_eq!(types(&history), ["workflow.started", "step.started", "step.failed", "workflow.failed"]);
+        assert_eq!(
+            types(&history),
+            [
+                "workflow.started",
+                "step.started",
+                "step.failed",
+                "workflow.failed"
+            ]
+        );
         check_envelopes(&bench, &history, "r", "refused");
-        let EventKind::StepFailed { step_name, attempt: 1, error, will_retry: false } = &history[2].kind else {
+        let EventKind::StepFailed {
+            step_name,
+            attempt: 1,
+            error,
+            will_retry: false,
+        } = &history[2].kind
+        else {
             panic!("{:?}", history[2].kind);
         };
         assert_eq!(
-            (step_name.as_str(), error.message.as_str(), error.step_name.as_deref()),
+            (
+                step_name.as_str(),
+                error.message.as_str(),
+                error.step_name.as_deref()
+            ),
             ("charge", "card declined", None)
         );
-        let EventKind::WorkflowFailed { error, completed_steps } = &history[3].kind else {
+        let EventKind::WorkflowFailed {
+            error,
+            completed_steps,
+        } = &history[3].kind
+        else {
             panic!("{:?}", history[3].kind);
         };
         assert_eq!(error.kind.as_deref(), Some("declined"));
-        assert_eq!((error.step_name.as_deref(), error.attempt), (Some("charge"), Some(1)));
+        assert_eq!(
+            (error.step_name.as_deref(), error.attempt),
+            (Some("charge"), Some(1))
+        );
         assert!(completed_steps.names().is_empty());
     });
 }
@@ -134,34 +201,59 @@ fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
         let watch = async {
             bench.clock.sleep(Duration::from_secs(30)).await;
             assert!(engine.flush().await.is_delivered());
-            assert_eq!(types(&bench.delivered()), ["workflow.started", "step.started"]);
+            assert_eq!(
+                types(&bench.delivered()),
+                ["workflow.started", "step.started"]
+            );
         };
         let (outcome, ()) = futures::future::join(engine.run(&SLOW, "r", ()), watch).await;
         assert_eq!(outcome.unwrap(), Outcome::Completed(7));
         let history = engine.history("r").await.unwrap();
-        assert_eq!(types(&history), ["workflow.started", "step.started", "step.completed", "workflow.completed"]);
-        let EventKind::StepCompleted { duration_ms, .. } = history[2].kind else { panic!("{:?}", history[2]) };
+        assert_eq!(
+            types(&history),
+            [
+                "workflow.started",
+                "step.started",
+                "step.completed",
+                "workflow.completed"
+            ]
+        );
+        let EventKind::StepCompleted { duration_ms, .. } = history[2].kind else {
+            panic!("{:?}", history[2])
+        };
         assert_eq!(duration_ms, 60_000);
-        assert_eq!(history[2].timestamp.as_millis() - history[1].timestamp.as_millis(), 60_000);
+        assert_eq!(
+            history[2].timestamp.as_millis() - history[1].timestamp.as_millis(),
+            60_000
+        );
     });
 }
 
 const FLAKY: Workflow<u32, u32> = Workflow::new("flaky");
 
-/// A step that fails `failures` times before it succeeds, tried again after 60 s each time, at most `ATTEMPTS` times.
+/// A step that fails `failures` times before it succeeds, tried again after 60 s each time, at most
+/// `ATTEMPTS` times.
 async fn flaky(ctx: Context, failures: u32, calls: Arc<AtomicU32>) -> Result<u32, Failure> {
     let body = || async {
         let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
-        if call > failures { Ok(call) } else { Err(Failure::new("not yet")) }
+        if call > failures {
+            Ok(call)
+        } else {
+            Err(Failure::new("not yet"))
+        }
     };
-    let policy = Retry::constant(Duration::from_secs(60)).without_jitter().attempts(3)?;
+    let policy = Retry::constant(Duration::from_secs(60))
+        .without_jitter()
+        .attempts(3)?;
     Ok(ctx.step("flaky", body).retry(policy).await?)
 }
 
 fn with_flaky(bench: &Bench) -> (Engine, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
-    let engine = bench.builder().workflow(&FLAKY, move |ctx, failures| flaky(ctx, failures, counted.clone()));
+    let engine = bench.builder().workflow(&FLAKY, move |ctx, failures| {
+        flaky(ctx, failures, counted.clone())
+    });
     (engine.build().unwrap(), calls)
 }
 
@@ -170,11 +262,20 @@ fn start() {
     let bench = Bench::new();
     let engine = bench.builder().build().unwrap();
     bench.clock.run(async {
-        let handle = engine.start(&STEPS, RunOptions::new("r").execution_id("e"), 1).await.unwrap();
+        let handle = engine
+            .start(&STEPS, RunOptions::new("r").execution_id("e"), 1)
+            .await
+            .unwrap();
         assert_eq!(bench.told("r").await, ["workflow.queued"]);
         assert_eq!(handle.status().await.unwrap(), Some(Status::Queued));
         work_off(&bench, &engine).await;
-        let expected = ["workflow.queued", "workflow.started", "step.started", "step.completed", "workflow.completed"];
+        let expected = [
+            "workflow.queued",
+            "workflow.started",
+            "step.started",
+            "step.completed",
+            "workflow.completed",
+        ];
         assert_eq!(bench.told("r").await, expected);
         assert_eq!(handle.result().await.unwrap(), Outcome::Completed(1));
         assert_eq!(handle.completed_steps().await.unwrap(), ["step-1"]);
@@ -189,16 +290,39 @@ fn two_failures_then_success() {
     bench.clock.run(async {
         let outcome = engine.run(&FLAKY, "r", 2).await.unwrap();
         let resume_at = Timestamp::from_millis(60_000).unwrap();
-        assert_eq!(outcome, Outcome::Paused { reason: PauseReason::Retry, resume_at });
+        assert_eq!(
+            outcome,
+            Outcome::Paused {
+                reason: PauseReason::Retry,
+                resume_at
+            }
+        );
         work_off(&bench, &engine).await;
         let history = engine.history("r").await.unwrap();
-        let failed = ["step.started", "step.failed", "retry.scheduled", "workflow.paused", "workflow.resumed"];
+        let failed = [
+            "step.started",
+            "step.failed",
+            "retry.scheduled",
+            "workflow.paused",
+            "workflow.resumed",
+        ];
         let expected = [&["workflow.started"], &failed[..], &failed[..]].concat();
-        let expected = [&expected[..], &["step.started", "step.completed", "workflow.completed"]].concat();
+        let expected = [
+            &expected[..],
+            &["step.started", "step.completed", "workflow.completed"],
+        ]
+        .concat();
         assert_eq!(types(&history), expected);
         check_envelopes(&bench, &history, "r", "flaky");
 
-        let EventKind::StepFailed { attempt: 1, will_retry: true, .. } = history[2].kind else { panic!() };
+        let EventKind::StepFailed {
+            attempt: 1,
+            will_retry: true,
+            ..
+        } = history[2].kind
+        else {
+            panic!()
+        };
         let retry = EventKind::RetryScheduled {
             step_name: "flaky".into(),
             attempt: 1,
@@ -212,9 +336,26 @@ fn two_failures_then_success() {
             step_name: Some("flaky".into()),
         };
         assert_eq!(history[4].kind, paused);
-        assert_eq!(history[5].kind, EventKind::WorkflowResumed { reason: ResumeReason::Retry });
-        assert_eq!(history[6].kind, EventKind::StepStarted { step_name: "flaky".into(), attempt: 2 });
-        assert_eq!(history[11].kind, EventKind::StepStarted { step_name: "flaky".into(), attempt: 3 });
+        assert_eq!(
+            history[5].kind,
+            EventKind::WorkflowResumed {
+                reason: ResumeReason::Retry
+            }
+        );
+        assert_eq!(
+            history[6].kind,
+            EventKind::StepStarted {
+                step_name: "flaky".into(),
+                attempt: 2
+            }
+        );
+        assert_eq!(
+            history[11].kind,
+            EventKind::StepStarted {
+                step_name: "flaky".into(),
+                attempt: 3
+            }
+        );
     });
 }
 
@@ -226,14 +367,41 @@ fn exhausted() {
         let _ = engine.run(&FLAKY, "r", 9).await.unwrap();
         work_off(&bench, &engine).await;
         let history = engine.history("r").await.unwrap();
-        let end = ["step.started", "step.failed", "retry.exhausted", "workflow.failed"];
+        let end = [
+            "step.started",
+            "step.failed",
+            "retry.exhausted",
+            "workflow.failed",
+        ];
         assert_eq!(types(&history)[11..], end);
-        assert!(matches!(history[12].kind, EventKind::StepFailed { attempt: 3, will_retry: false, .. }));
-        assert_eq!(history[13].kind, EventKind::RetryExhausted { step_name: "flaky".into(), attempts: 3 });
+        assert!(matches!(
+            history[12].kind,
+            EventKind::StepFailed {
+                attempt: 3,
+                will_retry: false,
+                ..
+            }
+        ));
+        assert_eq!(
+            history[13].kind,
+            EventKind::RetryExhausted {
+                step_name: "flaky".into(),
+                attempts: 3
+            }
+        );
         assert_eq!(calls.load(Ordering::Relaxed), 3);
-        let Outcome::Failed(failure) = engine.run(&FLAKY, "r", 9).await.unwrap() else { panic!("it failed") };
-        assert_eq!((failure.info.attempt, failure.info.step_name.as_deref()), (Some(3), Some("flaky")));
-        assert_eq!(calls.load(Ordering::Relaxed), 3, "nothing was executed for the answer");
+        let Outcome::Failed(failure) = engine.run(&FLAKY, "r", 9).await.unwrap() else {
+            panic!("it failed")
+        };
+        assert_eq!(
+            (failure.info.attempt, failure.info.step_name.as_deref()),
+            (Some(3), Some("flaky"))
+        );
+        assert_eq!(
+            calls.load(Ordering::Relaxed),
+            3,
+            "nothing was executed for the answer"
+        );
     });
 }
 
@@ -243,9 +411,17 @@ fn a_short_retry_is_waited_for_in_memory() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let engine = bench.builder().suspend_from(Duration::from_secs(61));
-    let engine = engine.workflow(&FLAKY, move |ctx, failures| flaky(ctx, failures, counted.clone())).build().unwrap();
+    let engine = engine
+        .workflow(&FLAKY, move |ctx, failures| {
+            flaky(ctx, failures, counted.clone())
+        })
+        .build()
+        .unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&FLAKY, "r", 1).await.unwrap(), Outcome::Completed(2));
+        assert_eq!(
+            engine.run(&FLAKY, "r", 1).await.unwrap(),
+            Outcome::Completed(2)
+        );
         let expected = [
             "workflow.started",
             "step.started",
@@ -264,7 +440,8 @@ fn sleep() {
     const SLEEPS: Workflow<(), ()> = Workflow::new("sleeps");
     let bench = Bench::new();
     let sleeps = |ctx: Context, (): ()| async move {
-        ctx.step("before", || async { Ok::<_, Failure>(()) }).await?;
+        ctx.step("before", || async { Ok::<_, Failure>(()) })
+            .await?;
         ctx.sleep(Duration::from_secs(3600)).await;
         ctx.step("after", || async { Ok::<_, Failure>(()) }).await?;
         Ok::<_, Failure>(())
@@ -274,20 +451,58 @@ fn sleep() {
         let _ = engine.run(&SLEEPS, "r", ()).await.unwrap();
         let resume_at = Timestamp::from_millis(3_600_000).unwrap();
         let history = engine.history("r").await.unwrap();
-        let expected = ["workflow.started", "step.started", "step.completed", "sleep.started", "workflow.paused"];
+        let expected = [
+            "workflow.started",
+            "step.started",
+            "step.completed",
+            "sleep.started",
+            "workflow.paused",
+        ];
         assert_eq!(types(&history), expected);
-        assert_eq!(history[3].kind, EventKind::SleepStarted { duration_ms: 3_600_000, resume_at });
-        let paused =
-            EventKind::WorkflowPaused { reason: PauseReason::Sleep, resume_at: Some(resume_at), step_name: None };
+        assert_eq!(
+            history[3].kind,
+            EventKind::SleepStarted {
+                duration_ms: 3_600_000,
+                resume_at
+            }
+        );
+        let paused = EventKind::WorkflowPaused {
+            reason: PauseReason::Sleep,
+            resume_at: Some(resume_at),
+            step_name: None,
+        };
         assert_eq!(history[4].kind, paused);
 
         work_off(&bench, &engine).await;
         let history = engine.history("r").await.unwrap();
-        let expected = ["workflow.resumed", "sleep.completed", "step.started", "step.completed", "workflow.completed"];
+        let expected = [
+            "workflow.resumed",
+            "sleep.completed",
+            "step.started",
+            "step.completed",
+            "workflow.completed",
+        ];
         assert_eq!(types(&history)[5..], expected);
-        assert_eq!(history[5].kind, EventKind::WorkflowResumed { reason: ResumeReason::Timer });
-        assert_eq!(history[6].kind, EventKind::SleepCompleted { duration_ms: 3_600_000 });
-        let EventKind::WorkflowCompleted { duration_ms, completed_steps, .. } = &history[9].kind else { panic!() };
+        assert_eq!(
+            history[5].kind,
+            EventKind::WorkflowResumed {
+                reason: ResumeReason::Timer
+            }
+        );
+        assert_eq!(
+            history[6].kind,
+            EventKind::SleepCompleted {
+                duration_ms: 3_600_000
+            }
+        );
+        let EventKind::WorkflowCompleted {
+            duration_ms,
+            completed_steps,
+            ..
+        } = &history[9].kind
+        else {
+            panic!()
+        };
         assert_eq!(
             (*duration_ms, completed_steps.names().join(" ")),
             (3_600_000, "before after".into()),
@@ -303,20 +518,44 @@ fn timeout_without_retry() {
     let bench = Bench::new();
     let stuck = |ctx: Context, (): ()| async move {
         let body = || std::future::pending::<Result<(), Failure>>();
-        Ok::<_, Failure>(ctx.step("stuck", body).timeout(Duration::from_millis(50)).await?)
+        Ok::<_, Failure>(
+            ctx.step("stuck", body)
+                .timeout(Duration::from_millis(50))
+                .await?,
+        )
     };
     let engine = bench.builder().workflow(&STUCK, stuck).build().unwrap();
     bench.clock.run(async {
-        let Outcome::Failed(failure) = engine.run(&STUCK, "r", ()).await.unwrap() else { panic!("it fails") };
+        let Outcome::Failed(failure) = engine.run(&STUCK, "r", ()).await.unwrap() else {
+            panic!("it fails")
+        };
         assert_eq!(failure.info.kind.as_deref(), Some("timeout"));
         let history = engine.history("r").await.unwrap();
-        let expected =
-            ["workflow.started", "step.started", "timeout.set", "timeout.exceeded", "step.failed", "workflow.failed"];
+        let expected = [
+            "workflow.started",
+            "step.started",
+            "timeout.set",
+            "timeout.exceeded",
+            "step.failed",
+            "workflow.failed",
+        ];
         assert_eq!(types(&history), expected);
         let (step_name, deadline) = ("stuck".to_owned(), Timestamp::from_millis(50).unwrap());
-        let set = EventKind::TimeoutSet { step_name: step_name.clone(), deadline, timeout_ms: 50, attempt: 1 };
+        let set = EventKind::TimeoutSet {
+            step_name: step_name.clone(),
+            deadline,
+            timeout_ms: 50,
+            attempt: 1,
+        };
         assert_eq!(history[2].kind, set);
-        assert_eq!(history[3].kind, EventKind::TimeoutExceeded { step_name, timeout_ms: 50, attempt: 1 });
+        assert_eq!(
+            history[3].kind,
+            EventKind::TimeoutExceeded {
+                step_name,
+                timeout_ms: 50,
+                attempt: 1
+            }
+        );
     });
 }
 
@@ -337,7 +576,13 @@ fn crash_in_a_step() {
             Ok::<_, Failure>(ctx.step("slow", body).await?)
         }
     };
-    let engine = |bench: &Bench| bench.builder().workflow(&SLOW, slow.clone()).build().unwrap();
+    let engine = |bench: &Bench| {
+        bench
+            .builder()
+            .workflow(&SLOW, slow.clone())
+            .build()
+            .unwrap()
+    };
     bench.clock.run(async {
         {
             let engine = engine(&bench);
@@ -355,7 +600,12 @@ fn crash_in_a_step() {
             "workflow.completed",
         ];
         assert_eq!(types(&history), expected);
-        assert_eq!(history[2].kind, EventKind::WorkflowResumed { reason: ResumeReason::Recovery });
+        assert_eq!(
+            history[2].kind,
+            EventKind::WorkflowResumed {
+                reason: ResumeReason::Recovery
+            }
+        );
         assert_eq!(history[3].kind, history[1].kind, "the same attempt again");
         check_envelopes(&bench, &history, "r", "slow");
     });

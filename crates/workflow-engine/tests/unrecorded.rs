@@ -1,5 +1,5 @@
-//! Errors that cannot be recorded as their own type: the decision about a retry is made on the error itself, and its
-//! words are kept, cut.
+//! Errors that cannot be recorded as their own type: the decision about a retry is made on the
+//! error itself, and its words are kept, cut.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use support::{Bench, work_off};
 use workflow_engine::{
-    Context, DurableError, Failure, NotCompleted, Outcome, Retry, RunFailure, StepError, StepFailure, Workflow,
+    Context, DurableError, Failure, NotCompleted, Outcome, Retry, RunFailure, StepError,
+    StepFailure, Workflow,
 };
 use workflow_events::EventKind;
 
@@ -44,8 +45,16 @@ struct Awkward {
 
 impl std::fmt::Display for Awkward {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tail = if self.form == Form::Large { "!".repeat(3_000_000) } else { String::new() };
-        write!(f, "the gateway is busy, said attempt {}{tail}", self.attempt)
+        let tail = if self.form == Form::Large {
+            "!".repeat(3_000_000)
+        } else {
+            String::new()
+        };
+        write!(
+            f,
+            "the gateway is busy, said attempt {}{tail}",
+            self.attempt
+        )
     }
 }
 
@@ -57,7 +66,9 @@ impl Serialize for Awkward {
             Form::Large => "!".repeat(3_000_000).serialize(serializer),
             Form::Deep => {
                 let text = "[".repeat(200) + &"]".repeat(200);
-                workflow_engine::Payload::from_json(text).unwrap().serialize(serializer)
+                workflow_engine::Payload::from_json(text)
+                    .unwrap()
+                    .serialize(serializer)
             }
             Form::NotFinite => f64::NAN.serialize(serializer),
             Form::Unreadable => true.serialize(serializer),
@@ -68,47 +79,89 @@ impl Serialize for Awkward {
 
 impl<'de> Deserialize<'de> for Awkward {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|_| Self { form: Form::Large, attempt: 0 })
+        String::deserialize(deserializer).map(|_| Self {
+            form: Form::Large,
+            attempt: 0,
+        })
     }
 }
 
 impl DurableError for Awkward {
     fn info(&self) -> workflow_events::ErrorInfo {
-        workflow_events::ErrorInfo { kind: Some("busy".into()), ..workflow_events::ErrorInfo::new(self.to_string()) }
+        workflow_events::ErrorInfo {
+            kind: Some("busy".into()),
+            ..workflow_events::ErrorInfo::new(self.to_string())
+        }
     }
 }
 
 #[test]
 fn such_an_error_is_retried_like_any_other() {
     for form in FORMS {
-        let (bench, calls, seen) = (Bench::new(), Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (bench, calls, seen) = (
+            Bench::new(),
+            Arc::new(AtomicU32::new(0)),
+            Arc::new(Mutex::new(Vec::new())),
+        );
         let (counted, noted) = (calls.clone(), seen.clone());
         let flaky = move |ctx: Context, form: Form| {
             let (calls, seen) = (counted.clone(), noted.clone());
             async move {
                 let body = || {
                     let attempt = calls.fetch_add(1, Ordering::Relaxed) + 1;
-                    async move { if attempt < 3 { Err(Awkward { form, attempt }) } else { Ok(attempt.to_string()) } }
+                    async move {
+                        if attempt < 3 {
+                            Err(Awkward { form, attempt })
+                        } else {
+                            Ok(attempt.to_string())
+                        }
+                    }
                 };
                 let decide = |failure: &StepFailure<Awkward>| {
-                    let StepFailure::Returned(Awkward { form: seen_form, attempt }) = failure else { return false };
+                    let StepFailure::Returned(Awkward {
+                        form: seen_form,
+                        attempt,
+                    }) = failure
+                    else {
+                        return false;
+                    };
                     seen.lock().unwrap().push((*seen_form, *attempt));
                     true
                 };
-                let step = ctx.step("flaky", body).retry(Retry::constant(HOUR)).retry_if(decide);
-                step.await.map_err(|error| Awkward { form: Form::Unreadable, attempt: error.attempt })
+                let step = ctx
+                    .step("flaky", body)
+                    .retry(Retry::constant(HOUR))
+                    .retry_if(decide);
+                step.await.map_err(|error| Awkward {
+                    form: Form::Unreadable,
+                    attempt: error.attempt,
+                })
             }
         };
         let engine = bench.builder().workflow(&WF, flaky).build().unwrap();
         bench.clock.run(async {
             let _ = engine.run(&WF, "r", form).await.unwrap();
             work_off(&bench, &engine).await;
-            let Outcome::Completed(output) = engine.run(&WF, "r", form).await.unwrap() else { panic!("{form:?}") };
-            assert_eq!((output.as_str(), calls.load(Ordering::Relaxed)), ("3", 3), "{form:?}");
-            assert_eq!(*seen.lock().unwrap(), [(form, 1), (form, 2)], "the decision sees the error itself");
+            let Outcome::Completed(output) = engine.run(&WF, "r", form).await.unwrap() else {
+                panic!("{form:?}")
+            };
+            assert_eq!(
+                (output.as_str(), calls.load(Ordering::Relaxed)),
+                ("3", 3),
+                "{form:?}"
+            );
+            assert_eq!(
+                *seen.lock().unwrap(),
+                [(form, 1), (form, 2)],
+                "the decision sees the error itself"
+            );
             let history = engine.history("r").await.unwrap();
             let told = history.iter().filter_map(|event| match &event.kind {
-                EventKind::StepFailed { error, will_retry: true, .. } => Some(error.clone()),
+                EventKind::StepFailed {
+                    error,
+                    will_retry: true,
+                    ..
+                } => Some(error.clone()),
                 _ => None,
             });
             let told: Vec<_> = told.collect();
@@ -122,7 +175,14 @@ fn such_an_error_is_retried_like_any_other() {
                 );
                 assert_eq!(error.kind.as_deref(), Some("busy"));
             }
-            assert!(bench.sink.delivered().iter().all(|event| event.as_str().len() < 256 * 1024), "{form:?}");
+            assert!(
+                bench
+                    .sink
+                    .delivered()
+                    .iter()
+                    .all(|event| event.as_str().len() < 256 * 1024),
+                "{form:?}"
+            );
         });
     }
 }
@@ -139,7 +199,9 @@ fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
                 let StepError { cause, .. } = ctx.step("fails", body).await.unwrap_err();
                 met.lock().unwrap().push(format!("{cause:?}"));
                 ctx.sleep(HOUR).await;
-                let StepFailure::Unrecorded { info, .. } = &cause else { panic!("it cannot be recorded") };
+                let StepFailure::Unrecorded { info, .. } = &cause else {
+                    panic!("it cannot be recorded")
+                };
                 assert_eq!(cause.to_string(), info.message);
                 Err(Awkward { form, attempt: 2 })
             }
@@ -150,25 +212,51 @@ fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
             work_off(&bench, &engine).await;
             let RunFailure { info, error, .. } = failed(engine.run(&WF, "r", form).await.unwrap());
             assert!(error.is_none(), "it cannot be its own type");
-            assert!(info.message.starts_with("the gateway is busy, said attempt 2"), "{form:?}: {:.80}", info.message);
+            assert!(
+                info.message
+                    .starts_with("the gateway is busy, said attempt 2"),
+                "{form:?}: {:.80}",
+                info.message
+            );
             assert_eq!(info.kind.as_deref(), Some("busy"));
             let met = met.lock().unwrap().clone();
-            assert!(met.len() == 2 && met[0] == met[1], "{form:?}: {:.200} / {:.200}", met[0], met[1]);
+            assert!(
+                met.len() == 2 && met[0] == met[1],
+                "{form:?}: {:.200} / {:.200}",
+                met[0],
+                met[1]
+            );
 
             let history = engine.history("r").await.unwrap();
             let told = history.iter().filter_map(|event| match &event.kind {
-                EventKind::StepFailed { error, .. } | EventKind::WorkflowFailed { error, .. } => Some(error.clone()),
+                EventKind::StepFailed { error, .. } | EventKind::WorkflowFailed { error, .. } => {
+                    Some(error.clone())
+                }
                 _ => None,
             });
             let told: Vec<_> = told.collect();
-            assert!(told[0].message.starts_with("the gateway is busy, said attempt 1"), "{form:?}");
+            assert!(
+                told[0]
+                    .message
+                    .starts_with("the gateway is busy, said attempt 1"),
+                "{form:?}"
+            );
             assert_eq!((&told[1], told.len()), (&*info, 2), "{form:?}");
             if form == Form::Large {
-                assert!(told.iter().all(|error| error.message.ends_with(" bytes cut)")));
+                assert!(
+                    told.iter()
+                        .all(|error| error.message.ends_with(" bytes cut)"))
+                );
             }
             for record in bench.records("r").await {
-                let payload = record.entry.and_then(|entry| entry.payload).map_or(0, |payload| payload.as_str().len());
-                assert!(payload < 128 * 1024, "{form:?}: {payload} bytes are recorded");
+                let payload = record
+                    .entry
+                    .and_then(|entry| entry.payload)
+                    .map_or(0, |payload| payload.as_str().len());
+                assert!(
+                    payload < 128 * 1024,
+                    "{form:?}: {payload} bytes are recorded"
+                );
             }
         });
     }
@@ -187,7 +275,12 @@ fn an_error_that_panics_while_it_is_encoded_is_a_panic() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", Form::Panics).await.unwrap();
         work_off(&bench, &engine).await;
-        let end = engine.run(&WF, "r", Form::Panics).await.unwrap().completed().unwrap();
+        let end = engine
+            .run(&WF, "r", Form::Panics)
+            .await
+            .unwrap()
+            .completed()
+            .unwrap();
         assert_eq!(end, "it panicked: no form");
     });
 }
@@ -212,7 +305,11 @@ fn words_of_several_mb_are_cut_wherever_they_come_from() {
         });
         let error = step.retry(Retry::simple()).await.unwrap_err();
         ctx.sleep(HOUR).await;
-        if way == 4 { panic!("{text}") } else { Err(error.into()) }
+        if way == 4 {
+            panic!("{text}")
+        } else {
+            Err(error.into())
+        }
     };
     let engine = bench.builder().workflow(&MB, large).build().unwrap();
     bench.clock.run(async {
@@ -221,11 +318,24 @@ fn words_of_several_mb_are_cut_wherever_they_come_from() {
             work_off(&bench, &engine).await;
             let failure = failed(engine.run(&MB, format!("r-{way}"), way).await.unwrap());
             let told = serde_json::to_string(&*failure.info).unwrap();
-            assert!(told.contains(" bytes cut)") && told.len() < 128 * 1024, "{way}: {} bytes", told.len());
-            assert_eq!(failure.error.is_some(), way != 4, "{way}: a cut failure is a failure");
+            assert!(
+                told.contains(" bytes cut)") && told.len() < 128 * 1024,
+                "{way}: {} bytes",
+                told.len()
+            );
+            assert_eq!(
+                failure.error.is_some(),
+                way != 4,
+                "{way}: a cut failure is a failure"
+            );
         }
         assert!(engine.flush().await.is_delivered());
-        let largest = bench.sink.delivered().iter().map(|event| event.as_str().len()).max();
+        let largest = bench
+            .sink
+            .delivered()
+            .iter()
+            .map(|event| event.as_str().len())
+            .max();
         assert!(largest < Some(256 * 1024), "{largest:?}");
     });
 }

@@ -1,5 +1,5 @@
-//! Values come back as they went in, and events tell them as they are: numbers of any size, nesting, errors of every
-//! form. What cannot come back is refused before anything is written.
+//! Values come back as they went in, and events tell them as they are: numbers of any size,
+//! nesting, errors of every form. What cannot come back is refused before anything is written.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -11,18 +11,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use support::{Bench, work_off};
 use workflow_engine::{
-    Context, DurableError, Failure, NotCompleted, Outcome, Payload, RunError, StepError, StepFailure, Workflow,
+    Context, DurableError, Failure, NotCompleted, Outcome, Payload, RunError, StepError,
+    StepFailure, Workflow,
 };
 use workflow_events::EventKind;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A step that returns the input, a sleep, and the input again: it goes through every place that a value has.
+/// A step that returns the input, a sleep, and the input again: it goes through every place that a
+/// value has.
 async fn echo<T>(ctx: Context, input: T) -> Result<T, Failure>
 where
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    let echoed = ctx.step("echo", || async { Ok::<_, Failure>(input.clone()) }).await?;
+    let echoed = ctx
+        .step("echo", || async { Ok::<_, Failure>(input.clone()) })
+        .await?;
     ctx.sleep(HOUR).await;
     Ok(echoed)
 }
@@ -43,15 +47,31 @@ fn inputs_that_differ_beyond_64_bits_are_different_inputs() {
     bench.clock.run(async {
         let _ = engine.run(&LARGE, "r", u128::MAX).await.unwrap();
         let other = engine.run(&LARGE, "r", u128::MAX - 1).await;
-        assert!(matches!(other, Err(RunError::Conflict { what: "input", .. })), "{other:?}");
+        assert!(
+            matches!(other, Err(RunError::Conflict { what: "input", .. })),
+            "{other:?}"
+        );
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&LARGE, "r", u128::MAX).await.unwrap(), Outcome::Completed(u128::MAX));
+        assert_eq!(
+            engine.run(&LARGE, "r", u128::MAX).await.unwrap(),
+            Outcome::Completed(u128::MAX)
+        );
         let view = engine.view("r").await.unwrap().unwrap();
-        assert_eq!(view.input(), Some(&json("340282366920938463463374607431768211455")));
+        assert_eq!(
+            view.input(),
+            Some(&json("340282366920938463463374607431768211455"))
+        );
         assert_eq!(view.output(), view.input());
-        let large =
-            |event: &&workflow_engine::EncodedEvent| event.as_str().contains("340282366920938463463374607431768211455");
-        assert_eq!(bench.sink.delivered().iter().filter(large).count(), 2, "started and completed");
+        let large = |event: &&workflow_engine::EncodedEvent| {
+            event
+                .as_str()
+                .contains("340282366920938463463374607431768211455")
+        };
+        assert_eq!(
+            bench.sink.delivered().iter().filter(large).count(),
+            2,
+            "started and completed"
+        );
     });
 }
 
@@ -61,13 +81,23 @@ fn the_order_of_fields_and_the_form_of_a_number_are_no_part_of_an_input() {
     let bench = Bench::new();
     let engine = bench.builder().workflow(&ANY, echo).build().unwrap();
     bench.clock.run(async {
-        let _ = engine.run(&ANY, "r", json(r#"{"a":1.50,"b":"\u00e9"}"#)).await.unwrap();
+        let _ = engine
+            .run(&ANY, "r", json(r#"{"a":1.50,"b":"\u00e9"}"#))
+            .await
+            .unwrap();
         for same in [r#"{"b":"é","a":1.5}"#, r#"{ "a": 15e-1, "b": "é" }"#] {
             let _ = engine.run(&ANY, "r", json(same)).await.unwrap();
         }
-        for other in [r#"{"a":1.5}"#, r#"{"a":1.5,"b":"e"}"#, r#"{"a":1.5000000000000000000001,"b":"é"}"#] {
+        for other in [
+            r#"{"a":1.5}"#,
+            r#"{"a":1.5,"b":"e"}"#,
+            r#"{"a":1.5000000000000000000001,"b":"é"}"#,
+        ] {
             let other = engine.run(&ANY, "r", json(other)).await;
-            assert!(matches!(other, Err(RunError::Conflict { what: "input", .. })), "{other:?}");
+            assert!(
+                matches!(other, Err(RunError::Conflict { what: "input", .. })),
+                "{other:?}"
+            );
         }
     });
 }
@@ -81,12 +111,22 @@ fn a_value_as_deep_as_it_may_be_is_read_by_everybody() {
         let deep = json(&nested(100, "1e400"));
         engine.start(&ANY, "r", deep.clone()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.handle(&ANY, "r").result().await.unwrap(), Outcome::Completed(deep));
+        assert_eq!(
+            engine.handle(&ANY, "r").result().await.unwrap(),
+            Outcome::Completed(deep)
+        );
         // Also one that takes numbers for floats, and has a limit of 128 levels.
         let (deep, delivered) = (nested(100, "7"), bench.sink.delivered());
-        assert_eq!(delivered.iter().filter(|event| event.as_str().contains(&nested(100, "1e400"))).count(), 3);
+        assert_eq!(
+            delivered
+                .iter()
+                .filter(|event| event.as_str().contains(&nested(100, "1e400")))
+                .count(),
+            3
+        );
         for event in delivered {
-            serde_json::from_str::<serde_json::Value>(&event.as_str().replace("1e400", "7")).unwrap();
+            serde_json::from_str::<serde_json::Value>(&event.as_str().replace("1e400", "7"))
+                .unwrap();
         }
         assert_eq!(json(&deep).depth(), 100);
     });
@@ -104,7 +144,10 @@ fn a_value_that_is_too_deep_is_refused_before_it_is_written() {
             executed += 1;
             async move { Ok::<_, Failure>(json(&nested(levels, ""))) }
         });
-        let error = step.retry(workflow_engine::Retry::simple()).await.unwrap_err();
+        let error = step
+            .retry(workflow_engine::Retry::simple())
+            .await
+            .unwrap_err();
         assert!(executed <= 1, "it is not tried again");
         ctx.sleep(HOUR).await;
         match error.cause {
@@ -112,8 +155,15 @@ fn a_value_that_is_too_deep_is_refused_before_it_is_written() {
             other => Err(Failure::new(other.to_string())),
         }
     };
-    let output = |_: Context, levels: usize| async move { Ok::<_, Failure>(json(&nested(levels, ""))) };
-    let engine = bench.builder().workflow(&ANY, echo).workflow(&STEP, step).workflow(&OUTPUT, output).build().unwrap();
+    let output =
+        |_: Context, levels: usize| async move { Ok::<_, Failure>(json(&nested(levels, ""))) };
+    let engine = bench
+        .builder()
+        .workflow(&ANY, echo)
+        .workflow(&STEP, step)
+        .workflow(&OUTPUT, output)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         for levels in [101, 127, 128, 10_000] {
             let refused = engine.run(&ANY, "r", json(&nested(levels, ""))).await;
@@ -145,7 +195,10 @@ fn an_input_that_json_cannot_carry_is_refused_before_it_is_written() {
     let bench = Bench::new();
     let builder = bench.builder().workflow(&FLOAT, echo);
     let builder = builder.workflow(&FLOATS, |_: Context, _| async { Ok::<_, Failure>(()) });
-    let engine = builder.workflow(&ODD, |_: Context, _| async { Ok::<_, Failure>(()) }).build().unwrap();
+    let engine = builder
+        .workflow(&ODD, |_: Context, _| async { Ok::<_, Failure>(()) })
+        .build()
+        .unwrap();
     bench.clock.run(async {
         for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let refused = engine.run(&FLOAT, "r", float).await;
@@ -154,12 +207,26 @@ fn an_input_that_json_cannot_carry_is_refused_before_it_is_written() {
         let refused = engine.start(&FLOATS, "r", vec![None, Some(f32::NAN)]).await;
         assert!(matches!(refused, Err(RunError::Input(_))), "{refused:?}");
         let refused = engine.start(&ODD, "r", Odd("not a number".into())).await;
-        assert!(matches!(refused, Err(RunError::InputUnreadable(_))), "{refused:?}");
-        assert!(engine.history("r").await.unwrap().is_empty(), "nothing is recorded");
-        for float in [f64::MAX, f64::MIN_POSITIVE, -0.0, 0.1, 121.487_919_511_619_45] {
+        assert!(
+            matches!(refused, Err(RunError::InputUnreadable(_))),
+            "{refused:?}"
+        );
+        assert!(
+            engine.history("r").await.unwrap().is_empty(),
+            "nothing is recorded"
+        );
+        for float in [
+            f64::MAX,
+            f64::MIN_POSITIVE,
+            -0.0,
+            0.1,
+            121.487_919_511_619_45,
+        ] {
             let _ = engine.run(&FLOAT, float.to_string(), float).await.unwrap();
             work_off(&bench, &engine).await;
-            let Outcome::Completed(output) = engine.run(&FLOAT, float.to_string(), float).await.unwrap() else {
+            let Outcome::Completed(output) =
+                engine.run(&FLOAT, float.to_string(), float).await.unwrap()
+            else {
                 panic!("it completes")
             };
             assert_eq!(output.to_bits(), float.to_bits());
@@ -190,8 +257,8 @@ impl From<u32> for Odd {
     }
 }
 
-/// An error of a user's own that holds what a step said, in an enum with an internal tag: serde reads its value before
-/// it is asked for it.
+/// An error of a user's own that holds what a step said, in an enum with an internal tag: serde
+/// reads its value before it is asked for it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "type")]
 enum OrderError {
@@ -220,35 +287,67 @@ fn an_error_comes_back_as_it_was_whatever_its_form() {
     let bench = Bench::new();
     let details = || json(r#"{"code":340282366920938463463374607431768211455,"list":[null,{}]}"#);
     let order = move |ctx: Context, way: u32| async move {
-        let declined =
-            move || async move { Err::<(), _>(Failure::new("declined").with_kind("k").with_details(details())) };
+        let declined = move || async move {
+            Err::<(), _>(
+                Failure::new("declined")
+                    .with_kind("k")
+                    .with_details(details()),
+            )
+        };
         let error = ctx.step("charge", declined).await.unwrap_err();
         ctx.sleep(HOUR).await;
-        assert_eq!(error.cause, StepFailure::Returned(Failure::new("declined").with_kind("k").with_details(details())));
+        assert_eq!(
+            error.cause,
+            StepFailure::Returned(
+                Failure::new("declined")
+                    .with_kind("k")
+                    .with_details(details())
+            )
+        );
         Err(match way {
-            0 => OrderError::Charge { cause: Failure::new("small").with_details(json("{\"a\":[1,null]}")) },
+            0 => OrderError::Charge {
+                cause: Failure::new("small").with_details(json("{\"a\":[1,null]}")),
+            },
             1 => OrderError::Pack {
-                cause: StepError { step: "pack".into(), attempt: 1, cause: StepFailure::Panicked("p".into()) },
+                cause: StepError {
+                    step: "pack".into(),
+                    attempt: 1,
+                    cause: StepFailure::Panicked("p".into()),
+                },
             },
             _ => OrderError::CalledOff,
         })
     };
     let unit = |ctx: Context, (): ()| async move {
-        let error = ctx.step("oops", || async { Err::<(), _>(Oops) }).await.unwrap_err();
+        let error = ctx
+            .step("oops", || async { Err::<(), _>(Oops) })
+            .await
+            .unwrap_err();
         assert_eq!(error.cause, StepFailure::Returned(Oops));
         ctx.sleep(HOUR).await;
         Err(Oops)
     };
     let panics = |_: Context, (): ()| async move { panic!("not an oops") };
-    let engine =
-        bench.builder().workflow(&ORDER, order).workflow(&UNIT, unit).workflow(&PANICS, panics).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&ORDER, order)
+        .workflow(&UNIT, unit)
+        .workflow(&PANICS, panics)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         for way in 0..3 {
             let id = format!("order-{way}");
             let _ = engine.run(&ORDER, id.as_str(), way).await.unwrap();
             work_off(&bench, &engine).await;
-            let error = failed(engine.run(&ORDER, id.as_str(), way).await.unwrap()).error.unwrap();
-            let expected = ["charging: small", "packing: step pack failed: it panicked: p", "called off"];
+            let error = failed(engine.run(&ORDER, id.as_str(), way).await.unwrap())
+                .error
+                .unwrap();
+            let expected = [
+                "charging: small",
+                "packing: step pack failed: it panicked: p",
+                "called off",
+            ];
             assert_eq!(error.to_string(), expected[way as usize]);
             let history = engine.history(&id).await.unwrap();
             let told = history.iter().find_map(|event| match &event.kind {
@@ -259,9 +358,18 @@ fn an_error_comes_back_as_it_was_whatever_its_form() {
         }
         let _ = engine.run(&UNIT, "unit", ()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(failed(engine.run(&UNIT, "unit", ()).await.unwrap()).error, Some(Oops));
-        assert_eq!(failed(engine.handle(&UNIT, "unit").result().await.unwrap()).error, Some(Oops));
-        assert_eq!(failed(engine.run(&PANICS, "panics", ()).await.unwrap()).error, None);
+        assert_eq!(
+            failed(engine.run(&UNIT, "unit", ()).await.unwrap()).error,
+            Some(Oops)
+        );
+        assert_eq!(
+            failed(engine.handle(&UNIT, "unit").result().await.unwrap()).error,
+            Some(Oops)
+        );
+        assert_eq!(
+            failed(engine.run(&PANICS, "panics", ()).await.unwrap()).error,
+            None
+        );
     });
 }
 

@@ -1,4 +1,5 @@
-//! Workers: they take up what is due, hand over what they leave, and never advance a run that another has.
+//! Workers: they take up what is due, hand over what they leave, and never advance a run that
+//! another has.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -14,14 +15,16 @@ use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
 use workflow_engine::testing::{Fault, FaultStore};
 use workflow_engine::{
-    Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store, Workflow,
+    Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store,
+    Workflow,
 };
 use workflow_events::EventKind;
 
 const WF: Workflow<(), u32> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A workflow of one step that takes an hour of the test's clock, and counts how often it has begun.
+/// A workflow of one step that takes an hour of the test's clock, and counts how often it has
+/// begun.
 fn slow(bench: &Bench, begun: &Arc<AtomicU32>) -> Engine {
     let (clock, begun) = (bench.clock.clone(), begun.clone());
     let function = move |ctx: Context, (): ()| {
@@ -45,12 +48,20 @@ fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
         ctx.sleep(HOUR).await;
         Ok::<_, Failure>(7)
     };
-    let engine = bench.builder().workflow(&WF, sleeps).runs_at_once(4).build().unwrap();
+    let engine = bench
+        .builder()
+        .workflow(&WF, sleeps)
+        .runs_at_once(4)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let work = async {
             let handles = join_all((0..50).map(|n| engine.start(&WF, format!("r{n}"), ()))).await;
             for handle in handles {
-                assert_eq!(handle.unwrap().result().await.unwrap(), Outcome::Completed(7));
+                assert_eq!(
+                    handle.unwrap().result().await.unwrap(),
+                    Outcome::Completed(7)
+                );
             }
             engine.shutdown(Duration::from_secs(5)).await
         };
@@ -70,15 +81,31 @@ fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
             bench.clock.sleep(Duration::from_secs(60)).await;
             // Its lease is cut short, as if it had been frozen for longer.
             let run = bench.store.run("r").await.unwrap().unwrap();
-            bench.store.renew(run.worker.as_deref().unwrap(), support::now(&bench)).await.unwrap();
+            bench
+                .store
+                .renew(run.worker.as_deref().unwrap(), support::now(&bench))
+                .await
+                .unwrap();
             second.run(&WF, "r", ()).await
         };
         let (one, two) = join(first.run(&WF, "r", ()), takes_over).await;
         assert_eq!(two.unwrap(), Outcome::Completed(1));
-        assert_eq!(one.unwrap(), Outcome::Completed(1), "the first gave way, and waited for the second");
+        assert_eq!(
+            one.unwrap(),
+            Outcome::Completed(1),
+            "the first gave way, and waited for the second"
+        );
         let told = bench.told("r").await;
-        assert_eq!(told.iter().filter(|told| *told == "step.completed").count(), 1, "{told:?}");
-        assert_eq!(begun.load(Ordering::Relaxed), 2, "at least once: the frozen one had begun");
+        assert_eq!(
+            told.iter().filter(|told| *told == "step.completed").count(),
+            1,
+            "{told:?}"
+        );
+        assert_eq!(
+            begun.load(Ordering::Relaxed),
+            2,
+            "at least once: the frozen one had begun"
+        );
     });
 }
 
@@ -114,9 +141,19 @@ fn a_shutdown_hands_over_at_once_what_it_leaves() {
         assert!(matches!(outcome, Err(RunError::Closed)), "{outcome:?}");
         assert!(report.is_delivered());
         let before = bench.clock.now();
-        assert_eq!(second.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(1));
-        assert!(bench.clock.now() - before < HOUR + Duration::from_secs(10), "no lease had to run out");
-        assert_eq!(bench.store.run("r").await.unwrap().unwrap().recoveries, 0, "nothing has died");
+        assert_eq!(
+            second.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed(1)
+        );
+        assert!(
+            bench.clock.now() - before < HOUR + Duration::from_secs(10),
+            "no lease had to run out"
+        );
+        assert_eq!(
+            bench.store.run("r").await.unwrap().unwrap().recoveries,
+            0,
+            "nothing has died"
+        );
     });
 }
 
@@ -137,7 +174,13 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
             Ok::<_, Failure>(100)
         }
     };
-    let engine = |bench: &Bench| bench.builder().workflow(&WF, function.clone()).build().unwrap();
+    let engine = |bench: &Bench| {
+        bench
+            .builder()
+            .workflow(&WF, function.clone())
+            .build()
+            .unwrap()
+    };
     bench.clock.run(async {
         let first = engine(&bench);
         let stop = async {
@@ -146,10 +189,21 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
         };
         let (outcome, report) = join(first.run(&WF, "r", ()), stop).await;
         assert!(matches!(outcome, Err(RunError::Closed)));
-        assert_eq!((report.active_runs, bench.clock.now()), (0, Duration::from_secs(120)), "it took what it needed");
+        assert_eq!(
+            (report.active_runs, bench.clock.now()),
+            (0, Duration::from_secs(120)),
+            "it took what it needed"
+        );
         let second = engine(&bench);
-        assert_eq!(second.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(100));
-        assert_eq!(bench.clock.now(), Duration::from_secs(6_000), "no minute was spent twice");
+        assert_eq!(
+            second.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed(100)
+        );
+        assert_eq!(
+            bench.clock.now(),
+            Duration::from_secs(6_000),
+            "no minute was spent twice"
+        );
     });
 }
 
@@ -157,36 +211,67 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
 fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
     let bench = Bench::new();
     bench.clock.run(async {
-        let knows = bench.builder().workflow(&WF, |_: Context, (): ()| async { Ok::<_, Failure>(1) }).build().unwrap();
+        let knows = bench
+            .builder()
+            .workflow(&WF, |_: Context, (): ()| async { Ok::<_, Failure>(1) })
+            .build()
+            .unwrap();
         knows.start(&WF, "r", ()).await.unwrap();
         let does_not = bench.builder().build().unwrap();
         does_not.start(&STEPS, "s", 1).await.unwrap();
         let idle = does_not.run_until_idle().await.unwrap();
         assert_eq!((idle.executed, idle.unknown), (1, vec!["wf".to_owned()]));
-        assert_eq!(knows.handle(&WF, "r").status().await.unwrap(), Some(Status::Queued));
+        assert_eq!(
+            knows.handle(&WF, "r").status().await.unwrap(),
+            Some(Status::Queued)
+        );
         work_off(&bench, &knows).await;
-        assert_eq!(knows.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(1));
+        assert_eq!(
+            knows.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed(1)
+        );
     });
 }
 
 #[test]
 fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
     let bench = Bench::new();
-    let engine = bench.builder().retention(Retention { completed: Some(HOUR), ..Retention::default() });
-    let engine = engine.workflow(&WF, |_: Context, (): ()| async { Err(Failure::new("no")) }).build().unwrap();
+    let engine = bench.builder().retention(Retention {
+        completed: Some(HOUR),
+        ..Retention::default()
+    });
+    let engine = engine
+        .workflow(&WF, |_: Context, (): ()| async { Err(Failure::new("no")) })
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let _ = engine.run(&WF, "failed", ()).await.unwrap();
         bench.clock.sleep(HOUR * 2).await;
-        assert_eq!(engine.purge().await.unwrap().runs, 0, "the sink has not received its events");
+        assert_eq!(
+            engine.purge().await.unwrap().runs,
+            0,
+            "the sink has not received its events"
+        );
         assert!(engine.flush().await.is_complete());
         let purged = engine.purge().await.unwrap();
-        assert_eq!((purged.runs, purged.events), (1, 4), "and the failed run is kept");
+        assert_eq!(
+            (purged.runs, purged.events),
+            (1, 4),
+            "and the failed run is kept"
+        );
         assert_eq!(engine.list(&RunFilter::default()).await.unwrap().len(), 1);
         let again = engine.run(&STEPS, "r", 2).await.unwrap();
-        assert_eq!(again, Outcome::Completed(2), "the id is free, and nothing of the old run is seen");
+        assert_eq!(
+            again,
+            Outcome::Completed(2),
+            "the id is free, and nothing of the old run is seen"
+        );
         let report = engine.flush().await;
-        assert!(report.is_complete() && report.sink("collector").unwrap().books.is_balanced(), "{report}");
+        assert!(
+            report.is_complete() && report.sink("collector").unwrap().books.is_balanced(),
+            "{report}"
+        );
     });
 }
 
@@ -200,13 +285,27 @@ fn a_step_that_loses_a_select_after_its_start_was_told_gets_its_end() {
     };
     let engine = bench.builder().workflow(&WF, function).build().unwrap();
     bench.clock.run(async {
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed(1));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed(1)
+        );
         let history = engine.history("r").await.unwrap();
-        let started = history.iter().filter(|event| matches!(event.kind, EventKind::StepStarted { .. })).count();
-        let ended = history
+        let started = history
             .iter()
-            .filter(|event| matches!(event.kind, EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }));
-        assert_eq!((started, ended.count()), (2, 2), "{:?}", support::types(&history));
+            .filter(|event| matches!(event.kind, EventKind::StepStarted { .. }))
+            .count();
+        let ended = history.iter().filter(|event| {
+            matches!(
+                event.kind,
+                EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }
+            )
+        });
+        assert_eq!(
+            (started, ended.count()),
+            (2, 2),
+            "{:?}",
+            support::types(&history)
+        );
     });
 }
 
@@ -225,19 +324,53 @@ fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
             };
             let policy = workflow_engine::Retry::constant(Duration::from_millis(1));
             match ctx.step("repeat", body).retry(policy).await {
-                Err(error) if matches!(error.cause, StepFailure::TooLarge { bytes: 1_002, limit: 1_000 }) => Ok(text),
+                Err(error)
+                    if matches!(
+                        error.cause,
+                        StepFailure::TooLarge {
+                            bytes: 1_002,
+                            limit: 1_000
+                        }
+                    ) =>
+                {
+                    Ok(text)
+                }
                 other => Ok::<_, Failure>(other?.repeat(2)),
             }
         }
     };
-    let engine = bench.builder().value_limit(1_000).workflow(&LARGE, function).build().unwrap();
+    let engine = bench
+        .builder()
+        .value_limit(1_000)
+        .workflow(&LARGE, function)
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let text = "x".repeat(100);
-        assert_eq!(engine.run(&LARGE, "r", text.clone()).await.unwrap(), Outcome::Completed(text));
-        assert_eq!(calls.load(Ordering::Relaxed), 1, "another attempt would be as large");
+        assert_eq!(
+            engine.run(&LARGE, "r", text.clone()).await.unwrap(),
+            Outcome::Completed(text)
+        );
+        assert_eq!(
+            calls.load(Ordering::Relaxed),
+            1,
+            "another attempt would be as large"
+        );
         let refused = engine.run(&LARGE, "input", "x".repeat(2_000)).await;
-        assert!(matches!(refused, Err(RunError::InputTooLarge { bytes: 2_002, limit: 1_000 })), "{refused:?}");
-        let Outcome::Failed(failure) = engine.run(&LARGE, "output", "x".repeat(60)).await.unwrap() else { panic!() };
+        assert!(
+            matches!(
+                refused,
+                Err(RunError::InputTooLarge {
+                    bytes: 2_002,
+                    limit: 1_000
+                })
+            ),
+            "{refused:?}"
+        );
+        let Outcome::Failed(failure) = engine.run(&LARGE, "output", "x".repeat(60)).await.unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(failure.info.kind.as_deref(), Some("tooLarge"), "{failure}");
     });
 }
@@ -246,8 +379,12 @@ fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
 fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
     let bench = Bench::new();
     let function = |ctx: Context, (): ()| async move {
-        let steps = (0..10_000_u32).map(|n| ctx.step("one", move || async move { Ok::<_, Failure>(n) }));
-        let sum = futures::future::try_join_all(steps).await?.iter().sum::<u32>();
+        let steps =
+            (0..10_000_u32).map(|n| ctx.step("one", move || async move { Ok::<_, Failure>(n) }));
+        let sum = futures::future::try_join_all(steps)
+            .await?
+            .iter()
+            .sum::<u32>();
         futures::future::join_all((0..1_000).map(|_| ctx.sleep(HOUR))).await;
         Ok::<_, Failure>(sum)
     };
@@ -255,7 +392,10 @@ fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
     bench.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         work_off(&bench, &engine).await;
-        assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), Outcome::Completed((0..10_000).sum()));
+        assert_eq!(
+            engine.run(&WF, "r", ()).await.unwrap(),
+            Outcome::Completed((0..10_000).sum())
+        );
     });
 }
 
@@ -264,14 +404,23 @@ fn a_claim_that_the_store_made_and_did_not_answer_is_taken_up() {
     let bench = Bench::new();
     // Write 0 is the lease, 1 creates the run, 2 claims it.
     let store = FaultStore::new(bench.store.clone()).with_fault(2, Fault::FailAfter);
-    let builder = Engine::builder().store(Arc::new(store)).clock(bench.clock.clone());
+    let builder = Engine::builder()
+        .store(Arc::new(store))
+        .clock(bench.clock.clone());
     let engine = builder.workflow(&STEPS, support::steps).build().unwrap();
     bench.clock.run(async {
         engine.start(&STEPS, "r", 1).await.unwrap();
         assert!(engine.run_until_idle().await.is_err());
-        assert_eq!(bench.store.run("r").await.unwrap().unwrap().due_at, None, "this engine holds it, unknowingly");
+        assert_eq!(
+            bench.store.run("r").await.unwrap().unwrap().due_at,
+            None,
+            "this engine holds it, unknowingly"
+        );
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 1);
-        assert_eq!(engine.run(&STEPS, "r", 1).await.unwrap(), Outcome::Completed(1));
+        assert_eq!(
+            engine.run(&STEPS, "r", 1).await.unwrap(),
+            Outcome::Completed(1)
+        );
     });
 }
 
@@ -286,14 +435,22 @@ fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
         engine.work().await;
         let refused = engine.start(&STEPS, "s", 1).await;
         assert!(matches!(refused, Err(RunError::Closed)));
-        assert_eq!(bench.store.run("r").await.unwrap().unwrap().status, Status::Queued, "the next engine takes it");
+        assert_eq!(
+            bench.store.run("r").await.unwrap().unwrap().status,
+            Status::Queued,
+            "the next engine takes it"
+        );
     });
 }
 
 #[test]
 fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
     let bench = Bench::new();
-    let engine = bench.builder().retention(Retention::all(HOUR)).build().unwrap();
+    let engine = bench
+        .builder()
+        .retention(Retention::all(HOUR))
+        .build()
+        .unwrap();
     bench.clock.run(async {
         let _ = engine.run(&STEPS, "old", 1).await.unwrap();
         assert!(engine.flush().await.is_complete());
@@ -304,8 +461,19 @@ fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
         let _ = next.run(&STEPS, "new", 1).await.unwrap();
         let report = next.flush().await;
         let books = report.sink("late").unwrap().books;
-        assert_eq!((books.accepted, books.delivered, books.dropped, books.pending()), (8, 4, 4, 0));
-        assert!(books.is_balanced() && report.is_delivered() && !report.is_complete(), "{report}");
+        assert_eq!(
+            (
+                books.accepted,
+                books.delivered,
+                books.dropped,
+                books.pending()
+            ),
+            (8, 4, 4, 0)
+        );
+        assert!(
+            books.is_balanced() && report.is_delivered() && !report.is_complete(),
+            "{report}"
+        );
         assert_eq!(late.delivered().len(), 4);
     });
 }
@@ -324,7 +492,9 @@ fn a_shutdown_lets_steps_finish_also_where_there_is_no_sink() {
             Ok::<_, Failure>(ctx.step("long", wait).await?)
         }
     };
-    let builder = Engine::builder().store(bench.store.clone()).clock(bench.clock.clone());
+    let builder = Engine::builder()
+        .store(bench.store.clone())
+        .clock(bench.clock.clone());
     let engine = builder.workflow(&WF, function).build().unwrap();
     bench.clock.run(async {
         engine.start(&WF, "r", ()).await.unwrap();
@@ -342,7 +512,9 @@ fn a_shutdown_lets_steps_finish_also_where_there_is_no_sink() {
 #[test]
 fn a_store_that_is_down_does_not_make_a_worker_spin() {
     let bench = Bench::new();
-    let down = (3..3_000).fold(FaultStore::new(bench.store.clone()), |s, write| s.with_fault(write, Fault::FailBefore));
+    let down = (3..3_000).fold(FaultStore::new(bench.store.clone()), |s, write| {
+        s.with_fault(write, Fault::FailBefore)
+    });
     let store = Arc::new(down);
     let clock = bench.clock.clone();
     let function = move |ctx: Context, (): ()| {
@@ -355,12 +527,18 @@ fn a_store_that_is_down_does_not_make_a_worker_spin() {
             Ok::<_, Failure>(ctx.step("s", wait).await?)
         }
     };
-    let builder = Engine::builder().store(store.clone()).clock(bench.clock.clone());
+    let builder = Engine::builder()
+        .store(store.clone())
+        .clock(bench.clock.clone());
     let engine = builder.workflow(&WF, function).build().unwrap();
     bench.clock.run(async {
         killed_after(&bench, Duration::from_millis(10), engine.run(&WF, "r", ())).await;
         let before = store.writes();
-        let _ = select(pin!(engine.work()), bench.clock.sleep(Duration::from_secs(10))).await;
+        let _ = select(
+            pin!(engine.work()),
+            bench.clock.sleep(Duration::from_secs(10)),
+        )
+        .await;
         let writes = store.writes() - before;
         assert!(writes < 200, "{writes} writes in ten seconds");
     });

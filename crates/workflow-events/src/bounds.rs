@@ -1,7 +1,8 @@
 //! How large an event may be: what is longer is cut, with a mark that says how much is missing.
 //!
-//! With these bounds no event is larger than 256 KiB beside its input, output or payload. A receiver that refuses what
-//! is too large would refuse such an event for good, and its run could never be complete there.
+//! With these bounds no event is larger than 256 KiB beside its input, output or payload. A
+//! receiver that refuses what is too large would refuse such an event for good, and its run could
+//! never be complete there.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,12 +17,13 @@ pub const LISTED_STEPS_BYTES: usize = 128 * 1024;
 pub const MESSAGE_BYTES: usize = 16 * 1024;
 /// How many bytes of JSON the kind of an error, a step's name, or another word has at most: 1 KiB.
 pub const WORD_BYTES: usize = 1024;
-/// How many bytes the details of an error have at most: 64 KiB. Larger ones become a text that is cut.
+/// How many bytes the details of an error have at most: 64 KiB. Larger ones become a text that is
+/// cut.
 pub const DETAILS_BYTES: usize = 64 * 1024;
 /// How many bytes the further fields of an error have at most, all together: 16 KiB.
 pub const EXTRA_BYTES: usize = 16 * 1024;
-/// How deep the details and the further fields of an error are nested at most: 96 levels, so that an error with such
-/// details can be a value of 100 levels.
+/// How deep the details and the further fields of an error are nested at most: 96 levels, so that
+/// an error with such details can be a value of 100 levels.
 pub const DETAILS_DEPTH: usize = 96;
 
 /// What a mark takes at most.
@@ -29,11 +31,12 @@ const MARK_BYTES: usize = 40;
 /// The name under which an error says how many of its further fields are missing.
 const CUT_FIELDS: &str = "…";
 
-/// Cuts a text so that its JSON form has at most `bytes` bytes, the quotes not counted, and says how much is missing.
+/// Cuts a text so that its JSON form has at most `bytes` bytes, the quotes not counted, and says
+/// how much is missing.
 ///
-/// A text that fits is returned as it is. One that does not is cut between two characters, and ends with a mark:
-/// `… (12345 bytes cut)`. Plain text takes its own length in JSON; quotes, backslashes and control characters take more.
-/// Below 40 bytes only the mark is left.
+/// A text that fits is returned as it is. One that does not is cut between two characters, and ends
+/// with a mark: `… (12345 bytes cut)`. Plain text takes its own length in JSON; quotes, backslashes
+/// and control characters take more. Below 40 bytes only the mark is left.
 ///
 /// # Examples
 ///
@@ -61,7 +64,8 @@ pub fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
 /// Returns whether the JSON form of a text has at most `bytes` bytes, the quotes not counted.
 fn fits(text: &str, bytes: usize) -> bool {
     // No character takes more than six times its length.
-    text.len() <= bytes && (text.len() <= bytes / 6 || text.chars().map(json_bytes).sum::<usize>() <= bytes)
+    text.len() <= bytes
+        && (text.len() <= bytes / 6 || text.chars().map(json_bytes).sum::<usize>() <= bytes)
 }
 
 /// Returns the size of a character in a JSON string, as `serde_json` writes it.
@@ -86,16 +90,19 @@ fn cut_all<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
 }
 
 impl ErrorInfo {
-    /// Returns the error as an event may carry it: whatever is longer than its bound is cut, with a mark.
+    /// Returns the error as an event may carry it: whatever is longer than its bound is cut, with a
+    /// mark.
     ///
-    /// Details that are too large or too deep become a text, the beginning of their JSON form. Further fields that
-    /// are too large become a text with a mark, or, where there are too many, are counted under the name `…`.
+    /// Details that are too large or too deep become a text, the beginning of their JSON form.
+    /// Further fields that are too large become a text with a mark, or, where there are too many,
+    /// are counted under the name `…`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         cut_all([&mut self.message], MESSAGE_BYTES);
         cut_all(self.kind.iter_mut().chain(&mut self.step_name), WORD_BYTES);
         if let Some(details) = self.details.take() {
-            let is_small = details.as_str().len() <= DETAILS_BYTES && details.depth() <= DETAILS_DEPTH;
+            let is_small =
+                details.as_str().len() <= DETAILS_BYTES && details.depth() <= DETAILS_DEPTH;
             let as_text = |details: &Payload| text(&cut(details.as_str(), DETAILS_BYTES - 2));
             self.details = Some(if is_small { details } else { as_text(&details) });
         }
@@ -109,7 +116,11 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
         name.chars().map(json_bytes).sum::<usize>() + value.as_str().len() + "\"\":,".len()
     };
     let is_flat = |value: &Payload| value.depth() <= DETAILS_DEPTH;
-    if fields.iter().map(|(name, value)| size(name, value)).sum::<usize>() <= EXTRA_BYTES
+    if fields
+        .iter()
+        .map(|(name, value)| size(name, value))
+        .sum::<usize>()
+        <= EXTRA_BYTES
         && fields.values().all(is_flat)
     {
         return fields;
@@ -119,7 +130,11 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
     let mut kept = BTreeMap::new();
     for (name, value) in fields {
         let fits = |value: &Payload| is_flat(value) && size(&name, value) <= room;
-        let value = if fits(&value) { value } else { text(&mark(value.as_str().len())) };
+        let value = if fits(&value) {
+            value
+        } else {
+            text(&mark(value.as_str().len()))
+        };
         if !fits(&value) {
             missing += 1;
             continue;
@@ -128,7 +143,10 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
         kept.insert(name, value);
     }
     if missing > 0 {
-        kept.insert(CUT_FIELDS.to_owned(), text(&format!("({missing} fields cut)")));
+        kept.insert(
+            CUT_FIELDS.to_owned(),
+            text(&format!("({missing} fields cut)")),
+        );
     }
     kept
 }
@@ -139,14 +157,17 @@ fn text(text: &str) -> Payload {
 }
 
 impl EventKind {
-    /// Returns the event as it may be written: whatever is longer than its bound is cut, with a mark.
+    /// Returns the event as it may be written: whatever is longer than its bound is cut, with a
+    /// mark.
     ///
     /// Inputs, outputs and the fields of an unknown type stay as they are.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         match &mut self {
             Self::WorkflowQueued { .. } | Self::WorkflowStarted { .. } | Self::Unknown { .. } => {}
-            Self::WorkflowPaused { reason, step_name, .. } => {
+            Self::WorkflowPaused {
+                reason, step_name, ..
+            } => {
                 if let PauseReason::Other(word) = reason {
                     cut_all([word], WORD_BYTES);
                 }
@@ -157,16 +178,26 @@ impl EventKind {
                     cut_all([word], WORD_BYTES);
                 }
             }
-            Self::WorkflowCompleted { completed_steps, .. } => completed_steps.bound(),
-            Self::WorkflowFailed { error, completed_steps } => {
+            Self::WorkflowCompleted {
+                completed_steps, ..
+            } => completed_steps.bound(),
+            Self::WorkflowFailed {
+                error,
+                completed_steps,
+            } => {
                 bound_error(error);
                 completed_steps.bound();
             }
-            Self::WorkflowCancelled { reason, completed_steps } => {
+            Self::WorkflowCancelled {
+                reason,
+                completed_steps,
+            } => {
                 cut_all(reason, MESSAGE_BYTES);
                 completed_steps.bound();
             }
-            Self::StepFailed { step_name, error, .. } => {
+            Self::StepFailed {
+                step_name, error, ..
+            } => {
                 cut_all([step_name], WORD_BYTES);
                 bound_error(error);
             }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use crate::bounds::{LISTED_STEPS, LISTED_STEPS_BYTES, json_bytes};
 
-/// The steps that a run has completed, as the event that ends it tells: the last ones by name, and how many there were.
+/// The steps that a run has completed, as the event that ends it tells: the last ones by name, and
+/// how many there were.
 ///
-/// On the wire it is two fields, `completedSteps` and `completedStepCount`. An event of a version that did not count
-/// yet has listed all of them.
+/// On the wire it is two fields, `completedSteps` and `completedStepCount`. An event of a version
+/// that did not count yet has listed all of them.
 ///
 /// # Examples
 ///
@@ -28,8 +29,8 @@ pub struct CompletedSteps {
 }
 
 impl CompletedSteps {
-    /// Counts all of these steps and lists the last ones: at most [`LISTED_STEPS`] names, and at most
-    /// [`LISTED_STEPS_BYTES`] of JSON.
+    /// Counts all of these steps and lists the last ones: at most [`LISTED_STEPS`] names, and at
+    /// most [`LISTED_STEPS_BYTES`] of JSON.
     pub fn last_of<I>(all: I) -> Self
     where
         I: IntoIterator<IntoIter: DoubleEndedIterator>,
@@ -47,16 +48,23 @@ impl CompletedSteps {
                 None => unlisted += 1,
             }
         }
-        Self { count: unlisted.saturating_add(names.len() as u64), names: names.into() }
+        Self {
+            count: unlisted.saturating_add(names.len() as u64),
+            names: names.into(),
+        }
     }
 
     /// What was read: a count that is absent, or less than what is listed, says nothing.
     pub(crate) fn read(names: Vec<String>, count: Option<u64>) -> Self {
         let listed = names.len() as u64;
-        Self { names, count: count.unwrap_or(listed).max(listed) }
+        Self {
+            names,
+            count: count.unwrap_or(listed).max(listed),
+        }
     }
 
-    /// The names of the last ones, in order of completion. A name that completed several times is here as often.
+    /// The names of the last ones, in order of completion. A name that completed several times is
+    /// here as often.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
@@ -83,7 +91,10 @@ impl CompletedSteps {
     /// Lists no more than an event may; the count stays.
     pub(crate) fn bound(&mut self) {
         let count = self.count;
-        *self = Self { count, ..Self::last_of(std::mem::take(&mut self.names)) };
+        *self = Self {
+            count,
+            ..Self::last_of(std::mem::take(&mut self.names))
+        };
     }
 }
 

@@ -37,8 +37,8 @@ pub struct ErrorInfo {
     pub attempt: Option<u32>,
     /// Anything more, as it was written. A `null` that was there is `Some`, `None` is nothing.
     pub details: Option<Payload>,
-    /// Fields that this version does not know, kept as they were read. A name that this version does know is not
-    /// written from here: the typed field wins.
+    /// Fields that this version does not know, kept as they were read. A name that this version
+    /// does know is not written from here: the typed field wins.
     pub extra: BTreeMap<String, Payload>,
 }
 
@@ -63,7 +63,8 @@ impl fmt::Display for ErrorInfo {
     }
 }
 
-/// Written by hand, because a derived flattened field reads every number as a 64-bit integer or a float first.
+/// Written by hand, because a derived flattened field reads every number as a 64-bit integer or a
+/// float first.
 impl Serialize for ErrorInfo {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -81,7 +82,11 @@ impl Serialize for ErrorInfo {
             map.serialize_entry("details", details)?;
         }
         // A shadowed name would appear twice in the object.
-        for (name, value) in self.extra.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
+        for (name, value) in self
+            .extra
+            .iter()
+            .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+        {
             map.serialize_entry(name, value)?;
         }
         map.end()

@@ -17,8 +17,16 @@ use crate::{EventKind, Payload, ReadEventError, Timestamp};
 pub const SOURCE: &str = "workflow";
 
 /// The names that belong to the envelope, whatever the type of the event.
-const ENVELOPE: [&str; 8] =
-    ["eventId", "timestamp", "source", "type", "workflowId", "workflowName", "executionId", "seq"];
+const ENVELOPE: [&str; 8] = [
+    "eventId",
+    "timestamp",
+    "source",
+    "type",
+    "workflowId",
+    "workflowName",
+    "executionId",
+    "seq",
+];
 
 /// One lifecycle event of one run.
 ///
@@ -70,10 +78,10 @@ pub struct Event {
     pub seq: u64,
     /// What happened.
     pub kind: EventKind,
-    /// Every field that neither the envelope nor the kind knows, kept as it was written and written back:
-    /// `env` and `serviceKey`, the fields of an [unknown type](EventKind::Unknown), and whatever a
-    /// later version adds. A name that belongs to the envelope or to the kind is not written from
-    /// here: the typed field wins.
+    /// Every field that neither the envelope nor the kind knows, kept as it was written and written
+    /// back: `env` and `serviceKey`, the fields of an [unknown type](EventKind::Unknown), and
+    /// whatever a later version adds. A name that belongs to the envelope or to the kind is not
+    /// written from here: the typed field wins.
     pub extra: BTreeMap<String, Payload>,
 }
 
@@ -88,8 +96,9 @@ impl Event {
         Self::from_fields(serde_json::from_slice(json)?)
     }
 
-    /// Reads one event from a JSON value, for instance one element of a batch. Its numbers are those of the `Value`:
-    /// one that does not fit into 64 bits is a float by then, and [`from_json`](Self::from_json) keeps it.
+    /// Reads one event from a JSON value, for instance one element of a batch. Its numbers are
+    /// those of the `Value`: one that does not fit into 64 bits is a float by then, and
+    /// [`from_json`](Self::from_json) keeps it.
     ///
     /// # Errors
     ///

@@ -22,7 +22,10 @@ impl Fields {
     pub(crate) fn with_type(mut self) -> Result<TypedFields, ReadEventError> {
         let type_name = self.0.remove("type").ok_or(ReadEventError::MissingType)?;
         let type_name = type_name.decode().map_err(|_| ReadEventError::WrongType)?;
-        Ok(TypedFields { type_name, unread: self.0 })
+        Ok(TypedFields {
+            type_name,
+            unread: self.0,
+        })
     }
 }
 
@@ -43,17 +46,29 @@ impl TypedFields {
         value.decode().map_err(|error| {
             // The place within the field would be read as a place within the event.
             let problem = error.to_string();
-            self.wrong(field, problem.rsplit_once(" at line ").map_or(problem.as_str(), |(problem, _)| problem))
+            self.wrong(
+                field,
+                problem
+                    .rsplit_once(" at line ")
+                    .map_or(problem.as_str(), |(problem, _)| problem),
+            )
         })
     }
 
     pub(crate) fn missing(&self, field: &'static str) -> ReadEventError {
-        ReadEventError::MissingField { type_name: self.type_name.clone(), field }
+        ReadEventError::MissingField {
+            type_name: self.type_name.clone(),
+            field,
+        }
     }
 
     pub(crate) fn wrong(&self, field: &'static str, problem: impl ToString) -> ReadEventError {
         let problem = cut(&problem.to_string(), WORD_BYTES).into_owned();
-        ReadEventError::WrongField { type_name: self.type_name.clone(), field, problem }
+        ReadEventError::WrongField {
+            type_name: self.type_name.clone(),
+            field,
+            problem,
+        }
     }
 
     pub(crate) fn rest(self) -> BTreeMap<String, Payload> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    AttemptOutcome, CompletedSteps, EventKind, ResumeReason, RetryView, RunStatus, SleepView, StepView, Timestamp,
+    AttemptOutcome, CompletedSteps, EventKind, ResumeReason, RetryView, RunStatus, SleepView,
+    StepView, Timestamp,
 };
 
 /// What a view keeps of one event.
@@ -64,9 +65,16 @@ impl Fold {
                 self.started_at.get_or_insert(at);
                 self.input.get_or_insert(seq);
             }
-            EventKind::WorkflowPaused { reason, resume_at, step_name } => {
-                self.status =
-                    RunStatus::Paused { reason: reason.clone(), resume_at: *resume_at, step_name: step_name.clone() };
+            EventKind::WorkflowPaused {
+                reason,
+                resume_at,
+                step_name,
+            } => {
+                self.status = RunStatus::Paused {
+                    reason: reason.clone(),
+                    resume_at: *resume_at,
+                    step_name: step_name.clone(),
+                };
                 return;
             }
             EventKind::WorkflowResumed { reason } => {
@@ -74,35 +82,61 @@ impl Fold {
                     self.interrupt_attempts();
                 }
             }
-            EventKind::WorkflowCompleted { completed_steps, .. } => {
+            EventKind::WorkflowCompleted {
+                completed_steps, ..
+            } => {
                 return self.finish(seq, RunStatus::Completed, completed_steps);
             }
-            EventKind::WorkflowFailed { completed_steps, .. } => {
+            EventKind::WorkflowFailed {
+                completed_steps, ..
+            } => {
                 return self.finish(seq, RunStatus::Failed, completed_steps);
             }
-            EventKind::WorkflowCancelled { completed_steps, .. } => {
+            EventKind::WorkflowCancelled {
+                completed_steps, ..
+            } => {
                 return self.finish(seq, RunStatus::Cancelled, completed_steps);
             }
             EventKind::StepStarted { step_name, attempt } => {
                 self.step(step_name).start(*attempt, Some(at));
             }
-            EventKind::StepCompleted { step_name, attempt, duration_ms, cached } => {
+            EventKind::StepCompleted {
+                step_name,
+                attempt,
+                duration_ms,
+                cached,
+            } => {
                 let step = self.step(step_name);
                 let first = !step.is_completed();
                 let attempt = step.running(*attempt);
                 attempt.finished_at = Some(at);
-                attempt.outcome =
-                    AttemptOutcome::Completed { duration: Duration::from_millis(*duration_ms), cached: *cached };
+                attempt.outcome = AttemptOutcome::Completed {
+                    duration: Duration::from_millis(*duration_ms),
+                    cached: *cached,
+                };
                 if first {
                     self.completed_steps.push(step_name);
                 }
             }
-            EventKind::StepFailed { step_name, attempt, error, will_retry } => {
+            EventKind::StepFailed {
+                step_name,
+                attempt,
+                error,
+                will_retry,
+            } => {
                 let attempt = self.step(step_name).running(*attempt);
                 attempt.finished_at = Some(at);
-                attempt.outcome = AttemptOutcome::Failed { error: error.clone(), will_retry: *will_retry };
+                attempt.outcome = AttemptOutcome::Failed {
+                    error: error.clone(),
+                    will_retry: *will_retry,
+                };
             }
-            EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms } => {
+            EventKind::RetryScheduled {
+                step_name,
+                attempt,
+                next_attempt_at,
+                delay_ms,
+            } => {
                 self.step(step_name).next_retry = Some(RetryView {
                     step_name: step_name.clone(),
                     failed_attempt: *attempt,
@@ -115,7 +149,10 @@ impl Fold {
                 step.next_retry = None;
                 step.retries_exhausted = true;
             }
-            EventKind::SleepStarted { duration_ms, resume_at } => self.sleeps.push(SleepView {
+            EventKind::SleepStarted {
+                duration_ms,
+                resume_at,
+            } => self.sleeps.push(SleepView {
                 started_at: Some(at),
                 planned: Some(Duration::from_millis(*duration_ms)),
                 resume_at: Some(*resume_at),
@@ -127,12 +164,21 @@ impl Fold {
                 sleep.completed_at = Some(at);
                 sleep.actual = Some(Duration::from_millis(*duration_ms));
             }
-            EventKind::TimeoutSet { step_name, deadline, timeout_ms, attempt } => {
+            EventKind::TimeoutSet {
+                step_name,
+                deadline,
+                timeout_ms,
+                attempt,
+            } => {
                 let attempt = self.step(step_name).running(*attempt);
                 attempt.deadline = Some(*deadline);
                 attempt.timeout = Some(Duration::from_millis(*timeout_ms));
             }
-            EventKind::TimeoutExceeded { step_name, timeout_ms, attempt } => {
+            EventKind::TimeoutExceeded {
+                step_name,
+                timeout_ms,
+                attempt,
+            } => {
                 let attempt = self.step(step_name).running(*attempt);
                 attempt.timeout = Some(Duration::from_millis(*timeout_ms));
                 attempt.timed_out = true;
@@ -175,7 +221,11 @@ impl Fold {
 
     /// The sleep that a completion ends: a completion names none, so it is the open one due first.
     fn open_sleep(&mut self) -> &mut SleepView {
-        let open = self.sleeps.iter().enumerate().filter(|(_, sleep)| sleep.completed_at.is_none());
+        let open = self
+            .sleeps
+            .iter()
+            .enumerate()
+            .filter(|(_, sleep)| sleep.completed_at.is_none());
         match open.min_by_key(|(_, sleep)| sleep.resume_at) {
             Some((index, _)) => &mut self.sleeps[index],
             None => self.sleeps.push_mut(SleepView {

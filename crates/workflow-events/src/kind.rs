@@ -46,14 +46,16 @@ pub enum EventKind {
     WorkflowFailed {
         /// The error that ended it.
         error: ErrorInfo,
-        /// The steps that were completed before: the last ones, in order of completion, and their count.
+        /// The steps that were completed before: the last ones, in order of completion, and their
+        /// count.
         completed_steps: CompletedSteps,
     },
     /// `workflow.cancelled`: the run was ended from outside.
     WorkflowCancelled {
         /// The caller's words, if any.
         reason: Option<String>,
-        /// The steps that were completed before: the last ones, in order of completion, and their count.
+        /// The steps that were completed before: the last ones, in order of completion, and their
+        /// count.
         completed_steps: CompletedSteps,
     },
     /// `step.started`: a real execution of an attempt begins. Replay emits nothing.
@@ -149,6 +151,11 @@ impl EventKind {
     /// Whether the run ends with this event: completed, failed or cancelled.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::WorkflowCompleted { .. } | Self::WorkflowFailed { .. } | Self::WorkflowCancelled { .. })
+        matches!(
+            self,
+            Self::WorkflowCompleted { .. }
+                | Self::WorkflowFailed { .. }
+                | Self::WorkflowCancelled { .. }
+        )
     }
 }

@@ -9,11 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deseria
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A JSON text that is known to be valid: an input, an output, a step's result, the details of an error.
+/// A JSON text that is known to be valid: an input, an output, a step's result, the details of an
+/// error.
 ///
-/// It is kept, compared and written as it was written: a number keeps all of its digits, and nesting has no limit.
-/// Two payloads are equal if they have the same value: white space and the order of an object's fields do not count,
-/// every digit of a number does. Cloning it copies a pointer. Its `Debug` form shows its length: it is payload.
+/// It is kept, compared and written as it was written: a number keeps all of its digits, and
+/// nesting has no limit. Two payloads are equal if they have the same value: white space and the
+/// order of an object's fields do not count, every digit of a number does. Cloning it copies a
+/// pointer. Its `Debug` form shows its length: it is payload.
 ///
 /// # Examples
 ///
@@ -91,7 +93,9 @@ impl From<Box<RawValue>> for Payload {
 impl From<Value> for Payload {
     fn from(value: Value) -> Self {
         // Every `Value` is the text of a JSON value, so this default is never taken.
-        RawValue::from_string(value.to_string()).map(Self::from).unwrap_or_default()
+        RawValue::from_string(value.to_string())
+            .map(Self::from)
+            .unwrap_or_default()
     }
 }
 
@@ -116,8 +120,9 @@ impl Serialize for Payload {
 }
 
 impl<'de> Deserialize<'de> for Payload {
-    /// Reads a text as it is written where it is `serde_json` that reads. Where serde has read the value before, as it
-    /// does for an enum with an internal tag and for a flattened field, a number is what serde has made of it.
+    /// Reads a text as it is written where it is `serde_json` that reads. Where serde has read the
+    /// value before, as it does for an enum with an internal tag and for a flattened field, a
+    /// number is what serde has made of it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(Lenient(deserializer)).map(Self::from)
     }
@@ -134,7 +139,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        self.0.deserialize_newtype_struct(name, Raw { name, visitor })
+        self.0
+            .deserialize_newtype_struct(name, Raw { name, visitor })
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
@@ -147,7 +153,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
     }
 }
 
-/// Reads a raw value: `serde_json` offers one as a map; every other deserializer offers what it has.
+/// Reads a raw value: `serde_json` offers one as a map; every other deserializer offers what it
+/// has.
 struct Raw<V> {
     name: &'static str,
     visitor: V,
@@ -164,8 +171,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Raw<V> {
         self.visitor.visit_map(map)
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<V::Value, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        value.deserialize_newtype_struct(self.name, self.visitor).map_err(D::Error::custom)
+        value
+            .deserialize_newtype_struct(self.name, self.visitor)
+            .map_err(D::Error::custom)
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::fold::{Fact, Fold};
-use crate::{ErrorInfo, Event, EventKind, Payload, RetryView, RunStatus, SleepView, StepView, Timestamp};
+use crate::{
+    ErrorInfo, Event, EventKind, Payload, RetryView, RunStatus, SleepView, StepView, Timestamp,
+};
 
 /// The view of one run, folded from its events.
 ///
@@ -27,9 +29,9 @@ use crate::{ErrorInfo, Event, EventKind, Payload, RetryView, RunStatus, SleepVie
 /// - A run ends once: what follows the first terminal event fills its place and changes nothing.
 /// - An event with `seq` 0 has no place and is ignored; reading refuses it.
 ///
-/// Applying costs O(log n). An event that arrives in order is folded at once; after one that arrives
-/// late, the next look replays all facts. A fact is the event without its envelope and without its
-/// unknown fields.
+/// Applying costs O(log n). An event that arrives in order is folded at once; after one that
+/// arrives late, the next look replays all facts. A fact is the event without its envelope and
+/// without its unknown fields.
 #[derive(Debug, Clone, Default)]
 pub struct RunView {
     run_id: Option<String>,
@@ -82,12 +84,20 @@ impl RunView {
                 return;
             }
             known => {
-                *self = Self { mixed: known.is_some(), run_id: Some(event.workflow_id.clone()), ..Self::default() };
+                *self = Self {
+                    mixed: known.is_some(),
+                    run_id: Some(event.workflow_id.clone()),
+                    ..Self::default()
+                };
             }
         }
         self.note_origin(event);
 
-        let fact = Fact { event_id: event.event_id, timestamp: event.timestamp, kind: event.kind.clone() };
+        let fact = Fact {
+            event_id: event.event_id,
+            timestamp: event.timestamp,
+            kind: event.kind.clone(),
+        };
         let in_order = event.seq > self.last_seq();
         match self.facts.entry(event.seq) {
             Entry::Vacant(place) => {
@@ -117,7 +127,9 @@ impl RunView {
     /// The name of the definition, by the first event seen.
     #[must_use]
     pub fn workflow_name(&self) -> Option<&str> {
-        self.origin.as_ref().map(|origin| origin.workflow_name.as_str())
+        self.origin
+            .as_ref()
+            .map(|origin| origin.workflow_name.as_str())
     }
 
     /// The correlation id given at start, by the first event seen.
@@ -136,7 +148,9 @@ impl RunView {
     #[must_use]
     pub fn input(&self) -> Option<&Payload> {
         match &self.facts.get(&self.fold().input?)?.kind {
-            EventKind::WorkflowQueued { input } | EventKind::WorkflowStarted { input } => Some(input),
+            EventKind::WorkflowQueued { input } | EventKind::WorkflowStarted { input } => {
+                Some(input)
+            }
             _ => None,
         }
     }
@@ -191,20 +205,23 @@ impl RunView {
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         match &self.end()?.kind {
-            EventKind::WorkflowCompleted { duration_ms, .. } => Some(Duration::from_millis(*duration_ms)),
+            EventKind::WorkflowCompleted { duration_ms, .. } => {
+                Some(Duration::from_millis(*duration_ms))
+            }
             _ => Some(self.finished_at()?.duration_since(self.started_at()?)),
         }
     }
 
-    /// The completed steps in order of completion: by the word of the terminal event, which lists the
-    /// last ones, and until then those seen to complete.
+    /// The completed steps in order of completion: by the word of the terminal event, which lists
+    /// the last ones, and until then those seen to complete.
     #[must_use]
     pub fn completed_steps(&self) -> &[String] {
         self.fold().completed_steps.names()
     }
 
     /// How many steps have completed: by the word of the terminal event, until then those seen to
-    /// complete. It is more than [`completed_steps`](Self::completed_steps) lists where that event could not list all.
+    /// complete. It is more than [`completed_steps`](Self::completed_steps) lists where that event
+    /// could not list all.
     #[must_use]
     pub fn completed_step_count(&self) -> u64 {
         self.fold().completed_steps.count()
@@ -232,7 +249,10 @@ impl RunView {
     /// The retry that is due first.
     #[must_use]
     pub fn next_retry(&self) -> Option<&RetryView> {
-        self.steps().iter().filter_map(|step| step.next_retry.as_ref()).min_by_key(|retry| retry.at)
+        self.steps()
+            .iter()
+            .filter_map(|step| step.next_retry.as_ref())
+            .min_by_key(|retry| retry.at)
     }
 
     /// The highest `seq` seen, 0 before the first event.
@@ -271,7 +291,11 @@ impl RunView {
 
     fn note_origin(&mut self, event: &Event) {
         let place = (event.seq, event.event_id);
-        if self.origin.as_ref().is_some_and(|origin| place > (origin.seq, origin.event_id)) {
+        if self
+            .origin
+            .as_ref()
+            .is_some_and(|origin| place > (origin.seq, origin.event_id))
+        {
             return;
         }
         let candidate = Origin {
@@ -280,7 +304,11 @@ impl RunView {
             workflow_name: event.workflow_name.clone(),
             execution_id: event.execution_id.clone(),
         };
-        if self.origin.as_ref().is_none_or(|origin| candidate < *origin) {
+        if self
+            .origin
+            .as_ref()
+            .is_none_or(|origin| candidate < *origin)
+        {
             self.origin = Some(candidate);
         }
     }

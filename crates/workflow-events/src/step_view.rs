@@ -96,7 +96,12 @@ pub struct SleepView {
 
 impl StepView {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), attempts: Vec::new(), next_retry: None, retries_exhausted: false }
+        Self {
+            name: name.to_owned(),
+            attempts: Vec::new(),
+            next_retry: None,
+            retries_exhausted: false,
+        }
     }
 
     /// The attempt that counts: the last one.
@@ -108,7 +113,9 @@ impl StepView {
     /// Whether an attempt completed.
     #[must_use]
     pub fn is_completed(&self) -> bool {
-        self.attempts.iter().any(|attempt| matches!(attempt.outcome, AttemptOutcome::Completed { .. }))
+        self.attempts
+            .iter()
+            .any(|attempt| matches!(attempt.outcome, AttemptOutcome::Completed { .. }))
     }
 
     /// Begins an attempt. Attempts of a step never overlap, so one still running was cut short.
@@ -128,7 +135,8 @@ impl StepView {
 
     /// The running attempt of that number; a new one if its start has not arrived.
     pub(crate) fn running(&mut self, number: u32) -> &mut AttemptView {
-        let is_it = |last: &AttemptView| last.number == number && last.outcome == AttemptOutcome::Running;
+        let is_it =
+            |last: &AttemptView| last.number == number && last.outcome == AttemptOutcome::Running;
         match self.attempts.iter().rposition(is_it) {
             Some(last) => &mut self.attempts[last],
             None => self.start(number, None),
@@ -158,6 +166,12 @@ impl AttemptView {
     /// Whether it failed and another attempt follows.
     #[must_use]
     pub fn will_retry(&self) -> bool {
-        matches!(self.outcome, AttemptOutcome::Failed { will_retry: true, .. })
+        matches!(
+            self.outcome,
+            AttemptOutcome::Failed {
+                will_retry: true,
+                ..
+            }
+        )
     }
 }

@@ -124,7 +124,11 @@ impl FromStr for Timestamp {
         match text.parse::<jiff::Timestamp>() {
             Ok(at) => Self::from_nanos(at.as_nanosecond()),
             // The last day of the year 9999 has its moments, and no place in a timestamp.
-            Err(_) if text[..date_time_len(text)].parse::<jiff::civil::DateTime>().is_ok() => {
+            Err(_)
+                if text[..date_time_len(text)]
+                    .parse::<jiff::civil::DateTime>()
+                    .is_ok() =>
+            {
                 Err(TimestampError::OutOfRange)
             }
             Err(_) => Err(TimestampError::NotRfc3339),
@@ -194,7 +198,8 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
-                text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+                text.parse()
+                    .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
 
@@ -204,9 +209,16 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 /// Whether the separators are where RFC 3339 wants them; the digits are the parser's business.
 fn has_shape_of_rfc3339(text: &[u8]) -> bool {
-    let Some((date_time, rest)) = text.split_at_checked(19) else { return false };
+    let Some((date_time, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
     let fraction = match rest {
-        [b'.', after @ ..] => 1 + after.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        [b'.', after @ ..] => {
+            1 + after
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count()
+        }
         _ => 0,
     };
     date_time.iter().enumerate().all(|(at, byte)| match at {
@@ -229,5 +241,10 @@ fn is_minute(text: &[u8]) -> bool {
 
 /// The length of the date and the time in a text of the right shape; the offset follows.
 fn date_time_len(text: &str) -> usize {
-    text.len() - if text.ends_with(['Z', 'z']) { 1 } else { "+00:00".len() }
+    text.len()
+        - if text.ends_with(['Z', 'z']) {
+            1
+        } else {
+            "+00:00".len()
+        }
 }

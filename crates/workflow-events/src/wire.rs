@@ -130,7 +130,8 @@ wire! {
 }
 
 impl EventKind {
-    /// Returns the type and the fields as text: the same for the same event, and different for different ones.
+    /// Returns the type and the fields as text: the same for the same event, and different for
+    /// different ones.
     pub(crate) fn text(&self) -> String {
         struct Kind<'a>(&'a EventKind);
 
@@ -156,7 +157,10 @@ pub(crate) mod required {
     use crate::ReadEventError;
     use crate::fields::TypedFields;
 
-    pub(crate) fn read<T: DeserializeOwned>(fields: &mut TypedFields, name: &'static str) -> Result<T, ReadEventError> {
+    pub(crate) fn read<T: DeserializeOwned>(
+        fields: &mut TypedFields,
+        name: &'static str,
+    ) -> Result<T, ReadEventError> {
         let value = fields.take(name).ok_or_else(|| fields.missing(name))?;
         fields.convert(name, &value)
     }
@@ -178,10 +182,16 @@ mod object {
     use crate::fields::TypedFields;
 
     /// A derived struct would also read an array, field by position.
-    pub(super) fn read<T: DeserializeOwned>(fields: &mut TypedFields, name: &'static str) -> Result<T, ReadEventError> {
+    pub(super) fn read<T: DeserializeOwned>(
+        fields: &mut TypedFields,
+        name: &'static str,
+    ) -> Result<T, ReadEventError> {
         match fields.take(name) {
             Some(value) if value.as_str().starts_with('{') => fields.convert(name, &value),
-            Some(value) => Err(fields.wrong(name, format_args!("expected an object, not {}", value.as_str()))),
+            Some(value) => Err(fields.wrong(
+                name,
+                format_args!("expected an object, not {}", value.as_str()),
+            )),
             None => Err(fields.missing(name)),
         }
     }
@@ -221,7 +231,10 @@ mod nullable {
     use crate::fields::TypedFields;
     use crate::{Payload, ReadEventError};
 
-    pub(super) fn read(fields: &mut TypedFields, name: &'static str) -> Result<Option<Payload>, ReadEventError> {
+    pub(super) fn read(
+        fields: &mut TypedFields,
+        name: &'static str,
+    ) -> Result<Option<Payload>, ReadEventError> {
         Ok(fields.take(name))
     }
 }
@@ -236,7 +249,10 @@ mod steps {
     const COUNT: &str = "completedStepCount";
 
     /// Versions that did not count yet have listed all.
-    pub(super) fn read(fields: &mut TypedFields, name: &'static str) -> Result<CompletedSteps, ReadEventError> {
+    pub(super) fn read(
+        fields: &mut TypedFields,
+        name: &'static str,
+    ) -> Result<CompletedSteps, ReadEventError> {
         let names = required::read(fields, name)?;
         Ok(CompletedSteps::read(names, optional::read(fields, COUNT)?))
     }

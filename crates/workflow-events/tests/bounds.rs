@@ -1,46 +1,106 @@
-//! No event is larger than 256 KiB beside its input, output or payload, whatever the user's code has put there.
+//! No event is larger than 256 KiB beside its input, output or payload, whatever the user's code
+//! has put there.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use proptest::prelude::*;
 use workflow_events::bounds::{self, cut};
-use workflow_events::{CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView};
+use workflow_events::{
+    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView,
+};
 
 const MOST: usize = 256 * 1024;
 
 /// Texts of 300 kB whose characters take 1, 2, 2, 4 and 6 bytes of JSON.
 fn large_texts() -> impl Iterator<Item = String> {
-    ["a", "é", "\"", "🦀", "\u{1}"].into_iter().map(|text| text.repeat(300_000 / text.len()))
+    ["a", "é", "\"", "🦀", "\u{1}"]
+        .into_iter()
+        .map(|text| text.repeat(300_000 / text.len()))
 }
 
 /// Every kind of event, with this text wherever there is one.
 fn kinds(text: &str) -> Vec<EventKind> {
     let (name, at) = (|| text.to_owned(), "2026-03-01T12:00:00Z".parse().unwrap());
-    let steps = || CompletedSteps::last_of((0..3_000).map(|_| &text[..text.floor_char_boundary(300)]));
+    let steps =
+        || CompletedSteps::last_of((0..3_000).map(|_| &text[..text.floor_char_boundary(300)]));
     let error = ErrorInfo {
         kind: Some(name()),
         step_name: Some(name()),
         attempt: Some(u32::MAX),
         details: Some(Payload::encode(text).unwrap()),
         extra: (0..1_000)
-            .map(|n| (format!("{n}\"\u{1}"), Payload::encode(&text[..text.floor_char_boundary(60)]).unwrap()))
+            .map(|n| {
+                (
+                    format!("{n}\"\u{1}"),
+                    Payload::encode(&text[..text.floor_char_boundary(60)]).unwrap(),
+                )
+            })
             .collect(),
         ..ErrorInfo::new(text)
     };
     let attempt = u32::MAX;
     vec![
-        EventKind::WorkflowPaused { reason: PauseReason::from(name()), resume_at: Some(at), step_name: Some(name()) },
-        EventKind::WorkflowResumed { reason: ResumeReason::from(name()) },
-        EventKind::WorkflowCompleted { completed_steps: steps(), duration_ms: u64::MAX, output: None },
-        EventKind::WorkflowFailed { error: error.clone(), completed_steps: steps() },
-        EventKind::WorkflowCancelled { reason: Some(name()), completed_steps: steps() },
-        EventKind::StepStarted { step_name: name(), attempt },
-        EventKind::StepCompleted { step_name: name(), attempt, duration_ms: u64::MAX, cached: false },
-        EventKind::StepFailed { step_name: name(), attempt, error, will_retry: true },
-        EventKind::RetryScheduled { step_name: name(), attempt, next_attempt_at: at, delay_ms: u64::MAX },
-        EventKind::RetryExhausted { step_name: name(), attempts: attempt },
-        EventKind::TimeoutSet { step_name: name(), deadline: at, timeout_ms: u64::MAX, attempt },
-        EventKind::TimeoutExceeded { step_name: name(), timeout_ms: u64::MAX, attempt },
+        EventKind::WorkflowPaused {
+            reason: PauseReason::from(name()),
+            resume_at: Some(at),
+            step_name: Some(name()),
+        },
+        EventKind::WorkflowResumed {
+            reason: ResumeReason::from(name()),
+        },
+        EventKind::WorkflowCompleted {
+            completed_steps: steps(),
+            duration_ms: u64::MAX,
+            output: None,
+        },
+        EventKind::WorkflowFailed {
+            error: error.clone(),
+            completed_steps: steps(),
+        },
+        EventKind::WorkflowCancelled {
+            reason: Some(name()),
+            completed_steps: steps(),
+        },
+        EventKind::StepStarted {
+            step_name: name(),
+            attempt,
+        },
+        EventKind::StepCompleted {
+            step_name: name(),
+            attempt,
+            duration_ms: u64::MAX,
+            cached: false,
+        },
+        EventKind::StepFailed {
+            step_name: name(),
+            attempt,
+            error,
+            will_retry: true,
+        },
+        EventKind::RetryScheduled {
+            step_name: name(),
+            attempt,
+            next_attempt_at: at,
+            delay_ms: u64::MAX,
+        },
+        EventKind::RetryExhausted {
+            step_name: name(),
+            attempts: attempt,
+        },
+        EventKind::TimeoutSet {
+            step_name: name(),
+            deadline: at,
+            timeout_ms: u64::MAX,
+            attempt,
+        },
+        EventKind::TimeoutExceeded {
+            step_name: name(),
+            timeout_ms: u64::MAX,
+            attempt,
+        },
     ]
 }
 
@@ -62,9 +122,22 @@ fn no_event_is_larger_than_its_bound() {
                 extra: Default::default(),
             };
             let written = serde_json::to_string(&event).unwrap();
-            assert!(written.len() <= MOST, "{} has {} bytes", event.kind.type_name(), written.len());
-            assert!(Event::from_json(written.as_bytes()).unwrap() == event, "{}", event.kind.type_name());
-            assert!(event.kind.clone().bounded() == event.kind, "{} is cut again", event.kind.type_name());
+            assert!(
+                written.len() <= MOST,
+                "{} has {} bytes",
+                event.kind.type_name(),
+                written.len()
+            );
+            assert!(
+                Event::from_json(written.as_bytes()).unwrap() == event,
+                "{}",
+                event.kind.type_name()
+            );
+            assert!(
+                event.kind.clone().bounded() == event.kind,
+                "{} is cut again",
+                event.kind.type_name()
+            );
         }
     }
 }
@@ -72,14 +145,21 @@ fn no_event_is_larger_than_its_bound() {
 #[test]
 fn what_fits_stays_as_it_is() {
     for kind in kinds(&"a".repeat(40)) {
-        if !matches!(kind, EventKind::WorkflowFailed { .. } | EventKind::StepFailed { .. }) {
+        if !matches!(
+            kind,
+            EventKind::WorkflowFailed { .. } | EventKind::StepFailed { .. }
+        ) {
             assert_eq!(kind.clone().bounded(), kind);
         }
     }
     let error = ErrorInfo {
         kind: Some("k".repeat(bounds::WORD_BYTES)),
         details: Some(Payload::encode(&"d".repeat(bounds::DETAILS_BYTES - 2)).unwrap()),
-        extra: [("hint".to_owned(), Payload::encode(&"h".repeat(16_000)).unwrap())].into(),
+        extra: [(
+            "hint".to_owned(),
+            Payload::encode(&"h".repeat(16_000)).unwrap(),
+        )]
+        .into(),
         ..ErrorInfo::new("m".repeat(bounds::MESSAGE_BYTES))
     };
     assert_eq!(error.clone().bounded(), error);
@@ -89,29 +169,55 @@ fn what_fits_stays_as_it_is() {
 fn what_is_cut_says_how_much_is_missing() {
     let error = ErrorInfo {
         details: Some(Payload::encode(&vec![7; 100_000]).unwrap()),
-        extra: [("hint".to_owned(), Payload::encode(&"h".repeat(20_000)).unwrap())].into(),
+        extra: [(
+            "hint".to_owned(),
+            Payload::encode(&"h".repeat(20_000)).unwrap(),
+        )]
+        .into(),
         ..ErrorInfo::new("m".repeat(1_000_000))
     };
     let bounded = error.bounded();
     let kept = bounds::MESSAGE_BYTES - 40;
-    assert_eq!(bounded.message, format!("{}… ({} bytes cut)", "m".repeat(kept), 1_000_000 - kept));
+    assert_eq!(
+        bounded.message,
+        format!("{}… ({} bytes cut)", "m".repeat(kept), 1_000_000 - kept)
+    );
     let details: String = bounded.details.unwrap().decode().unwrap();
-    assert!(details.starts_with("[7,7,7,") && details.ends_with(" bytes cut)"), "{}", &details[..20]);
-    assert_eq!(bounded.extra["hint"].decode::<String>().unwrap(), "… (20002 bytes cut)");
+    assert!(
+        details.starts_with("[7,7,7,") && details.ends_with(" bytes cut)"),
+        "{}",
+        &details[..20]
+    );
+    assert_eq!(
+        bounded.extra["hint"].decode::<String>().unwrap(),
+        "… (20002 bytes cut)"
+    );
 }
 
 #[test]
 fn details_that_no_reader_takes_become_a_text() {
     let nested = |depth: usize| Payload::from_json("[".repeat(depth) + &"]".repeat(depth)).unwrap();
-    for (depth, is_text) in [(bounds::DETAILS_DEPTH, false), (bounds::DETAILS_DEPTH + 1, true), (10_000, true)] {
+    for (depth, is_text) in [
+        (bounds::DETAILS_DEPTH, false),
+        (bounds::DETAILS_DEPTH + 1, true),
+        (10_000, true),
+    ] {
         let error = ErrorInfo {
             details: Some(nested(depth)),
             extra: [("hint".to_owned(), nested(depth))].into(),
             ..ErrorInfo::new("m")
         };
         let bounded = error.bounded();
-        assert_eq!(bounded.details.unwrap().as_str().starts_with('"'), is_text, "{depth}");
-        assert_eq!(bounded.extra["hint"].as_str().starts_with('"'), is_text, "{depth}");
+        assert_eq!(
+            bounded.details.unwrap().as_str().starts_with('"'),
+            is_text,
+            "{depth}"
+        );
+        assert_eq!(
+            bounded.extra["hint"].as_str().starts_with('"'),
+            is_text,
+            "{depth}"
+        );
     }
 }
 
@@ -119,16 +225,29 @@ fn details_that_no_reader_takes_become_a_text() {
 fn forty_thousand_steps_are_counted_and_the_last_ones_listed() {
     let names = (1..=40_000).map(|n| format!("step-{n}"));
     let steps = CompletedSteps::last_of(names.clone());
-    assert_eq!((steps.count(), steps.names().len(), steps.is_whole()), (40_000, 1_000, false));
-    assert_eq!((steps.names()[0].as_str(), steps.names()[999].as_str()), ("step-39001", "step-40000"));
+    assert_eq!(
+        (steps.count(), steps.names().len(), steps.is_whole()),
+        (40_000, 1_000, false)
+    );
+    assert_eq!(
+        (steps.names()[0].as_str(), steps.names()[999].as_str()),
+        ("step-39001", "step-40000")
+    );
     let long = CompletedSteps::last_of((1..=1_000).map(|n| format!("{n:0500}")));
     assert_eq!(long.count(), 1_000);
     assert_eq!(long.names().len(), bounds::LISTED_STEPS_BYTES / 503);
 
     let event = |kind| Event { kind, ..at_seq(1) };
-    let completed = EventKind::WorkflowCompleted { completed_steps: steps, duration_ms: 1, output: None };
+    let completed = EventKind::WorkflowCompleted {
+        completed_steps: steps,
+        duration_ms: 1,
+        output: None,
+    };
     let view = RunView::from_events([event(completed)]);
-    assert_eq!((view.completed_steps().len(), view.completed_step_count()), (1_000, 40_000));
+    assert_eq!(
+        (view.completed_steps().len(), view.completed_step_count()),
+        (1_000, 40_000)
+    );
 
     // An event of a version that listed all is read as it is, and bounded only where it is written.
     let all: Vec<String> = names.collect();
@@ -136,12 +255,31 @@ fn forty_thousand_steps_are_counted_and_the_last_ones_listed() {
         reason: None,
         completed_steps: Default::default(),
     }));
-    let old = old.unwrap().replace("[],\"completedStepCount\":0", &serde_json::to_string(&all).unwrap());
+    let old = old.unwrap().replace(
+        "[],\"completedStepCount\":0",
+        &serde_json::to_string(&all).unwrap(),
+    );
     let old = Event::from_json(old.as_bytes()).unwrap();
-    let EventKind::WorkflowCancelled { completed_steps, .. } = &old.kind else { panic!("{}", old.kind.type_name()) };
-    assert_eq!((completed_steps.names(), completed_steps.count()), (all.as_slice(), 40_000));
-    let EventKind::WorkflowCancelled { completed_steps, .. } = old.kind.bounded() else { panic!("another kind") };
-    assert_eq!((completed_steps.names().len(), completed_steps.count()), (1_000, 40_000));
+    let EventKind::WorkflowCancelled {
+        completed_steps, ..
+    } = &old.kind
+    else {
+        panic!("{}", old.kind.type_name())
+    };
+    assert_eq!(
+        (completed_steps.names(), completed_steps.count()),
+        (all.as_slice(), 40_000)
+    );
+    let EventKind::WorkflowCancelled {
+        completed_steps, ..
+    } = old.kind.bounded()
+    else {
+        panic!("another kind")
+    };
+    assert_eq!(
+        (completed_steps.names().len(), completed_steps.count()),
+        (1_000, 40_000)
+    );
 }
 
 #[test]
@@ -154,10 +292,23 @@ fn a_count_that_cannot_be_says_nothing() {
         ..at_seq(1)
     });
     let text = text.unwrap();
-    for (count, read) in [("2", 2), ("3", 3), ("1", 2), ("null", 2), ("18446744073709551615", u64::MAX)] {
-        let text = text.replace("\"completedStepCount\":2", &format!("\"completedStepCount\":{count}"));
+    for (count, read) in [
+        ("2", 2),
+        ("3", 3),
+        ("1", 2),
+        ("null", 2),
+        ("18446744073709551615", u64::MAX),
+    ] {
+        let text = text.replace(
+            "\"completedStepCount\":2",
+            &format!("\"completedStepCount\":{count}"),
+        );
         let event = Event::from_json(text.as_bytes()).unwrap();
-        assert_eq!(RunView::from_events([event]).completed_step_count(), read, "{count}");
+        assert_eq!(
+            RunView::from_events([event]).completed_step_count(),
+            read,
+            "{count}"
+        );
     }
 }
 

@@ -1,8 +1,11 @@
 //! The wire contract, file by file: `golden/` has one event of every type and `golden-variants/`
-//! the other shapes an event can have. `golden-uncounted/` has events as they were written before completed steps were
-//! counted. The files are written by hand from the contract.
+//! the other shapes an event can have. `golden-uncounted/` has events as they were written before
+//! completed steps were counted. The files are written by hand from the contract.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +14,23 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use workflow_events::{
-    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, SOURCE, Timestamp,
+    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, SOURCE,
+    Timestamp,
 };
 
 #[test]
 fn every_type_has_its_golden_file() {
     let mut files: Vec<String> = fs::read_dir(folder("golden"))
         .unwrap()
-        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|file| {
+            file.unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     files.sort();
     let mut types = EventKind::TYPE_NAMES.to_vec();
@@ -35,7 +47,12 @@ fn every_golden_file_is_written_back_byte_for_byte() {
             let event = Event::from_json(text.as_bytes()).unwrap();
             let written = serde_json::to_string_pretty(&event).unwrap() + "\n";
             assert_eq!(written, text, "{}", path.display());
-            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{}", path.display());
+            assert_eq!(
+                serde_json::from_str::<Event>(&text).unwrap(),
+                event,
+                "{}",
+                path.display()
+            );
         }
     }
 }
@@ -43,14 +60,20 @@ fn every_golden_file_is_written_back_byte_for_byte() {
 #[test]
 fn every_type_reads_as_its_literal() {
     let kinds = [
-        EventKind::WorkflowQueued { input: json!({"amount": 12.5, "items": ["tea", "cup"], "note": null}).into() },
-        EventKind::WorkflowStarted { input: Payload::default() },
+        EventKind::WorkflowQueued {
+            input: json!({"amount": 12.5, "items": ["tea", "cup"], "note": null}).into(),
+        },
+        EventKind::WorkflowStarted {
+            input: Payload::default(),
+        },
         EventKind::WorkflowPaused {
             reason: PauseReason::Retry,
             resume_at: Some(at("2026-03-01T12:00:05Z")),
             step_name: Some("charge".into()),
         },
-        EventKind::WorkflowResumed { reason: ResumeReason::Recovery },
+        EventKind::WorkflowResumed {
+            reason: ResumeReason::Recovery,
+        },
         EventKind::WorkflowCompleted {
             completed_steps: steps(&["reserve", "charge"]),
             duration_ms: 5250,
@@ -71,8 +94,16 @@ fn every_type_reads_as_its_literal() {
             reason: Some("customer changed their mind".into()),
             completed_steps: steps(&[]),
         },
-        EventKind::StepStarted { step_name: "charge".into(), attempt: 1 },
-        EventKind::StepCompleted { step_name: "charge".into(), attempt: 2, duration_ms: 340, cached: false },
+        EventKind::StepStarted {
+            step_name: "charge".into(),
+            attempt: 1,
+        },
+        EventKind::StepCompleted {
+            step_name: "charge".into(),
+            attempt: 2,
+            duration_ms: 340,
+            cached: false,
+        },
         EventKind::StepFailed {
             step_name: "charge".into(),
             attempt: 1,
@@ -89,18 +120,33 @@ fn every_type_reads_as_its_literal() {
             next_attempt_at: at("2026-03-01T12:00:05Z"),
             delay_ms: 5000,
         },
-        EventKind::RetryExhausted { step_name: "charge".into(), attempts: 3 },
-        EventKind::SleepStarted { duration_ms: 60_000, resume_at: at("2026-03-01T12:01:00.123Z") },
-        EventKind::SleepCompleted { duration_ms: 60_042 },
+        EventKind::RetryExhausted {
+            step_name: "charge".into(),
+            attempts: 3,
+        },
+        EventKind::SleepStarted {
+            duration_ms: 60_000,
+            resume_at: at("2026-03-01T12:01:00.123Z"),
+        },
+        EventKind::SleepCompleted {
+            duration_ms: 60_042,
+        },
         EventKind::TimeoutSet {
             step_name: "charge".into(),
             deadline: at("2026-03-01T12:00:02.123456Z"),
             timeout_ms: 2000,
             attempt: 1,
         },
-        EventKind::TimeoutExceeded { step_name: "charge".into(), timeout_ms: 2000, attempt: 1 },
+        EventKind::TimeoutExceeded {
+            step_name: "charge".into(),
+            timeout_ms: 2000,
+            attempt: 1,
+        },
     ];
-    assert_eq!(kinds.each_ref().map(EventKind::type_name), *EventKind::TYPE_NAMES);
+    assert_eq!(
+        kinds.each_ref().map(EventKind::type_name),
+        *EventKind::TYPE_NAMES
+    );
     for (seq, kind) in (1..).zip(kinds) {
         let expected = Event {
             event_id: Uuid::from_u128(0x0197_a3c0_5c00_7000_8000_0000_0000_0000 + u128::from(seq)),
@@ -120,23 +166,41 @@ fn every_type_reads_as_its_literal() {
 #[test]
 fn every_variant_reads_as_its_literal() {
     let none = BTreeMap::new;
-    let completed = |output| EventKind::WorkflowCompleted { completed_steps: steps(&[]), duration_ms: 0, output };
+    let completed = |output| EventKind::WorkflowCompleted {
+        completed_steps: steps(&[]),
+        duration_ms: 0,
+        output,
+    };
     let variants = [
         (
             "paused-for-a-signal",
-            EventKind::WorkflowPaused { reason: PauseReason::Signal, resume_at: None, step_name: None },
+            EventKind::WorkflowPaused {
+                reason: PauseReason::Signal,
+                resume_at: None,
+                step_name: None,
+            },
             none(),
         ),
         ("completed-without-output", completed(None), none()),
-        ("completed-with-null", completed(Some(Payload::default())), none()),
+        (
+            "completed-with-null",
+            completed(Some(Payload::default())),
+            none(),
+        ),
         (
             "cancelled-without-reason",
-            EventKind::WorkflowCancelled { reason: None, completed_steps: steps(&[]) },
+            EventKind::WorkflowCancelled {
+                reason: None,
+                completed_steps: steps(&[]),
+            },
             none(),
         ),
         (
             "failed-with-a-message-only",
-            EventKind::WorkflowFailed { error: ErrorInfo::new("boom"), completed_steps: steps(&[]) },
+            EventKind::WorkflowFailed {
+                error: ErrorInfo::new("boom"),
+                completed_steps: steps(&[]),
+            },
             none(),
         ),
         (
@@ -150,38 +214,61 @@ fn every_variant_reads_as_its_literal() {
         ),
         (
             "unknown-resume-reason",
-            EventKind::WorkflowResumed { reason: ResumeReason::Other("operator".into()) },
+            EventKind::WorkflowResumed {
+                reason: ResumeReason::Other("operator".into()),
+            },
             none(),
         ),
         (
             "unknown-type",
-            EventKind::Unknown { type_name: "workflow.archived".into() },
+            EventKind::Unknown {
+                type_name: "workflow.archived".into(),
+            },
             object(json!({"reason": {"code": 7}, "shelf": "b"})),
         ),
         (
             "unknown-fields-and-source",
-            EventKind::StepStarted { step_name: "charge".into(), attempt: 1 },
+            EventKind::StepStarted {
+                step_name: "charge".into(),
+                attempt: 1,
+            },
             object(json!({"env": "production", "executedBy": null, "serviceKey": "orders"})),
         ),
     ];
-    assert_eq!(fs::read_dir(folder("golden-variants")).unwrap().count(), variants.len());
+    assert_eq!(
+        fs::read_dir(folder("golden-variants")).unwrap().count(),
+        variants.len()
+    );
     for (file, kind, extra) in variants {
         let event = read("golden-variants", file);
         assert_eq!((event.kind, event.extra), (kind, extra), "{file}");
         assert_eq!(event.execution_id, None, "{file}");
     }
-    assert_eq!(read("golden-variants", "unknown-fields-and-source").source, "other-engine");
+    assert_eq!(
+        read("golden-variants", "unknown-fields-and-source").source,
+        "other-engine"
+    );
 }
 
 #[test]
 fn an_event_without_a_count_reads_as_one_that_lists_every_step() {
-    let files: Vec<PathBuf> =
-        fs::read_dir(folder("golden-uncounted")).unwrap().map(|file| file.unwrap().path()).collect();
+    let files: Vec<PathBuf> = fs::read_dir(folder("golden-uncounted"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     assert_eq!(files.len(), 7);
     for path in files {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let counted = if folder("golden").join(format!("{name}.json")).exists() { "golden" } else { "golden-variants" };
-        assert_eq!(read("golden-uncounted", name), read(counted, name), "{name}");
+        let counted = if folder("golden").join(format!("{name}.json")).exists() {
+            "golden"
+        } else {
+            "golden-variants"
+        };
+        assert_eq!(
+            read("golden-uncounted", name),
+            read(counted, name),
+            "{name}"
+        );
     }
 }
 
@@ -190,7 +277,9 @@ fn read(folder_name: &str, file: &str) -> Event {
 }
 
 fn folder(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
 }
 
 fn at(text: &str) -> Timestamp {
@@ -202,6 +291,11 @@ fn steps(names: &[&str]) -> CompletedSteps {
 }
 
 fn object(value: Value) -> BTreeMap<String, Payload> {
-    let Value::Object(fields) = value else { panic!("{value} is no object") };
-    fields.into_iter().map(|(name, value)| (name, value.into())).collect()
+    let Value::Object(fields) = value else {
+        panic!("{value} is no object")
+    };
+    fields
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect()
 }

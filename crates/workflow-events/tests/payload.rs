@@ -1,6 +1,10 @@
-//! Values stay as they are written: in a payload, in an event, in an error, and on the way through all of them.
+//! Values stay as they are written: in a payload, in an event, in an error, and on the way through
+//! all of them.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,8 +18,17 @@ const OTHER: &str = "340282366920938463463374607431768211454";
 fn numbers_that_differ_in_one_digit_differ() {
     assert_ne!(payload(LARGE), payload(OTHER));
     assert_eq!(payload(LARGE), Payload::encode(&u128::MAX).unwrap());
-    assert_eq!(Payload::encode(&u128::MAX).unwrap().decode::<u128>().unwrap(), u128::MAX);
-    assert_eq!(payload(r#"{"a":1,"b":[2.50]}"#), payload(r#"{ "b": [25e-1], "a": 1 }"#));
+    assert_eq!(
+        Payload::encode(&u128::MAX)
+            .unwrap()
+            .decode::<u128>()
+            .unwrap(),
+        u128::MAX
+    );
+    assert_eq!(
+        payload(r#"{"a":1,"b":[2.50]}"#),
+        payload(r#"{ "b": [25e-1], "a": 1 }"#)
+    );
     let (one, other) = (queued(LARGE), queued(OTHER));
     assert_ne!(one, other, "an event is what its input is");
 }
@@ -36,26 +49,44 @@ fn json_of(number: f64) -> Vec<Option<f64>> {
 #[test]
 fn every_place_of_an_event_keeps_what_was_written() {
     let deep = format!("{}{LARGE}{}", "[".repeat(300), "]".repeat(300));
-    for value in [LARGE, "1.50", "-0", "1e400", "{\"b\":1,\"a\":2}", deep.as_str()] {
+    for value in [
+        LARGE,
+        "1.50",
+        "-0",
+        "1e400",
+        "{\"b\":1,\"a\":2}",
+        deep.as_str(),
+    ] {
         let error = ErrorInfo {
             details: Some(payload(value)),
             extra: [("hint".to_owned(), payload(value))].into(),
             ..ErrorInfo::new("no funds")
         };
-        let failed =
-            EventKind::StepFailed { step_name: "charge".into(), attempt: 1, error: error.clone(), will_retry: false };
+        let failed = EventKind::StepFailed {
+            step_name: "charge".into(),
+            attempt: 1,
+            error: error.clone(),
+            will_retry: false,
+        };
         let kinds = [
-            EventKind::WorkflowQueued { input: payload(value) },
+            EventKind::WorkflowQueued {
+                input: payload(value),
+            },
             EventKind::WorkflowCompleted {
                 completed_steps: Default::default(),
                 duration_ms: 1,
                 output: Some(payload(value)),
             },
             failed,
-            EventKind::Unknown { type_name: "workflow.archived".into() },
+            EventKind::Unknown {
+                type_name: "workflow.archived".into(),
+            },
         ];
         for kind in kinds {
-            let mut event = Event { kind, ..queued("0") };
+            let mut event = Event {
+                kind,
+                ..queued("0")
+            };
             event.extra.insert("shelf".into(), payload(value));
             let text = serde_json::to_string(&event).unwrap();
             let written = text.matches(value).count();
@@ -105,26 +136,59 @@ enum Untagged {
 
 #[test]
 fn a_payload_is_read_where_serde_has_read_the_value_before() {
-    for value in ["null", "true", "7", "-7", "1.5", "\"tea\"", "[1,[2]]", r#"{"a":{"b":null}}"#] {
+    for value in [
+        "null",
+        "true",
+        "7",
+        "-7",
+        "1.5",
+        "\"tea\"",
+        "[1,[2]]",
+        r#"{"a":{"b":null}}"#,
+    ] {
         let error = ErrorInfo {
             details: Some(payload(value)),
             extra: [("x".to_owned(), payload(value))].into(),
             ..ErrorInfo::new("m")
         };
-        for tagged in [Tagged::Step(error.clone()), Tagged::Other { value: payload(value) }] {
+        for tagged in [
+            Tagged::Step(error.clone()),
+            Tagged::Other {
+                value: payload(value),
+            },
+        ] {
             let text = serde_json::to_string(&tagged).unwrap();
-            assert_eq!(serde_json::from_str::<Tagged>(&text).unwrap(), tagged, "{text}");
+            assert_eq!(
+                serde_json::from_str::<Tagged>(&text).unwrap(),
+                tagged,
+                "{text}"
+            );
             let through: Value = serde_json::to_value(&tagged).unwrap();
-            assert_eq!(serde_json::from_value::<Tagged>(through).unwrap(), tagged, "{text}");
+            assert_eq!(
+                serde_json::from_value::<Tagged>(through).unwrap(),
+                tagged,
+                "{text}"
+            );
         }
         let text = serde_json::to_string(&error).unwrap();
         let flat: Flat = serde_json::from_str(&text).unwrap();
-        assert_eq!((flat.error.message.as_str(), &flat.rest["x"]), ("m", &payload(value)));
+        assert_eq!(
+            (flat.error.message.as_str(), &flat.rest["x"]),
+            ("m", &payload(value))
+        );
         let untagged: Untagged = serde_json::from_str(value).unwrap();
-        assert_eq!(untagged, if value == "7" { Untagged::Number(7) } else { Untagged::Any(payload(value)) });
+        assert_eq!(
+            untagged,
+            if value == "7" {
+                Untagged::Number(7)
+            } else {
+                Untagged::Any(payload(value))
+            }
+        );
         let some: Option<Vec<Payload>> = serde_json::from_str(&format!("[{value}]")).unwrap();
         assert_eq!(some.unwrap(), [payload(value)]);
-        let from_value: Payload = serde_json::from_value(serde_json::from_str(value).unwrap()).unwrap();
+        let from_value: Payload =
+            serde_json::from_value(serde_json::from_str(value).unwrap()).unwrap();
         assert_eq!(from_value, payload(value));
     }
 }
@@ -141,19 +205,31 @@ fn an_event_is_read_where_serde_has_read_the_value_before() {
         kind: EventKind::StepFailed {
             step_name: "charge".into(),
             attempt: 1,
-            error: ErrorInfo { details: Some(payload("[1,null]")), ..ErrorInfo::new("m") },
+            error: ErrorInfo {
+                details: Some(payload("[1,null]")),
+                ..ErrorInfo::new("m")
+            },
             will_retry: false,
         },
         ..queued("0")
     };
     let text = serde_json::to_string(&event).unwrap();
-    assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), Line::Event(event.into()));
-    assert_eq!(serde_json::from_str::<Line>("[1]").unwrap(), Line::Other(payload("[1]")));
+    assert_eq!(
+        serde_json::from_str::<Line>(&text).unwrap(),
+        Line::Event(event.into())
+    );
+    assert_eq!(
+        serde_json::from_str::<Line>("[1]").unwrap(),
+        Line::Other(payload("[1]"))
+    );
 }
 
 #[test]
 fn its_debug_form_shows_no_payload() {
-    assert_eq!(format!("{:?}", payload("\"4242 4242\"")), "Payload(11 bytes)");
+    assert_eq!(
+        format!("{:?}", payload("\"4242 4242\"")),
+        "Payload(11 bytes)"
+    );
     assert!(!format!("{:?}", queued("\"4242 4242\"")).contains("4242"));
 }
 
@@ -189,5 +265,10 @@ fn queued(input: &str) -> Event {
         "seq": 1,
         "input": null,
     });
-    Event { kind: EventKind::WorkflowQueued { input: payload(input) }, ..Event::from_value(event).unwrap() }
+    Event {
+        kind: EventKind::WorkflowQueued {
+            input: payload(input),
+        },
+        ..Event::from_value(event).unwrap()
+    }
 }

@@ -1,6 +1,9 @@
 //! Timestamps as text, as milliseconds, as system time, and their arithmetic.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +18,10 @@ fn text_has_at_least_milliseconds_and_loses_nothing() {
         ("2026-03-01T12:00:00.123Z", "2026-03-01T12:00:00.123Z"),
         ("2026-03-01T12:00:00.1234Z", "2026-03-01T12:00:00.1234Z"),
         ("2026-03-01T12:00:00.000001Z", "2026-03-01T12:00:00.000001Z"),
-        ("2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:00.123456789Z"),
+        (
+            "2026-03-01T12:00:00.123456789Z",
+            "2026-03-01T12:00:00.123456789Z",
+        ),
         ("2026-03-01T12:00:00.123000000Z", "2026-03-01T12:00:00.123Z"),
         ("1969-12-31T23:59:59.9995Z", "1969-12-31T23:59:59.9995Z"),
         ("2026-03-01T12:00:00+00:00", "2026-03-01T12:00:00.000Z"),
@@ -25,7 +31,11 @@ fn text_has_at_least_milliseconds_and_loses_nothing() {
         ("2026-03-01t12:00:00z", "2026-03-01T12:00:00.000Z"),
         ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"),
     ] {
-        assert_eq!(read.parse::<Timestamp>().unwrap().to_string(), written, "{read}");
+        assert_eq!(
+            read.parse::<Timestamp>().unwrap().to_string(),
+            written,
+            "{read}"
+        );
     }
 }
 
@@ -52,7 +62,11 @@ fn only_rfc_3339_is_read() {
         "2026-03-01T12:00:00Z ",
         "२०२६-03-01T12:00:00Z",
     ] {
-        assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::NotRfc3339), "{text}");
+        assert_eq!(
+            text.parse::<Timestamp>(),
+            Err(TimestampError::NotRfc3339),
+            "{text}"
+        );
     }
 }
 
@@ -66,14 +80,27 @@ fn a_moment_outside_the_range_is_no_wrong_text() {
         "9999-12-31T23:59:59-23:59",
         "9999-12-30T22:00:00.5-00:30",
     ] {
-        assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::OutOfRange), "{text}");
+        assert_eq!(
+            text.parse::<Timestamp>(),
+            Err(TimestampError::OutOfRange),
+            "{text}"
+        );
     }
-    for text in
-        ["9999-12-32T00:00:00Z", "9999-12-31T00:00:00+24:00", "9999-12-31T00:00:00+1é:00", "9999-02-29T00:00:00Z"]
-    {
-        assert_eq!(text.parse::<Timestamp>(), Err(TimestampError::NotRfc3339), "{text}");
+    for text in [
+        "9999-12-32T00:00:00Z",
+        "9999-12-31T00:00:00+24:00",
+        "9999-12-31T00:00:00+1é:00",
+        "9999-02-29T00:00:00Z",
+    ] {
+        assert_eq!(
+            text.parse::<Timestamp>(),
+            Err(TimestampError::NotRfc3339),
+            "{text}"
+        );
     }
-    let last = "9999-12-30T23:59:59.999999999+23:59".parse::<Timestamp>().unwrap();
+    let last = "9999-12-30T23:59:59.999999999+23:59"
+        .parse::<Timestamp>()
+        .unwrap();
     assert_eq!(last.to_string(), "9999-12-30T00:00:59.999999999Z");
 }
 
@@ -83,11 +110,22 @@ fn milliseconds_round_down_and_know_their_range() {
     assert_eq!(millis("1970-01-01T00:00:01.0019Z"), 1001);
     assert_eq!(millis("1969-12-31T23:59:59.9999Z"), -1);
     for at in [Timestamp::MIN, Timestamp::MAX] {
-        assert_eq!(Timestamp::from_millis(at.as_millis()).unwrap().as_millis(), at.as_millis());
+        assert_eq!(
+            Timestamp::from_millis(at.as_millis()).unwrap().as_millis(),
+            at.as_millis()
+        );
         assert_eq!(at.to_string().parse(), Ok(at));
     }
-    for millis in [i64::MIN, Timestamp::MIN.as_millis() - 1, Timestamp::MAX.as_millis() + 1, i64::MAX] {
-        assert_eq!(Timestamp::from_millis(millis), Err(TimestampError::OutOfRange));
+    for millis in [
+        i64::MIN,
+        Timestamp::MIN.as_millis() - 1,
+        Timestamp::MAX.as_millis() + 1,
+        i64::MAX,
+    ] {
+        assert_eq!(
+            Timestamp::from_millis(millis),
+            Err(TimestampError::OutOfRange)
+        );
     }
 }
 
@@ -106,8 +144,14 @@ fn arithmetic_saturates() {
     assert_eq!(Timestamp::MAX.checked_sub(Duration::MAX), None);
     assert_eq!(Timestamp::MAX.saturating_sub(Duration::MAX), Timestamp::MIN);
     assert_eq!(Timestamp::MIN.checked_sub(Duration::from_nanos(1)), None);
-    assert_eq!(Timestamp::MAX.saturating_sub(Timestamp::MAX.duration_since(Timestamp::MIN)), Timestamp::MIN);
-    assert_eq!(Timestamp::MIN.saturating_add(Timestamp::MAX.duration_since(Timestamp::MIN)), Timestamp::MAX);
+    assert_eq!(
+        Timestamp::MAX.saturating_sub(Timestamp::MAX.duration_since(Timestamp::MIN)),
+        Timestamp::MIN
+    );
+    assert_eq!(
+        Timestamp::MIN.saturating_add(Timestamp::MAX.duration_since(Timestamp::MIN)),
+        Timestamp::MAX
+    );
 }
 
 proptest! {
@@ -157,8 +201,11 @@ proptest! {
 fn moment() -> impl Strategy<Value = Timestamp> {
     let range = Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis();
     let fraction = prop_oneof![Just(0), 0..1_000_000_u64];
-    let any = (range, fraction)
-        .prop_map(|(ms, ns)| Timestamp::from_millis(ms).unwrap().saturating_add(Duration::from_nanos(ns)));
+    let any = (range, fraction).prop_map(|(ms, ns)| {
+        Timestamp::from_millis(ms)
+            .unwrap()
+            .saturating_add(Duration::from_nanos(ns))
+    });
     let near = || prop_oneof![Just(0), Just(1), 0..2_000_000_u64].prop_map(Duration::from_nanos);
     prop_oneof![
         4 => any,

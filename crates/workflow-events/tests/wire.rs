@@ -1,6 +1,9 @@
 //! The wire form under random events and random JSON.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use std::collections::BTreeMap;
 
@@ -8,7 +11,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
 use workflow_events::{
-    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView, Timestamp,
+    CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView,
+    Timestamp,
 };
 
 proptest! {
@@ -76,20 +80,40 @@ proptest! {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let words = (text(), text(), prop::option::of(text()), prop_oneof![Just("workflow".to_owned()), text()]);
-    (any::<u128>(), timestamp(), words, 1..=u64::MAX, kind(), object()).prop_map(
-        |(id, timestamp, (workflow_id, workflow_name, execution_id, source), seq, kind, extra)| Event {
-            event_id: Uuid::from_u128(id),
-            timestamp,
-            source: source.into(),
-            workflow_id,
-            workflow_name,
-            execution_id,
-            seq,
-            kind,
-            extra,
-        },
+    let words = (
+        text(),
+        text(),
+        prop::option::of(text()),
+        prop_oneof![Just("workflow".to_owned()), text()],
+    );
+    (
+        any::<u128>(),
+        timestamp(),
+        words,
+        1..=u64::MAX,
+        kind(),
+        object(),
     )
+        .prop_map(
+            |(
+                id,
+                timestamp,
+                (workflow_id, workflow_name, execution_id, source),
+                seq,
+                kind,
+                extra,
+            )| Event {
+                event_id: Uuid::from_u128(id),
+                timestamp,
+                source: source.into(),
+                workflow_id,
+                workflow_name,
+                execution_id,
+                seq,
+                kind,
+                extra,
+            },
+        )
 }
 
 fn kind() -> impl Strategy<Value = EventKind> {
@@ -111,36 +135,97 @@ fn kind() -> impl Strategy<Value = EventKind> {
     prop_oneof![
         payload(3).prop_map(|input| EventKind::WorkflowQueued { input }),
         payload(3).prop_map(|input| EventKind::WorkflowStarted { input }),
-        (pause, prop::option::of(timestamp()), prop::option::of(text()))
-            .prop_map(|(reason, resume_at, step_name)| EventKind::WorkflowPaused { reason, resume_at, step_name }),
+        (
+            pause,
+            prop::option::of(timestamp()),
+            prop::option::of(text())
+        )
+            .prop_map(|(reason, resume_at, step_name)| EventKind::WorkflowPaused {
+                reason,
+                resume_at,
+                step_name
+            }),
         resume.prop_map(|reason| EventKind::WorkflowResumed { reason }),
-        (steps(), ms(), prop::option::of(payload(3))).prop_map(|(completed_steps, duration_ms, output)| {
-            EventKind::WorkflowCompleted { completed_steps, duration_ms, output }
+        (steps(), ms(), prop::option::of(payload(3))).prop_map(
+            |(completed_steps, duration_ms, output)| {
+                EventKind::WorkflowCompleted {
+                    completed_steps,
+                    duration_ms,
+                    output,
+                }
+            }
+        ),
+        (error(), steps()).prop_map(|(error, completed_steps)| EventKind::WorkflowFailed {
+            error,
+            completed_steps
         }),
-        (error(), steps()).prop_map(|(error, completed_steps)| EventKind::WorkflowFailed { error, completed_steps }),
-        (prop::option::of(text()), steps())
-            .prop_map(|(reason, completed_steps)| EventKind::WorkflowCancelled { reason, completed_steps }),
-        (text(), attempt()).prop_map(|(step_name, attempt)| EventKind::StepStarted { step_name, attempt }),
-        (text(), attempt(), ms(), any::<bool>()).prop_map(|(step_name, attempt, duration_ms, cached)| {
-            EventKind::StepCompleted { step_name, attempt, duration_ms, cached }
+        (prop::option::of(text()), steps()).prop_map(|(reason, completed_steps)| {
+            EventKind::WorkflowCancelled {
+                reason,
+                completed_steps,
+            }
         }),
-        (text(), attempt(), error(), any::<bool>()).prop_map(|(step_name, attempt, error, will_retry)| {
-            EventKind::StepFailed { step_name, attempt, error, will_retry }
+        (text(), attempt())
+            .prop_map(|(step_name, attempt)| EventKind::StepStarted { step_name, attempt }),
+        (text(), attempt(), ms(), any::<bool>()).prop_map(
+            |(step_name, attempt, duration_ms, cached)| {
+                EventKind::StepCompleted {
+                    step_name,
+                    attempt,
+                    duration_ms,
+                    cached,
+                }
+            }
+        ),
+        (text(), attempt(), error(), any::<bool>()).prop_map(
+            |(step_name, attempt, error, will_retry)| {
+                EventKind::StepFailed {
+                    step_name,
+                    attempt,
+                    error,
+                    will_retry,
+                }
+            }
+        ),
+        (text(), attempt(), timestamp(), ms()).prop_map(
+            |(step_name, attempt, next_attempt_at, delay_ms)| {
+                EventKind::RetryScheduled {
+                    step_name,
+                    attempt,
+                    next_attempt_at,
+                    delay_ms,
+                }
+            }
+        ),
+        (text(), attempt()).prop_map(|(step_name, attempts)| EventKind::RetryExhausted {
+            step_name,
+            attempts
         }),
-        (text(), attempt(), timestamp(), ms()).prop_map(|(step_name, attempt, next_attempt_at, delay_ms)| {
-            EventKind::RetryScheduled { step_name, attempt, next_attempt_at, delay_ms }
+        (ms(), timestamp()).prop_map(|(duration_ms, resume_at)| EventKind::SleepStarted {
+            duration_ms,
+            resume_at
         }),
-        (text(), attempt()).prop_map(|(step_name, attempts)| EventKind::RetryExhausted { step_name, attempts }),
-        (ms(), timestamp()).prop_map(|(duration_ms, resume_at)| EventKind::SleepStarted { duration_ms, resume_at }),
         ms().prop_map(|duration_ms| EventKind::SleepCompleted { duration_ms }),
-        (text(), timestamp(), ms(), attempt()).prop_map(|(step_name, deadline, timeout_ms, attempt)| {
-            EventKind::TimeoutSet { step_name, deadline, timeout_ms, attempt }
-        }),
+        (text(), timestamp(), ms(), attempt()).prop_map(
+            |(step_name, deadline, timeout_ms, attempt)| {
+                EventKind::TimeoutSet {
+                    step_name,
+                    deadline,
+                    timeout_ms,
+                    attempt,
+                }
+            }
+        ),
         (text(), ms(), attempt()).prop_map(|(step_name, timeout_ms, attempt)| {
-            EventKind::TimeoutExceeded { step_name, timeout_ms, attempt }
+            EventKind::TimeoutExceeded {
+                step_name,
+                timeout_ms,
+                attempt,
+            }
         }),
         text()
-            .prop_filter("an unknown type", |name| !EventKind::TYPE_NAMES.contains(&name.as_str()))
+            .prop_filter("an unknown type", |name| !EventKind::TYPE_NAMES
+                .contains(&name.as_str()))
             .prop_map(|type_name| EventKind::Unknown { type_name }),
     ]
 }
@@ -154,14 +239,16 @@ fn error() -> impl Strategy<Value = ErrorInfo> {
         prop::option::of(payload(2)),
         object(),
     )
-        .prop_map(|(message, kind, step_name, attempt, details, extra)| ErrorInfo {
-            message,
-            kind,
-            step_name,
-            attempt,
-            details,
-            extra,
-        })
+        .prop_map(
+            |(message, kind, step_name, attempt, details, extra)| ErrorInfo {
+                message,
+                kind,
+                step_name,
+                attempt,
+                details,
+                extra,
+            },
+        )
 }
 
 /// Names that no kind has: an extra of a known name is not written.
@@ -192,7 +279,10 @@ fn json(depth: u32) -> impl Strategy<Value = Value> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    prop_oneof![text(), prop::sample::select(vec!["type", "seq", "error", "message"]).prop_map(Into::into)]
+    prop_oneof![
+        text(),
+        prop::sample::select(vec!["type", "seq", "error", "message"]).prop_map(Into::into)
+    ]
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -200,7 +290,13 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn timestamp() -> impl Strategy<Value = Timestamp> {
-    (Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis(), 0..1_000_000_u64).prop_map(|(millis, nanos)| {
-        Timestamp::from_millis(millis).unwrap().saturating_add(std::time::Duration::from_nanos(nanos))
-    })
+    (
+        Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis(),
+        0..1_000_000_u64,
+    )
+        .prop_map(|(millis, nanos)| {
+            Timestamp::from_millis(millis)
+                .unwrap()
+                .saturating_add(std::time::Duration::from_nanos(nanos))
+        })
 }

@@ -1,6 +1,8 @@
-//! Two processes share the work of one database; one of them is killed, and the other goes on where it was.
+//! Two processes share the work of one database; one of them is killed, and the other goes on where
+//! it was.
 //!
-//! `cargo run --example workers` starts a PostgreSQL of its own for it, or takes that of `WF_TEST_PG_URL`.
+//! `cargo run --example workers` starts a PostgreSQL of its own for it, or takes that of
+//! `WF_TEST_PG_URL`.
 //!
 //! CI: postgres
 
@@ -38,9 +40,15 @@ async fn order(ctx: Context, number: u32) -> Result<String, Failure> {
 async fn engine(url: &str) -> Result<Engine, Box<dyn std::error::Error>> {
     let store = PostgresStore::connect(url).await?;
     // A short lease, so that the other one takes over soon. Thirty seconds are the default.
-    let builder = Engine::builder().store(Arc::new(store)).workflow(&ORDER, order).lease(Duration::from_secs(2));
+    let builder = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&ORDER, order)
+        .lease(Duration::from_secs(2));
     // Few at a time, so that there is something to share.
-    Ok(builder.runs_at_once(4).poll_interval(Duration::from_millis(200)).build()?)
+    Ok(builder
+        .runs_at_once(4)
+        .poll_interval(Duration::from_millis(200))
+        .build()?)
 }
 
 #[tokio::main]
@@ -54,7 +62,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::start().await?;
     let url = server.database().await?;
     let client = engine(&url).await?;
-    let handles = join_all((0..ORDERS).map(|n| client.start(&ORDER, format!("order-{n}"), n))).await;
+    let handles =
+        join_all((0..ORDERS).map(|n| client.start(&ORDER, format!("order-{n}"), n))).await;
     println!("{ORDERS} orders are waiting; two workers start");
     let (mut a, mut b) = (worker("A", &url)?, worker("B", &url)?);
     tokio::time::sleep(Duration::from_millis(900)).await;
@@ -71,12 +80,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     b.kill()?;
     b.wait()?;
     println!("every order is complete; its three steps were done by:");
-    done.iter().for_each(|(by, orders)| println!("  {by}: {orders}"));
+    done.iter()
+        .for_each(|(by, orders)| println!("  {by}: {orders}"));
 
     // Every event is in the database until a sink has it, whoever wrote it.
     let sink = Arc::new(MemoryTransport::new());
     let store = PostgresStore::connect(&url).await?;
-    let report = Engine::builder().store(Arc::new(store)).sink("audit", sink).build()?.flush().await;
+    let report = Engine::builder()
+        .store(Arc::new(store))
+        .sink("audit", sink)
+        .build()?
+        .flush()
+        .await;
     println!("{report}");
     if !report.is_complete() {
         return Err("not everything was delivered".into());
@@ -85,5 +100,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn worker(name: &str, url: &str) -> std::io::Result<Child> {
-    Command::new(std::env::current_exe()?).args([name, url]).stdin(Stdio::null()).spawn()
+    Command::new(std::env::current_exe()?)
+        .args([name, url])
+        .stdin(Stdio::null())
+        .spawn()
 }

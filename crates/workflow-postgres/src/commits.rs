@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::types::Type;
 use workflow_engine::{
-    Claim, Commit, Committed, Created, Due, NewRun, Record, Run, RunKey, Status, StoreError, Timestamp,
+    Claim, Commit, Committed, Created, Due, NewRun, Record, Run, RunKey, Status, StoreError,
+    Timestamp,
 };
 
 use crate::group::Answers;
@@ -46,10 +47,19 @@ impl<'a> Columns<'a> {
         self.events.push(record.events_json());
         self.kind.push(entry.map(|entry| entry.kind.as_str()));
         self.name.push(entry.map(|entry| escape(&entry.name)));
-        self.occurrence.push(entry.map(|entry| entry.occurrence.into()));
+        self.occurrence
+            .push(entry.map(|entry| entry.occurrence.into()));
         self.attempt.push(entry.map(|entry| entry.attempt.into()));
-        self.due_at.push(entry.and_then(|entry| entry.due_at).map(Timestamp::as_millis));
-        self.payload.push(entry.and_then(|entry| entry.payload.as_ref()).map(|payload| payload.as_str()));
+        self.due_at.push(
+            entry
+                .and_then(|entry| entry.due_at)
+                .map(Timestamp::as_millis),
+        );
+        self.payload.push(
+            entry
+                .and_then(|entry| entry.payload.as_ref())
+                .map(|payload| payload.as_str()),
+        );
         self.next += signed(record.events.len());
     }
 
@@ -77,21 +87,35 @@ impl Lane {
             Record::follow(RunKey(0), 0, std::slice::from_ref(&new.record))
         };
         let checks: Vec<_> = group.iter().map(check).collect();
-        let good: Vec<_> = group.iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(new, _)| new).collect();
+        let good: Vec<_> = group
+            .iter()
+            .zip(&checks)
+            .filter(|(_, check)| check.is_ok())
+            .map(|(new, _)| new)
+            .collect();
         // In one order, whoever creates, so that two who create the same do not wait in a circle.
         let mut good = good;
         good.sort_by_key(|new| &new.id);
         let mut columns = Columns::default();
-        let unknown = Claim { key: RunKey(0), epoch: 0 };
-        good.iter().for_each(|new| columns.push(unknown, &new.record));
+        let unknown = Claim {
+            key: RunKey(0),
+            epoch: 0,
+        };
+        good.iter()
+            .for_each(|new| columns.push(unknown, &new.record));
         let id: Vec<_> = group.iter().map(|new| escape(&new.id)).collect();
         let mut made = HashMap::new();
         if !good.is_empty() {
             let ids: Vec<_> = good.iter().map(|new| escape(&new.id)).collect();
             let workflow: Vec<_> = good.iter().map(|new| escape(&new.workflow)).collect();
-            let execution: Vec<_> = good.iter().map(|new| new.execution_id.as_deref().map(escape)).collect();
+            let execution: Vec<_> = good
+                .iter()
+                .map(|new| new.execution_id.as_deref().map(escape))
+                .collect();
             let status: Vec<_> = good.iter().map(|new| new.status.as_str()).collect();
-            let holder = |new: &&NewRun| (new.status == Status::Running).then(|| escape(&new.worker).into_owned());
+            let holder = |new: &&NewRun| {
+                (new.status == Status::Running).then(|| escape(&new.worker).into_owned())
+            };
             let worker: Vec<_> = good.iter().map(holder).collect();
             let mut parameters: Vec<Parameter<'_>> = vec![
                 (&ids, Type::TEXT_ARRAY),
@@ -103,26 +127,39 @@ impl Lane {
             ];
             parameters.extend(columns.parameters());
             for row in self.query(&self.sql.create, &parameters).await? {
-                let claim = Claim { key: RunKey(row::unsigned(&row, 1)?), epoch: row::unsigned(&row, 2)? };
+                let claim = Claim {
+                    key: RunKey(row::unsigned(&row, 1)?),
+                    epoch: row::unsigned(&row, 2)?,
+                };
                 made.insert(row::column::<String>(&row, 0)?, claim);
             }
         }
         let taken: Vec<_> = id.iter().filter(|id| !made.contains_key(&***id)).collect();
         let mut existing = HashMap::new();
         if !taken.is_empty() {
-            match self.query(&self.sql.runs_by_id, &[(&taken, Type::TEXT_ARRAY)]).await {
+            match self
+                .query(&self.sql.runs_by_id, &[(&taken, Type::TEXT_ARRAY)])
+                .await
+            {
                 Ok(rows) => {
                     for row in rows {
-                        existing.insert(row::column::<String>(&row, 1)?, row::run(&row).map(|(run, _)| run));
+                        existing.insert(
+                            row::column::<String>(&row, 1)?,
+                            row::run(&row).map(|(run, _)| run),
+                        );
                     }
                 }
                 // What was created is created: only those fail that were not.
-                Err(error) => existing.extend(taken.iter().map(|id| (id.to_string(), Err(said(&error))))),
+                Err(error) => {
+                    existing.extend(taken.iter().map(|id| (id.to_string(), Err(said(&error)))))
+                }
             }
         }
         // An id that is taken is told first, also of a run that could not be created.
         let answer = |(id, check): (&Cow<'_, str>, Result<(), StoreError>)| {
-            let exists = existing.remove(&**id).map(|run| run.map(|run| Created::Exists(Box::new(run))));
+            let exists = existing
+                .remove(&**id)
+                .map(|run| run.map(|run| Created::Exists(Box::new(run))));
             match (made.get(&**id), exists, check) {
                 (Some(claim), ..) => Some(Ok(Created::New(*claim))),
                 (None, Some(exists), _) => Some(exists),
@@ -137,12 +174,16 @@ impl Lane {
     pub(crate) async fn commit(&self, group: &[Commit]) -> Result<Answers<Committed>, Fault> {
         let mut columns = Columns::default();
         let mut rows = Rows::default();
-        // Rows are locked in one order, whoever writes, so that two workers who want the same do not wait in a circle.
+        // Rows are locked in one order, whoever writes, so that two workers who want the same do
+        // not wait in a circle.
         let mut sorted: Vec<_> = group.iter().filter(|commit| is_whole(commit)).collect();
         sorted.sort_by_key(|commit| commit.claim.key);
         for commit in sorted {
             rows.push(commit);
-            commit.records.iter().for_each(|record| columns.push(commit.claim, record));
+            commit
+                .records
+                .iter()
+                .for_each(|record| columns.push(commit.claim, record));
         }
         let names = self.workers.names();
         let mut done = HashMap::new();
@@ -170,15 +211,24 @@ impl Lane {
                     tracing::error!(%error, "a cancel cannot be read; the run goes on without it");
                     None
                 });
-                done.extend(row::unsigned(&row, 0).ok().map(|key| (RunKey(key), Committed { cancel })));
+                done.extend(
+                    row::unsigned(&row, 0)
+                        .ok()
+                        .map(|key| (RunKey(key), Committed { cancel })),
+                );
             }
         }
-        let refused: Vec<_> =
-            group.iter().map(|commit| commit.claim.key).filter(|key| !done.contains_key(key)).collect();
+        let refused: Vec<_> = group
+            .iter()
+            .map(|commit| commit.claim.key)
+            .filter(|key| !done.contains_key(key))
+            .collect();
         let mut standing = self.standing(&refused).await;
         let answer = |commit: &Commit| match (done.remove(&commit.claim.key), &mut standing) {
             (Some(committed), _) => Some(Ok(committed)),
-            (None, Ok(standing)) => refusal(commit, standing.remove(&commit.claim.key), &names).map(Err),
+            (None, Ok(standing)) => {
+                refusal(commit, standing.remove(&commit.claim.key), &names).map(Err)
+            }
             // What was committed is committed: only those fail that were refused.
             (None, Err(error)) => Some(Err(said(error))),
         };
@@ -187,9 +237,19 @@ impl Lane {
 
     /// Returns the keys of the runs that nobody has locked.
     pub(crate) async fn unlocked(&self, group: &[Commit]) -> Result<HashSet<RunKey>, Fault> {
-        let keys: Vec<_> = group.iter().map(|commit| signed(commit.claim.key.0)).collect();
-        match self.query(&self.sql.unlocked, &[(&keys, Type::INT8_ARRAY)]).await.map_err(Fault::from) {
-            Ok(rows) => Ok(rows.iter().map(|row| row::unsigned(row, 0).map(RunKey)).collect::<Result<_, _>>()?),
+        let keys: Vec<_> = group
+            .iter()
+            .map(|commit| signed(commit.claim.key.0))
+            .collect();
+        match self
+            .query(&self.sql.unlocked, &[(&keys, Type::INT8_ARRAY)])
+            .await
+            .map_err(Fault::from)
+        {
+            Ok(rows) => Ok(rows
+                .iter()
+                .map(|row| row::unsigned(row, 0).map(RunKey))
+                .collect::<Result<_, _>>()?),
             // The whole table is.
             Err(fault) if fault.is_locked() => Ok(HashSet::new()),
             Err(fault) => Err(fault),
@@ -204,9 +264,15 @@ impl Lane {
         let keys: Vec<_> = keys.iter().map(|key| signed(key.0)).collect();
         let rows = match &keys[..] {
             [] => Vec::new(),
-            keys => self.query(&self.sql.runs_by_key, &[(&keys, Type::INT8_ARRAY)]).await?,
+            keys => {
+                self.query(&self.sql.runs_by_key, &[(&keys, Type::INT8_ARRAY)])
+                    .await?
+            }
         };
-        Ok(rows.iter().filter_map(|row| Some((RunKey(row::unsigned(row, 0).ok()?), row::run(row)))).collect())
+        Ok(rows
+            .iter()
+            .filter_map(|row| Some((RunKey(row::unsigned(row, 0).ok()?), row::run(row))))
+            .collect())
     }
 
     /// Ends a claim.
@@ -219,11 +285,21 @@ impl Lane {
             (&self.workers.names() as _, Type::TEXT_ARRAY),
             (&matches!(due, Due::Now(_)) as _, Type::BOOL),
         ];
-        if self.client.execute_typed(&self.sql.release, &parameters).await? > 0 {
+        if self
+            .client
+            .execute_typed(&self.sql.release, &parameters)
+            .await?
+            > 0
+        {
             return Ok(());
         }
         let there = self.standing(&[key]).await?.contains_key(&key);
-        Err(if there { StoreError::Fenced { key, epoch } } else { StoreError::UnknownRun { key } }.into())
+        Err(if there {
+            StoreError::Fenced { key, epoch }
+        } else {
+            StoreError::UnknownRun { key }
+        }
+        .into())
     }
 }
 
@@ -244,19 +320,37 @@ struct Rows {
 
 impl Rows {
     fn push(&mut self, commit: &Commit) {
-        let Commit { claim, records, status, due_at } = commit;
-        let befores = Status::ALL.into_iter().filter(|before| Status::check(Some(*before), *status).is_ok());
+        let Commit {
+            claim,
+            records,
+            status,
+            due_at,
+        } = commit;
+        let befores = Status::ALL
+            .into_iter()
+            .filter(|before| Status::check(Some(*before), *status).is_ok());
         let last = records.last();
         self.key.push(signed(claim.key.0));
         self.epoch.push(signed(claim.epoch));
-        self.first_seq.push(records.first().map_or(0, |record| signed(record.first_seq)));
-        self.last_seq.push(last.map_or(0, |record| signed(record.last_seq())));
+        self.first_seq
+            .push(records.first().map_or(0, |record| signed(record.first_seq)));
+        self.last_seq
+            .push(last.map_or(0, |record| signed(record.last_seq())));
         self.status.push(status.as_str());
-        self.befores.push(befores.map(Status::as_str).collect::<Vec<_>>().join(" "));
+        self.befores
+            .push(befores.map(Status::as_str).collect::<Vec<_>>().join(" "));
         self.ends.push(status.ends_claim());
-        self.progress.push(records.iter().any(|record| record.entry.is_some()));
-        self.ended_at.push(last.map(|record| record.at.as_millis()).filter(|_| status.is_terminal()));
-        self.due_at.push(due_at.filter(|_| *status == Status::Paused).map(Timestamp::as_millis));
+        self.progress
+            .push(records.iter().any(|record| record.entry.is_some()));
+        self.ended_at.push(
+            last.map(|record| record.at.as_millis())
+                .filter(|_| status.is_terminal()),
+        );
+        self.due_at.push(
+            due_at
+                .filter(|_| *status == Status::Paused)
+                .map(Timestamp::as_millis),
+        );
     }
 }
 
@@ -267,14 +361,21 @@ fn is_whole(commit: &Commit) -> bool {
 }
 
 /// Says why a commit was refused; `None` if by now there is no reason any more.
-fn refusal(commit: &Commit, standing: Option<Result<(Run, u64), StoreError>>, names: &[String]) -> Option<StoreError> {
+fn refusal(
+    commit: &Commit,
+    standing: Option<Result<(Run, u64), StoreError>>,
+    names: &[String],
+) -> Option<StoreError> {
     let Claim { key, epoch } = commit.claim;
     let (run, last) = match standing {
         None => return Some(StoreError::UnknownRun { key }),
         Some(Err(unreadable)) => return Some(unreadable),
         Some(Ok(standing)) => standing,
     };
-    let ours = run.worker.as_deref().is_some_and(|worker| names.iter().any(|name| *name == escape(worker)));
+    let ours = run
+        .worker
+        .as_deref()
+        .is_some_and(|worker| names.iter().any(|name| *name == escape(worker)));
     if run.due_at.is_some() || !ours || last != epoch {
         return Some(StoreError::Fenced { key, epoch });
     }
@@ -285,5 +386,8 @@ fn refusal(commit: &Commit, standing: Option<Result<(Run, u64), StoreError>>, na
         return Some(illegal.into());
     }
     let ends = commit.status.ends_claim() && commit.status != Status::Cancelled;
-    run.cancel.clone().filter(|_| ends).map(|cancel| StoreError::CancelRequested(Box::new(cancel)))
+    run.cancel
+        .clone()
+        .filter(|_| ends)
+        .map(|cancel| StoreError::CancelRequested(Box::new(cancel)))
 }

@@ -38,7 +38,8 @@ impl Connector {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(10));
         }
-        // A server that is gone, or a network that is cut, must be noticed before the lease of the worker is over.
+        // A server that is gone, or a network that is cut, must be noticed before the lease of the
+        // worker is over.
         config.keepalives_idle(config.get_keepalives_idle().min(Duration::from_secs(10)));
         if config.get_keepalives_interval().is_none() {
             config.keepalives_interval(Duration::from_secs(5));
@@ -52,7 +53,9 @@ impl Connector {
         // A replica would take no writes, and read what is past.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if !cfg!(feature = "rustls") && config.get_ssl_mode() == SslMode::Require {
-            return Err(ConnectError::Tls("sslmode=require needs the feature rustls of workflow-postgres".into()));
+            return Err(ConnectError::Tls(
+                "sslmode=require needs the feature rustls of workflow-postgres".into(),
+            ));
         }
         Ok(Self {
             hosts: hosts(&config),
@@ -68,18 +71,22 @@ impl Connector {
         timeout_of(&self.config) * u32::try_from(self.hosts.len()).unwrap_or(1).max(3)
     }
 
-    /// Returns a configuration for each address of each host, beginning with the one that answered last.
+    /// Returns a configuration for each address of each host, beginning with the one that answered
+    /// last.
     async fn targets(&self) -> Vec<Config> {
         let mut targets: Vec<_> = join_all(self.hosts.iter().map(addresses)).await.concat();
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = targets.iter().position(|target| Some(target) == last.as_ref()) {
+        if let Some(first) = targets
+            .iter()
+            .position(|target| Some(target) == last.as_ref())
+        {
             targets.rotate_left(first);
         }
         targets
     }
 
-    /// Opens a connection to the host that answered last, or the next one that answers. What the server says unasked goes
-    /// to `heard`.
+    /// Opens a connection to the host that answered last, or the next one that answers. What the
+    /// server says unasked goes to `heard`.
     pub(crate) async fn open(
         &self,
         heard: Option<UnboundedSender<String>>,
@@ -136,7 +143,9 @@ fn timeout_of(config: &Config) -> Duration {
 /// Returns a configuration for each address that a host has now.
 async fn addresses(host: &Config) -> Vec<Config> {
     let one = || vec![host.clone()];
-    let ([Host::Tcp(name)], [], &[] | &[_]) = (host.get_hosts(), host.get_hostaddrs(), host.get_ports()) else {
+    let ([Host::Tcp(name)], [], &[] | &[_]) =
+        (host.get_hosts(), host.get_hostaddrs(), host.get_ports())
+    else {
         return one();
     };
     let port = host.get_ports().first().copied().unwrap_or(5432);
@@ -155,10 +164,18 @@ async fn addresses(host: &Config) -> Vec<Config> {
 
 /// Returns a configuration for each host, in the order in which they are tried.
 fn hosts(config: &Config) -> Vec<Config> {
-    let (names, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let (names, addresses, ports) = (
+        config.get_hosts(),
+        config.get_hostaddrs(),
+        config.get_ports(),
+    );
     let count = names.len().max(addresses.len());
     let fits = |given: usize| given == 0 || given == count;
-    if count < 2 || !fits(names.len()) || !fits(addresses.len()) || ports.len() > 1 && ports.len() != count {
+    if count < 2
+        || !fits(names.len())
+        || !fits(addresses.len())
+        || ports.len() > 1 && ports.len() != count
+    {
         // What is wrong with it is said by whoever connects.
         return vec![config.clone()];
     }
@@ -188,9 +205,12 @@ fn hosts(config: &Config) -> Vec<Config> {
 /// Returns everything of a configuration but its hosts and ports.
 fn without_hosts(config: &Config) -> Config {
     let mut one = Config::new();
-    one.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation());
-    one.channel_binding(config.get_channel_binding()).target_session_attrs(config.get_target_session_attrs());
-    one.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    one.ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation());
+    one.channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs());
+    one.keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle());
     if let Some(user) = config.get_user() {
         one.user(user);
     }
@@ -222,7 +242,10 @@ fn without_hosts(config: &Config) -> Config {
 }
 
 /// Drives a connection until it ends, on a task of its own.
-fn drive<S, T>(mut connection: Connection<S, T>, heard: Option<UnboundedSender<String>>) -> JoinHandle<()>
+fn drive<S, T>(
+    mut connection: Connection<S, T>,
+    heard: Option<UnboundedSender<String>>,
+) -> JoinHandle<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -266,13 +289,17 @@ fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect, ConnectError> {
 }
 
 impl Connect for Connector {
-    fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
         let opening = async {
             match self.open(None).await {
                 Ok(opened) => Ok(opened),
                 Err(error) => match error.into_postgres() {
                     Some(error) => Err(error),
-                    // The pool knows errors of one type only; it gives up by itself after as long as this takes.
+                    // The pool knows errors of one type only; it gives up by itself after as long
+                    // as this takes.
                     None => pending().await,
                 },
             }
@@ -284,7 +311,9 @@ impl Connect for Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The configuration shows no password.
-        f.debug_struct("Connector").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Connector")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -297,8 +326,13 @@ mod tests {
     /// What answers at one of them need not answer at another; and a certificate is for the name.
     #[tokio::test]
     async fn a_name_is_tried_at_each_of_its_addresses() {
-        let connector = Connector::new("host=localhost,127.0.0.2 port=1,2 user=x".parse().unwrap()).unwrap();
-        let mut expected: Vec<_> = lookup_host(("localhost", 1)).await.unwrap().map(|found| (1, found.ip())).collect();
+        let connector =
+            Connector::new("host=localhost,127.0.0.2 port=1,2 user=x".parse().unwrap()).unwrap();
+        let mut expected: Vec<_> = lookup_host(("localhost", 1))
+            .await
+            .unwrap()
+            .map(|found| (1, found.ip()))
+            .collect();
         expected.push((2, "127.0.0.2".parse().unwrap()));
         let targets = connector.targets().await;
         let each = |target: &Config| (target.get_ports()[0], target.get_hostaddrs()[0]);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-/// A database that cannot be used as a store. Nothing was changed, but for migrations that succeeded before one that
-/// did not.
+/// A database that cannot be used as a store. Nothing was changed, but for migrations that
+/// succeeded before one that did not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -13,7 +13,9 @@ pub enum ConnectError {
     #[error("the connection string, or configuration, is wrong: {}", words(.0))]
     Url(#[source] tokio_postgres::Error),
     /// The name cannot be that of a schema.
-    #[error("the schema's name must have 1 to 63 bytes, no zero byte, and not begin with pg_: {name:?}")]
+    #[error(
+        "the schema's name must have 1 to 63 bytes, no zero byte, and not begin with pg_: {name:?}"
+    )]
     SchemaName {
         /// The name.
         name: String,
@@ -56,7 +58,9 @@ pub enum ConnectError {
     )]
     ReadOnly,
     /// Commits wait for a synchronous standby, and have for more than five seconds.
-    #[error("commits wait for a synchronous standby: look at pg_stat_replication and synchronous_standby_names")]
+    #[error(
+        "commits wait for a synchronous standby: look at pg_stat_replication and synchronous_standby_names"
+    )]
     Standby,
     /// The server is too old.
     #[error("the server has version {found}, and the store needs {needed}")]
@@ -67,13 +71,15 @@ pub enum ConnectError {
         needed: &'static str,
     },
     /// The database cannot hold every text.
-    #[error("the database has the encoding {found}, which cannot hold every text: create it with `ENCODING 'UTF8'`")]
+    #[error(
+        "the database has the encoding {found}, which cannot hold every text: create it with `ENCODING 'UTF8'`"
+    )]
     Encoding {
         /// The database's encoding.
         found: String,
     },
-    /// Transactions keep the view that they began with, and fail where they meet: the store's statements are made to wait
-    /// instead, and to see what they have waited for.
+    /// Transactions keep the view that they began with, and fail where they meet: the store's
+    /// statements are made to wait instead, and to see what they have waited for.
     #[error(
         "transactions are {found} unless they say otherwise, and the store needs them read committed: \
          `ALTER ROLE ... SET default_transaction_isolation = 'read committed'` for the store's user"
@@ -83,7 +89,9 @@ pub enum ConnectError {
         found: String,
     },
     /// A newer version of this crate has written the schema.
-    #[error("the schema has version {found}, and this program knows versions up to {known}: use a newer one")]
+    #[error(
+        "the schema has version {found}, and this program knows versions up to {known}: use a newer one"
+    )]
     Newer {
         /// The version of the schema.
         found: i64,
@@ -103,7 +111,9 @@ pub enum ConnectError {
         schema: String,
     },
     /// A setting that durability depends on is off.
-    #[error("the server's setting {setting} is {found}, so commits would not be durable: see Durability")]
+    #[error(
+        "the server's setting {setting} is {found}, so commits would not be durable: see Durability"
+    )]
     Setting {
         /// The setting.
         setting: &'static str,
@@ -149,7 +159,9 @@ impl From<tokio_postgres::Error> for ConnectError {
             };
         };
         match state {
-            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::Login(error),
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                Self::Login(error)
+            }
             SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(error),
             SqlState::TOO_MANY_CONNECTIONS => Self::TooManyConnections(error),
             SqlState::INSUFFICIENT_PRIVILEGE => Self::Rights(error),
@@ -159,11 +171,14 @@ impl From<tokio_postgres::Error> for ConnectError {
     }
 }
 
-/// Says what an error is, without what may be somebody's data: a server's details have values of rows.
+/// Says what an error is, without what may be somebody's data: a server's details have values of
+/// rows.
 pub(crate) fn words(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
     }
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
+    causes.fold(error.to_string(), |words, cause| {
+        format!("{words}: {cause}")
+    })
 }

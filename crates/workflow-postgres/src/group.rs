@@ -1,5 +1,5 @@
-//! Group commit: writes of one kind go into one statement, and when that is on the server's disk all who wait are answered.
-//! If one of them fails, the others are done without it.
+//! Group commit: writes of one kind go into one statement, and when that is on the server's disk
+//! all who wait are answered. If one of them fails, the others are done without it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -40,10 +40,17 @@ pub(crate) trait Kind: Sized + Send + Sync {
     fn records(&self) -> &[Record];
 
     /// Does all of them in one statement.
-    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Self::Answer>, Fault>>;
+    fn execute<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<Answers<Self::Answer>, Fault>>;
 
-    /// Returns the keys of those that can be done now: nothing they need is locked, as far as that can be told beforehand.
-    fn free<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<HashSet<Self::Key>, Fault>>;
+    /// Returns the keys of those that can be done now: nothing they need is locked, as far as that
+    /// can be told beforehand.
+    fn free<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<HashSet<Self::Key>, Fault>>;
 }
 
 impl Kind for NewRun {
@@ -58,7 +65,10 @@ impl Kind for NewRun {
         std::slice::from_ref(&self.record)
     }
 
-    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Created>, Fault>> {
+    fn execute<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<Answers<Created>, Fault>> {
         lane.create(group).boxed()
     }
 
@@ -79,11 +89,17 @@ impl Kind for Commit {
         &self.records
     }
 
-    fn execute<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<Answers<Committed>, Fault>> {
+    fn execute<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<Answers<Committed>, Fault>> {
         lane.commit(group).boxed()
     }
 
-    fn free<'a>(group: &'a [Self], lane: &'a Lane) -> BoxFuture<'a, Result<HashSet<RunKey>, Fault>> {
+    fn free<'a>(
+        group: &'a [Self],
+        lane: &'a Lane,
+    ) -> BoxFuture<'a, Result<HashSet<RunKey>, Fault>> {
         lane.unlocked(group).boxed()
     }
 }
@@ -102,7 +118,9 @@ pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Re
                     match answer {
                         Some(answer) => drop(reply.send(answer)),
                         None if repeats < COLLISIONS => again.push((write, reply)),
-                        None => drop(reply.send(Err(backend("a write was neither done nor refused")))),
+                        None => {
+                            drop(reply.send(Err(backend("a write was neither done nor refused"))))
+                        }
                     }
                 }
                 repeats += usize::from(!again.is_empty());
@@ -110,15 +128,25 @@ pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Re
                 waiting = again;
             }
             Err(Fault::Connection(error)) => {
-                refuse(replies.into_iter().chain(waiting.into_iter().map(|(_, reply)| reply)), &words(&error));
+                refuse(
+                    replies
+                        .into_iter()
+                        .chain(waiting.into_iter().map(|(_, reply)| reply)),
+                    &words(&error),
+                );
                 return Err(Fault::Refused(gone()));
             }
             Err(fault) if writes.len() > 1 => {
                 let (locked, error) = (fault.is_locked(), StoreError::from(fault).to_string());
                 tracing::debug!(error, writes = writes.len(), "a group failed");
-                let free = if locked { K::free(&writes, lane).await? } else { writes.iter().map(K::key).collect() };
+                let free = if locked {
+                    K::free(&writes, lane).await?
+                } else {
+                    writes.iter().map(K::key).collect()
+                };
                 let group = writes.into_iter().zip(replies);
-                let (mut free, held): (Vec<_>, Vec<_>) = group.partition(|(write, _)| free.contains(&write.key()));
+                let (mut free, held): (Vec<_>, Vec<_>) =
+                    group.partition(|(write, _)| free.contains(&write.key()));
                 if held.is_empty() {
                     one_by_one(lane, free, &error).await?;
                 } else {
@@ -130,7 +158,9 @@ pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Re
             }
             Err(fault) => {
                 let mut error = Some(StoreError::from(fault));
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.take().unwrap_or_else(gone)))));
+                replies
+                    .into_iter()
+                    .for_each(|reply| drop(reply.send(Err(error.take().unwrap_or_else(gone)))));
             }
         }
     }
@@ -155,7 +185,8 @@ async fn one_by_one<K: Kind>(lane: &Lane, group: Waiting<K>, error: &str) -> Res
     Ok(())
 }
 
-/// Takes the first writes that can be done in one statement; answers those that can be done in none.
+/// Takes the first writes that can be done in one statement; answers those that can be done in
+/// none.
 fn first_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
     let (mut group, mut later) = (Vec::new(), Vec::new());
     let (mut keys, mut size) = (HashSet::new(), Size::default());
@@ -198,23 +229,47 @@ struct Size {
     bytes: usize,
 }
 
-/// What one write may have: more events have no place, and PostgreSQL takes less than a gibibyte at once.
-const LIMIT: Size = Size { events: (1 << PLACE_BITS) - 1, bytes: 512 << 20 };
+/// What one write may have: more events have no place, and PostgreSQL takes less than a gibibyte at
+/// once.
+const LIMIT: Size = Size {
+    events: (1 << PLACE_BITS) - 1,
+    bytes: 512 << 20,
+};
 /// What a group has at most, unless one write alone has more.
-const GROUP_SIZE: Size = Size { events: 1 << (PLACE_BITS - 1), bytes: 16 << 20 };
+const GROUP_SIZE: Size = Size {
+    events: 1 << (PLACE_BITS - 1),
+    bytes: 16 << 20,
+};
 
 impl Size {
     fn of(records: &[Record]) -> Self {
-        let payload = |record: &Record| record.entry.as_ref()?.payload.as_ref().map(|payload| payload.as_str().len());
+        let payload = |record: &Record| {
+            record
+                .entry
+                .as_ref()?
+                .payload
+                .as_ref()
+                .map(|payload| payload.as_str().len())
+        };
         let bytes = |record: &Record| {
-            let events: usize = record.events.iter().map(|event| event.as_str().len() + 1).sum();
+            let events: usize = record
+                .events
+                .iter()
+                .map(|event| event.as_str().len() + 1)
+                .sum();
             events + payload(record).unwrap_or_default()
         };
-        Self { events: records.iter().map(|record| record.events.len()).sum(), bytes: records.iter().map(bytes).sum() }
+        Self {
+            events: records.iter().map(|record| record.events.len()).sum(),
+            bytes: records.iter().map(bytes).sum(),
+        }
     }
 
     fn plus(&self, more: &Self) -> Self {
-        Self { events: self.events + more.events, bytes: self.bytes + more.bytes }
+        Self {
+            events: self.events + more.events,
+            bytes: self.bytes + more.bytes,
+        }
     }
 
     fn exceeds(&self, limit: &Self) -> bool {

@@ -18,11 +18,12 @@ use crate::options::Durability;
 use crate::schema;
 use crate::sql::Sql;
 
-/// How long a write may take before its connection is given up: a lease is renewed well within three of these.
+/// How long a write may take before its connection is given up: a lease is renewed well within
+/// three of these.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A parameter and its type: statements are sent with them in one round trip, and nothing is prepared, so that any
-/// connection of a proxy will do.
+/// A parameter and its type: statements are sent with them in one round trip, and nothing is
+/// prepared, so that any connection of a proxy will do.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The connection that writes. There is one at a time, and what is asked for first is done first.
@@ -35,27 +36,38 @@ pub(crate) struct Lane {
     driver: JoinHandle<()>,
 }
 
-/// The workers in whose names this store writes: those that have asked it for a lease, or a sink. A claim stands for
-/// this store if one of them has it.
+/// The workers in whose names this store writes: those that have asked it for a lease, or a sink. A
+/// claim stands for this store if one of them has it.
 #[derive(Debug, Default)]
 pub(crate) struct Workers(Mutex<HashSet<String>>);
 
 impl Workers {
     pub(crate) fn add(&self, worker: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker.to_owned());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(worker.to_owned());
     }
 
     pub(crate) fn remove(&self, worker: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(worker);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(worker);
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 }
 
-/// When the connection that writes was opened. One that was opened before may lead to another server, which nothing must
-/// be read from any more.
+/// When the connection that writes was opened. One that was opened before may lead to another
+/// server, which nothing must be read from any more.
 #[derive(Debug)]
 pub(crate) struct Opened(Mutex<Instant>);
 
@@ -81,7 +93,8 @@ pub(crate) enum Fault {
     Refused(StoreError),
     /// The statement failed, and nothing was changed.
     Statement(tokio_postgres::Error),
-    /// The connection failed, or leads to where nothing can be written. What was asked for may have happened or not.
+    /// The connection failed, or leads to where nothing can be written. What was asked for may have
+    /// happened or not.
     Connection(tokio_postgres::Error),
 }
 
@@ -113,7 +126,8 @@ impl Fault {
     /// Returns whether the same statement may succeed if it is sent again: it met another one.
     pub(crate) fn is_collision(&self) -> bool {
         let met = |state: &SqlState| {
-            *state == SqlState::T_R_DEADLOCK_DETECTED || *state == SqlState::T_R_SERIALIZATION_FAILURE
+            *state == SqlState::T_R_DEADLOCK_DETECTED
+                || *state == SqlState::T_R_SERIALIZATION_FAILURE
         };
         matches!(self, Self::Statement(error) if error.code().is_some_and(met))
     }
@@ -136,19 +150,29 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Opens the connection and takes over from the one before. The server may be another one than before, so it is looked
-    /// at as the first one was.
+    /// Opens the connection and takes over from the one before. The server may be another one than
+    /// before, so it is looked at as the first one was.
     pub(crate) async fn open(&self) -> Result<Lane, ConnectError> {
         let (client, driver) = self.connector.open(None).await?;
         self.opened.renew();
         let (sql, workers) = (self.sql.clone(), self.workers.clone());
-        let lane = Lane { client, sql, session: fastrand::i64(1..), workers, driver };
+        let lane = Lane {
+            client,
+            sql,
+            session: fastrand::i64(1..),
+            workers,
+            driver,
+        };
         let settle = async {
             schema::check_server(&lane.client, self.durability).await?;
             schema::move_base(&lane.client, &self.schema).await?;
             let names = lane.workers.names();
             if !names.is_empty() {
-                lane.query(&lane.sql.take_over, &[(&names, Type::TEXT_ARRAY), (&lane.session, Type::INT8)]).await?;
+                lane.query(
+                    &lane.sql.take_over,
+                    &[(&names, Type::TEXT_ARRAY), (&lane.session, Type::INT8)],
+                )
+                .await?;
             }
             Ok::<_, ConnectError>(())
         };

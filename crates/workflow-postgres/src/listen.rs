@@ -1,7 +1,9 @@
-//! Waking each other: `LISTEN` and `NOTIFY`, as few as will do, and nothing that anything depends on.
+//! Waking each other: `LISTEN` and `NOTIFY`, as few as will do, and nothing that anything depends
+//! on.
 //!
-//! A commit that notifies takes a lock of the whole server. So no write of ours does: what was written is told
-//! afterwards, in a transaction of its own that writes nothing, and at most fifty times a second.
+//! A commit that notifies takes a lock of the whole server. So no write of ours does: what was
+//! written is told afterwards, in a transaction of its own that writes nothing, and at most fifty
+//! times a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +32,11 @@ pub(crate) struct Bells {
 impl Bells {
     /// Wakes all who wait, and whoever comes next: twice is better than never.
     pub(crate) fn ring(&self, woken: Woken) {
-        let bell = if woken == Woken::Cancel { &self.cancel } else { &self.due };
+        let bell = if woken == Woken::Cancel {
+            &self.cancel
+        } else {
+            &self.due
+        };
         bell.notify_waiters();
         bell.notify_one();
     }
@@ -47,8 +53,12 @@ impl Bells {
 
 /// Returns the name of a schema's channel.
 pub(crate) fn channel(schema: &str) -> String {
-    // A name has 63 bytes at most. Two schemas that share a channel wake each other in vain, and nothing more.
-    let kept = (0..=54.min(schema.len())).rev().find_map(|end| schema.get(..end)).unwrap_or_default();
+    // A name has 63 bytes at most. Two schemas that share a channel wake each other in vain, and
+    // nothing more.
+    let kept = (0..=54.min(schema.len()))
+        .rev()
+        .find_map(|end| schema.get(..end))
+        .unwrap_or_default();
     format!("workflow {kept}")
 }
 
@@ -60,9 +70,14 @@ pub(crate) async fn tell(pool: Pool, channel: String, ours: Arc<Bells>, session:
         while let Some(more) = ours.rung().now_or_never() {
             payload.push(letter(more));
         }
-        let Ok(client) = pool.get().await else { continue };
+        let Ok(client) = pool.get().await else {
+            continue;
+        };
         let parameters = [(&channel as _, Type::TEXT), (&payload as _, Type::TEXT)];
-        if let Err(error) = client.query_typed("SELECT pg_notify($1, $2)", &parameters).await {
+        if let Err(error) = client
+            .query_typed("SELECT pg_notify($1, $2)", &parameters)
+            .await
+        {
             tracing::debug!(%error, "others could not be told what was written; they look by themselves");
         }
         drop(client);
@@ -75,7 +90,12 @@ fn letter(woken: Woken) -> char {
 }
 
 /// Hears what the others have written, until it is aborted.
-pub(crate) async fn hear(connector: Arc<Connector>, channel: String, theirs: Arc<Bells>, session: i64) {
+pub(crate) async fn hear(
+    connector: Arc<Connector>,
+    channel: String,
+    theirs: Arc<Bells>,
+    session: i64,
+) {
     let own = session.to_string();
     let listen = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
     loop {
@@ -87,7 +107,9 @@ pub(crate) async fn hear(connector: Arc<Connector>, channel: String, theirs: Arc
                     theirs.ring(Woken::Due);
                     theirs.ring(Woken::Cancel);
                     while let Some(payload) = heard.recv().await {
-                        let Some((session, letters)) = payload.split_once(' ') else { continue };
+                        let Some((session, letters)) = payload.split_once(' ') else {
+                            continue;
+                        };
                         if session == own {
                             continue;
                         }
@@ -98,7 +120,9 @@ pub(crate) async fn hear(connector: Arc<Connector>, channel: String, theirs: Arc
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, "cannot listen; workers look for work by themselves"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot listen; workers look for work by themselves")
+                }
             },
             Err(error) => tracing::debug!(%error, "cannot connect in order to listen"),
         }

@@ -1,6 +1,7 @@
 //! What an error of the server, or of the client that speaks to it, means for whoever asked.
 //!
-//! Whatever is not known to be final is tried again: nothing is given up because of an error that nobody understands.
+//! Whatever is not known to be final is tried again: nothing is given up because of an error that
+//! nobody understands.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -12,11 +13,13 @@ use crate::row::{backend, corrupt};
 /// What an error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// The statement was not executed, and may be if it is sent again: it met another one, the server lacks something, or
-    /// an operator has to mend the schema or a right. The connection can still be used.
+    /// The statement was not executed, and may be if it is sent again: it met another one, the
+    /// server lacks something, or an operator has to mend the schema or a right. The connection can
+    /// still be used.
     Later,
-    /// The connection cannot be used any more: it has ended, or leads to a server that takes no writes, or is in a state
-    /// that is not ours. The next one may lead to another server. What was asked for may have happened.
+    /// The connection cannot be used any more: it has ended, or leads to a server that takes no
+    /// writes, or is in a state that is not ours. The next one may lead to another server. What was
+    /// asked for may have happened.
     Elsewhere,
     /// The value cannot be kept, whoever sends it and however often. Nothing was changed.
     Never,
@@ -26,9 +29,9 @@ pub(crate) enum Meaning {
 
 use Meaning::{Damaged, Elsewhere, Later, Never};
 
-/// What the classes of SQLSTATE mean, and the states that differ from their class, which stand before it. Whatever is not
-/// listed here means [`Later`].
-/// The list of PostgreSQL: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+/// What the classes of SQLSTATE mean, and the states that differ from their class, which stand
+/// before it. Whatever is not listed here means [`Later`]. The list of PostgreSQL:
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 const STATES: &[(&str, Meaning)] = &[
     // Connections.
     ("08", Elsewhere),
@@ -49,7 +52,8 @@ const STATES: &[(&str, Meaning)] = &[
     // Constraints. A key that was given twice is another one the next time; see `meaning`.
     ("23505", Later),
     ("23", Never),
-    // Transactions: the server is read only (25006), or the connection is within a transaction that is not ours.
+    // Transactions: the server is read only (25006), or the connection is within a transaction that
+    // is not ours.
     ("25", Elsewhere),
     ("2D", Elsewhere),
     ("3B", Elsewhere),
@@ -58,7 +62,8 @@ const STATES: &[(&str, Meaning)] = &[
     // Logins and databases: an operator may mend it, or another host be right.
     ("28", Elsewhere),
     ("3D", Elsewhere),
-    // Serialization failures and deadlocks. 40003: nobody knows whether the statement was completed.
+    // Serialization failures and deadlocks. 40003: nobody knows whether the statement was
+    // completed.
     ("40003", Elsewhere),
     ("40", Later),
     // A schema or table that is missing, and rights: an operator may mend it.
@@ -79,31 +84,60 @@ const STATES: &[(&str, Meaning)] = &[
     ("XX001", Damaged),
     ("XX002", Damaged),
     ("XX", Later),
-    // What the functions of the schema raise: the server, or its settings, are not those that the store began with.
+    // What the functions of the schema raise: the server, or its settings, are not those that the
+    // store began with.
     ("WF", Elsewhere),
 ];
 
 /// Returns what an error means.
 pub(crate) fn meaning(error: &Error) -> Meaning {
-    let Some(said) = error.as_db_error() else { return client_side(error) };
+    let Some(said) = error.as_db_error() else {
+        return client_side(error);
+    };
     // A run has a record that its row knows nothing of.
-    let twice = *said.code() == SqlState::UNIQUE_VIOLATION && said.constraint() == Some("history_run_seq_key");
-    if twice { Damaged } else { of_state(said.code()) }
+    let twice = *said.code() == SqlState::UNIQUE_VIOLATION
+        && said.constraint() == Some("history_run_seq_key");
+    if twice {
+        Damaged
+    } else {
+        of_state(said.code())
+    }
 }
 
 fn of_state(state: &SqlState) -> Meaning {
-    let found = STATES.iter().find(|(prefix, _)| state.code().starts_with(prefix));
+    let found = STATES
+        .iter()
+        .find(|(prefix, _)| state.code().starts_with(prefix));
     found.map_or(Later, |(_, meaning)| *meaning)
 }
 
-/// What the client has found out by itself has no code but its words; a test makes each of these errors.
+/// What the client has found out by itself has no code but its words; a test makes each of these
+/// errors.
 fn client_side(error: &Error) -> Meaning {
     let words = error.to_string();
-    let begins = |beginning: &[&str]| beginning.iter().any(|beginning| words.starts_with(beginning));
+    let begins = |beginning: &[&str]| {
+        beginning
+            .iter()
+            .any(|beginning| words.starts_with(beginning))
+    };
     match () {
         // It was never sent.
-        () if begins(&["error serializing parameter", "error encoding message", "expected"]) => Never,
-        () if begins(&["error deserializing column", "invalid column", "query returned"]) => Damaged,
+        () if begins(&[
+            "error serializing parameter",
+            "error encoding message",
+            "expected",
+        ]) =>
+        {
+            Never
+        }
+        () if begins(&[
+            "error deserializing column",
+            "invalid column",
+            "query returned",
+        ]) =>
+        {
+            Damaged
+        }
         () => Elsewhere,
     }
 }
@@ -123,7 +157,8 @@ mod tests {
 
     use super::*;
 
-    /// Every class of the list of PostgreSQL 17, with one of its states, and each state that differs from its class.
+    /// Every class of the list of PostgreSQL 17, with one of its states, and each state that
+    /// differs from its class.
     #[test]
     fn every_class_of_errors_means_something() {
         let later = "01000 02000 03000 0B000 0F001 0L000 0LP01 0P000 0Z002 24000 2B000 34000 3F000 40001 40P01 40002 42501 \
@@ -133,7 +168,12 @@ mod tests {
                          28P01 2D000 3B000 3B001 3D000 40003 57000 57P01 57P02 57P03 57P04 57P05 WF001 WF002";
         let never = "09000 0A000 20000 21000 22000 22001 22003 22007 22008 22021 22P02 22P05 22030 23000 23001 23502 23503 \
                      23514 23P01 27000 2F000 38000 39000 44000 54000 54001 54011 54023 P0000 P0001 P0004";
-        for (states, expected) in [(later, Later), (elsewhere, Elsewhere), (never, Never), ("XX001 XX002", Damaged)] {
+        for (states, expected) in [
+            (later, Later),
+            (elsewhere, Elsewhere),
+            (never, Never),
+            ("XX001 XX002", Damaged),
+        ] {
             for state in states.split_whitespace() {
                 assert_eq!(of_state(&SqlState::from_code(state)), expected, "{state}");
             }
@@ -143,12 +183,20 @@ mod tests {
     #[test]
     fn a_state_that_differs_stands_before_its_class() {
         for (index, (state, meaning)) in STATES.iter().enumerate() {
-            assert_eq!(of_state(&SqlState::from_code(state)), *meaning, "{state} is hidden by an entry before it");
-            assert!(!STATES[..index].iter().any(|(before, _)| before == state), "{state} stands there twice");
+            assert_eq!(
+                of_state(&SqlState::from_code(state)),
+                *meaning,
+                "{state} is hidden by an entry before it"
+            );
+            assert!(
+                !STATES[..index].iter().any(|(before, _)| before == state),
+                "{state} stands there twice"
+            );
         }
     }
 
-    /// The client has no codes, so each of its errors is made; and some of the server's, as they come.
+    /// The client has no codes, so each of its errors is made; and some of the server's, as they
+    /// come.
     #[cfg(feature = "testing")]
     #[tokio::test]
     async fn what_the_client_says_is_known() {
@@ -160,27 +208,61 @@ mod tests {
             server => server.unwrap(),
         };
         let url = server.url_of("postgres");
-        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let refused = async |sql: &str, parameter: i64| {
-            client.query_typed(sql, &[(&parameter, Type::INT8)]).await.expect_err("it is refused")
+            client
+                .query_typed(sql, &[(&parameter, Type::INT8)])
+                .await
+                .expect_err("it is refused")
         };
-        let wrong = client.query_typed("SELECT $1", &[(&1_i64, Type::TEXT)]).await.expect_err("it is no text");
-        assert_eq!((wrong.to_string().as_str(), meaning(&wrong)), ("error serializing parameter 0", Never));
-        let zero = client.batch_execute("SELECT '\0'").await.expect_err("it has a zero byte");
-        assert_eq!((zero.to_string().as_str(), meaning(&zero)), ("error encoding message to server", Never));
-        let row = client.query_typed_one("SELECT 'text'::text", &[]).await.unwrap();
+        let wrong = client
+            .query_typed("SELECT $1", &[(&1_i64, Type::TEXT)])
+            .await
+            .expect_err("it is no text");
+        assert_eq!(
+            (wrong.to_string().as_str(), meaning(&wrong)),
+            ("error serializing parameter 0", Never)
+        );
+        let zero = client
+            .batch_execute("SELECT '\0'")
+            .await
+            .expect_err("it has a zero byte");
+        assert_eq!(
+            (zero.to_string().as_str(), meaning(&zero)),
+            ("error encoding message to server", Never)
+        );
+        let row = client
+            .query_typed_one("SELECT 'text'::text", &[])
+            .await
+            .unwrap();
         let typed = row.try_get::<_, i64>(0).expect_err("it is a text");
-        assert_eq!((typed.to_string().as_str(), meaning(&typed)), ("error deserializing column 0", Damaged));
-        let column = row.try_get::<_, i64>("none").expect_err("there is no such column");
-        assert_eq!((column.to_string().as_str(), meaning(&column)), ("invalid column `none`", Damaged));
-        let none = client.query_typed_one("SELECT 1 WHERE false", &[]).await.expect_err("there is no row");
+        assert_eq!(
+            (typed.to_string().as_str(), meaning(&typed)),
+            ("error deserializing column 0", Damaged)
+        );
+        let column = row
+            .try_get::<_, i64>("none")
+            .expect_err("there is no such column");
+        assert_eq!(
+            (column.to_string().as_str(), meaning(&column)),
+            ("invalid column `none`", Damaged)
+        );
+        let none = client
+            .query_typed_one("SELECT 1 WHERE false", &[])
+            .await
+            .expect_err("there is no row");
         assert_eq!(meaning(&none), Damaged, "{none}");
         for (sql, expected) in [
             ("SELECT 1 / ($1 - 1)", Never),
             ("SELECT chr($1::int - 1)", Never),
             ("SELECT $1 FROM nothing", Later),
-            ("SELECT pg_terminate_backend(pg_backend_pid()) WHERE $1 = 1", Elsewhere),
+            (
+                "SELECT pg_terminate_backend(pg_backend_pid()) WHERE $1 = 1",
+                Elsewhere,
+            ),
             ("SELECT $1", Elsewhere),
         ] {
             let error = refused(sql, 1).await;
@@ -188,7 +270,9 @@ mod tests {
             let transient = matches!(expected, Later | Elsewhere);
             assert_eq!(said(&error).is_transient(), transient, "{sql}: {error:?}");
         }
-        let nobody = tokio_postgres::connect("host=127.0.0.1 port=1 user=nobody", tokio_postgres::NoTls).await;
+        let nobody =
+            tokio_postgres::connect("host=127.0.0.1 port=1 user=nobody", tokio_postgres::NoTls)
+                .await;
         let unreachable = nobody.err().expect("nobody listens there");
         assert_eq!(meaning(&unreachable), Elsewhere, "{unreachable}");
     }

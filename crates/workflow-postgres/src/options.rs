@@ -11,12 +11,13 @@ use crate::store::PostgresStore;
 /// What a commit survives once it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// A loss of the server's power, and so everything less: a server with `fsync`, `full_page_writes` or
-    /// `synchronous_commit` off is refused. The default. What survives the loss of the server's disk is a matter of its
-    /// replicas: see `synchronous_standby_names`.
+    /// A loss of the server's power, and so everything less: a server with `fsync`,
+    /// `full_page_writes` or `synchronous_commit` off is refused. The default. What survives the
+    /// loss of the server's disk is a matter of its replicas: see `synchronous_standby_names`.
     #[default]
     PowerLoss,
-    /// The end of every process of ours, however it ends. The server's settings are taken as they are.
+    /// The end of every process of ours, however it ends. The server's settings are taken as they
+    /// are.
     ProcessCrash,
 }
 
@@ -69,8 +70,9 @@ impl Options {
         }
     }
 
-    /// Sets the schema that holds the store's tables; `workflow` unless set. Any name will do, in any case. It is created
-    /// if it is not there. Several stores can share a database, each in a schema of its own.
+    /// Sets the schema that holds the store's tables; `workflow` unless set. Any name will do, in
+    /// any case. It is created if it is not there. Several stores can share a database, each in a
+    /// schema of its own.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
@@ -88,47 +90,51 @@ impl Options {
         self
     }
 
-    /// Sets how many connections the store reads on, at most; 4 unless set, at least 1 and at most 1,000. Besides them it has one that
-    /// writes, and one that listens.
+    /// Sets how many connections the store reads on, at most; 4 unless set, at least 1 and at most
+    /// 1,000. Besides them it has one that writes, and one that listens.
     pub fn readers(mut self, connections: usize) -> Self {
         self.readers = connections.clamp(1, 1_000);
         self
     }
 
-    /// Sets how long a read waits for one of these connections to become free before it fails; 10 seconds unless set. One
-    /// that has to be opened takes at most `connect_timeout` for each host besides, or three times that, and the read itself at most 30 seconds
-    /// (where events are counted that never were, ten minutes).
+    /// Sets how long a read waits for one of these connections to become free before it fails; 10
+    /// seconds unless set. One that has to be opened takes at most `connect_timeout` for each host
+    /// besides, or three times that, and the read itself at most 30 seconds (where events are
+    /// counted that never were, ten minutes).
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Sets whether the store listens for what other processes write (`LISTEN`); it does unless set otherwise. Turn it off
-    /// behind a proxy that pools transactions, where a connection cannot listen: workers look for work once a second
-    /// anyway.
+    /// Sets whether the store listens for what other processes write (`LISTEN`); it does unless set
+    /// otherwise. Turn it off behind a proxy that pools transactions, where a connection cannot
+    /// listen: workers look for work once a second anyway.
     pub fn listen(mut self, listen: bool) -> Self {
         self.listen = listen;
         self
     }
 
-    /// Connects, and brings the schema to the version of this program. Call it on the tokio runtime that is to drive the
-    /// connections.
+    /// Connects, and brings the schema to the version of this program. Call it on the tokio runtime
+    /// that is to drive the connections.
     ///
-    /// `url` is a connection string as libpq has it: `postgres://user:password@host/database?sslmode=require`, or
-    /// `host=/run/postgresql dbname=shop`. TLS needs the feature `rustls`; with it, a server that offers TLS must have a
+    /// `url` is a connection string as libpq has it:
+    /// `postgres://user:password@host/database?sslmode=require`, or `host=/run/postgresql
+    /// dbname=shop`. TLS needs the feature `rustls`; with it, a server that offers TLS must have a
     /// certificate that the platform trusts, unless `sslmode=disable` says otherwise.
     ///
     /// # Errors
     ///
     /// [`ConnectError`] says what is wrong, and what to do about it.
     pub async fn connect(&self, url: &str) -> Result<PostgresStore, ConnectError> {
-        self.connect_with(url.parse().map_err(ConnectError::Url)?).await
+        self.connect_with(url.parse().map_err(ConnectError::Url)?)
+            .await
     }
 
-    /// Connects as [`connect`](Self::connect) does, with a configuration instead of a connection string.
+    /// Connects as [`connect`](Self::connect) does, with a configuration instead of a connection
+    /// string.
     ///
-    /// What is unset there and the store depends on is set: a timeout of 10 seconds for connecting, and keepalives that
-    /// notice a dead connection within half a minute.
+    /// What is unset there and the store depends on is set: a timeout of 10 seconds for connecting,
+    /// and keepalives that notice a dead connection within half a minute.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use workflow_engine::{
-    Cursor, EncodedEvent, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status,
-    StoreError, Timestamp,
+    Cursor, EncodedEvent, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey,
+    Span, Status, StoreError, Timestamp,
 };
 
 use crate::connect::Connector;
@@ -22,7 +22,8 @@ use crate::row::{self, backend, corrupt, gone, signed};
 use crate::store::PostgresStore;
 use crate::text::{escape, unescape};
 
-/// How many rows of the outbox are counted each time, at most, before what was counted is written down.
+/// How many rows of the outbox are counted each time, at most, before what was counted is written
+/// down.
 const COUNTED: u64 = 1_000;
 
 /// How many bytes of events are read at once, unless one record has more.
@@ -40,14 +41,17 @@ struct Reading {
     runtime: Handle,
 }
 
-/// A read that nobody waits for any more must not keep the next one waiting: the connection does not go back to the pool,
-/// and the server is asked to end what it does.
+/// A read that nobody waits for any more must not keep the next one waiting: the connection does
+/// not go back to the pool, and the server is asked to end what it does.
 impl Drop for Reading {
     fn drop(&mut self) {
-        let Some(object) = self.object.take() else { return };
+        let Some(object) = self.object.take() else {
+            return;
+        };
         let (token, connector) = (object.cancel_token(), self.connector.clone());
         drop(Object::take(object));
-        self.runtime.spawn(async move { connector.cancel(token).await });
+        self.runtime
+            .spawn(async move { connector.cancel(token).await });
     }
 }
 
@@ -80,8 +84,8 @@ impl PostgresStore {
         self.read_within(PATIENCE, sql, parameters).await
     }
 
-    /// Reads on a connection of the pool, and once more on a new one where that connection has died: to read twice does no
-    /// harm.
+    /// Reads on a connection of the pool, and once more on a new one where that connection has
+    /// died: to read twice does no harm.
     async fn read_within(
         &self,
         patience: Duration,
@@ -97,27 +101,41 @@ impl PostgresStore {
         }
         // What ended one connection may have ended the others as well.
         self.inner.opened.renew();
-        self.read_once(patience, sql, parameters).await.map_err(StoreError::from)
+        self.read_once(patience, sql, parameters)
+            .await
+            .map_err(StoreError::from)
     }
 
-    async fn read_once(&self, patience: Duration, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Unread> {
+    async fn read_once(
+        &self,
+        patience: Duration,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Unread> {
         let mut object = pin!(self.inner.pool.get());
-        // The pool has timers, which belong to the runtime that drives the connections; the caller may be elsewhere.
+        // The pool has timers, which belong to the runtime that drives the connections; the caller
+        // may be elsewhere.
         let entered = poll_fn(|poller| {
             let _entered = self.inner.runtime.enter();
             object.as_mut().poll(poller)
         });
         let object = entered.await.map_err(|error| match error {
             PoolError::Backend(error) => Unread::from(&error),
-            PoolError::Timeout(_) => {
-                Unread::Failed(backend("no connection to read on was free, or could be opened, in time"))
-            }
+            PoolError::Timeout(_) => Unread::Failed(backend(
+                "no connection to read on was free, or could be opened, in time",
+            )),
             error => Unread::Failed(backend(error)),
         })?;
         let (connector, runtime) = (self.inner.connector.clone(), self.inner.runtime.clone());
-        let mut reading = Reading { object: Some(object), connector, runtime };
+        let mut reading = Reading {
+            object: Some(object),
+            connector,
+            runtime,
+        };
         let outcome = {
-            let Some(object) = &reading.object else { return Err(Unread::Failed(gone())) };
+            let Some(object) = &reading.object else {
+                return Err(Unread::Failed(gone()));
+            };
             let mut query = pin!(object.query_typed(sql, parameters));
             let entered = self.inner.runtime.enter();
             let mut late = pin!(tokio::time::sleep(patience));
@@ -142,7 +160,10 @@ impl PostgresStore {
                 }
                 Err(unread)
             }
-            None => Err(Unread::Failed(backend(format!("a read took longer than {} s", patience.as_secs())))),
+            None => Err(Unread::Failed(backend(format!(
+                "a read took longer than {} s",
+                patience.as_secs()
+            )))),
         }
     }
 
@@ -152,11 +173,17 @@ impl PostgresStore {
     }
 
     pub(crate) async fn read_run(&self, id: &str) -> Result<Option<Run>, StoreError> {
-        let rows = self.read(&self.inner.sql.run, &[(&escape(id), Type::TEXT)]).await?;
+        let rows = self
+            .read(&self.inner.sql.run, &[(&escape(id), Type::TEXT)])
+            .await?;
         Ok(rows.first().map(row::run).transpose()?.map(|(run, _)| run))
     }
 
-    pub(crate) async fn read_records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
+    pub(crate) async fn read_records(
+        &self,
+        key: RunKey,
+        span: Span,
+    ) -> Result<Vec<Record>, StoreError> {
         let sql = match span {
             Span::First => &self.inner.sql.first_record,
             Span::Last => &self.inner.sql.last_record,
@@ -167,7 +194,14 @@ impl PostgresStore {
     }
 
     pub(crate) async fn read_list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
-        let RunFilter { statuses, workflow, id_prefix, worker, after, limit } = filter;
+        let RunFilter {
+            statuses,
+            workflow,
+            id_prefix,
+            worker,
+            after,
+            limit,
+        } = filter;
         let after = after.map_or(0, |key| signed(key.0));
         let statuses: Vec<_> = statuses.iter().map(|status| status.as_str()).collect();
         let statuses = (!statuses.is_empty()).then_some(statuses);
@@ -181,12 +215,18 @@ impl PostgresStore {
             (&signed(*limit) as _, Type::INT8),
         ];
         let rows = self.read(&self.inner.sql.list, &parameters).await?;
-        rows.iter().map(|row| row::run(row).map(|(run, _)| run)).collect()
+        rows.iter()
+            .map(|row| row::run(row).map(|(run, _)| run))
+            .collect()
     }
 
     pub(crate) async fn read_held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
-        let rows = self.read(&self.inner.sql.held, &[(&escape(worker), Type::TEXT)]).await?;
-        rows.iter().map(|row| Ok(unescape(row::column(row, 0)?))).collect()
+        let rows = self
+            .read(&self.inner.sql.held, &[(&escape(worker), Type::TEXT)])
+            .await?;
+        rows.iter()
+            .map(|row| Ok(unescape(row::column(row, 0)?)))
+            .collect()
     }
 
     pub(crate) async fn read_outbox(
@@ -199,25 +239,40 @@ impl PostgresStore {
         }
         // One row more than there are events: of the first one all may be known already.
         let rows = signed(page.events).saturating_add(1);
-        // No more is read than is returned, but for the last row; and never too much for one answer.
+        // No more is read than is returned, but for the last row; and never too much for one
+        // answer.
         let bytes = signed(page.bytes).min(PAGE);
-        let parameters = [(&signed(after.0) as _, Type::INT8), (&rows as _, Type::INT8), (&bytes as _, Type::INT8)];
+        let parameters = [
+            (&signed(after.0) as _, Type::INT8),
+            (&rows as _, Type::INT8),
+            (&bytes as _, Type::INT8),
+        ];
         let rows = self.read(&self.inner.sql.outbox, &parameters).await?;
         page.fill(rows.iter().flat_map(|row| behind(row, after)))
     }
 
     pub(crate) async fn read_end(&self) -> Result<OutboxEnd, StoreError> {
         let row = self.count(&self.inner.sql.outbox_end).await?;
-        let (accepted, position, gate) = (row::unsigned(&row, 0)?, row::unsigned(&row, 1)?, row::unsigned(&row, 2)?);
+        let (accepted, position, gate) = (
+            row::unsigned(&row, 0)?,
+            row::unsigned(&row, 1)?,
+            row::unsigned(&row, 2)?,
+        );
         if row::unsigned(&row, 3)? > COUNTED {
             // Should it fail, the next one does it.
             let _ = self.count(&self.inner.sql.count).await;
         }
-        Ok(OutboxEnd { position: Position(position), accepted, readable: Position(position.min(gate)) })
+        Ok(OutboxEnd {
+            position: Position(position),
+            accepted,
+            readable: Position(position.min(gate)),
+        })
     }
 
     pub(crate) async fn read_cursor(&self, sink: &str) -> Result<Option<Cursor>, StoreError> {
-        let rows = self.read(&self.inner.sql.cursor, &[(&escape(sink), Type::TEXT)]).await?;
+        let rows = self
+            .read(&self.inner.sql.cursor, &[(&escape(sink), Type::TEXT)])
+            .await?;
         rows.first().map(row::cursor).transpose()
     }
 
@@ -241,27 +296,39 @@ impl PostgresStore {
             (&signed(purge.limit) as _, Type::INT8),
         ];
         // Not again if it fails: what it has removed would be told to nobody.
-        let rows = self.read_once(COUNTING, &self.inner.sql.purge, &parameters).await.map_err(StoreError::from)?;
+        let rows = self
+            .read_once(COUNTING, &self.inner.sql.purge, &parameters)
+            .await
+            .map_err(StoreError::from)?;
         let row = only(rows)?;
-        Ok(Purged { runs: row::unsigned(&row, 0)?, events: row::unsigned(&row, 1)? })
+        Ok(Purged {
+            runs: row::unsigned(&row, 0)?,
+            events: row::unsigned(&row, 1)?,
+        })
     }
 }
 
-/// Returns the events of a row of the outbox that stand behind a place, or the one error that they cannot be read.
+/// Returns the events of a row of the outbox that stand behind a place, or the one error that they
+/// cannot be read.
 fn behind(row: &Row, after: Position) -> Vec<Result<(Position, EncodedEvent), StoreError>> {
     let read = || {
         let position = row::unsigned(row, 0)?;
         Ok((position, row::events(row::column(row, 1)?, position)?))
     };
     match read() {
-        Ok((first, events)) => {
-            (first..).map(Position).zip(events).filter(|(position, _)| *position > after).map(Ok).collect()
-        }
+        Ok((first, events)) => (first..)
+            .map(Position)
+            .zip(events)
+            .filter(|(position, _)| *position > after)
+            .map(Ok)
+            .collect(),
         Err(error) => vec![Err(error)],
     }
 }
 
 /// Returns the row of what always has one.
 fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
-    rows.into_iter().next().ok_or_else(|| corrupt("a row that is always there is missing".into()))
+    rows.into_iter()
+        .next()
+        .ok_or_else(|| corrupt("a row that is always there is missing".into()))
 }

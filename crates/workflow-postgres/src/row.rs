@@ -3,8 +3,8 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use workflow_engine::{
-    CancelRequest, Cursor, EncodedEvent, Entry, EntryKind, Payload, Position, Record, Run, RunKey, Status, StoreError,
-    Timestamp,
+    CancelRequest, Cursor, EncodedEvent, Entry, EntryKind, Payload, Position, Record, Run, RunKey,
+    Status, StoreError, Timestamp,
 };
 
 use crate::text::unescape;
@@ -24,12 +24,14 @@ pub(crate) fn gone() -> StoreError {
 
 /// Returns a column.
 pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, StoreError> {
-    row.try_get(index).map_err(|error| corrupt(format!("column {index}: {error}")))
+    row.try_get(index)
+        .map_err(|error| corrupt(format!("column {index}: {error}")))
 }
 
 /// Returns a column that holds no negative number.
 pub(crate) fn unsigned(row: &Row, index: usize) -> Result<u64, StoreError> {
-    u64::try_from(column::<i64>(row, index)?).map_err(|_| corrupt(format!("column {index} is negative")))
+    u64::try_from(column::<i64>(row, index)?)
+        .map_err(|_| corrupt(format!("column {index} is negative")))
 }
 
 /// Returns a number as PostgreSQL keeps it; one that is too large for that stands for no end.
@@ -37,13 +39,22 @@ pub(crate) fn signed(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-pub(crate) fn timestamp(millis: i64, what: impl FnOnce() -> String) -> Result<Timestamp, StoreError> {
+pub(crate) fn timestamp(
+    millis: i64,
+    what: impl FnOnce() -> String,
+) -> Result<Timestamp, StoreError> {
     Timestamp::from_millis(millis).map_err(|_| corrupt(what()))
 }
 
 /// Returns a column with a time that need not be there.
-pub(crate) fn maybe(row: &Row, index: usize, what: impl FnOnce() -> String) -> Result<Option<Timestamp>, StoreError> {
-    column::<Option<i64>>(row, index)?.map(|millis| timestamp(millis, what)).transpose()
+pub(crate) fn maybe(
+    row: &Row,
+    index: usize,
+    what: impl FnOnce() -> String,
+) -> Result<Option<Timestamp>, StoreError> {
+    column::<Option<i64>>(row, index)?
+        .map(|millis| timestamp(millis, what))
+        .transpose()
 }
 
 /// The columns of a run, in the order of [`run`].
@@ -74,7 +85,9 @@ pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
 
 /// Reads a cancel: its reason, whether it is at once, and when it was asked for.
 pub(crate) fn cancel(row: &Row, first: usize) -> Result<Option<CancelRequest>, StoreError> {
-    let Some(at) = column::<Option<i64>>(row, first + 2)? else { return Ok(None) };
+    let Some(at) = column::<Option<i64>>(row, first + 2)? else {
+        return Ok(None);
+    };
     Ok(Some(CancelRequest {
         reason: column::<Option<String>>(row, first)?.map(unescape),
         at_once: column::<Option<bool>>(row, first + 1)?.unwrap_or(false),
@@ -83,7 +96,8 @@ pub(crate) fn cancel(row: &Row, first: usize) -> Result<Option<CancelRequest>, S
 }
 
 /// The columns of a record, in the order of [`record`].
-pub(crate) const RECORD: &str = "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
+pub(crate) const RECORD: &str =
+    "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
 
 /// Reads a record.
 pub(crate) fn record(row: &Row) -> Result<Record, StoreError> {
@@ -102,7 +116,9 @@ pub(crate) fn record(row: &Row) -> Result<Record, StoreError> {
         None => None,
         Some(kind) => Some(Entry {
             kind: EntryKind::parse(kind).ok_or_else(|| corrupt(what("kind")))?,
-            name: column::<Option<String>>(row, 6)?.map(unescape).unwrap_or_default(),
+            name: column::<Option<String>>(row, 6)?
+                .map(unescape)
+                .unwrap_or_default(),
             occurrence: number(7, "occurrence")?,
             attempt: number(8, "attempt")?,
             due_at: match column::<Option<i64>>(row, 9)? {
@@ -115,7 +131,12 @@ pub(crate) fn record(row: &Row) -> Result<Record, StoreError> {
             },
         }),
     };
-    Ok(Record { first_seq, at: timestamp(column(row, 3)?, || what("at"))?, events, entry })
+    Ok(Record {
+        first_seq,
+        at: timestamp(column(row, 3)?, || what("at"))?,
+        events,
+        entry,
+    })
 }
 
 /// Reads the events of a record, to the byte.

@@ -6,7 +6,8 @@ use tokio_postgres::types::Type;
 use crate::error::ConnectError;
 use crate::options::Durability;
 
-/// What leads from one version to the next. One that was released is never changed: its checksum is in the databases.
+/// What leads from one version to the next. One that was released is never changed: its checksum is
+/// in the databases.
 struct Migration {
     version: i64,
     name: &'static str,
@@ -14,8 +15,16 @@ struct Migration {
 }
 
 const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, name: "first", sql: include_str!("schema/0001-first.sql") },
-    Migration { version: 2, name: "ready", sql: include_str!("schema/0002-ready.sql") },
+    Migration {
+        version: 1,
+        name: "first",
+        sql: include_str!("schema/0001-first.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "ready",
+        sql: include_str!("schema/0002-ready.sql"),
+    },
 ];
 
 /// `xid8` and `pg_current_snapshot` came with version 13.
@@ -30,7 +39,10 @@ pub(crate) fn quoted(name: &str) -> Result<String, ConnectError> {
 }
 
 /// Checks that the server can be a store's, and that commits will be as durable as is asked for.
-pub(crate) async fn check_server(client: &Client, durability: Durability) -> Result<(), ConnectError> {
+pub(crate) async fn check_server(
+    client: &Client,
+    durability: Durability,
+) -> Result<(), ConnectError> {
     let sql = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
                pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', \
                current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), \
@@ -41,7 +53,10 @@ pub(crate) async fn check_server(client: &Client, durability: Durability) -> Res
     let found: String = row.try_get(1)?;
     let number: String = row.try_get(0)?;
     if number.parse().is_ok_and(|number: u32| number < OLDEST.0) {
-        return Err(ConnectError::ServerVersion { found, needed: OLDEST.1 });
+        return Err(ConnectError::ServerVersion {
+            found,
+            needed: OLDEST.1,
+        });
     }
     if row.try_get(2)? {
         return Err(ConnectError::ReadOnly);
@@ -59,7 +74,11 @@ pub(crate) async fn check_server(client: &Client, durability: Durability) -> Res
         return Err(ConnectError::Isolation { found: isolation });
     }
     if durability == Durability::PowerLoss {
-        for (index, setting) in [(3, "fsync"), (4, "full_page_writes"), (5, "synchronous_commit")] {
+        for (index, setting) in [
+            (3, "fsync"),
+            (4, "full_page_writes"),
+            (5, "synchronous_commit"),
+        ] {
             let found: String = row.try_get(index)?;
             if found == "off" {
                 return Err(ConnectError::Setting { setting, found });
@@ -69,7 +88,8 @@ pub(crate) async fn check_server(client: &Client, durability: Durability) -> Res
     Ok(())
 }
 
-/// Brings the schema to the latest version, each time in one transaction; two who connect at once do it once.
+/// Brings the schema to the latest version, each time in one transaction; two who connect at once
+/// do it once.
 pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), ConnectError> {
     let schema = quoted(name)?;
     if check(client, name).await? == latest() {
@@ -77,17 +97,26 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
     }
     let transaction = client.transaction().await?;
     // A process that is frozen in the middle must not keep the others out.
-    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '10s'").await?;
+    transaction
+        .batch_execute("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+        .await?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended('workflow-postgres ' || $1, 0))";
-    transaction.query_typed(lock, &[(&name, Type::TEXT)]).await?;
+    transaction
+        .query_typed(lock, &[(&name, Type::TEXT)])
+        .await?;
     // Another one may have done it while this one waited.
     let begun = check(transaction.client(), name).await?;
     // Who may not create a schema may still have one that somebody has created.
     let there = transaction
-        .query_typed_one("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", &[(&name, Type::TEXT)])
+        .query_typed_one(
+            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)",
+            &[(&name, Type::TEXT)],
+        )
         .await?;
     if !there.try_get::<_, bool>(0)? {
-        transaction.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
+        transaction
+            .batch_execute(&format!("CREATE SCHEMA {schema}"))
+            .await?;
     }
     if begun == 0 {
         let history = "CREATE TABLE {schema}.migrations (
@@ -96,16 +125,40 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
             checksum   text NOT NULL,
             applied_at timestamptz NOT NULL DEFAULT now()
         )";
-        transaction.batch_execute(&history.replace("{schema}", &schema)).await?;
+        transaction
+            .batch_execute(&history.replace("{schema}", &schema))
+            .await?;
     }
-    for Migration { version, name, sql: text } in MIGRATIONS.iter().filter(|migration| migration.version > begun) {
-        // The name comes last, for it may have braces of its own; the bodies of functions are literals.
+    for Migration {
+        version,
+        name,
+        sql: text,
+    } in MIGRATIONS
+        .iter()
+        .filter(|migration| migration.version > begun)
+    {
+        // The name comes last, for it may have braces of its own; the bodies of functions are
+        // literals.
         let literal = schema.replace('\'', "''");
-        let sql: Vec<_> = text.split("{schema}").map(|part| part.replace("{q}", &literal)).collect();
+        let sql: Vec<_> = text
+            .split("{schema}")
+            .map(|part| part.replace("{q}", &literal))
+            .collect();
         transaction.batch_execute(&sql.join(&schema)).await?;
-        let insert = format!("INSERT INTO {schema}.migrations (version, name, checksum) VALUES ($1, $2, $3)");
+        let insert = format!(
+            "INSERT INTO {schema}.migrations (version, name, checksum) VALUES ($1, $2, $3)"
+        );
         let sum = checksum(text);
-        transaction.query_typed(&insert, &[(version, Type::INT8), (name, Type::TEXT), (&sum, Type::TEXT)]).await?;
+        transaction
+            .query_typed(
+                &insert,
+                &[
+                    (version, Type::INT8),
+                    (name, Type::TEXT),
+                    (&sum, Type::TEXT),
+                ],
+            )
+            .await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -120,22 +173,36 @@ async fn check(client: &Client, name: &str) -> Result<i64, ConnectError> {
     if tables.is_empty() {
         return Ok(0);
     }
-    let has = |name: &str| tables.iter().any(|row| row.try_get::<_, &str>(0).is_ok_and(|table| table == name));
-    if !["migrations", "runs", "history", "outbox"].into_iter().all(has) {
-        return Err(ConnectError::NotOurs { schema: name.into() });
+    let has = |name: &str| {
+        tables
+            .iter()
+            .any(|row| row.try_get::<_, &str>(0).is_ok_and(|table| table == name))
+    };
+    if !["migrations", "runs", "history", "outbox"]
+        .into_iter()
+        .all(has)
+    {
+        return Err(ConnectError::NotOurs {
+            schema: name.into(),
+        });
     }
     let sql = format!("SELECT version, checksum FROM {schema}.migrations ORDER BY version");
     let mut found = 0;
     for row in client.query_typed(&sql, &[]).await? {
         found = row.try_get(0)?;
         let recorded: &str = row.try_get(1)?;
-        let ours = MIGRATIONS.iter().find(|migration| migration.version == found);
+        let ours = MIGRATIONS
+            .iter()
+            .find(|migration| migration.version == found);
         if ours.is_some_and(|migration| checksum(migration.sql) != recorded) {
             return Err(ConnectError::Changed { version: found });
         }
     }
     if found > latest() {
-        return Err(ConnectError::Newer { found, known: latest() });
+        return Err(ConnectError::Newer {
+            found,
+            known: latest(),
+        });
     }
     Ok(found)
 }
@@ -150,8 +217,8 @@ fn checksum(sql: &str) -> String {
     format!("{:016x}", sql.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
 }
 
-/// Sees to it that positions go on increasing also where transaction ids do not: in a database that was restored from a
-/// dump into another cluster.
+/// Sees to it that positions go on increasing also where transaction ids do not: in a database that
+/// was restored from a dump into another cluster.
 pub(crate) async fn move_base(client: &Client, schema: &str) -> Result<(), ConnectError> {
     // Every position that this cluster has given stands below that of the next transaction.
     let sql = format!(
@@ -162,10 +229,16 @@ pub(crate) async fn move_base(client: &Client, schema: &str) -> Result<(), Conne
          FROM {schema}.outbox) \
          SELECT base, top + 1 - next FROM o WHERE base + next <= top"
     );
-    let Some(row) = client.query_typed_opt(&sql, &[]).await? else { return Ok(()) };
+    let Some(row) = client.query_typed_opt(&sql, &[]).await? else {
+        return Ok(());
+    };
     let (before, after): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    tracing::warn!("the database was restored into another cluster: positions go on behind those there are");
+    tracing::warn!(
+        "the database was restored into another cluster: positions go on behind those there are"
+    );
     let update = format!("UPDATE {schema}.outbox SET base = $2 WHERE base = $1");
-    client.query_typed(&update, &[(&before, Type::INT8), (&after, Type::INT8)]).await?;
+    client
+        .query_typed(&update, &[(&before, Type::INT8), (&after, Type::INT8)])
+        .await?;
     Ok(())
 }

@@ -17,7 +17,11 @@ impl Lane {
         }
         self.query(&self.sql.open_cursor, &parameters).await?;
         let found = self.query(&self.sql.cursor, &parameters).await?;
-        Ok(found.first().map(row::cursor).transpose()?.unwrap_or_default())
+        Ok(found
+            .first()
+            .map(row::cursor)
+            .transpose()?
+            .unwrap_or_default())
     }
 
     pub(crate) async fn claim_sink(
@@ -37,7 +41,10 @@ impl Lane {
         ];
         let rows = self.query(&self.sql.claim_sink, &parameters).await?;
         let epoch = rows.first().map(|row| row::unsigned(row, 0)).transpose()?;
-        Ok(epoch.map(|epoch| SinkClaim { sink: sink.to_owned(), epoch }))
+        Ok(epoch.map(|epoch| SinkClaim {
+            sink: sink.to_owned(),
+            epoch,
+        }))
     }
 
     pub(crate) async fn release_sink(&self, claim: &SinkClaim) -> Result<(), Fault> {
@@ -60,7 +67,11 @@ impl Lane {
             (&self.workers.names() as _, Type::TEXT_ARRAY),
             (&self.session as _, Type::INT8),
         ];
-        if self.query(&self.sql.set_cursor, &parameters).await?.is_empty() {
+        if self
+            .query(&self.sql.set_cursor, &parameters)
+            .await?
+            .is_empty()
+        {
             let SinkClaim { sink, epoch } = claim.clone();
             return Err(StoreError::SinkFenced { sink, epoch }.into());
         }
@@ -68,6 +79,9 @@ impl Lane {
     }
 
     pub(crate) async fn drop_cursor(&self, sink: &str) -> Result<bool, Fault> {
-        Ok(!self.query(&self.sql.drop_cursor, &[(&escape(sink), Type::TEXT)]).await?.is_empty())
+        Ok(!self
+            .query(&self.sql.drop_cursor, &[(&escape(sink), Type::TEXT)])
+            .await?
+            .is_empty())
     }
 }

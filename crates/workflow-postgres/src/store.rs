@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts,
+};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
@@ -15,9 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::Config;
 use workflow_engine::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, EncodedEvent,
-    NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Status, Store,
-    StoreError, Timestamp, Woken,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
+    Due, EncodedEvent, NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter,
+    RunKey, SinkClaim, Span, Status, Store, StoreError, Timestamp, Woken,
 };
 
 use crate::connect::Connector;
@@ -30,10 +32,11 @@ use crate::schema;
 use crate::sql::Sql;
 use crate::writer::{self, Call, Reply, Write};
 
-/// A [`Store`] in a schema of a PostgreSQL database, which any number of processes on any machine share.
+/// A [`Store`] in a schema of a PostgreSQL database, which any number of processes on any machine
+/// share.
 ///
-/// Cloning it makes another handle to the same connections; they are closed when the last one is dropped. The crate's
-/// documentation says how it works and what is guaranteed.
+/// Cloning it makes another handle to the same connections; they are closed when the last one is
+/// dropped. The crate's documentation says how it works and what is guaranteed.
 #[derive(Clone)]
 pub struct PostgresStore {
     pub(crate) inner: Arc<Inner>,
@@ -78,8 +81,18 @@ impl PostgresStore {
         self.inner.durability
     }
 
-    pub(crate) async fn connect_with(config: Config, options: &Options) -> Result<Self, ConnectError> {
-        let Options { schema: name, durability, time, readers, wait, listen } = options.clone();
+    pub(crate) async fn connect_with(
+        config: Config,
+        options: &Options,
+    ) -> Result<Self, ConnectError> {
+        let Options {
+            schema: name,
+            durability,
+            time,
+            readers,
+            wait,
+            listen,
+        } = options.clone();
         let schema = schema::quoted(&name)?;
         let connector = Arc::new(Connector::new(config)?);
         let (mut client, driver) = connector.open(None).await?;
@@ -88,28 +101,47 @@ impl PostgresStore {
             schema::migrate(&mut client, &name).await
         };
         let within = Duration::from_secs(60);
-        timeout(within, prepare).await.map_err(|_| ConnectError::Silent { within })??;
+        timeout(within, prepare)
+            .await
+            .map_err(|_| ConnectError::Silent { within })??;
         drop(client);
         // It ends by itself when nobody has the client any more.
         drop(driver);
 
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(connector.config.clone(), (*connector).clone(), recycling);
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager =
+            Manager::from_connect(connector.config.clone(), (*connector).clone(), recycling);
         let create = connector.patience() + Duration::from_secs(1);
-        let timeouts = Timeouts { wait: Some(wait), create: Some(create), recycle: Some(wait) };
+        let timeouts = Timeouts {
+            wait: Some(wait),
+            create: Some(create),
+            recycle: Some(wait),
+        };
         let opened = Arc::new(Opened::now());
         let is_current = {
             let opened = opened.clone();
             Hook::sync_fn(move |_, metrics| match opened.is_before(metrics.created) {
                 true => Ok(()),
-                false => Err(HookError::message("it was opened before the connection that writes")),
+                false => Err(HookError::message(
+                    "it was opened before the connection that writes",
+                )),
             })
         };
-        let pool = Pool::builder(manager).max_size(readers).runtime(Runtime::Tokio1).timeouts(timeouts);
+        let pool = Pool::builder(manager)
+            .max_size(readers)
+            .runtime(Runtime::Tokio1)
+            .timeouts(timeouts);
         let pool = pool.pre_recycle(is_current);
-        let pool = pool.build().map_err(|error| ConnectError::Pool(error.into()))?;
+        let pool = pool
+            .build()
+            .map_err(|error| ConnectError::Pool(error.into()))?;
 
-        let (sql, workers) = (Arc::new(Sql::new(&schema, time)), Arc::new(Workers::default()));
+        let (sql, workers) = (
+            Arc::new(Sql::new(&schema, time)),
+            Arc::new(Workers::default()),
+        );
         let opening = Opening {
             connector: connector.clone(),
             sql: sql.clone(),
@@ -125,9 +157,19 @@ impl PostgresStore {
 
         let (ours, theirs) = (Arc::<Bells>::default(), listen.then(Arc::<Bells>::default));
         let channel = listen::channel(&name);
-        let mut tasks = vec![tokio::spawn(listen::tell(pool.clone(), channel.clone(), ours.clone(), session))];
+        let mut tasks = vec![tokio::spawn(listen::tell(
+            pool.clone(),
+            channel.clone(),
+            ours.clone(),
+            session,
+        ))];
         if let Some(theirs) = theirs.clone() {
-            tasks.push(tokio::spawn(listen::hear(connector.clone(), channel, theirs, session)));
+            tasks.push(tokio::spawn(listen::hear(
+                connector.clone(),
+                channel,
+                theirs,
+                session,
+            )));
         }
         let runtime = Handle::current();
         let inner = Inner {
@@ -144,7 +186,9 @@ impl PostgresStore {
             theirs,
             tasks,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Has the writer do something, and waits until it is durable.
@@ -159,7 +203,8 @@ impl PostgresStore {
         T: Send + 'static,
         F: for<'a> FnMut(&'a Lane) -> BoxFuture<'a, Result<T, Fault>> + Send + 'static,
     {
-        self.ask(|reply| Write::Other(Box::new(Call { operation, reply }))).await
+        self.ask(|reply| Write::Other(Box::new(Call { operation, reply })))
+            .await
     }
 }
 
@@ -187,10 +232,15 @@ impl Store for PostgresStore {
     }
 
     async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
-        self.write(move |lane| lane.release(claim, due).boxed()).await
+        self.write(move |lane| lane.release(claim, due).boxed())
+            .await
     }
 
-    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+    async fn renew(
+        &self,
+        worker: &str,
+        until: Timestamp,
+    ) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
         let worker = worker.to_owned();
         self.write(move |lane| {
             let worker = worker.clone();
@@ -210,7 +260,11 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError> {
+    async fn request_cancel(
+        &self,
+        run: &str,
+        request: CancelRequest,
+    ) -> Result<CancelReply, StoreError> {
         let run = run.to_owned();
         let reply = self
             .write(move |lane| {
@@ -219,7 +273,11 @@ impl Store for PostgresStore {
             })
             .await?;
         if let CancelReply::Accepted(run) = &reply {
-            self.inner.ours.ring(if run.due_at.is_some() { Woken::Due } else { Woken::Cancel });
+            self.inner.ours.ring(if run.due_at.is_some() {
+                Woken::Due
+            } else {
+                Woken::Cancel
+            });
         }
         Ok(reply)
     }
@@ -240,7 +298,11 @@ impl Store for PostgresStore {
         self.read_held(worker).await
     }
 
-    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+    async fn outbox(
+        &self,
+        after: Position,
+        page: Page,
+    ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         self.read_outbox(after, page).await
     }
 
@@ -264,7 +326,12 @@ impl Store for PostgresStore {
         self.read_cursors().await
     }
 
-    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
+    async fn claim_sink(
+        &self,
+        sink: &str,
+        worker: &str,
+        now: Timestamp,
+    ) -> Result<Option<SinkClaim>, StoreError> {
         let (sink, worker) = (sink.to_owned(), worker.to_owned());
         self.write(move |lane| {
             let (sink, worker) = (sink.clone(), worker.clone());

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 /// Stands before `0` for a zero character, and before `1` for itself.
 const ESCAPE: char = '\u{1a}';
 
-/// Returns a text in a form without zero characters; the beginning of a text becomes the beginning of its form.
+/// Returns a text in a form without zero characters; the beginning of a text becomes the beginning
+/// of its form.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
         return Cow::Borrowed(text);
@@ -43,7 +44,16 @@ mod tests {
 
     #[test]
     fn every_text_comes_back_and_none_has_a_zero() {
-        for text in ["", "plain", "\0", "\u{1a}", "\u{1a}0", "a\0\u{1a}1\0b", "\u{1a}\u{1a}", "é😀"] {
+        for text in [
+            "",
+            "plain",
+            "\0",
+            "\u{1a}",
+            "\u{1a}0",
+            "a\0\u{1a}1\0b",
+            "\u{1a}\u{1a}",
+            "é😀",
+        ] {
             let escaped = escape(text);
             assert!(!escaped.contains('\0'), "{text:?}");
             assert_eq!(unescape(escaped.into_owned()), text);
@@ -53,7 +63,13 @@ mod tests {
     #[test]
     fn prefixes_stay_prefixes() {
         let text = "a\0b\u{1a}c";
-        let ends = text.char_indices().map(|(index, _)| index).chain([text.len()]);
-        assert!(ends.into_iter().all(|end| escape(text).starts_with(&*escape(&text[..end]))));
+        let ends = text
+            .char_indices()
+            .map(|(index, _)| index)
+            .chain([text.len()]);
+        assert!(
+            ends.into_iter()
+                .all(|end| escape(text).starts_with(&*escape(&text[..end])))
+        );
     }
 }

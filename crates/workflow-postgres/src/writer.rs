@@ -1,7 +1,7 @@
 //! The writer: one task, one connection, and what is queued in its order.
 //!
-//! Everything that is queued is one group; what comes while it is written is the next: the slower the server, the larger
-//! the groups.
+//! Everything that is queued is one group; what comes while it is written is the next: the slower
+//! the server, the larger the groups.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -62,7 +62,11 @@ where
             let lost = matches!(result, Err(Fault::Connection(_)));
             // Whoever asked may have gone; the write has happened all the same.
             let _ = self.reply.send(result.map_err(StoreError::from));
-            if lost { Err(Fault::Refused(gone())) } else { Ok(()) }
+            if lost {
+                Err(Fault::Refused(gone()))
+            } else {
+                Ok(())
+            }
         }
         .boxed()
     }
@@ -83,8 +87,10 @@ pub(crate) async fn work(opening: Opening, first: Lane, mut queue: UnboundedRece
         };
         match lane {
             Ok(lane) => {
-                let settling = AssertUnwindSafe(settle(lane, std::mem::take(&mut group), &opening.connector));
-                // Should it panic, whoever waits finds its reply dropped, and the next group a connection.
+                let settling =
+                    AssertUnwindSafe(settle(lane, std::mem::take(&mut group), &opening.connector));
+                // Should it panic, whoever waits finds its reply dropped, and the next group a
+                // connection.
                 standing = settling.catch_unwind().await.unwrap_or_default();
             }
             Err(error) => {
@@ -111,20 +117,28 @@ async fn settle(lane: Lane, group: Vec<Write>, connector: &Arc<Connector>) -> Op
         let other = rest.next_if(|write| matches!(write, Write::Other(_)));
         let Some(standing) = &lane else {
             let lost = || backend("the connection to the database was lost");
-            creates.into_iter().for_each(|(_, reply)| drop(reply.send(Err(lost()))));
-            commits.into_iter().for_each(|(_, reply)| drop(reply.send(Err(lost()))));
-            other.into_iter().for_each(|write| write.fail("the connection to the database was lost"));
+            creates
+                .into_iter()
+                .for_each(|(_, reply)| drop(reply.send(Err(lost()))));
+            commits
+                .into_iter()
+                .for_each(|(_, reply)| drop(reply.send(Err(lost()))));
+            other
+                .into_iter()
+                .for_each(|write| write.fail("the connection to the database was lost"));
             continue;
         };
         // Replies that are dropped tell whoever waits.
         let groups = async { join(grouped(standing, creates), grouped(standing, commits)).await };
         match timeout(PATIENCE, groups).await {
             Ok((Ok(()), Ok(()))) => {}
-            // What takes so long is not cancelled: a commit that waits for a synchronous replica would be seen by others
-            // without being there.
+            // What takes so long is not cancelled: a commit that waits for a synchronous replica
+            // would be seen by others without being there.
             Ok(_) | Err(_) => lane = None,
         }
-        let (Some(standing), Some(Write::Other(other))) = (&lane, other) else { continue };
+        let (Some(standing), Some(Write::Other(other))) = (&lane, other) else {
+            continue;
+        };
         match timeout(PATIENCE, other.execute(standing)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => lane = None,

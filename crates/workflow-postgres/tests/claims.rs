@@ -29,41 +29,81 @@ fn at(millis: i64) -> Timestamp {
 
 /// A claim of whatever is due, long before any lease is over.
 fn any(worker: &str) -> ClaimRequest {
-    ClaimRequest { now: at(1 << 40), ..hand::any(worker) }
+    ClaimRequest {
+        now: at(1 << 40),
+        ..hand::any(worker)
+    }
 }
 
 /// Returns the ids of what is claimed.
 async fn claimed(store: &PostgresStore, worker: &str, limit: usize) -> Vec<String> {
-    let claims = store.claim(ClaimRequest { limit, ..any(worker) }).await.unwrap();
-    claims.runs.into_iter().map(|claimed| claimed.run.id).collect()
+    let claims = store
+        .claim(ClaimRequest {
+            limit,
+            ..any(worker)
+        })
+        .await
+        .unwrap();
+    claims
+        .runs
+        .into_iter()
+        .map(|claimed| claimed.run.id)
+        .collect()
 }
 
-/// Somebody has locked the first so many runs: two workers that have room for one run each find the next ones.
+/// Somebody has locked the first so many runs: two workers that have room for one run each find the
+/// next ones.
 #[test]
 fn locked_runs_at_the_head_keep_nobody_from_those_behind_them() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         for locked in [4, 64, 1_000] {
             let url = server.database().await.unwrap();
-            let (one, other) = (options().connect(&url).await.unwrap(), options().connect(&url).await.unwrap());
+            let (one, other) = (
+                options().connect(&url).await.unwrap(),
+                options().connect(&url).await.unwrap(),
+            );
             one.renew("one", Timestamp::MAX).await.unwrap();
             other.renew("other", Timestamp::MAX).await.unwrap();
             let admin = raw(&url).await;
             admin.batch_execute(&due(locked + 9)).await.unwrap();
-            let lock = format!("BEGIN; SELECT FROM workflow.runs WHERE due_at < {locked} FOR UPDATE");
+            let lock =
+                format!("BEGIN; SELECT FROM workflow.runs WHERE due_at < {locked} FOR UPDATE");
             admin.batch_execute(&lock).await.unwrap();
             let id = |n: usize| format!("r{:06}", locked + n);
-            assert_eq!(claimed(&one, "one", 1).await, [id(0)], "{locked} are locked");
-            assert_eq!(claimed(&other, "other", 1).await, [id(1)], "{locked} are locked");
+            assert_eq!(
+                claimed(&one, "one", 1).await,
+                [id(0)],
+                "{locked} are locked"
+            );
+            assert_eq!(
+                claimed(&other, "other", 1).await,
+                [id(1)],
+                "{locked} are locked"
+            );
             // Of one workflow, and with more room than there is.
-            let own = ClaimRequest { workflows: Some(vec![format!("w{}", (locked + 2) % 3)]), limit: 1, ..any("one") };
-            assert_eq!(one.claim(own).await.unwrap().runs[0].run.id, id(2), "{locked} are locked");
+            let own = ClaimRequest {
+                workflows: Some(vec![format!("w{}", (locked + 2) % 3)]),
+                limit: 1,
+                ..any("one")
+            };
+            assert_eq!(
+                one.claim(own).await.unwrap().runs[0].run.id,
+                id(2),
+                "{locked} are locked"
+            );
             let both = tokio::join!(claimed(&one, "one", 3), claimed(&other, "other", 99));
             let both: HashSet<_> = both.0.into_iter().chain(both.1).collect();
             assert_eq!(both, (3..9).map(id).collect(), "each by one of them");
             assert_eq!(claimed(&one, "one", 1).await, [""; 0]);
             admin.batch_execute("COMMIT").await.unwrap();
-            assert_eq!(claimed(&one, "one", 1).await, ["r000000"], "in their order again");
+            assert_eq!(
+                claimed(&one, "one", 1).await,
+                ["r000000"],
+                "in their order again"
+            );
         }
     });
 }
@@ -72,7 +112,9 @@ fn locked_runs_at_the_head_keep_nobody_from_those_behind_them() {
 #[test]
 fn workers_that_claim_at_once_share_what_is_due() {
     const RUNS: usize = 600;
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = async || options().listen(false).connect(&url).await.unwrap();
@@ -90,14 +132,20 @@ fn workers_that_claim_at_once_share_what_is_due() {
             }
         });
         let all = join_all(workers).await.concat();
-        assert_eq!((all.len(), all.iter().collect::<HashSet<_>>().len()), (RUNS, RUNS), "each is claimed once");
+        assert_eq!(
+            (all.len(), all.iter().collect::<HashSet<_>>().len()),
+            (RUNS, RUNS),
+            "each is claimed once"
+        );
     });
 }
 
 /// Rows that a worker's own claim reads, whatever else is due.
 #[test]
 fn a_claim_reads_what_it_returns_and_what_is_locked() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let mut read = Vec::new();
         for all in [1_000, 100_000] {
@@ -137,13 +185,19 @@ async fn gone(eye: &tokio_postgres::Client) {
     until(eye, sql).await;
 }
 
-/// What else passes by locked rows at the head: leases that are over, what dead workers held, and purges.
+/// What else passes by locked rows at the head: leases that are over, what dead workers held, and
+/// purges.
 #[test]
 fn sweeps_and_purges_pass_by_what_is_locked() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
-        let (dying, store) = (options().connect(&url).await.unwrap(), options().connect(&url).await.unwrap());
+        let (dying, store) = (
+            options().connect(&url).await.unwrap(),
+            options().connect(&url).await.unwrap(),
+        );
         for n in 0..12 {
             begin(&dying, &format!("r{n:02}"), &format!("dead-{n:02}")).await;
         }
@@ -155,31 +209,61 @@ fn sweeps_and_purges_pass_by_what_is_locked() {
         let lock = "BEGIN; SELECT FROM workflow.workers WHERE name < 'dead-06' FOR UPDATE; \
                     SELECT FROM workflow.runs WHERE id = 'r06' FOR UPDATE";
         admin.batch_execute(lock).await.unwrap();
-        let claims = timeout(Duration::from_secs(20), store.claim(ClaimRequest { limit: 1, ..any("w") }));
-        assert_eq!(claims.await.unwrap().unwrap().runs[0].run.id, "r07", "the first that is not locked");
+        let claims = timeout(
+            Duration::from_secs(20),
+            store.claim(ClaimRequest {
+                limit: 1,
+                ..any("w")
+            }),
+        );
+        assert_eq!(
+            claims.await.unwrap().unwrap().runs[0].run.id,
+            "r07",
+            "the first that is not locked"
+        );
         admin.batch_execute("COMMIT").await.unwrap();
 
         let mut ended = Vec::new();
         for n in 0..12 {
             let claim = begin(&store, &format!("e{n:02}"), "w").await;
-            store.commit(append(claim, &format!("e{n:02}"), 2, Status::Completed)).await.unwrap();
+            store
+                .commit(append(claim, &format!("e{n:02}"), 2, Status::Completed))
+                .await
+                .unwrap();
             ended.push(claim);
         }
         admin
-            .batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id BETWEEN 'e00' AND 'e07' FOR UPDATE")
+            .batch_execute(
+                "BEGIN; SELECT FROM workflow.runs WHERE id BETWEEN 'e00' AND 'e07' FOR UPDATE",
+            )
             .await
             .unwrap();
-        let purge = Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() };
-        assert_eq!(store.purge(purge).await.unwrap().runs, 1, "there is one that is not locked");
-        assert_eq!(store.run("e08").await.unwrap(), None, "the longest ended of those");
+        let purge = Purge {
+            completed: Some(Timestamp::MAX),
+            limit: 1,
+            ..Purge::default()
+        };
+        assert_eq!(
+            store.purge(purge).await.unwrap().runs,
+            1,
+            "there is one that is not locked"
+        );
+        assert_eq!(
+            store.run("e08").await.unwrap(),
+            None,
+            "the longest ended of those"
+        );
         admin.batch_execute("COMMIT").await.unwrap();
     });
 }
 
-/// The clock of the database is behind what was written, because it was set back: what is queued does not wait for it.
+/// The clock of the database is behind what was written, because it was set back: what is queued
+/// does not wait for it.
 #[test]
 fn a_database_whose_clock_was_set_back_strands_nothing() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();

@@ -13,12 +13,14 @@ use tokio::time::timeout;
 use workflow_engine::{Cursor, Page, Position, Status, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
 
-/// A commit that waits for a synchronous standby is seen by nobody, also when the store has given it up; and connections
-/// that wait so do not become more and more.
+/// A commit that waits for a synchronous standby is seen by nobody, also when the store has given
+/// it up; and connections that wait so do not become more and more.
 #[test]
 fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
     let _alone = alone();
-    let Some(server) = started(&["autovacuum=off", "max_connections=50"]) else { return };
+    let Some(server) = started(&["autovacuum=off", "max_connections=50"]) else {
+        return;
+    };
     if address(&server).is_none() {
         return;
     }
@@ -26,7 +28,10 @@ fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
         let url = server.url_of("postgres");
         let store = PostgresStore::connect(&url).await.unwrap();
         let claim = begin(&store, "one", "w").await;
-        server.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'").await.unwrap();
+        server
+            .execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'")
+            .await
+            .unwrap();
         server.execute("SELECT pg_reload_conf()").await.unwrap();
         let admin = raw(&url).await;
         let waiting = async || {
@@ -36,24 +41,44 @@ fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
         // Until the setting is known everywhere there may be some that succeed.
         let mut seq = 2;
         let unknown = loop {
-            match store.commit(append(claim, "one", seq, Status::Running)).await {
+            match store
+                .commit(append(claim, "one", seq, Status::Running))
+                .await
+            {
                 Ok(_) => seq += 1,
                 Err(error) => break error,
             }
         };
         assert!(matches!(unknown, StoreError::Backend(_)), "{unknown:?}");
-        let seen = store.outbox(Position(0), Page::events(99)).await.unwrap().len() as u64;
+        let seen = store
+            .outbox(Position(0), Page::events(99))
+            .await
+            .unwrap()
+            .len() as u64;
         assert_eq!(seen, seq - 1, "what waits for the standby is seen");
         assert_eq!(waiting().await, 1, "the case is not the one that is tested");
         for _ in 0..9 {
-            let refused = store.commit(append(claim, "one", seq, Status::Running)).await.unwrap_err();
-            assert!(refused.to_string().contains("synchronous standby"), "{refused}");
+            let refused = store
+                .commit(append(claim, "one", seq, Status::Running))
+                .await
+                .unwrap_err();
+            assert!(
+                refused.to_string().contains("synchronous standby"),
+                "{refused}"
+            );
         }
         let refused = PostgresStore::connect(&url).await;
         assert!(matches!(refused, Err(ConnectError::Standby)), "{refused:?}");
-        assert_eq!(waiting().await, 1, "each try leaves another connection behind");
+        assert_eq!(
+            waiting().await,
+            1,
+            "each try leaves another connection behind"
+        );
 
-        server.execute("ALTER SYSTEM RESET synchronous_standby_names").await.unwrap();
+        server
+            .execute("ALTER SYSTEM RESET synchronous_standby_names")
+            .await
+            .unwrap();
         server.execute("SELECT pg_reload_conf()").await.unwrap();
         let going_on = async { while store.renew("w", Timestamp::MAX).await.is_err() {} };
         timeout(Duration::from_secs(30), going_on).await.unwrap();
@@ -62,31 +87,60 @@ fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
     });
 }
 
-/// A server that is not durable recovers from a crash by itself, without the last of what it had told. The claim of a sink
-/// from before would skip what stands now where that was.
+/// A server that is not durable recovers from a crash by itself, without the last of what it had
+/// told. The claim of a sink from before would skip what stands now where that was.
 #[test]
 fn events_that_take_the_places_of_those_that_a_crash_has_lost_are_delivered() {
     let _alone = alone();
-    let settings = ["autovacuum=off", "synchronous_commit=off", "wal_writer_delay=10s", "restart_after_crash=on"];
-    let Some(server) = started(&settings) else { return };
+    let settings = [
+        "autovacuum=off",
+        "synchronous_commit=off",
+        "wal_writer_delay=10s",
+        "restart_after_crash=on",
+    ];
+    let Some(server) = started(&settings) else {
+        return;
+    };
     if address(&server).is_none() {
         return;
     }
     runtime().block_on(async {
         let url = server.url_of("postgres");
-        let store = PostgresStore::options().durability(Durability::ProcessCrash).listen(false);
+        let store = PostgresStore::options()
+            .durability(Durability::ProcessCrash)
+            .listen(false);
         let store = store.connect(&url).await.unwrap();
         let claim = begin(&store, "one", "w").await;
-        let sink = store.claim_sink("sink", "w", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
+        let sink = store
+            .claim_sink("sink", "w", Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap()
+            .unwrap();
         let admin = raw(&url).await;
         admin.batch_execute("CHECKPOINT").await.unwrap();
         for seq in 2..22 {
-            store.commit(append(claim, "one", seq, Status::Running)).await.unwrap();
+            store
+                .commit(append(claim, "one", seq, Status::Running))
+                .await
+                .unwrap();
         }
-        let delivered = store.outbox(Position(0), Page::events(99)).await.unwrap().pop().unwrap().0;
-        let backend = "SELECT pid FROM pg_stat_activity WHERE application_name = 'workflow-postgres' LIMIT 1";
+        let delivered = store
+            .outbox(Position(0), Page::events(99))
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .0;
+        let backend =
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'workflow-postgres' LIMIT 1";
         let backend: i32 = admin.query_one(backend, &[]).await.unwrap().get(0);
-        assert!(Command::new("kill").args(["-KILL", &backend.to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-KILL", &backend.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
 
         let going_on = async { while store.renew("w", Timestamp::MAX).await.is_err() {} };
         timeout(Duration::from_secs(30), going_on).await.unwrap();
@@ -95,8 +149,15 @@ fn events_that_take_the_places_of_those_that_a_crash_has_lost_are_delivered() {
         for n in 0..40 {
             begin(&store, &format!("new-{n}"), "w").await;
         }
-        let cursor = Cursor { position: delivered, delivered: 21, ..Cursor::default() };
+        let cursor = Cursor {
+            position: delivered,
+            delivered: 21,
+            ..Cursor::default()
+        };
         let refused = store.set_cursor(&sink, cursor).await;
-        assert!(matches!(refused, Err(StoreError::SinkFenced { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::SinkFenced { .. })),
+            "{refused:?}"
+        );
     });
 }

@@ -11,7 +11,8 @@ use support::pair::Pair;
 use support::{address, alone, fresh_in, options, runtime, server, started};
 use tokio::time::timeout;
 use workflow_engine::{
-    Commit, Created, EncodedEvent, Page, Position, Record, RunFilter, Span, Status, Store, StoreError, Timestamp,
+    Commit, Created, EncodedEvent, Page, Position, Record, RunFilter, Span, Status, Store,
+    StoreError, Timestamp,
 };
 use workflow_postgres::testing::Stop;
 use workflow_postgres::{Options, PostgresStore};
@@ -23,13 +24,18 @@ fn long() -> String {
 
 fn assert_refused<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
     let refused = |error: &StoreError| !error.is_transient() && error.to_string().contains("54000");
-    assert!(answer.as_ref().is_err_and(refused), "to try it again does not help: {answer:?}");
+    assert!(
+        answer.as_ref().is_err_and(refused),
+        "to try it again does not help: {answer:?}"
+    );
 }
 
 /// Whatever name an index has no room for.
 #[test]
 fn a_name_that_is_too_long_is_refused_at_once() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let (_, _, store) = fresh_in(server).await;
         let mut new = new_run(&long(), "w", Status::Queued);
@@ -39,31 +45,57 @@ fn a_name_that_is_too_long_is_refused_at_once() {
         assert_refused(store.open_cursor(&long()).await);
         assert_refused(store.claim_sink(&long(), "w", Timestamp::UNIX_EPOCH).await);
         assert_refused(store.renew(&long(), Timestamp::MAX).await);
-        assert_eq!(store.list(&RunFilter::default()).await.unwrap(), [], "nothing was changed");
+        assert_eq!(
+            store.list(&RunFilter::default()).await.unwrap(),
+            [],
+            "nothing was changed"
+        );
         // To look for one does no harm.
         assert_eq!(store.run(&long()).await.unwrap(), None);
         new.workflow = "w".into();
-        assert!(matches!(store.create(new).await.unwrap(), Created::New(_)), "the connection goes on");
+        assert!(
+            matches!(store.create(new).await.unwrap(), Created::New(_)),
+            "the connection goes on"
+        );
     });
 }
 
 /// More events than a transaction has places for.
 #[test]
 fn a_write_that_is_too_large_is_refused_at_once() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let (_, _, store) = fresh_in(server).await;
         let claim = begin(&store, "one", "w").await;
         let events = vec![EncodedEvent::from_json("1".into()).unwrap(); 1 << 20];
-        let record = Record { first_seq: 2, at: Timestamp::UNIX_EPOCH, events, entry: None };
-        let commit = Commit { claim, records: vec![record], status: Status::Running, due_at: None };
+        let record = Record {
+            first_seq: 2,
+            at: Timestamp::UNIX_EPOCH,
+            events,
+            entry: None,
+        };
+        let commit = Commit {
+            claim,
+            records: vec![record],
+            status: Status::Running,
+            due_at: None,
+        };
         let refused = store.commit(commit).await;
-        assert!(refused.as_ref().is_err_and(|error| !error.is_transient()), "{refused:?}");
-        store.commit(append(claim, "one", 2, Status::Running)).await.unwrap();
+        assert!(
+            refused.as_ref().is_err_and(|error| !error.is_transient()),
+            "{refused:?}"
+        );
+        store
+            .commit(append(claim, "one", 2, Status::Running))
+            .await
+            .unwrap();
     });
 }
 
-/// A server that takes no writes for a while, and another that does so for good while its replica takes them.
+/// A server that takes no writes for a while, and another that does so for good while its replica
+/// takes them.
 #[test]
 fn a_server_that_has_become_read_only_is_left_for_one_that_takes_writes() {
     let _alone = alone();
@@ -112,7 +144,9 @@ fn a_server_that_has_become_read_only_is_left_for_one_that_takes_writes() {
 /// The connections to read on are cut, all at once: nobody is told.
 #[test]
 fn a_read_whose_connection_was_cut_is_read_again() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::options().readers(4).listen(false).connect(&url).await.unwrap();
@@ -138,17 +172,21 @@ fn a_read_whose_connection_was_cut_is_read_again() {
     });
 }
 
-/// Whoever waits for an answer meets a server that ends, is gone, and starts (57P01, refused connections, 57P03): each of
-/// these may be tried again, and in the end there is an answer.
+/// Whoever waits for an answer meets a server that ends, is gone, and starts (57P01, refused
+/// connections, 57P03): each of these may be tried again, and in the end there is an answer.
 #[test]
 fn a_restart_under_those_who_read_is_worth_another_try() {
     let _alone = alone();
-    let Some(server) = started(&["autovacuum=off"]) else { return };
+    let Some(server) = started(&["autovacuum=off"]) else {
+        return;
+    };
     if address(&server).is_none() {
         return;
     }
     runtime().block_on(async {
-        let store = Options::connect(&PostgresStore::options(), &server.url_of("postgres")).await.unwrap();
+        let store = Options::connect(&PostgresStore::options(), &server.url_of("postgres"))
+            .await
+            .unwrap();
         let claim = begin(&store, "one", "w").await;
         let reading = (0..4).map(|_| {
             let store = store.clone();
@@ -165,7 +203,10 @@ fn a_restart_under_those_who_read_is_worth_another_try() {
                         Ok((run, ..)) if failed > 0 => break run.unwrap(),
                         Ok(_) => tokio::task::yield_now().await,
                         Err(error) => {
-                            assert!(error.is_transient(), "it will not be tried again: {error:?}");
+                            assert!(
+                                error.is_transient(),
+                                "it will not be tried again: {error:?}"
+                            );
                             failed += 1;
                         }
                     }
@@ -179,7 +220,10 @@ fn a_restart_under_those_who_read_is_worth_another_try() {
             server.resume().await.unwrap();
         }
         for reader in reading {
-            let run = timeout(Duration::from_secs(30), reader).await.expect("it waits for ever").unwrap();
+            let run = timeout(Duration::from_secs(30), reader)
+                .await
+                .expect("it waits for ever")
+                .unwrap();
             assert_eq!(run.id, "one");
         }
     });

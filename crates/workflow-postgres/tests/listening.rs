@@ -22,12 +22,21 @@ async fn order(ctx: Context, n: u64) -> Result<u64, Failure> {
 }
 
 async fn long(ctx: Context, _: u64) -> Result<u64, Failure> {
-    Ok(ctx.step("long", std::future::pending::<Result<u64, Failure>>).await?)
+    Ok(ctx
+        .step("long", std::future::pending::<Result<u64, Failure>>)
+        .await?)
 }
 
 fn engine(store: &PostgresStore, poll: Duration) -> Engine {
-    let builder = Engine::builder().store(Arc::new(store.clone())).clock(Arc::new(TokioClock::new()));
-    builder.poll_interval(poll).workflow(&ORDER, order).workflow(&Workflow::new("long"), long).build().unwrap()
+    let builder = Engine::builder()
+        .store(Arc::new(store.clone()))
+        .clock(Arc::new(TokioClock::new()));
+    builder
+        .poll_interval(poll)
+        .workflow(&ORDER, order)
+        .workflow(&Workflow::new("long"), long)
+        .build()
+        .unwrap()
 }
 
 /// Takes what a store is told because it has just begun to listen.
@@ -41,24 +50,36 @@ async fn quiet(store: &PostgresStore) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), both)
+        .await
+        .unwrap();
     // Whoever waits may be woken twice for one reason.
-    while tokio::time::timeout(Duration::from_millis(50), store.woken()).await.is_ok() {}
+    while tokio::time::timeout(Duration::from_millis(50), store.woken())
+        .await
+        .is_ok()
+    {}
 }
 
 #[test]
 fn others_are_told_of_runs_and_cancels_and_oneself_is_not() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         // The longest name that a schema can have leaves no room for more in that of a channel.
         let longest = PostgresStore::options().schema("x".repeat(63));
-        let (one, other) = (longest.connect(&url).await.unwrap(), longest.connect(&url).await.unwrap());
+        let (one, other) = (
+            longest.connect(&url).await.unwrap(),
+            longest.connect(&url).await.unwrap(),
+        );
         quiet(&one).await;
         quiet(&other).await;
         let client = engine(&one, Duration::from_secs(1));
         client.start(&ORDER, "r", 1).await.unwrap();
-        let told = tokio::time::timeout(Duration::from_secs(10), other.woken()).await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(10), other.woken())
+            .await
+            .unwrap();
         assert_eq!(told, Woken::Due);
         assert_eq!(one.woken().now_or_never(), None, "who has written it knows");
 
@@ -72,29 +93,49 @@ fn others_are_told_of_runs_and_cancels_and_oneself_is_not() {
             limit: 9,
         };
         assert_eq!(one.claim(claim).await.unwrap().runs.len(), 1);
-        one.request_cancel("r", CancelRequest { reason: None, at_once: true, at }).await.unwrap();
+        one.request_cancel(
+            "r",
+            CancelRequest {
+                reason: None,
+                at_once: true,
+                at,
+            },
+        )
+        .await
+        .unwrap();
         let cancel = async { while other.woken().await != Woken::Cancel {} };
-        tokio::time::timeout(Duration::from_secs(10), cancel).await.expect("whoever holds it must know");
+        tokio::time::timeout(Duration::from_secs(10), cancel)
+            .await
+            .expect("whoever holds it must know");
     });
 }
 
 #[test]
 fn a_run_that_another_process_starts_is_executed_at_once_and_cancelled_at_once() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
-        let (one, other) = (PostgresStore::connect(&url).await.unwrap(), PostgresStore::connect(&url).await.unwrap());
+        let (one, other) = (
+            PostgresStore::connect(&url).await.unwrap(),
+            PostgresStore::connect(&url).await.unwrap(),
+        );
         quiet(&other).await;
         // It looks by itself after an hour only, and its lease is renewed every ten seconds.
-        let (client, worker) = (engine(&one, Duration::from_millis(20)), engine(&other, Duration::from_secs(3_600)));
+        let (client, worker) = (
+            engine(&one, Duration::from_millis(20)),
+            engine(&other, Duration::from_secs(3_600)),
+        );
         let working = tokio::spawn({
             let worker = worker.clone();
             async move { worker.work().await }
         });
         for n in 0..20 {
             let handle = client.start(&ORDER, format!("r{n}"), n).await.unwrap();
-            let outcome =
-                tokio::time::timeout(Duration::from_secs(30), handle.result()).await.expect("it was not woken");
+            let outcome = tokio::time::timeout(Duration::from_secs(30), handle.result())
+                .await
+                .expect("it was not woken");
             assert_eq!(outcome.unwrap(), Outcome::Completed(n));
         }
         let long: Workflow<u64, u64> = Workflow::new("long");
@@ -103,8 +144,13 @@ fn a_run_that_another_process_starts_is_executed_at_once_and_cancelled_at_once()
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
-        handle.cancel(workflow_engine::Cancel::new("enough").at_once()).await.unwrap();
-        let outcome = tokio::time::timeout(Duration::from_secs(30), handle.result()).await.expect("it was not woken");
+        handle
+            .cancel(workflow_engine::Cancel::new("enough").at_once())
+            .await
+            .unwrap();
+        let outcome = tokio::time::timeout(Duration::from_secs(30), handle.result())
+            .await
+            .expect("it was not woken");
         assert!(matches!(outcome.unwrap(), Outcome::Cancelled { .. }));
         println!("cancelled elsewhere after {:?}", began.elapsed());
         let _ = worker.shutdown(Duration::from_secs(5)).await;
@@ -114,7 +160,9 @@ fn a_run_that_another_process_starts_is_executed_at_once_and_cancelled_at_once()
 
 #[test]
 fn an_idle_worker_asks_little_and_many_starts_are_told_in_few_words() {
-    let (_alone, Some(server)) = (alone(), started(&["autovacuum=off"])) else { return };
+    let (_alone, Some(server)) = (alone(), started(&["autovacuum=off"])) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();

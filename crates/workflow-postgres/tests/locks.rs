@@ -13,20 +13,28 @@ use support::{alone, options, runtime, server};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use workflow_engine::{
-    CancelRequest, ClaimRequest, Commit, Context, Due, EncodedEvent, Engine, Failure, Purge, Record, Status, Store,
-    StoreError, Timestamp, Workflow,
+    CancelRequest, ClaimRequest, Commit, Context, Due, EncodedEvent, Engine, Failure, Purge,
+    Record, Status, Store, StoreError, Timestamp, Workflow,
 };
 use workflow_postgres::PostgresStore;
 
 #[test]
 fn a_run_that_is_locked_keeps_no_other_waiting() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
-        let (one, two) = (begin(&store, "one", "w").await, begin(&store, "two", "w").await);
+        let (one, two) = (
+            begin(&store, "one", "w").await,
+            begin(&store, "two", "w").await,
+        );
         let admin = raw(&url).await;
-        admin.batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'one' FOR UPDATE").await.unwrap();
+        admin
+            .batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'one' FOR UPDATE")
+            .await
+            .unwrap();
         let began = Instant::now();
         let (locked, other, renewed) = tokio::join!(
             store.commit(append(one, "one", 2, Status::Running)),
@@ -39,17 +47,34 @@ fn a_run_that_is_locked_keeps_no_other_waiting() {
         renewed.unwrap();
 
         // Writes that are no commits.
-        let cancel = CancelRequest { reason: None, at_once: false, at: Timestamp::UNIX_EPOCH };
-        let (cancelled, other) =
-            tokio::join!(store.request_cancel("one", cancel), store.commit(append(two, "two", 3, Status::Running)));
+        let cancel = CancelRequest {
+            reason: None,
+            at_once: false,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let (cancelled, other) = tokio::join!(
+            store.request_cancel("one", cancel),
+            store.commit(append(two, "two", 3, Status::Running))
+        );
         assert_locked(cancelled);
         other.unwrap();
         assert_locked(store.release(one, Due::Now(Timestamp::UNIX_EPOCH)).await);
-        let refused = store.claim(ClaimRequest { run: Some("one".into()), ..any("w") }).await;
-        assert!(matches!(&refused, Err(error) if error.to_string().contains("locked")), "{refused:?}");
+        let refused = store
+            .claim(ClaimRequest {
+                run: Some("one".into()),
+                ..any("w")
+            })
+            .await;
+        assert!(
+            matches!(&refused, Err(error) if error.to_string().contains("locked")),
+            "{refused:?}"
+        );
         until(&admin, &format!("SELECT NOT ({BLOCKED})")).await;
         admin.batch_execute("COMMIT").await.unwrap();
-        store.commit(append(one, "one", 2, Status::Running)).await.unwrap();
+        store
+            .commit(append(one, "one", 2, Status::Running))
+            .await
+            .unwrap();
     });
 }
 
@@ -57,7 +82,9 @@ fn a_run_that_is_locked_keeps_no_other_waiting() {
 #[test]
 fn runs_that_are_locked_keep_no_other_waiting() {
     const LOCKED: usize = 9;
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
@@ -68,10 +95,9 @@ fn runs_that_are_locked_keep_no_other_waiting() {
         let admin = raw(&url).await;
         let lock = format!("BEGIN; SELECT FROM workflow.runs WHERE id < 'r{LOCKED:02}' FOR UPDATE");
         admin.batch_execute(&lock).await.unwrap();
-        let commits = claims
-            .iter()
-            .enumerate()
-            .map(|(n, claim)| store.commit(append(*claim, &format!("r{n:02}"), 2, Status::Running)));
+        let commits = claims.iter().enumerate().map(|(n, claim)| {
+            store.commit(append(*claim, &format!("r{n:02}"), 2, Status::Running))
+        });
         let mut answers = join_all(commits).await;
         for answer in answers.split_off(LOCKED) {
             answer.unwrap();
@@ -79,19 +105,24 @@ fn runs_that_are_locked_keep_no_other_waiting() {
         answers.into_iter().for_each(assert_locked);
 
         // Nothing can be written: everybody is told so, and the connection stays.
-        admin.batch_execute("LOCK TABLE workflow.runs IN EXCLUSIVE MODE").await.unwrap();
-        let commits = claims
-            .iter()
-            .enumerate()
-            .map(|(n, claim)| store.commit(append(*claim, &format!("r{n:02}"), 3, Status::Running)));
+        admin
+            .batch_execute("LOCK TABLE workflow.runs IN EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        let commits = claims.iter().enumerate().map(|(n, claim)| {
+            store.commit(append(*claim, &format!("r{n:02}"), 3, Status::Running))
+        });
         join_all(commits).await.into_iter().for_each(assert_locked);
     });
 }
 
-/// A run of a dead worker is locked: it rests until it is not, and everything else is claimed meanwhile.
+/// A run of a dead worker is locked: it rests until it is not, and everything else is claimed
+/// meanwhile.
 #[test]
 fn a_locked_run_of_a_dead_worker_keeps_nobody_from_claiming() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let (dying, store) = (options().connect(&url).await.unwrap(), options().connect(&url).await.unwrap());
@@ -126,14 +157,24 @@ fn a_locked_run_of_a_dead_worker_keeps_nobody_from_claiming() {
 #[test]
 fn a_worker_that_cannot_have_what_is_due_does_not_spin() {
     const ORDER: Workflow<u64, u64> = Workflow::new("w");
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
-        store.create(new_run("due", "nobody", Status::Queued)).await.unwrap();
+        store
+            .create(new_run("due", "nobody", Status::Queued))
+            .await
+            .unwrap();
         let admin = raw(&url).await;
-        admin.batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'due' FOR UPDATE").await.unwrap();
-        let engine = Engine::builder().store(store).workflow(&ORDER, async |_: Context, n: u64| Ok::<_, Failure>(n));
+        admin
+            .batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'due' FOR UPDATE")
+            .await
+            .unwrap();
+        let engine = Engine::builder()
+            .store(store)
+            .workflow(&ORDER, async |_: Context, n: u64| Ok::<_, Failure>(n));
         let engine = engine.build().unwrap();
         let working = tokio::spawn(async move { engine.work().await });
         let eye = raw(&url).await;
@@ -144,18 +185,28 @@ fn a_worker_that_cannot_have_what_is_due_does_not_spin() {
         let before = statements().await;
         tokio::time::sleep(Duration::from_secs(3)).await; // tidy: sleep: for it to look often, if it does
         let looks = statements().await - before;
-        assert!((20..800).contains(&looks), "{looks} statements in three seconds");
+        assert!(
+            (20..800).contains(&looks),
+            "{looks} statements in three seconds"
+        );
         admin.batch_execute("COMMIT").await.unwrap();
-        until(&eye, "SELECT EXISTS (SELECT FROM workflow.runs WHERE epoch > 0)").await;
+        until(
+            &eye,
+            "SELECT EXISTS (SELECT FROM workflow.runs WHERE epoch > 0)",
+        )
+        .await;
         working.abort();
     });
 }
 
-/// A run cannot be written for so long that its execution is given up, and cannot be taken up again either.
+/// A run cannot be written for so long that its execution is given up, and cannot be taken up again
+/// either.
 #[test]
 fn a_run_that_is_locked_keeps_its_worker_from_no_other() {
     const ORDER: Workflow<u64, u64> = Workflow::new("w");
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
@@ -173,31 +224,51 @@ fn a_run_that_is_locked_keeps_its_worker_from_no_other() {
                 }
             }
         };
-        let engine = Engine::builder().store(store.clone()).workflow(&ORDER, order).build().unwrap();
+        let engine = Engine::builder()
+            .store(store.clone())
+            .workflow(&ORDER, order)
+            .build()
+            .unwrap();
         let working = tokio::spawn({
             let engine = engine.clone();
             async move { engine.work().await }
         });
         engine.start(&ORDER, "locked", 1).await.unwrap();
         let (admin, eye) = (raw(&url).await, raw(&url).await);
-        until(&eye, "SELECT EXISTS (SELECT FROM workflow.runs WHERE epoch = 1)").await;
-        admin.batch_execute("BEGIN; SELECT FROM workflow.runs FOR UPDATE").await.unwrap();
+        until(
+            &eye,
+            "SELECT EXISTS (SELECT FROM workflow.runs WHERE epoch = 1)",
+        )
+        .await;
+        admin
+            .batch_execute("BEGIN; SELECT FROM workflow.runs FOR UPDATE")
+            .await
+            .unwrap();
         gate.add_permits(1);
         until(&eye, BLOCKED).await;
         for n in 0..20 {
             engine.start(&ORDER, format!("other-{n}"), n).await.unwrap();
             gate.add_permits(1);
-            let ended = format!("SELECT ended_at IS NOT NULL FROM workflow.runs WHERE id = 'other-{n}'");
-            timeout(Duration::from_secs(20), until(&eye, &ended)).await.expect("it does nothing else");
+            let ended =
+                format!("SELECT ended_at IS NOT NULL FROM workflow.runs WHERE id = 'other-{n}'");
+            timeout(Duration::from_secs(20), until(&eye, &ended))
+                .await
+                .expect("it does nothing else");
             tokio::time::sleep(Duration::from_millis(500)).await; // tidy: sleep: for the first one to be given up
         }
         admin.batch_execute("COMMIT").await.unwrap();
         // Its step is executed again.
         gate.add_permits(1);
-        let ended = "SELECT ended_at IS NOT NULL AND epoch > 1 FROM workflow.runs WHERE id = 'locked'";
-        timeout(Duration::from_secs(20), until(&eye, ended)).await.expect("it is not taken up again");
-        let claims: i64 =
-            eye.query_one("SELECT epoch FROM workflow.runs WHERE id = 'locked'", &[]).await.unwrap().get(0);
+        let ended =
+            "SELECT ended_at IS NOT NULL AND epoch > 1 FROM workflow.runs WHERE id = 'locked'";
+        timeout(Duration::from_secs(20), until(&eye, ended))
+            .await
+            .expect("it is not taken up again");
+        let claims: i64 = eye
+            .query_one("SELECT epoch FROM workflow.runs WHERE id = 'locked'", &[])
+            .await
+            .unwrap()
+            .get(0);
         assert!(claims < 9, "it was claimed {claims} times");
         working.abort();
     });
@@ -206,22 +277,41 @@ fn a_run_that_is_locked_keeps_its_worker_from_no_other() {
 /// What is locked is not purged, and a purge that waits, or takes long, keeps nobody from reading.
 #[test]
 fn a_purge_waits_for_nobody_and_nobody_for_it() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
         for id in ["locked", "free"] {
             let claim = begin(&store, id, "w").await;
-            store.commit(append(claim, id, 2, Status::Completed)).await.unwrap();
+            store
+                .commit(append(claim, id, 2, Status::Completed))
+                .await
+                .unwrap();
         }
         let admin = raw(&url).await;
-        admin.batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'locked' FOR UPDATE").await.unwrap();
-        let purge = Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() };
-        let purged = timeout(Duration::from_secs(4), store.purge(purge)).await.expect("it waits").unwrap();
+        admin
+            .batch_execute("BEGIN; SELECT FROM workflow.runs WHERE id = 'locked' FOR UPDATE")
+            .await
+            .unwrap();
+        let purge = Purge {
+            completed: Some(Timestamp::MAX),
+            limit: 9,
+            ..Purge::default()
+        };
+        let purged = timeout(Duration::from_secs(4), store.purge(purge))
+            .await
+            .expect("it waits")
+            .unwrap();
         assert_eq!((purged.runs, store.run("free").await.unwrap()), (1, None));
 
-        // Another purge is at it, and there is much to be counted: everybody counts for themselves meanwhile.
-        admin.batch_execute("COMMIT; BEGIN; SELECT FROM workflow.outbox FOR UPDATE").await.unwrap();
+        // Another purge is at it, and there is much to be counted: everybody counts for themselves
+        // meanwhile.
+        admin
+            .batch_execute("COMMIT; BEGIN; SELECT FROM workflow.outbox FOR UPDATE")
+            .await
+            .unwrap();
         let claim = begin(&store, "many", "w").await;
         for first_seq in [2_u64, 6_002] {
             let event = EncodedEvent::from_json("1".into()).unwrap();
@@ -232,16 +322,30 @@ fn a_purge_waits_for_nobody_and_nobody_for_it() {
                 entry: None,
             };
             let records = (0..6_000).map(entry).collect();
-            store.commit(Commit { claim, records, status: Status::Running, due_at: None }).await.unwrap();
+            store
+                .commit(Commit {
+                    claim,
+                    records,
+                    status: Status::Running,
+                    due_at: None,
+                })
+                .await
+                .unwrap();
         }
         for _ in 0..9 {
-            let end = timeout(Duration::from_secs(4), store.outbox_end()).await.expect("it waits").unwrap();
+            let end = timeout(Duration::from_secs(4), store.outbox_end())
+                .await
+                .expect("it waits")
+                .unwrap();
             assert_eq!(end.accepted, 2 + 2 + 1 + 12_000);
         }
         let refused = store.purge(purge).await;
         assert_locked(refused);
         admin.batch_execute("COMMIT").await.unwrap();
         assert_eq!(store.purge(purge).await.unwrap().runs, 1);
-        assert_eq!(store.outbox_end().await.unwrap().accepted, 2 + 2 + 1 + 12_000);
+        assert_eq!(
+            store.outbox_end().await.unwrap().accepted,
+            2 + 2 + 1 + 12_000
+        );
     });
 }

@@ -13,7 +13,10 @@ use workflow_postgres::PostgresStore;
 const FIRST: &str = include_str!("../src/schema/0001-first.sql");
 
 /// What is recorded of the migrations in databases that are in use: it never changes.
-const RELEASED: &[(i64, &str, &str)] = &[(1, "first", "5cbf2fb7c81f1afa"), (2, "ready", "bfafb6c2038ea7e6")];
+const RELEASED: &[(i64, &str, &str)] = &[
+    (1, "first", "5cbf2fb7c81f1afa"),
+    (2, "ready", "bfafb6c2038ea7e6"),
+];
 
 /// Runs of every kind, written by the first version.
 const RUNS: &str = "
@@ -34,39 +37,62 @@ const RUNS: &str = "
 
 /// Makes a database of the first version.
 async fn first(url: &str) {
-    let sql = FIRST.replace("{schema}", "workflow").replace("{q}", "workflow");
+    let sql = FIRST
+        .replace("{schema}", "workflow")
+        .replace("{q}", "workflow");
     let migrations = "CREATE SCHEMA workflow; CREATE TABLE workflow.migrations (version bigint PRIMARY KEY, \
                       name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());";
     let (version, name, sum) = RELEASED[0];
-    let insert =
-        format!("INSERT INTO workflow.migrations (version, name, checksum) VALUES ({version}, '{name}', '{sum}')");
-    raw(url).await.batch_execute(&format!("{migrations} {sql} {insert}")).await.unwrap();
+    let insert = format!(
+        "INSERT INTO workflow.migrations (version, name, checksum) VALUES ({version}, '{name}', '{sum}')"
+    );
+    raw(url)
+        .await
+        .batch_execute(&format!("{migrations} {sql} {insert}"))
+        .await
+        .unwrap();
 }
 
 #[test]
 fn released_migrations_never_change() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         drop(PostgresStore::connect(&url).await.unwrap());
         let sql = "SELECT version, name, checksum FROM workflow.migrations ORDER BY version";
         let rows = raw(&url).await.query(sql, &[]).await.unwrap();
-        let found: Vec<(i64, String, String)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-        let found: Vec<_> = found.iter().map(|(version, name, sum)| (*version, name.as_str(), sum.as_str())).collect();
-        assert_eq!(found, RELEASED, "databases that are in use would be refused: add a migration instead");
+        let found: Vec<(i64, String, String)> = rows
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2)))
+            .collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|(version, name, sum)| (*version, name.as_str(), sum.as_str()))
+            .collect();
+        assert_eq!(
+            found, RELEASED,
+            "databases that are in use would be refused: add a migration instead"
+        );
     });
 }
 
 #[test]
 fn a_database_of_the_first_version_goes_on() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         first(&url).await;
         let admin = raw(&url).await;
         admin.batch_execute(RUNS).await.unwrap();
         // Some of it was counted by the first version.
-        admin.execute("SELECT workflow.count_events()", &[]).await.unwrap();
+        admin
+            .execute("SELECT workflow.count_events()", &[])
+            .await
+            .unwrap();
 
         let store = options().connect(&url).await.unwrap();
         let end = store.outbox_end().await.unwrap();
@@ -74,20 +100,52 @@ fn a_database_of_the_first_version_goes_on() {
         assert_eq!(store.cursors().await.unwrap().len(), 1);
         store.renew("w", Timestamp::MAX).await.unwrap();
         // By a clock that stands before everything.
-        let claim = |millis| ClaimRequest { now: Timestamp::from_millis(millis).unwrap(), ..any("w") };
+        let claim = |millis| ClaimRequest {
+            now: Timestamp::from_millis(millis).unwrap(),
+            ..any("w")
+        };
         let claims = store.claim(claim(1)).await.unwrap();
-        let ids: Vec<_> = claims.runs.iter().map(|claimed| claimed.run.id.as_str()).collect();
-        assert_eq!(ids, ["queued", "released", "died", "cancelled"], "they are ready, and in their order");
+        let ids: Vec<_> = claims
+            .runs
+            .iter()
+            .map(|claimed| claimed.run.id.as_str())
+            .collect();
+        assert_eq!(
+            ids,
+            ["queued", "released", "died", "cancelled"],
+            "they are ready, and in their order"
+        );
         assert!(claims.runs[2].died, "as it was");
-        assert_eq!(claims.next_due, Some(Timestamp::from_millis(5_000_004).unwrap()), "one sleeps");
-        assert_eq!(store.claim(claim(5_000_004)).await.unwrap().runs[0].run.id, "sleeps");
+        assert_eq!(
+            claims.next_due,
+            Some(Timestamp::from_millis(5_000_004).unwrap()),
+            "one sleeps"
+        );
+        assert_eq!(
+            store.claim(claim(5_000_004)).await.unwrap().runs[0].run.id,
+            "sleeps"
+        );
         let claim = claims.runs[1].claim;
-        store.commit(append(claim, "released", 2, Status::Completed)).await.unwrap();
+        store
+            .commit(append(claim, "released", 2, Status::Completed))
+            .await
+            .unwrap();
         let records = store.records(claim.key, Span::All).await.unwrap();
         let texts: Vec<_> = records.iter().map(|record| record.events_json()).collect();
-        assert_eq!(texts, [1, 2].map(|seq| record("released", seq).events_json()));
-        let purge = Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() };
-        assert_eq!(store.purge(purge).await.unwrap().runs, 0, "the sink has had nothing");
+        assert_eq!(
+            texts,
+            [1, 2].map(|seq| record("released", seq).events_json())
+        );
+        let purge = Purge {
+            completed: Some(Timestamp::MAX),
+            limit: 9,
+            ..Purge::default()
+        };
+        assert_eq!(
+            store.purge(purge).await.unwrap().runs,
+            0,
+            "the sink has had nothing"
+        );
         assert!(store.drop_cursor("sink").await.unwrap());
         assert_eq!(store.purge(purge).await.unwrap().runs, 2);
         assert_eq!(store.list(&RunFilter::default()).await.unwrap().len(), 5);
@@ -98,7 +156,9 @@ fn a_database_of_the_first_version_goes_on() {
 /// A program of the first version that stays connected calls what the second has replaced.
 #[test]
 fn a_program_of_the_first_version_that_is_connected_goes_on() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         first(&url).await;

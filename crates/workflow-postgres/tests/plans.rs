@@ -1,4 +1,5 @@
-//! However many runs are kept, and however little the server knows of its tables, nothing reads the whole of them.
+//! However many runs are kept, and however little the server knows of its tables, nothing reads the
+//! whole of them.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -8,23 +9,32 @@ use std::time::Duration;
 
 use support::hand::{any, append, begin, raw};
 use support::{alone, runtime, server};
-use workflow_engine::{ClaimRequest, Cursor, Due, Page, Position, Purge, RunFilter, Span, Status, Store, Timestamp};
+use workflow_engine::{
+    ClaimRequest, Cursor, Due, Page, Position, Purge, RunFilter, Span, Status, Store, Timestamp,
+};
 use workflow_postgres::PostgresStore;
 
-/// Runs that have ended, past the store and behind the gate: positions as small as these no transaction has.
+/// Runs that have ended, past the store and behind the gate: positions as small as these no
+/// transaction has.
 const KEPT: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
     SELECT 'kept-' || n, 'w', 'completed', 7, 1, 0, 0, 1 FROM generate_series(1, 20000) n;
     INSERT INTO workflow.history (position, run, seq, last_seq, at, events, epoch)
     SELECT (r.key >> 24) * 8 + n, r.key, n, n, 0, '[1]', 1 FROM workflow.runs r, generate_series(1, 7) n WHERE r.ended_at = 1";
 
-/// Returns how many rows of the large tables were read by scanning them, once everybody else has gone: a connection tells
-/// what it has read when it ends.
+/// Returns how many rows of the large tables were read by scanning them, once everybody else has
+/// gone: a connection tells what it has read when it ends.
 async fn scanned(url: &str) -> i64 {
     let client = raw(url).await;
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                   AND backend_type = 'client backend'";
-    while client.query_one(others, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+    while client
+        .query_one(others, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        > 0
+    {
         tokio::time::sleep(Duration::from_millis(10)).await; // tidy: sleep: until they have gone
     }
     let sql = "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE relname IN ('runs', 'history')";
@@ -33,7 +43,9 @@ async fn scanned(url: &str) -> i64 {
 
 #[test]
 fn nothing_reads_all_that_is_kept() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         // The plans that are kept are made while the tables are empty.
@@ -41,19 +53,40 @@ fn nothing_reads_all_that_is_kept() {
         let work = async |id: &str| {
             let claim = begin(&store, id, "w").await;
             for seq in 2..10 {
-                store.commit(append(claim, id, seq, Status::Running)).await.unwrap();
+                store
+                    .commit(append(claim, id, seq, Status::Running))
+                    .await
+                    .unwrap();
             }
-            store.release(claim, Due::Now(Timestamp::UNIX_EPOCH)).await.unwrap();
-            let request = ClaimRequest { workflows: Some(vec!["w".into()]), ..any("w") };
+            store
+                .release(claim, Due::Now(Timestamp::UNIX_EPOCH))
+                .await
+                .unwrap();
+            let request = ClaimRequest {
+                workflows: Some(vec!["w".into()]),
+                ..any("w")
+            };
             assert_eq!(store.claim(request).await.unwrap().runs.len(), 1);
             assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 9);
             store.run(id).await.unwrap().unwrap();
             store.outbox_end().await.unwrap();
-            let sink = store.claim_sink("sink", "w", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
+            let sink = store
+                .claim_sink("sink", "w", Timestamp::UNIX_EPOCH)
+                .await
+                .unwrap()
+                .unwrap();
             let page = store.outbox(Position(0), Page::events(64)).await.unwrap();
-            let cursor = Cursor { position: page[page.len() - 1].0, delivered: 1, ..Cursor::default() };
+            let cursor = Cursor {
+                position: page[page.len() - 1].0,
+                delivered: 1,
+                ..Cursor::default()
+            };
             store.set_cursor(&sink, cursor).await.unwrap();
-            let purge = Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() };
+            let purge = Purge {
+                completed: Some(Timestamp::MAX),
+                limit: 1,
+                ..Purge::default()
+            };
             store.purge(purge).await.unwrap();
         };
         work("before").await;
@@ -62,10 +95,19 @@ fn nothing_reads_all_that_is_kept() {
             client.batch_execute(KEPT).await.unwrap();
         }
         work("after").await;
-        let purged =
-            store.purge(Purge { completed: Some(Timestamp::MAX), limit: 1, ..Purge::default() }).await.unwrap();
+        let purged = store
+            .purge(Purge {
+                completed: Some(Timestamp::MAX),
+                limit: 1,
+                ..Purge::default()
+            })
+            .await
+            .unwrap();
         assert!(purged.runs <= 1);
-        assert_eq!(store.list(&Default::default()).await.unwrap()[0].id, "before");
+        assert_eq!(
+            store.list(&Default::default()).await.unwrap()[0].id,
+            "before"
+        );
         drop(store);
 
         let before = scanned(&url).await;
@@ -77,7 +119,8 @@ fn nothing_reads_all_that_is_kept() {
     });
 }
 
-/// Returns how many rows of the runs were read, in whatever way, by what is done with a store of its own.
+/// Returns how many rows of the runs were read, in whatever way, by what is done with a store of
+/// its own.
 async fn read(url: &str, what: impl AsyncFnOnce(PostgresStore)) -> i64 {
     let sql = "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables WHERE relname = 'runs'";
     scanned(url).await;
@@ -90,7 +133,9 @@ async fn read(url: &str, what: impl AsyncFnOnce(PostgresStore)) -> i64 {
 
 #[test]
 fn what_people_look_for_is_found_without_reading_what_has_completed() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let url = server.database().await.unwrap();
         drop(PostgresStore::connect(&url).await.unwrap());

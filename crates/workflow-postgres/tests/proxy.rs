@@ -1,5 +1,5 @@
-//! Through PgBouncer with transaction pooling: a connection is another one for each transaction, so that nothing that a
-//! session keeps can be relied on.
+//! Through PgBouncer with transaction pooling: a connection is another one for each transaction, so
+//! that nothing that a session keeps can be relied on.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -28,18 +28,33 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one with few connections to the server; `None`, with a word on it, where PgBouncer is not installed.
+    /// Starts one with few connections to the server; `None`, with a word on it, where PgBouncer is
+    /// not installed.
     fn start(server: &Server) -> Option<Self> {
         let (host, to) = address(server)?;
-        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
-        let Some(program) = program.into_iter().find(|program| std::fs::exists(program).unwrap_or(false)) else {
-            assert!(std::env::var_os("WF_NO_SKIPS").is_none(), "PgBouncer is not installed: apt-get install pgbouncer");
+        let program = [
+            "/usr/sbin/pgbouncer",
+            "/usr/bin/pgbouncer",
+            "/usr/local/bin/pgbouncer",
+        ];
+        let Some(program) = program
+            .into_iter()
+            .find(|program| std::fs::exists(program).unwrap_or(false))
+        else {
+            assert!(
+                std::env::var_os("WF_NO_SKIPS").is_none(),
+                "PgBouncer is not installed: apt-get install pgbouncer"
+            );
             eprintln!("skipped: PgBouncer is not installed: apt-get install pgbouncer");
             return None;
         };
         let folder = std::env::temp_dir().join(format!("wf-pgbouncer-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind(("127.0.0.1", 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let config = format!(
             "[databases]\n* = host={host} port={to} user=wf\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 500\nunix_socket_dir =\n"
@@ -47,17 +62,28 @@ impl Proxy {
         let file = folder.join("pgbouncer.ini");
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new(program);
-        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
             // It refuses to run as root, too.
             chown(&folder, Some(65_534), Some(65_534)).unwrap();
             command.uid(65_534).gid(65_534);
         }
         let process = command.spawn().unwrap();
-        let proxy = Self { process, folder, port };
+        let proxy = Self {
+            process,
+            folder,
+            port,
+        };
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the proxy does not answer");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the proxy does not answer"
+            );
             std::thread::yield_now();
         }
         Some(proxy)
@@ -69,8 +95,19 @@ impl Proxy {
 
     async fn fresh(&self) -> Arc<dyn Store> {
         static LAST: AtomicU32 = AtomicU32::new(0);
-        let schema = format!("proxy {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-        Arc::new(options().schema(schema).listen(false).connect(&self.url()).await.unwrap())
+        let schema = format!(
+            "proxy {} {}",
+            std::process::id(),
+            LAST.fetch_add(1, Ordering::Relaxed)
+        );
+        Arc::new(
+            options()
+                .schema(schema)
+                .listen(false)
+                .connect(&self.url())
+                .await
+                .unwrap(),
+        )
     }
 }
 
@@ -84,11 +121,22 @@ impl Drop for Proxy {
 
 #[test]
 fn the_store_conforms_through_a_proxy_that_pools_transactions() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
-    let Some(proxy) = Proxy::start(server) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
+    let Some(proxy) = Proxy::start(server) else {
+        return;
+    };
     runtime().block_on(async {
         conformance::all(|| proxy.fresh()).await;
-        model::agrees(|| proxy.fresh(), model::Sequences { seeds: 0..sized(10, 100), operations: 100 }).await;
+        model::agrees(
+            || proxy.fresh(),
+            model::Sequences {
+                seeds: 0..sized(10, 100),
+                operations: 100,
+            },
+        )
+        .await;
     });
 }
 
@@ -98,16 +146,28 @@ fn an_engine_works_through_a_proxy_where_nobody_hears_it() {
     async fn order(ctx: Context, n: u64) -> Result<u64, Failure> {
         let charged = ctx.step("charge", || async { Ok::<_, Failure>(n) }).await?;
         ctx.sleep(Duration::from_millis(20)).await;
-        Ok(ctx.step("mail", || async { Ok::<_, Failure>(charged + 1) }).await?)
+        Ok(ctx
+            .step("mail", || async { Ok::<_, Failure>(charged + 1) })
+            .await?)
     }
-    let (_alone, Some(server)) = (alone(), server()) else { return };
-    let Some(proxy) = Proxy::start(server) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
+    let Some(proxy) = Proxy::start(server) else {
+        return;
+    };
     runtime().block_on(async {
         // It listens, and is told nothing: workers find the runs all the same.
         let store = Arc::new(PostgresStore::connect(&proxy.url()).await.unwrap());
         let engine = || {
-            let builder = Engine::builder().store(store.clone()).clock(Arc::new(TokioClock::new()));
-            builder.poll_interval(Duration::from_millis(50)).workflow(&ORDER, order).build().unwrap()
+            let builder = Engine::builder()
+                .store(store.clone())
+                .clock(Arc::new(TokioClock::new()));
+            builder
+                .poll_interval(Duration::from_millis(50))
+                .workflow(&ORDER, order)
+                .build()
+                .unwrap()
         };
         let (client, worker) = (engine(), engine());
         let working = tokio::spawn({

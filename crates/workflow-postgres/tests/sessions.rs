@@ -13,7 +13,9 @@ use support::{address, alone, fresh_in, runtime, server, sized};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-use workflow_engine::{ClaimRequest, Created, Due, EncodedEvent, NewRun, Record, RunFilter, Status, Store, Timestamp};
+use workflow_engine::{
+    ClaimRequest, Created, Due, EncodedEvent, NewRun, Record, RunFilter, Status, Store, Timestamp,
+};
 use workflow_postgres::PostgresStore;
 
 /// A wire to the server that can be cut.
@@ -31,29 +33,53 @@ impl Wire {
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let connection = tokio::spawn(async move {
-                    let Ok(mut server) = TcpStream::connect((host, port)).await else { return };
+                    let Ok(mut server) = TcpStream::connect((host, port)).await else {
+                        return;
+                    };
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
                 taken.lock().unwrap().push(connection);
             }
         });
-        Self { address, connections }
+        Self {
+            address,
+            connections,
+        }
     }
 
     /// Cuts every connection. The server notices when it next has something to say.
     fn cut(&self) {
-        self.connections.lock().unwrap().drain(..).for_each(|connection| connection.abort());
+        self.connections
+            .lock()
+            .unwrap()
+            .drain(..)
+            .for_each(|connection| connection.abort());
     }
 }
 
 fn new_run(id: &str, status: Status, at: Timestamp) -> NewRun {
     let event = EncodedEvent::from_json("{}".into()).unwrap();
-    let record = Record { first_seq: 1, at, events: vec![event], entry: None };
-    NewRun { id: id.into(), workflow: "w".into(), execution_id: None, status, worker: "worker".into(), record }
+    let record = Record {
+        first_seq: 1,
+        at,
+        events: vec![event],
+        entry: None,
+    };
+    NewRun {
+        id: id.into(),
+        workflow: "w".into(),
+        execution_id: None,
+        status,
+        worker: "worker".into(),
+        record,
+    }
 }
 
 fn held() -> RunFilter {
-    RunFilter { worker: Some("worker".into()), ..RunFilter::default() }
+    RunFilter {
+        worker: Some("worker".into()),
+        ..RunFilter::default()
+    }
 }
 
 /// Waits until a statement waits for a lock.
@@ -64,11 +90,16 @@ async fn until_blocked(client: &Client) {
     }
 }
 
-/// The contract: a write whose answer never came has happened before any write that is asked for later, or never will.
+/// The contract: a write whose answer never came has happened before any write that is asked for
+/// later, or never will.
 #[test]
 fn a_creation_whose_connection_was_cut_happens_before_the_next_write_or_never() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
-    let Some((host, port)) = address(server) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
+    let Some((host, port)) = address(server) else {
+        return;
+    };
     for happens in [true, false] {
         runtime().block_on(async {
             let direct = server.database().await.unwrap();
@@ -118,11 +149,16 @@ fn a_creation_whose_connection_was_cut_happens_before_the_next_write_or_never() 
 
 #[test]
 fn a_worker_without_a_lease_holds_nothing() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let (_, _, store) = fresh_in(server).await;
         // It was silent for so long that others have forgotten it.
-        let created = store.create(new_run("r", Status::Running, Timestamp::UNIX_EPOCH)).await.unwrap();
+        let created = store
+            .create(new_run("r", Status::Running, Timestamp::UNIX_EPOCH))
+            .await
+            .unwrap();
         assert!(matches!(created, Created::New(_)));
         store.renew("other", Timestamp::MAX).await.unwrap();
         let request = ClaimRequest {
@@ -133,23 +169,53 @@ fn a_worker_without_a_lease_holds_nothing() {
             limit: 9,
         };
         let claims = store.claim(request).await.unwrap();
-        assert_eq!(claims.runs.len(), 1, "nobody would ever take it up otherwise");
-        let own = ClaimRequest { worker: "worker".into(), now: Timestamp::MAX, run: None, workflows: None, limit: 9 };
-        store.create(new_run("s", Status::Queued, Timestamp::UNIX_EPOCH)).await.unwrap();
-        assert_eq!(store.claim(own).await.unwrap().runs.len(), 0, "who has no lease claims nothing");
+        assert_eq!(
+            claims.runs.len(),
+            1,
+            "nobody would ever take it up otherwise"
+        );
+        let own = ClaimRequest {
+            worker: "worker".into(),
+            now: Timestamp::MAX,
+            run: None,
+            workflows: None,
+            limit: 9,
+        };
+        store
+            .create(new_run("s", Status::Queued, Timestamp::UNIX_EPOCH))
+            .await
+            .unwrap();
+        assert_eq!(
+            store.claim(own).await.unwrap().runs.len(),
+            0,
+            "who has no lease claims nothing"
+        );
     });
 }
 
 #[test]
 fn what_a_worker_thinks_the_time_is_ends_no_lease_and_wakes_no_run() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
-        let store = PostgresStore::connect(&server.database().await.unwrap()).await.unwrap();
+        let store = PostgresStore::connect(&server.database().await.unwrap())
+            .await
+            .unwrap();
         let now = store.now().await.unwrap().unwrap();
         let later = now.saturating_add(Duration::from_secs(60));
         store.renew("worker", later).await.unwrap();
-        store.create(new_run("held", Status::Running, now)).await.unwrap();
-        let Created::New(waits) = store.create(new_run("waits", Status::Running, now)).await.unwrap() else { panic!() };
+        store
+            .create(new_run("held", Status::Running, now))
+            .await
+            .unwrap();
+        let Created::New(waits) = store
+            .create(new_run("waits", Status::Running, now))
+            .await
+            .unwrap()
+        else {
+            panic!()
+        };
         store.release(waits, Due::At(later)).await.unwrap();
         store.renew("fast", Timestamp::MAX).await.unwrap();
         let request = |run: Option<&str>| ClaimRequest {
@@ -160,9 +226,25 @@ fn what_a_worker_thinks_the_time_is_ends_no_lease_and_wakes_no_run() {
             limit: 9,
         };
         assert_eq!(store.claim(request(None)).await.unwrap().runs.len(), 0);
-        assert_eq!(store.claim(request(Some("waits"))).await.unwrap().runs.len(), 0);
-        assert_eq!(store.list(&held()).await.unwrap()[0].due_at, None, "its worker holds it still");
-        store.claim_sink("sink", "worker", now).await.unwrap().unwrap();
+        assert_eq!(
+            store
+                .claim(request(Some("waits")))
+                .await
+                .unwrap()
+                .runs
+                .len(),
+            0
+        );
+        assert_eq!(
+            store.list(&held()).await.unwrap()[0].due_at,
+            None,
+            "its worker holds it still"
+        );
+        store
+            .claim_sink("sink", "worker", now)
+            .await
+            .unwrap()
+            .unwrap();
         let hour = now.saturating_add(Duration::from_secs(3_600));
         assert_eq!(store.claim_sink("sink", "fast", hour).await.unwrap(), None);
     });
@@ -170,23 +252,51 @@ fn what_a_worker_thinks_the_time_is_ends_no_lease_and_wakes_no_run() {
 
 #[test]
 fn one_write_that_cannot_be_done_fails_alone() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let (_, _, store) = fresh_in(server).await;
         // What cannot be compressed to the size of an index entry.
         let long: String = (0..20_000).map(|_| fastrand::alphanumeric()).collect();
-        let ids = (0..40).map(|n| if n == 20 { long.clone() } else { format!("r{n}") });
+        let ids = (0..40).map(|n| {
+            if n == 20 {
+                long.clone()
+            } else {
+                format!("r{n}")
+            }
+        });
         let creations = ids.map(|id| {
             let store = store.clone();
-            async move { store.create(new_run(&id, Status::Queued, Timestamp::UNIX_EPOCH)).await }
+            async move {
+                store
+                    .create(new_run(&id, Status::Queued, Timestamp::UNIX_EPOCH))
+                    .await
+            }
         });
         let answers = futures::future::join_all(creations).await;
         let failed: Vec<_> = (0..40).filter(|n| answers[*n].is_err()).collect();
         assert_eq!(failed, [20], "{:?}", answers[20]);
-        assert!(!answers[20].as_ref().unwrap_err().is_transient(), "to try it again does not help");
+        assert!(
+            !answers[20].as_ref().unwrap_err().is_transient(),
+            "to try it again does not help"
+        );
         let error = answers[20].as_ref().unwrap_err().to_string();
-        assert!(error.contains("index row") && error.contains("54000"), "it does not say what is wrong: {error}");
-        assert_eq!(store.list(&RunFilter { limit: 99, ..RunFilter::default() }).await.unwrap().len(), 39);
+        assert!(
+            error.contains("index row") && error.contains("54000"),
+            "it does not say what is wrong: {error}"
+        );
+        assert_eq!(
+            store
+                .list(&RunFilter {
+                    limit: 99,
+                    ..RunFilter::default()
+                })
+                .await
+                .unwrap()
+                .len(),
+            39
+        );
         assert_eq!(store.outbox_end().await.unwrap().accepted, 39);
     });
 }
@@ -194,7 +304,9 @@ fn one_write_that_cannot_be_done_fails_alone() {
 /// PostgreSQL takes less than a gibibyte at once; the long form asks for more.
 #[test]
 fn a_group_that_is_too_large_for_one_statement_is_cut() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let (_, _, store) = fresh_in(server).await;
         let runs = sized(40, 1_020);

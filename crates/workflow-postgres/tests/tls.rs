@@ -15,13 +15,22 @@ use workflow_postgres::{ConnectError, PostgresStore};
 
 fn pem(what: &str, der: &[u8]) -> String {
     let base64 = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"))
+    let lines: Vec<_> = base64
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN {what}-----\n{}\n-----END {what}-----\n",
+        lines.join("\n")
+    )
 }
 
 #[test]
 fn a_server_with_a_trusted_certificate_is_connected_to_over_tls() {
-    let Some(server) = started(&["autovacuum=off"]) else { return };
+    let Some(server) = started(&["autovacuum=off"]) else {
+        return;
+    };
     if server.address().is_none() {
         return eprintln!("skipped: the server of WF_TEST_PG_URL gets no certificate");
     }
@@ -30,7 +39,11 @@ fn a_server_with_a_trusted_certificate_is_connected_to_over_tls() {
     std::fs::create_dir_all(&folder).unwrap();
     let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
     std::fs::write(&certificate, pem("CERTIFICATE", certified.cert.der())).unwrap();
-    std::fs::write(&key, pem("PRIVATE KEY", &certified.signing_key.serialize_der())).unwrap();
+    std::fs::write(
+        &key,
+        pem("PRIVATE KEY", &certified.signing_key.serialize_der()),
+    )
+    .unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     // The server reads it, as the user that it runs as.
     let owner = std::fs::metadata(server.folder().unwrap()).unwrap();
@@ -39,7 +52,10 @@ fn a_server_with_a_trusted_certificate_is_connected_to_over_tls() {
     }
     let url = runtime().block_on(async {
         let settings = [
-            format!("ALTER SYSTEM SET ssl_cert_file = '{}'", certificate.display()),
+            format!(
+                "ALTER SYSTEM SET ssl_cert_file = '{}'",
+                certificate.display()
+            ),
             format!("ALTER SYSTEM SET ssl_key_file = '{}'", key.display()),
             "ALTER SYSTEM SET ssl = on".into(),
             "SELECT pg_reload_conf()".into(),
@@ -51,8 +67,17 @@ fn a_server_with_a_trusted_certificate_is_connected_to_over_tls() {
     });
     let child = |trusted: bool| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["connects_over_tls", "--exact", "--nocapture"]).env("WF_TLS_URL", &url);
-        command.env("SSL_CERT_FILE", if trusted { certificate.as_os_str() } else { "/dev/null".as_ref() });
+        command
+            .args(["connects_over_tls", "--exact", "--nocapture"])
+            .env("WF_TLS_URL", &url);
+        command.env(
+            "SSL_CERT_FILE",
+            if trusted {
+                certificate.as_os_str()
+            } else {
+                "/dev/null".as_ref()
+            },
+        );
         command.env_remove("SSL_CERT_DIR");
         let output = command.output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
@@ -67,7 +92,9 @@ fn a_server_with_a_trusted_certificate_is_connected_to_over_tls() {
 /// Nothing to do unless the other test starts it, with the certificates that are trusted.
 #[test]
 fn connects_over_tls() {
-    let Ok(url) = std::env::var("WF_TLS_URL") else { return };
+    let Ok(url) = std::env::var("WF_TLS_URL") else {
+        return;
+    };
     runtime().block_on(async {
         match PostgresStore::connect(&url).await {
             Ok(store) => {

@@ -1,7 +1,7 @@
 //! Four worker processes on one database, and everything that can happen to them.
 //!
-//! Each test ends with the same questions: has every run one outcome, is every history whole and written under claims in
-//! their order, has every event arrived once, after duplicates are dropped?
+//! Each test ends with the same questions: has every run one outcome, is every history whole and
+//! written under claims in their order, has every event arrived once, after duplicates are dropped?
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -34,7 +34,9 @@ async fn moment(millis: u64) {
 
 #[test]
 fn workers_that_are_killed_and_frozen_lose_nothing() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let mut cluster = Cluster::new(server).await;
         cluster.start(&ORDER, runs()).await;
@@ -59,7 +61,9 @@ fn workers_that_are_killed_and_frozen_lose_nothing() {
 
 #[test]
 fn a_server_that_is_restarted_under_load_loses_nothing() {
-    let (_alone, Some(server)) = (alone(), started(&["autovacuum=off"])) else { return };
+    let (_alone, Some(server)) = (alone(), started(&["autovacuum=off"])) else {
+        return;
+    };
     if server.address().is_none() {
         return eprintln!("skipped: the server of WF_TEST_PG_URL is not restarted");
     }
@@ -67,7 +71,11 @@ fn a_server_that_is_restarted_under_load_loses_nothing() {
         let mut cluster = Cluster::new(&server).await;
         cluster.add(4);
         let restarts = async {
-            for how in [Stop::Fast, Stop::Immediate].into_iter().cycle().take(sized(4, 20)) {
+            for how in [Stop::Fast, Stop::Immediate]
+                .into_iter()
+                .cycle()
+                .take(sized(4, 20))
+            {
                 moment(700).await;
                 server.stop(how).await.unwrap();
                 moment(300).await;
@@ -83,7 +91,9 @@ fn a_server_that_is_restarted_under_load_loses_nothing() {
 
 #[test]
 fn connections_that_are_cut_lose_nothing() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let mut cluster = Cluster::new(server).await;
         cluster.add(4);
@@ -104,7 +114,9 @@ fn connections_that_are_cut_lose_nothing() {
 
 #[test]
 fn workers_whose_clocks_are_an_hour_off_take_nothing_too_early_or_too_late() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let mut cluster = Cluster::new(server).await;
         // First all of them together; then one by one, so that it shows whether each of them works.
@@ -114,8 +126,11 @@ fn workers_whose_clocks_are_an_hour_off_take_nothing_too_early_or_too_late() {
         }
         cluster.start(&ORDER, runs()).await;
         cluster.until_ended(runs() as usize).await;
-        let recovered = "SELECT count(*) FROM workflow.history WHERE events LIKE '%\"reason\":\"recovery\"%'";
-        let database = cluster.raw(cluster.url.split("dbname=").nth(1).unwrap()).await;
+        let recovered =
+            "SELECT count(*) FROM workflow.history WHERE events LIKE '%\"reason\":\"recovery\"%'";
+        let database = cluster
+            .raw(cluster.url.split("dbname=").nth(1).unwrap())
+            .await;
         let recovered: i64 = database.query_one(recovered, &[]).await.unwrap().get(0);
         assert_eq!(recovered, 0, "no lease was thought over that was not");
         cluster.workers[0].kill();
@@ -128,12 +143,23 @@ fn workers_whose_clocks_are_an_hour_off_take_nothing_too_early_or_too_late() {
             cluster.workers[other].signal("-CONT");
             assert!(cluster.workers[index].is_alive());
         }
-        let all = cluster.store.list(&RunFilter { limit: 1 << 20, ..RunFilter::default() }).await.unwrap();
+        let all = cluster
+            .store
+            .list(&RunFilter {
+                limit: 1 << 20,
+                ..RunFilter::default()
+            })
+            .await
+            .unwrap();
         let now = cluster.store.now().await.unwrap().unwrap();
         for run in &all {
             let at = run.ended_at.unwrap();
             let off = now.duration_since(at).max(at.duration_since(now));
-            assert!(off < Duration::from_secs(600), "{}: it ended {off:?} from now, by its worker's clock", run.id);
+            assert!(
+                off < Duration::from_secs(600),
+                "{}: it ended {off:?} from now, by its worker's clock",
+                run.id
+            );
         }
         cluster.workers.remove(0);
         cluster.check(ended).await;
@@ -142,7 +168,9 @@ fn workers_whose_clocks_are_an_hour_off_take_nothing_too_early_or_too_late() {
 
 #[test]
 fn workers_of_two_versions_take_what_they_know() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let mut cluster = Cluster::new(server).await;
         for _ in 0..2 {
@@ -153,7 +181,11 @@ fn workers_of_two_versions_take_what_they_know() {
         cluster.start(&REFUND, each).await;
         cluster.start(&ORDER, each).await;
         cluster.until_ended(each as usize).await;
-        let queued = RunFilter { statuses: vec![Status::Queued], limit: 1 << 20, ..RunFilter::default() };
+        let queued = RunFilter {
+            statuses: vec![Status::Queued],
+            limit: 1 << 20,
+            ..RunFilter::default()
+        };
         assert_eq!(
             cluster.store.list(&queued).await.unwrap().len(),
             each as usize,
@@ -166,7 +198,9 @@ fn workers_of_two_versions_take_what_they_know() {
 
 #[test]
 fn a_sink_that_is_down_all_the_time_gets_everything_in_the_end() {
-    let (_alone, Some(server)) = (alone(), server()) else { return };
+    let (_alone, Some(server)) = (alone(), server()) else {
+        return;
+    };
     runtime().block_on(async {
         let mut cluster = Cluster::new(server).await;
         cluster.receiver.always(Answer::Status(503));

@@ -1,4 +1,5 @@
-//! Cancelling: what waits ends at once, what is executed ends behind its step, and no code can catch it.
+//! Cancelling: what waits ends at once, what is executed ends behind its step, and no code can
+//! catch it.
 //!
 //! CI: run
 
@@ -32,11 +33,20 @@ async fn import(ctx: Context, pages: u32) -> Result<u32, Failure> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let store = SqliteStore::open(folder.path().join("runs.db"))?;
-    let builder = Engine::builder().store(Arc::new(store)).workflow(&TRIAL, trial).workflow(&IMPORT, import);
+    let builder = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&TRIAL, trial)
+        .workflow(&IMPORT, import);
     let engine = builder.build()?;
 
-    assert!(matches!(engine.run(&TRIAL, "ada", ()).await?, Outcome::Paused { .. }));
-    assert_eq!(engine.cancel("ada", "she has subscribed").await?, Cancelled::Done);
+    assert!(matches!(
+        engine.run(&TRIAL, "ada", ()).await?,
+        Outcome::Paused { .. }
+    ));
+    assert_eq!(
+        engine.cancel("ada", "she has subscribed").await?,
+        Cancelled::Done
+    );
 
     let cancel = async {
         tokio::time::sleep(Duration::from_millis(120)).await;
@@ -44,7 +54,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (outcome, cancelled) = tokio::join!(engine.run(&IMPORT, "big", 1_000), cancel);
     assert_eq!(cancelled?, Cancelled::Requested);
-    assert_eq!(outcome?, Outcome::Cancelled { reason: Some("the wrong file".to_owned()) });
+    assert_eq!(
+        outcome?,
+        Outcome::Cancelled {
+            reason: Some("the wrong file".to_owned())
+        }
+    );
     let pages = engine.handle(&IMPORT, "big").completed_steps().await?.len();
     println!("cancelled after {pages} pages, each of them recorded");
     Ok(())

@@ -1,4 +1,5 @@
-//! Parallel steps with `join!`, many with `join_all`, and the first of two with `select`: all of them recorded.
+//! Parallel steps with `join!`, many with `join_all`, and the first of two with `select`: all of
+//! them recorded.
 //!
 //! CI: run
 
@@ -17,16 +18,28 @@ async fn quote(name: &str, millis: u64) -> Result<u64, Failure> {
 }
 
 async fn trip(ctx: Context, cities: Vec<String>) -> Result<u64, Failure> {
-    // A step is a future: nothing is executed before it is awaited, and it borrows from the workflow.
-    let (flight, hotel) =
-        join(ctx.step("flight", || quote("flight", 60)), ctx.step("hotel", || quote("hotel", 40))).await;
+    // A step is a future: nothing is executed before it is awaited, and it borrows from the
+    // workflow.
+    let (flight, hotel) = join(
+        ctx.step("flight", || quote("flight", 60)),
+        ctx.step("hotel", || quote("hotel", 40)),
+    )
+    .await;
 
     // The same name in a loop: `museum` #1, #2, #3, in the order of the calls.
-    let museums = cities.iter().map(|city| ctx.step("museum", move || quote(city, 20)));
+    let museums = cities
+        .iter()
+        .map(|city| ctx.step("museum", move || quote(city, 20)));
     let museums: u64 = try_join_all(museums).await?.iter().sum();
 
-    // A deadline for everything: the slower one is dropped. A replay takes the branch that was taken.
-    let car = match select(ctx.step("car", || quote("car", 30)), ctx.sleep(Duration::from_millis(500))).await {
+    // A deadline for everything: the slower one is dropped. A replay takes the branch that was
+    // taken.
+    let car = match select(
+        ctx.step("car", || quote("car", 30)),
+        ctx.sleep(Duration::from_millis(500)),
+    )
+    .await
+    {
         Either::Left((car, _)) => car?,
         Either::Right(_) => 0,
     };
@@ -37,9 +50,22 @@ async fn trip(ctx: Context, cities: Vec<String>) -> Result<u64, Failure> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let store = SqliteStore::open(folder.path().join("runs.db"))?;
-    let engine = Engine::builder().store(Arc::new(store)).workflow(&TRIP, trip).build()?;
+    let engine = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&TRIP, trip)
+        .build()?;
     let cities = ["Rome", "Oslo", "Lima"].map(String::from).to_vec();
-    assert_eq!(engine.run(&TRIP, "summer", cities).await?, Outcome::Completed(600 + 500 + 1_200 + 300));
-    println!("{}", engine.handle(&TRIP, "summer").completed_steps().await?.join(" "));
+    assert_eq!(
+        engine.run(&TRIP, "summer", cities).await?,
+        Outcome::Completed(600 + 500 + 1_200 + 300)
+    );
+    println!(
+        "{}",
+        engine
+            .handle(&TRIP, "summer")
+            .completed_steps()
+            .await?
+            .join(" ")
+    );
     Ok(())
 }

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use workflow_engine::{Context, DurableError, Engine, MemoryStore, Outcome, Retry, StepFailure, Workflow};
+use workflow_engine::{
+    Context, DurableError, Engine, MemoryStore, Outcome, Retry, StepFailure, Workflow,
+};
 
-/// What the gateway answers. The error is recorded, and comes back as its own type, from a replay as well.
+/// What the gateway answers. The error is recorded, and comes back as its own type, from a replay
+/// as well.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 enum GatewayError {
     #[error("the gateway is busy")]
@@ -45,13 +48,29 @@ async fn charge(ctx: Context, cents: u32) -> Result<u32, String> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&CHARGE, charge).build()?;
-    assert_eq!(engine.run(&CHARGE, "small", 4_200).await?, Outcome::Completed(4_200));
+    let engine = Engine::builder()
+        .store(Arc::new(MemoryStore::new()))
+        .workflow(&CHARGE, charge)
+        .build()?;
+    assert_eq!(
+        engine.run(&CHARGE, "small", 4_200).await?,
+        Outcome::Completed(4_200)
+    );
     for event in engine.history("small").await? {
-        println!("{:>2}  {}  {}", event.seq, event.timestamp, event.kind.type_name());
+        println!(
+            "{:>2}  {}  {}",
+            event.seq,
+            event.timestamp,
+            event.kind.type_name()
+        );
     }
-    let Outcome::Failed(failure) = engine.run(&CHARGE, "large", 4_200_000).await? else { panic!("it fails") };
-    assert_eq!(failure.error.as_deref(), Some("after 1 attempts: the card was declined"));
+    let Outcome::Failed(failure) = engine.run(&CHARGE, "large", 4_200_000).await? else {
+        panic!("it fails")
+    };
+    assert_eq!(
+        failure.error.as_deref(),
+        Some("after 1 attempts: the card was declined")
+    );
     println!("{failure}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A short-lived process (a command, a CI job, a serverless handler, cron): it does what can be done now, delivers
-//! every event, says when there will be work again, and ends.
+//! A short-lived process (a command, a CI job, a serverless handler, cron): it does what can be
+//! done now, delivers every event, says when there will be work again, and ends.
 //!
 //! CI: run
 
@@ -36,19 +36,27 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let store = SqliteStore::open(folder.path().join("runs.db"))?;
         let closed = store.closed();
         let sink = HttpTransport::builder(receiver.url()).build()?;
-        let builder = Engine::builder().store(Arc::new(store)).workflow(&NIGHTLY, nightly);
+        let builder = Engine::builder()
+            .store(Arc::new(store))
+            .workflow(&NIGHTLY, nightly);
         let engine = builder.sink("receiver", Arc::new(sink)).build()?;
         engine.start(&NIGHTLY, "nightly", 2).await?;
         let idle = engine.run_until_idle().await?;
         assert!(idle.report.is_complete(), "{}", idle.report);
         drop(engine);
         closed.await;
-        // ... to here. Whoever starts it again uses `next_wake`: a cron entry, a queue with delays, a timer.
-        let Some(next_wake) = idle.next_wake else { break };
+        // ... to here. Whoever starts it again uses `next_wake`: a cron entry, a queue with delays,
+        // a timer.
+        let Some(next_wake) = idle.next_wake else {
+            break;
+        };
         println!("the next process is due at {next_wake}");
         tokio::time::sleep(Duration::from_millis(1_300)).await;
     }
-    println!("{processes} processes, {} events received", receiver.distinct());
+    println!(
+        "{processes} processes, {} events received",
+        receiver.distinct()
+    );
     assert_eq!(processes, 3);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Several sinks, each with a cursor of its own: one that is down delays no other and no run, and gets everything
-//! when it is back.
+//! Several sinks, each with a cursor of its own: one that is down delays no other and no run, and
+//! gets everything when it is back.
 //!
 //! CI: run
 
@@ -14,7 +14,8 @@ use workflow_sqlite::SqliteStore;
 const ORDER: Workflow<u32, u32> = Workflow::new("order");
 
 async fn order(ctx: Context, n: u32) -> Result<u32, Failure> {
-    ctx.step("charge", || async { Ok::<_, Failure>(()) }).await?;
+    ctx.step("charge", || async { Ok::<_, Failure>(()) })
+        .await?;
     Ok(n)
 }
 
@@ -26,9 +27,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder()
         .store(Arc::new(SqliteStore::open(folder.path().join("runs.db"))?))
         .workflow(&ORDER, order)
-        .sink("metrics", Arc::new(HttpTransport::builder(metrics.url()).build()?))
-        .sink("audit", Arc::new(HttpTransport::builder(audit.url()).build()?))
-        .delivery(Config::builder().flush_timeout(Duration::from_secs(1)).build()?)
+        .sink(
+            "metrics",
+            Arc::new(HttpTransport::builder(metrics.url()).build()?),
+        )
+        .sink(
+            "audit",
+            Arc::new(HttpTransport::builder(audit.url()).build()?),
+        )
+        .delivery(
+            Config::builder()
+                .flush_timeout(Duration::from_secs(1))
+                .build()?,
+        )
         .build()?;
     for n in 0..100 {
         let _ = engine.run(&ORDER, format!("order-{n}"), n).await?;

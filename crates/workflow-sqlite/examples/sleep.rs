@@ -1,4 +1,5 @@
-//! A durable sleep: the run is suspended, nothing of it is in memory, and another process wakes it in time.
+//! A durable sleep: the run is suspended, nothing of it is in memory, and another process wakes it
+//! in time.
 //!
 //! CI: run
 
@@ -31,14 +32,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let store = SqliteStore::open(&path)?;
     let closed = store.closed();
-    let engine = Engine::builder().store(Arc::new(store)).workflow(&REMIND, remind).build()?;
+    let engine = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&REMIND, remind)
+        .build()?;
     let outcome = engine.run(&REMIND, "ada", "Ada".to_owned()).await?;
-    let Outcome::Paused { resume_at, .. } = outcome else { panic!("it sleeps") };
+    let Outcome::Paused { resume_at, .. } = outcome else {
+        panic!("it sleeps")
+    };
     println!("the run sleeps until {resume_at}, and this process ends");
     drop(engine);
     closed.await;
 
-    let engine = Engine::builder().store(Arc::new(SqliteStore::open(&path)?)).workflow(&REMIND, remind).build()?;
+    let engine = Engine::builder()
+        .store(Arc::new(SqliteStore::open(&path)?))
+        .workflow(&REMIND, remind)
+        .build()?;
     let worker = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }

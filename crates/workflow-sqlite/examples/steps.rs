@@ -1,4 +1,5 @@
-//! Steps and recovery: a process dies in the middle of a run, and the next one goes on behind the last record.
+//! Steps and recovery: a process dies in the middle of a run, and the next one goes on behind the
+//! last record.
 //!
 //! CI: run
 
@@ -28,7 +29,8 @@ async fn order(ctx: Context, cents: u32) -> Result<String, Failure> {
         }
         Ok::<_, Failure>("shipped")
     };
-    ctx.step("ship", || async { ship().await.map(str::to_owned) }).await?;
+    ctx.step("ship", || async { ship().await.map(str::to_owned) })
+        .await?;
     Ok(receipt)
 }
 
@@ -40,21 +42,42 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The first process: it charges the card, and dies while it ships.
     let store = SqliteStore::open(&path)?;
     let closed = store.closed();
-    let engine = Engine::builder().store(Arc::new(store)).workflow(&ORDER, order).build()?;
-    let died = tokio::time::timeout(Duration::from_millis(300), engine.run(&ORDER, "order-17", 4_200)).await;
+    let engine = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&ORDER, order)
+        .build()?;
+    let died = tokio::time::timeout(
+        Duration::from_millis(300),
+        engine.run(&ORDER, "order-17", 4_200),
+    )
+    .await;
     assert!(died.is_err());
     drop(engine);
     closed.await;
 
-    // The second one: `run` with the same id goes on. A worker (`Engine::work`) would do it without being asked.
+    // The second one: `run` with the same id goes on. A worker (`Engine::work`) would do it without
+    // being asked.
     let store = SqliteStore::open(&path)?;
-    let engine = Engine::builder().store(Arc::new(store)).workflow(&ORDER, order).build()?;
+    let engine = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&ORDER, order)
+        .build()?;
     let outcome = engine.run(&ORDER, "order-17", 4_200).await?;
     assert_eq!(outcome, Outcome::Completed("charged 4200 cents".to_owned()));
     for event in engine.history("order-17").await? {
         println!("{:>2}  {}", event.seq, event.kind.type_name());
     }
-    println!("charged {} time, shipped {} times", CHARGED.load(Ordering::Relaxed), SHIPPED.load(Ordering::Relaxed));
-    assert_eq!((CHARGED.load(Ordering::Relaxed), SHIPPED.load(Ordering::Relaxed)), (1, 2));
+    println!(
+        "charged {} time, shipped {} times",
+        CHARGED.load(Ordering::Relaxed),
+        SHIPPED.load(Ordering::Relaxed)
+    );
+    assert_eq!(
+        (
+            CHARGED.load(Ordering::Relaxed),
+            SHIPPED.load(Ordering::Relaxed)
+        ),
+        (1, 2)
+    );
     Ok(())
 }

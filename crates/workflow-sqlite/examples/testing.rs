@@ -1,8 +1,10 @@
-//! Testing a workflow: a clock that skips waits, and crash enumeration, which kills the process at every write.
+//! Testing a workflow: a clock that skips waits, and crash enumeration, which kills the process at
+//! every write.
 //!
 //! CI: run
 //!
-//! In a project of yours this lies in `tests/`, with `workflow-engine` and its feature `testing` as a dev-dependency.
+//! In a project of yours this lies in `tests/`, with `workflow-engine` and its feature `testing` as
+//! a dev-dependency.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,8 @@ const TRIAL: Workflow<String, String> = Workflow::new("trial");
 /// The workflow under test. What its steps do to the world goes through `effects` here.
 async fn trial(ctx: Context, whom: String, effects: Effects) -> Result<String, Failure> {
     let (run, effects) = (ctx.run_id(), &effects);
-    ctx.step("welcome", || note(effects, run, "welcome")).await?;
+    ctx.step("welcome", || note(effects, run, "welcome"))
+        .await?;
     ctx.sleep(Duration::from_secs(30 * 24 * 3600)).await;
     ctx.step("bill", || note(effects, run, "bill")).await?;
     Ok(format!("{whom} was billed at {}", ctx.now()))
@@ -39,7 +42,10 @@ fn a_trial_is_billed_after_thirty_days() {
         .build()
         .expect("it has all it needs");
     let outcome = clock.run(async {
-        let handle = engine.start(&TRIAL, "ada", "Ada".to_owned()).await.expect("a new run");
+        let handle = engine
+            .start(&TRIAL, "ada", "Ada".to_owned())
+            .await
+            .expect("a new run");
         let worker = async {
             engine.work().await;
             unreachable!("the engine is not shut down")
@@ -50,8 +56,17 @@ fn a_trial_is_billed_after_thirty_days() {
         }
     });
     let end = Timestamp::from_millis(30 * 24 * 3600 * 1000).expect("a time");
-    assert_eq!(outcome, Outcome::Completed(format!("Ada was billed at {end}")));
-    assert_eq!((effects.count("ada", "welcome"), effects.count("ada", "bill")), (1, 1));
+    assert_eq!(
+        outcome,
+        Outcome::Completed(format!("Ada was billed at {end}"))
+    );
+    assert_eq!(
+        (
+            effects.count("ada", "welcome"),
+            effects.count("ada", "bill")
+        ),
+        (1, 1)
+    );
     println!("a trial is billed after thirty days: ok");
 }
 
@@ -59,14 +74,16 @@ fn a_trial_is_billed_after_thirty_days() {
 fn a_trial_survives_a_crash_at_every_point() {
     let test = CrashTest::in_memory(|engine, effects| {
         let effects = effects.clone();
-        // Whether a crash was in between shows in the time, so the outcome must not depend on it here.
+        // Whether a crash was in between shows in the time, so the outcome must not depend on it
+        // here.
         engine.workflow(&TRIAL, move |ctx, whom: String| {
             let effects = effects.clone();
             async move { trial(ctx, whom, effects).await.map(|_| "billed".to_owned()) }
         })
     });
-    let report =
-        test.twice().run(|engine| Box::pin(async move { drop(engine.run(&TRIAL, "ada", "Ada".to_owned()).await) }));
+    let report = test.twice().run(|engine| {
+        Box::pin(async move { drop(engine.run(&TRIAL, "ada", "Ada".to_owned()).await) })
+    });
     println!("a trial survives a crash at every point: ok ({report})");
 }
 

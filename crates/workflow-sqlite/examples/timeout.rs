@@ -18,18 +18,32 @@ async fn fetch(ctx: Context, (): ()) -> Result<String, Failure> {
         }
         Ok::<_, Failure>("the answer".to_owned())
     };
-    let step = ctx.step("fetch", hangs_once).timeout(Duration::from_millis(100));
-    Ok(step.retry(Retry::constant(Duration::from_millis(50))).await?)
+    let step = ctx
+        .step("fetch", hangs_once)
+        .timeout(Duration::from_millis(100));
+    Ok(step
+        .retry(Retry::constant(Duration::from_millis(50)))
+        .await?)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::builder().store(Arc::new(MemoryStore::new())).workflow(&FETCH, fetch).build()?;
-    assert_eq!(engine.run(&FETCH, "one", ()).await?, Outcome::Completed("the answer".to_owned()));
+    let engine = Engine::builder()
+        .store(Arc::new(MemoryStore::new()))
+        .workflow(&FETCH, fetch)
+        .build()?;
+    assert_eq!(
+        engine.run(&FETCH, "one", ()).await?,
+        Outcome::Completed("the answer".to_owned())
+    );
     let history = engine.history("one").await?;
     for event in &history {
         println!("{:>2}  {}", event.seq, event.kind.type_name());
     }
-    assert!(history.iter().any(|event| event.kind.type_name() == "timeout.exceeded"));
+    assert!(
+        history
+            .iter()
+            .any(|event| event.kind.type_name() == "timeout.exceeded")
+    );
     Ok(())
 }

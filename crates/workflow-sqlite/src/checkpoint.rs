@@ -1,5 +1,5 @@
-//! Checkpoints off the commit path: what is committed is copied from the write-ahead log into the file beside the
-//! commits, by a thread of its own.
+//! Checkpoints off the commit path: what is committed is copied from the write-ahead log into the
+//! file beside the commits, by a thread of its own.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,8 @@ use rusqlite::hooks::Wal;
 const STEP: u32 = 1 << 10;
 /// A log of so many pages is begun anew, for which the writer must wait: 64 MiB.
 const LIMIT: u32 = 16 << 10;
-/// How long the writer waits for readers before it leaves the log as long as it is, for the time being.
+/// How long the writer waits for readers before it leaves the log as long as it is, for the time
+/// being.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// SQLite refuses a second checkpoint at the same time, so those who make them take turns.
@@ -35,14 +36,24 @@ pub(crate) struct LogWatch {
 
 impl LogWatch {
     /// Watches what `connection` commits; whoever receives from `checkpoints` makes them.
-    pub(crate) fn new(connection: &mut Connection, checkpoints: SyncSender<()>, turn: Turn) -> rusqlite::Result<Self> {
+    pub(crate) fn new(
+        connection: &mut Connection,
+        checkpoints: SyncSender<()>,
+        turn: Turn,
+    ) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
         let counted = pages.clone();
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
             counted.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { checkpoints, turn, pages, asked_at: 0, restart_at: LIMIT })
+        Ok(Self {
+            checkpoints,
+            turn,
+            pages,
+            asked_at: 0,
+            restart_at: LIMIT,
+        })
     }
 
     /// Has a checkpoint made if it is time; called between transactions.
@@ -63,8 +74,8 @@ impl LogWatch {
         }
     }
 
-    /// Makes the next commit begin at the front of the log. With steady writes it is never wholly copied while others
-    /// write; between two groups nobody does.
+    /// Makes the next commit begin at the front of the log. With steady writes it is never wholly
+    /// copied while others write; between two groups nobody does.
     fn restart(&self, connection: &Connection) {
         let patient = connection.busy_timeout(PATIENCE);
         let restarted = patient.and_then(|()| checkpoint(connection, "RESTART", &self.turn));
@@ -86,7 +97,13 @@ pub(crate) fn work(connection: &Connection, asked: &Receiver<()>, turn: &Turn) {
 }
 
 /// Makes a checkpoint; returns whether nobody was in its way.
-pub(crate) fn checkpoint(connection: &Connection, mode: &str, turn: &Turn) -> rusqlite::Result<bool> {
+pub(crate) fn checkpoint(
+    connection: &Connection,
+    mode: &str,
+    turn: &Turn,
+) -> rusqlite::Result<bool> {
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0))
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok(row.get::<_, i64>(0)? == 0)
+    })
 }

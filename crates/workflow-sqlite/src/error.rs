@@ -8,7 +8,10 @@ use rusqlite::ErrorCode;
 /// A file that cannot be opened as a store. `path` is the file, as it was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the path is the same in all of them, and documented above")]
+#[expect(
+    missing_docs,
+    reason = "the path is the same in all of them, and documented above"
+)]
 pub enum OpenError {
     /// Another store, in this or another process, has the file open.
     #[error("{} is in use by {holder}: one process at a time can use it", .path.display())]
@@ -75,14 +78,25 @@ pub enum OpenError {
 /// An [`OpenError`] where the path is not known.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    Locked { holder: String },
+    Locked {
+        holder: String,
+    },
     NotAFile,
     NotOurs,
     NotADatabase,
     ReadOnly,
-    Newer { found: i64, known: i64 },
-    Changed { version: i64 },
-    Setting { pragma: &'static str, found: String, wanted: &'static str },
+    Newer {
+        found: i64,
+        known: i64,
+    },
+    Changed {
+        version: i64,
+    },
+    Setting {
+        pragma: &'static str,
+        found: String,
+        wanted: &'static str,
+    },
     Io(io::Error),
     Sqlite(rusqlite::Error),
 }
@@ -99,9 +113,21 @@ impl Fault {
             Self::ReadOnly => OpenError::ReadOnly { path },
             Self::Newer { found, known } => OpenError::Newer { path, found, known },
             Self::Changed { version } => OpenError::Changed { path, version },
-            Self::Setting { pragma, found, wanted } => OpenError::Setting { path, pragma, found, wanted },
+            Self::Setting {
+                pragma,
+                found,
+                wanted,
+            } => OpenError::Setting {
+                path,
+                pragma,
+                found,
+                wanted,
+            },
             Self::Io(source) => OpenError::Io { path, source },
-            Self::Sqlite(error) => OpenError::Sqlite { path, source: error.into() },
+            Self::Sqlite(error) => OpenError::Sqlite {
+                path,
+                source: error.into(),
+            },
         }
     }
 }

@@ -12,7 +12,11 @@ use crate::row::{self, Failure, RUN};
 const FEW: i64 = 1_000;
 
 pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Run>, Failure> {
-    let ids = filter.id_prefix.as_deref().filter(|prefix| !prefix.is_empty()).map(Prefix::new);
+    let ids = filter
+        .id_prefix
+        .as_deref()
+        .filter(|prefix| !prefix.is_empty())
+        .map(Prefix::new);
     let mut select = connection.prepare_cached(&sql(connection, filter, ids.as_ref())?)?;
     let after = i64::try_from(filter.after.map_or(0, |RunKey(key)| key)).unwrap_or(i64::MAX);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
@@ -20,7 +24,11 @@ pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     bind(&mut select, ":limit", limit)?;
     bind(&mut select, ":workflow", &filter.workflow)?;
     bind(&mut select, ":worker", &filter.worker)?;
-    bind(&mut select, ":from", ids.as_ref().map(|prefix| &prefix.from))?;
+    bind(
+        &mut select,
+        ":from",
+        ids.as_ref().map(|prefix| &prefix.from),
+    )?;
     bind(&mut select, ":to", ids.as_ref().map(|prefix| &prefix.to))?;
     let mut rows = select.raw_query();
     let mut runs = Vec::new();
@@ -30,14 +38,37 @@ pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     Ok(runs)
 }
 
-/// Returns the query for a filter: by the index that leads to the fewest runs, and in the order of the keys.
-fn sql(connection: &Connection, filter: &RunFilter, ids: Option<&Prefix>) -> Result<String, Failure> {
-    let RunFilter { statuses, workflow, worker, .. } = filter;
-    let all = |column: &str, name: &str, given| if given { format!(" AND {column} = {name}") } else { String::new() };
+/// Returns the query for a filter: by the index that leads to the fewest runs, and in the order of
+/// the keys.
+fn sql(
+    connection: &Connection,
+    filter: &RunFilter,
+    ids: Option<&Prefix>,
+) -> Result<String, Failure> {
+    let RunFilter {
+        statuses,
+        workflow,
+        worker,
+        ..
+    } = filter;
+    let all = |column: &str, name: &str, given| {
+        if given {
+            format!(" AND {column} = {name}")
+        } else {
+            String::new()
+        }
+    };
     // The sign keeps SQLite from looking for another index than the one that is meant.
     let workflows = all("+workflow", ":workflow", workflow.is_some());
-    let prefix = if ids.is_some() { " AND +id >= :from AND +id < :to" } else { "" };
-    let mut names: Vec<_> = Status::ALL.into_iter().filter(|status| statuses.contains(status)).collect();
+    let prefix = if ids.is_some() {
+        " AND +id >= :from AND +id < :to"
+    } else {
+        ""
+    };
+    let mut names: Vec<_> = Status::ALL
+        .into_iter()
+        .filter(|status| statuses.contains(status))
+        .collect();
     if names.len() == Status::ALL.len() {
         names.clear();
     }
@@ -56,7 +87,9 @@ fn sql(connection: &Connection, filter: &RunFilter, ids: Option<&Prefix>) -> Res
         && ids.are_few(connection)?
     {
         let from = "WHERE id >= :from AND id < :to AND +key > :after";
-        return Ok(format!("{runs} {from}{of}{workflows} ORDER BY +key LIMIT :limit"));
+        return Ok(format!(
+            "{runs} {from}{of}{workflows} ORDER BY +key LIMIT :limit"
+        ));
     }
     let completed = names.contains(&Status::Completed);
     if !names.is_empty() && (!completed || few_completed(connection)?) {
@@ -71,13 +104,18 @@ fn sql(connection: &Connection, filter: &RunFilter, ids: Option<&Prefix>) -> Res
             })
             .collect();
         // The first column is the key.
-        return Ok(format!("{} ORDER BY 1 LIMIT :limit", parts.join(" UNION ALL ")));
+        return Ok(format!(
+            "{} ORDER BY 1 LIMIT :limit",
+            parts.join(" UNION ALL ")
+        ));
     }
     if workflow.is_some() {
         let from = "INDEXED BY runs_workflow WHERE workflow = :workflow AND key > :after";
         return Ok(format!("{runs} {from}{of}{prefix} {order}"));
     }
-    Ok(format!("{runs} NOT INDEXED WHERE key > :after{of}{prefix} {order}"))
+    Ok(format!(
+        "{runs} NOT INDEXED WHERE key > :after{of}{prefix} {order}"
+    ))
 }
 
 fn few_completed(connection: &Connection) -> Result<bool, Failure> {
@@ -85,7 +123,9 @@ fn few_completed(connection: &Connection) -> Result<bool, Failure> {
         "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
          WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {FEW})"
     );
-    Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+    Ok(connection
+        .prepare_cached(&sql)?
+        .query_row([], |row| row.get(0))?)
 }
 
 /// Binds a value if the query asks for it.
@@ -111,12 +151,19 @@ impl Prefix {
         if let Some(last) = to.last_mut() {
             *last += 1;
         }
-        Self { from: Bytes(from), to: Bytes(to) }
+        Self {
+            from: Bytes(from),
+            to: Bytes(to),
+        }
     }
 
     fn are_few(&self, connection: &Connection) -> Result<bool, Failure> {
-        let sql = format!("SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {FEW})");
-        Ok(connection.prepare_cached(&sql)?.query_row(params![self.from, self.to], |row| row.get(0))?)
+        let sql = format!(
+            "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {FEW})"
+        );
+        Ok(connection
+            .prepare_cached(&sql)?
+            .query_row(params![self.from, self.to], |row| row.get(0))?)
     }
 }
 

@@ -19,7 +19,12 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock, for which it waits that long: its holder may be about to end.
     pub(crate) fn take(database: &Path, timeout: Duration) -> Result<Self, Fault> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path(database))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path(database))?;
         let begun = Instant::now();
         loop {
             match file.try_lock() {
@@ -28,7 +33,9 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     let left = timeout.saturating_sub(begun.elapsed());
                     if left.is_zero() {
-                        return Err(Fault::Locked { holder: holder(&mut file) });
+                        return Err(Fault::Locked {
+                            holder: holder(&mut file),
+                        });
                     }
                     std::thread::sleep(left.min(PAUSE));
                 }
@@ -55,7 +62,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // To close the file is not enough: a process that was forked from this one may have it open as well.
+        // To close the file is not enough: a process that was forked from this one may have it open
+        // as well.
         let _ = self.file.unlock();
     }
 }
@@ -67,18 +75,30 @@ fn holder(file: &mut File) -> String {
     let _ = file.read_to_string(&mut holder);
     let holder = holder.trim();
     // A holder that has just taken the lock has not signed yet.
-    if holder.is_empty() { "another process".to_owned() } else { holder.to_owned() }
+    if holder.is_empty() {
+        "another process".to_owned()
+    } else {
+        holder.to_owned()
+    }
 }
 
-/// Returns the one path of a file, there or not yet, by whatever symbolic links it is reached: it has one lock.
+/// Returns the one path of a file, there or not yet, by whatever symbolic links it is reached: it
+/// has one lock.
 ///
-/// The file itself is not opened: to close it again would release the locks that SQLite holds on it in this process.
+/// The file itself is not opened: to close it again would release the locks that SQLite holds on it
+/// in this process.
 pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let resolved = path.canonicalize();
-    if !resolved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    if !resolved
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    {
         return resolved;
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     match (path.read_link(), path.file_name()) {
         // A link to a file that is not there yet.
         (Ok(target), _) => resolve(&folder.join(target)),
@@ -87,7 +107,8 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The lock stays beside the database when it is released: to remove it would let two processes lock two files.
+/// The lock stays beside the database when it is released: to remove it would let two processes
+/// lock two files.
 fn path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push("-lock");

@@ -16,11 +16,14 @@ pub(crate) const LOOKED_AT: usize = 1_000;
 pub(crate) type Place = (i64, u64);
 
 impl Db {
-    /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going, each call looks at
-    /// some of them, and the next one goes on behind.
+    /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going,
+    /// each call looks at some of them, and the next one goes on behind.
     pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, Failure> {
         let sql = "SELECT coalesce(min(position), 9223372036854775807) FROM cursors";
-        let settled: i64 = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let settled: i64 = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?;
         let first: Option<i64> = self.first_position()?;
         if first.is_none_or(|first| first > settled) {
             return Ok(Purged::default());
@@ -31,14 +34,22 @@ impl Db {
             purged = self.purge_behind(purge, settled, None)?;
         }
         if purged.runs > 0 {
-            // Places are counted on from here, also if the last ones are gone when the file is opened again.
+            // Places are counted on from here, also if the last ones are gone when the file is
+            // opened again.
             let sql = "UPDATE outbox SET position = ?1, purged = purged + ?2";
-            self.connection.prepare_cached(sql)?.execute(params![self.end, purged.events])?;
+            self.connection
+                .prepare_cached(sql)?
+                .execute(params![self.end, purged.events])?;
         }
         Ok(purged)
     }
 
-    fn purge_behind(&mut self, purge: &Purge, settled: i64, begun: Option<Place>) -> Result<Purged, Failure> {
+    fn purge_behind(
+        &mut self,
+        purge: &Purge,
+        settled: i64,
+        begun: Option<Place>,
+    ) -> Result<Purged, Failure> {
         let ended = self.ended(purge, begun.unwrap_or((i64::MIN, 0)))?;
         let (all, last) = (ended.len() < LOOKED_AT, ended.last().copied());
         let (mut purged, mut records) = (Purged::default(), 0);
@@ -49,17 +60,29 @@ impl Db {
             }
             // A run's last event decides, because the others stand before it.
             let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
-            let end: Option<i64> =
-                self.connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+            let end: Option<i64> = self
+                .connection
+                .prepare_cached(sql)?
+                .query_row([key], |row| row.get(0))
+                .optional()?;
             if end.is_some_and(|end| end > settled) {
                 continue;
             }
             // A number that is none must not keep the others from being purged.
-            let sql = "SELECT CAST(total(last_seq - seq + 1) AS INTEGER) FROM history WHERE run = ?1";
-            let events: i64 = self.connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?;
+            let sql =
+                "SELECT CAST(total(last_seq - seq + 1) AS INTEGER) FROM history WHERE run = ?1";
+            let events: i64 = self
+                .connection
+                .prepare_cached(sql)?
+                .query_row([key], |row| row.get(0))?;
             purged.events += u64::try_from(events).unwrap_or(0);
-            records += self.connection.prepare_cached("DELETE FROM history WHERE run = ?1")?.execute([key])? as u64;
-            self.connection.prepare_cached("DELETE FROM runs WHERE key = ?1")?.execute([key])?;
+            records += self
+                .connection
+                .prepare_cached("DELETE FROM history WHERE run = ?1")?
+                .execute([key])? as u64;
+            self.connection
+                .prepare_cached("DELETE FROM runs WHERE key = ?1")?
+                .execute([key])?;
             purged.runs += 1;
         }
         self.purge_from = last.filter(|_| !all);
@@ -69,7 +92,11 @@ impl Db {
     /// Returns where the first event stands that is still kept.
     fn first_position(&self) -> Result<Option<i64>, Failure> {
         let sql = "SELECT position FROM history ORDER BY position LIMIT 1";
-        Ok(self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
+        Ok(self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))
+            .optional()?)
     }
 
     /// Returns the runs behind a place that ended long enough ago, the longest ended first.
@@ -88,8 +115,11 @@ impl Db {
             of(Status::Cancelled, "?3")
         );
         let mut select = self.connection.prepare_cached(&sql)?;
-        let (completed, failed, cancelled) =
-            (before(Status::Completed), before(Status::Failed), before(Status::Cancelled));
+        let (completed, failed, cancelled) = (
+            before(Status::Completed),
+            before(Status::Failed),
+            before(Status::Cancelled),
+        );
         let values = params![completed, failed, cancelled, ended_at, key];
         let rows = select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)

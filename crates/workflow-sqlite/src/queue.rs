@@ -15,7 +15,8 @@ const UNKNOWN: usize = 16;
 /// How many runs that cannot be read one claim puts aside, at most.
 const DAMAGED: usize = 64;
 
-/// The workflows that have runs which nobody holds, from name to name; and whether any of these is due at `?1`.
+/// The workflows that have runs which nobody holds, from name to name; and whether any of these is
+/// due at `?1`.
 const WORKFLOWS: &str = "WITH RECURSIVE names (name) AS ( \
      SELECT * FROM (SELECT workflow FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL ORDER BY workflow LIMIT 1) \
      UNION ALL SELECT (SELECT workflow FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow > name \
@@ -60,21 +61,34 @@ pub(crate) struct Workflows {
 }
 
 /// Tells the workflows that a request wants from those that it does not know.
-pub(crate) fn workflows(connection: &Connection, request: &ClaimRequest) -> Result<Workflows, Failure> {
+pub(crate) fn workflows(
+    connection: &Connection,
+    request: &ClaimRequest,
+) -> Result<Workflows, Failure> {
     let mut found = Workflows::default();
     if let Some(names) = &request.workflows {
-        found.wanted = names.iter().map(|name| Name(name.clone().into_bytes())).collect();
+        found.wanted = names
+            .iter()
+            .map(|name| Name(name.clone().into_bytes()))
+            .collect();
     }
     let mut select = connection.prepare_cached(WORKFLOWS)?;
     let mut rows = select.query([request.now.as_millis()])?;
     while found.unknown.len() < UNKNOWN
         && let Some(row) = rows.next()?
     {
-        let name = Name(row.get_ref(0)?.as_bytes().map(<[u8]>::to_vec).unwrap_or_default());
+        let name = Name(
+            row.get_ref(0)?
+                .as_bytes()
+                .map(<[u8]>::to_vec)
+                .unwrap_or_default(),
+        );
         if request.workflows.is_none() {
             found.wanted.insert(name);
         } else if row.get(1)? && !found.wanted.contains(&name) {
-            found.unknown.push(String::from_utf8_lossy(&name.0).into_owned());
+            found
+                .unknown
+                .push(String::from_utf8_lossy(&name.0).into_owned());
         }
     }
     Ok(found)
@@ -91,15 +105,25 @@ pub(crate) struct Found {
     pub(crate) more: Option<Timestamp>,
 }
 
-/// Finds runs that are due, the longest due first: walks along all wanted workflows at once, and no further than asked.
-pub(crate) fn due(connection: &Connection, wanted: &BTreeSet<Name>, request: &ClaimRequest) -> Result<Found, Failure> {
+/// Finds runs that are due, the longest due first: walks along all wanted workflows at once, and no
+/// further than asked.
+pub(crate) fn due(
+    connection: &Connection,
+    wanted: &BTreeSet<Name>,
+    request: &ClaimRequest,
+) -> Result<Found, Failure> {
     let now = request.now.as_millis();
     let mut walks = Vec::new();
     for name in wanted {
         walks.push(Walk::new(name, READY, now, (i64::MIN, 0)));
         walks.push(Walk::new(name, WAITING, now, (i64::MIN, 0)));
         // A time that is none is found as well, so that somebody hears of it.
-        walks.push(Walk::new(name, WAITING, i64::MAX, (Timestamp::MAX.as_millis(), u64::MAX >> 1)));
+        walks.push(Walk::new(
+            name,
+            WAITING,
+            i64::MAX,
+            (Timestamp::MAX.as_millis(), u64::MAX >> 1),
+        ));
     }
     let mut next = BTreeMap::new();
     for (index, walk) in walks.iter_mut().enumerate() {
@@ -114,8 +138,15 @@ pub(crate) fn due(connection: &Connection, wanted: &BTreeSet<Name>, request: &Cl
         }
         match reads::run_by_key(connection, RunKey(key)) {
             // An epoch that cannot be counted on is damage as well.
-            Ok(Some((run, epoch))) if epoch < i64::MAX.unsigned_abs() => found.runs.push((run, epoch)),
-            Ok(_) => found.damaged.push((RunKey(key), StoreError::Corrupt { what: format!("run {key}: epoch") })),
+            Ok(Some((run, epoch))) if epoch < i64::MAX.unsigned_abs() => {
+                found.runs.push((run, epoch))
+            }
+            Ok(_) => found.damaged.push((
+                RunKey(key),
+                StoreError::Corrupt {
+                    what: format!("run {key}: epoch"),
+                },
+            )),
             Err(Failure::Refused(error)) => found.damaged.push((RunKey(key), error)),
             Err(error) => return Err(error),
         }
@@ -139,7 +170,14 @@ impl<'a> Walk<'a> {
     const LOOK: usize = 32;
 
     fn new(name: &'a Name, sql: &'static str, until: i64, last: (i64, u64)) -> Self {
-        Self { name, sql, until, last, read: VecDeque::new(), look: 1 }
+        Self {
+            name,
+            sql,
+            until,
+            last,
+            read: VecDeque::new(),
+            look: 1,
+        }
     }
 
     /// Returns the place of the next run.
@@ -151,7 +189,11 @@ impl<'a> Walk<'a> {
                 self.read.push_back(place?);
             }
             // Fewer than asked for are the last.
-            self.look = if self.read.len() < self.look { 0 } else { Self::LOOK };
+            self.look = if self.read.len() < self.look {
+                0
+            } else {
+                Self::LOOK
+            };
             self.last = self.read.back().copied().unwrap_or(self.last);
         }
         Ok(self.read.pop_front())
@@ -177,15 +219,22 @@ pub(crate) fn next(
     Ok(next)
 }
 
-/// Returns whether a worker holds a run of a wanted workflow. Of one that holds very many it is assumed.
-pub(crate) fn holds(connection: &Connection, worker: &str, request: &ClaimRequest) -> Result<bool, Failure> {
+/// Returns whether a worker holds a run of a wanted workflow. Of one that holds very many it is
+/// assumed.
+pub(crate) fn holds(
+    connection: &Connection,
+    worker: &str,
+    request: &ClaimRequest,
+) -> Result<bool, Failure> {
     /// So many of its runs are looked at.
     const LOOKED_AT: usize = 1_000;
     let sql = "SELECT workflow FROM runs INDEXED BY runs_worker WHERE worker = ?1";
     let mut select = connection.prepare_cached(sql)?;
     let mut rows = select.query([worker])?;
     for _ in 0..LOOKED_AT {
-        let Some(row) = rows.next()? else { return Ok(false) };
+        let Some(row) = rows.next()? else {
+            return Ok(false);
+        };
         let workflow = row.get_ref(0)?.as_bytes().unwrap_or_default();
         let wanted = |names: &Vec<String>| names.iter().any(|name| name.as_bytes() == workflow);
         if request.workflows.as_ref().is_none_or(wanted) {

@@ -2,7 +2,8 @@
 
 use rusqlite::{ErrorCode, Row};
 use workflow_engine::{
-    CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status, StoreError, Timestamp,
+    CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status,
+    StoreError, Timestamp,
 };
 
 /// Why an operation was not done.
@@ -18,12 +19,22 @@ impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         // A value of another type than the column's can only be damage: the tables are strict.
         match error {
-            rusqlite::Error::InvalidColumnType(_, column, _) => corrupt(format!("column {column} has a wrong type")),
-            rusqlite::Error::IntegralValueOutOfRange(column, _) => corrupt(format!("column {column} is out of range")),
-            rusqlite::Error::FromSqlConversionFailure(column, ..) => corrupt(format!("column {column} cannot be read")),
-            rusqlite::Error::Utf8Error(column, _) => corrupt(format!("column {column} is no UTF-8")),
+            rusqlite::Error::InvalidColumnType(_, column, _) => {
+                corrupt(format!("column {column} has a wrong type"))
+            }
+            rusqlite::Error::IntegralValueOutOfRange(column, _) => {
+                corrupt(format!("column {column} is out of range"))
+            }
+            rusqlite::Error::FromSqlConversionFailure(column, ..) => {
+                corrupt(format!("column {column} cannot be read"))
+            }
+            rusqlite::Error::Utf8Error(column, _) => {
+                corrupt(format!("column {column} is no UTF-8"))
+            }
             error if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
-                Self::Refused(StoreError::Refused { why: "a row is larger than SQLite keeps".into() })
+                Self::Refused(StoreError::Refused {
+                    why: "a row is larger than SQLite keeps".into(),
+                })
             }
             error => Self::Sqlite(error),
         }
@@ -61,12 +72,16 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
     let status: String = row.get(4)?;
     let time = |index, column: &str| timestamp(row.get(index)?, || what(column));
     let maybe = |index, column: &str| {
-        row.get::<_, Option<i64>>(index)?.map(|millis| timestamp(millis, || what(column))).transpose()
+        row.get::<_, Option<i64>>(index)?
+            .map(|millis| timestamp(millis, || what(column)))
+            .transpose()
     };
     let cancel = match maybe(12, "cancel_at")? {
-        Some(at) => {
-            Some(CancelRequest { reason: row.get(10)?, at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false), at })
-        }
+        Some(at) => Some(CancelRequest {
+            reason: row.get(10)?,
+            at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false),
+            at,
+        }),
         None => None,
     };
     let run = Run {
@@ -87,14 +102,20 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
 }
 
 /// The columns of a record, in the order of [`record`].
-pub(crate) const RECORD: &str = "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
+pub(crate) const RECORD: &str =
+    "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
 
 /// Reads a record.
 pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {
     let position: u64 = row.get(0)?;
     let what = |column: &str| format!("history {position}: {column}");
     let (first_seq, last_seq): (u64, u64) = (row.get(1)?, row.get(2)?);
-    let events = events(row.get_ref(4)?.as_str().map_err(|_| corrupt(what("events")))?, position)?;
+    let events = events(
+        row.get_ref(4)?
+            .as_str()
+            .map_err(|_| corrupt(what("events")))?,
+        position,
+    )?;
     if first_seq + events.len() as u64 != last_seq + 1 {
         return Err(corrupt(what("last_seq")));
     }
@@ -115,7 +136,12 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {
             },
         }),
     };
-    Ok(Record { first_seq, at: timestamp(row.get(3)?, || what("at"))?, events, entry })
+    Ok(Record {
+        first_seq,
+        at: timestamp(row.get(3)?, || what("at"))?,
+        events,
+        entry,
+    })
 }
 
 /// Reads the events of a record, to the byte.

@@ -7,7 +7,8 @@ use crate::error::Fault;
 /// Marks a file as ours: "wflw" in ASCII.
 pub(crate) const APPLICATION_ID: i64 = 0x7766_6c77;
 
-/// What leads from one version to the next. One that was released is never changed: its checksum is in the files.
+/// What leads from one version to the next. One that was released is never changed: its checksum is
+/// in the files.
 struct Migration {
     version: i64,
     name: &'static str,
@@ -15,8 +16,16 @@ struct Migration {
 }
 
 const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, name: "first", sql: include_str!("schema/0001-first.sql") },
-    Migration { version: 2, name: "ready", sql: include_str!("schema/0002-ready.sql") },
+    Migration {
+        version: 1,
+        name: "first",
+        sql: include_str!("schema/0001-first.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "ready",
+        sql: include_str!("schema/0002-ready.sql"),
+    },
 ];
 
 const HISTORY: &str = "
@@ -30,7 +39,8 @@ const HISTORY: &str = "
 /// Refuses a file that is not ours, or of a version that this program does not know.
 pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
         return Err(Fault::NotOurs);
     }
@@ -45,15 +55,24 @@ pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let begun = version(connection)?;
     if begun > 0 {
-        for migration in MIGRATIONS.iter().filter(|migration| migration.version <= begun) {
+        for migration in MIGRATIONS
+            .iter()
+            .filter(|migration| migration.version <= begun)
+        {
             let sql = "SELECT checksum FROM migrations WHERE version = ?1";
-            let recorded: String = connection.query_row(sql, [migration.version], |row| row.get(0))?;
+            let recorded: String =
+                connection.query_row(sql, [migration.version], |row| row.get(0))?;
             if recorded != checksum(migration.sql) {
-                return Err(Fault::Changed { version: migration.version });
+                return Err(Fault::Changed {
+                    version: migration.version,
+                });
             }
         }
     }
-    for migration in MIGRATIONS.iter().filter(|migration| migration.version > begun) {
+    for migration in MIGRATIONS
+        .iter()
+        .filter(|migration| migration.version > begun)
+    {
         let Migration { version, name, sql } = migration;
         let transaction = connection.transaction()?;
         transaction.execute_batch(HISTORY)?;
@@ -89,10 +108,18 @@ mod tests {
 
     #[test]
     fn versions_follow_each_other_and_released_ones_do_not_change() {
-        assert!(MIGRATIONS.iter().zip(1..).all(|(migration, version)| migration.version == version));
+        assert!(
+            MIGRATIONS
+                .iter()
+                .zip(1..)
+                .all(|(migration, version)| migration.version == version)
+        );
         // Add a line with each release; never change one.
         let released = ["b7d2831823d6b864", "ac7516ebe67e6d6d"];
-        let sums: Vec<_> = MIGRATIONS.iter().map(|migration| checksum(migration.sql)).collect();
+        let sums: Vec<_> = MIGRATIONS
+            .iter()
+            .map(|migration| checksum(migration.sql))
+            .collect();
         assert_eq!(sums, released);
     }
 }

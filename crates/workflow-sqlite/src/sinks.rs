@@ -19,7 +19,9 @@ pub(crate) struct Sinks {
 impl Sinks {
     /// Returns whether `claim` is the right to deliver to its sink.
     fn is_held(&self, claim: &SinkClaim) -> bool {
-        self.holders.get(&claim.sink).is_some_and(|(_, epoch)| *epoch == claim.epoch)
+        self.holders
+            .get(&claim.sink)
+            .is_some_and(|(_, epoch)| *epoch == claim.epoch)
     }
 
     pub(crate) fn release(&mut self, claim: &SinkClaim) {
@@ -37,7 +39,12 @@ impl Db {
         now: Timestamp,
     ) -> Result<Option<SinkClaim>, Failure> {
         self.open_cursor(sink)?;
-        let holder = self.sinks.holders.get(sink).map(|(holder, _)| holder).filter(|holder| *holder != worker);
+        let holder = self
+            .sinks
+            .holders
+            .get(sink)
+            .map(|(holder, _)| holder)
+            .filter(|holder| *holder != worker);
         if let Some(holder) = holder
             && self.lease(holder)?.is_some_and(|until| until > now)
         {
@@ -45,8 +52,13 @@ impl Db {
         }
         self.sinks.last_epoch += 1;
         let epoch = self.sinks.last_epoch;
-        self.sinks.holders.insert(sink.to_owned(), (worker.to_owned(), epoch));
-        Ok(Some(SinkClaim { sink: sink.to_owned(), epoch }))
+        self.sinks
+            .holders
+            .insert(sink.to_owned(), (worker.to_owned(), epoch));
+        Ok(Some(SinkClaim {
+            sink: sink.to_owned(),
+            epoch,
+        }))
     }
 
     pub(crate) fn open_cursor(&mut self, sink: &str) -> Result<Cursor, Failure> {
@@ -62,14 +74,24 @@ impl Db {
         if !self.sinks.is_held(claim) {
             return Err(StoreError::SinkFenced { sink, epoch }.into());
         }
-        let Cursor { position: Position(position), delivered, rejected, .. } = cursor;
+        let Cursor {
+            position: Position(position),
+            delivered,
+            rejected,
+            ..
+        } = cursor;
         let sql = "UPDATE cursors SET position = ?2, delivered = ?3, rejected = ?4 WHERE sink = ?1 AND position < ?2";
-        self.connection.prepare_cached(sql)?.execute(params![sink, position, delivered, rejected])?;
+        self.connection
+            .prepare_cached(sql)?
+            .execute(params![sink, position, delivered, rejected])?;
         Ok(())
     }
 
     pub(crate) fn drop_cursor(&mut self, sink: &str) -> Result<bool, Failure> {
         self.sinks.holders.remove(sink);
-        Ok(self.connection.execute("DELETE FROM cursors WHERE sink = ?1", [sink])? > 0)
+        Ok(self
+            .connection
+            .execute("DELETE FROM cursors WHERE sink = ?1", [sink])?
+            > 0)
     }
 }

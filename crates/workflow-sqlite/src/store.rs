@@ -14,9 +14,9 @@ use futures::channel::oneshot;
 use futures::future::Shared;
 use rusqlite::Connection;
 use workflow_engine::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, EncodedEvent,
-    NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store,
-    StoreError, Timestamp,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
+    Due, EncodedEvent, NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter,
+    RunKey, SinkClaim, Span, Store, StoreError, Timestamp,
 };
 
 use crate::checkpoint::{LogWatch, Turn};
@@ -31,8 +31,8 @@ use crate::{checkpoint, list, reads, schema, writer};
 
 /// A [`Store`] in one SQLite file.
 ///
-/// Cloning it makes another handle to the same file; when the last one is dropped, the threads finish what is queued
-/// and end by themselves. Dropping never blocks.
+/// Cloning it makes another handle to the same file; when the last one is dropped, the threads
+/// finish what is queued and end by themselves. Dropping never blocks.
 ///
 /// # Examples
 ///
@@ -88,17 +88,20 @@ impl SqliteStore {
         self.durability
     }
 
-    /// Returns a setting of the connection that writes, as SQLite has it: a pragma's name to its value.
+    /// Returns a setting of the connection that writes, as SQLite has it: a pragma's name to its
+    /// value.
     ///
     /// # Errors
     ///
     /// [`StoreError::Backend`] if there is no such pragma.
     pub async fn setting(&self, pragma: &str) -> Result<String, StoreError> {
         let pragma = pragma.to_owned();
-        self.write(move |db| open::setting(&db.connection, &pragma).map_err(Failure::Sqlite)).await
+        self.write(move |db| open::setting(&db.connection, &pragma).map_err(Failure::Sqlite))
+            .await
     }
 
-    /// Completes when the file is closed and its lock released: after every handle, this one included, is dropped.
+    /// Completes when the file is closed and its lock released: after every handle, this one
+    /// included, is dropped.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         // The threads drop the sender when they end.
         self.closed.clone().map(drop)
@@ -128,11 +131,15 @@ impl SqliteStore {
         let checkpoints = open::writer(path)?;
         checkpoints.execute_batch("PRAGMA cache_size = -512")?;
         let turns = turn.clone();
-        helpers.push(spawn("checkpoint", move || checkpoint::work(&checkpoints, &growths, &turns))?);
+        helpers.push(spawn("checkpoint", move || {
+            checkpoint::work(&checkpoints, &growths, &turns)
+        })?);
         let read_queue = Arc::new(Mutex::new(read_queue));
         for _ in 0..READERS {
             let (connection, queue) = (open::reader(path)?, read_queue.clone());
-            helpers.push(spawn("reader", move || crate::reader::work(&connection, &queue))?);
+            helpers.push(spawn("reader", move || {
+                crate::reader::work(&connection, &queue)
+            })?);
         }
         let ended = end.clone();
         spawn("writer", move || {
@@ -142,7 +149,14 @@ impl SqliteStore {
             drop(lock);
             drop(closing);
         })?;
-        Ok(Self { path: Arc::new(path.to_owned()), durability, writes, reads, end, closed: closed.shared() })
+        Ok(Self {
+            path: Arc::new(path.to_owned()),
+            durability,
+            writes,
+            reads,
+            end,
+            closed: closed.shared(),
+        })
     }
 
     /// Has the writer do something, and waits until it is durable.
@@ -173,7 +187,8 @@ impl SqliteStore {
     }
 }
 
-/// Takes over what a process has left that is no more: the file is ours alone, so everything that is held is ready.
+/// Takes over what a process has left that is no more: the file is ours alone, so everything that
+/// is held is ready.
 pub(crate) fn take_over(connection: Connection) -> Result<Db, Fault> {
     connection.execute_batch(
         "BEGIN IMMEDIATE;
@@ -183,13 +198,27 @@ pub(crate) fn take_over(connection: Connection) -> Result<Db, Fault> {
          COMMIT;",
     )?;
     let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
-    let end = connection
-        .query_row(&format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"), [], |row| row.get(0))?;
-    Ok(Db { connection, held: HashMap::new(), end, sinks: Sinks::default(), purge_from: None })
+    let end = connection.query_row(
+        &format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"),
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(Db {
+        connection,
+        held: HashMap::new(),
+        end,
+        sinks: Sinks::default(),
+        purge_from: None,
+    })
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name(format!("sqlite-{name}")).spawn(work)
+fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new()
+        .name(format!("sqlite-{name}"))
+        .spawn(work)
 }
 
 fn gone() -> StoreError {
@@ -214,7 +243,11 @@ impl Store for SqliteStore {
         self.write(move |db| db.release(claim, due)).await
     }
 
-    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+    async fn renew(
+        &self,
+        worker: &str,
+        until: Timestamp,
+    ) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
         let worker = worker.to_owned();
         self.write(move |db| db.renew(&worker, until)).await
     }
@@ -224,43 +257,64 @@ impl Store for SqliteStore {
         self.write(move |db| db.retire(&worker, now)).await
     }
 
-    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError> {
+    async fn request_cancel(
+        &self,
+        run: &str,
+        request: CancelRequest,
+    ) -> Result<CancelReply, StoreError> {
         let run = run.to_owned();
-        self.write(move |db| db.request_cancel(&run, &request)).await
+        self.write(move |db| db.request_cancel(&run, &request))
+            .await
     }
 
     async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
         let id = id.to_owned();
-        self.read(move |connection| reads::run(connection, &id)).await
+        self.read(move |connection| reads::run(connection, &id))
+            .await
     }
 
     async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
-        self.read(move |connection| reads::records(connection, key, span)).await
+        self.read(move |connection| reads::records(connection, key, span))
+            .await
     }
 
     async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
         let filter = filter.clone();
-        self.read(move |connection| list::list(connection, &filter)).await
+        self.read(move |connection| list::list(connection, &filter))
+            .await
     }
 
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
         let worker = worker.to_owned();
-        self.read(move |connection| reads::held(connection, &worker)).await
+        self.read(move |connection| reads::held(connection, &worker))
+            .await
     }
 
-    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        self.read(move |connection| reads::outbox(connection, after, page)).await
+    async fn outbox(
+        &self,
+        after: Position,
+        page: Page,
+    ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        self.read(move |connection| reads::outbox(connection, after, page))
+            .await
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
         // A place for each event there ever was.
         let end = self.end.load(Ordering::Acquire);
-        Ok(OutboxEnd { position: Position(end), accepted: end, readable: Position(end) })
+        Ok(OutboxEnd {
+            position: Position(end),
+            accepted: end,
+            readable: Position(end),
+        })
     }
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
         let name = sink.to_owned();
-        if let Some(cursor) = self.read(move |connection| reads::cursor(connection, &name)).await? {
+        if let Some(cursor) = self
+            .read(move |connection| reads::cursor(connection, &name))
+            .await?
+        {
             return Ok(cursor);
         }
         let name = sink.to_owned();
@@ -271,9 +325,15 @@ impl Store for SqliteStore {
         self.read(reads::cursors).await
     }
 
-    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
+    async fn claim_sink(
+        &self,
+        sink: &str,
+        worker: &str,
+        now: Timestamp,
+    ) -> Result<Option<SinkClaim>, StoreError> {
         let (sink, worker) = (sink.to_owned(), worker.to_owned());
-        self.write(move |db| db.claim_sink(&sink, &worker, now)).await
+        self.write(move |db| db.claim_sink(&sink, &worker, now))
+            .await
     }
 
     async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError> {
@@ -302,6 +362,9 @@ impl Store for SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.path).field("durability", &self.durability).finish()
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .field("durability", &self.durability)
+            .finish()
     }
 }

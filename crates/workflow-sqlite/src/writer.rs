@@ -1,7 +1,7 @@
 //! The writer: one thread, and group commit.
 //!
-//! Everything that is queued goes into one transaction; when that is on the disk all who wait are answered. What
-//! comes meanwhile is the next group: the slower the disk, the larger the groups.
+//! Everything that is queued goes into one transaction; when that is on the disk all who wait are
+//! answered. What comes meanwhile is the next group: the slower the disk, the larger the groups.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,7 +42,8 @@ pub(crate) struct Held {
     pub(crate) cancel: Option<CancelRequest>,
 }
 
-/// A write: done inside a transaction, perhaps more than once, and answered when that is on the disk.
+/// A write: done inside a transaction, perhaps more than once, and answered when that is on the
+/// disk.
 pub(crate) trait Write: Send {
     /// Does it. An error says that the transaction must not be committed.
     fn execute(&mut self, db: &mut Db) -> Result<(), Unfit>;
@@ -69,7 +70,11 @@ pub(crate) struct Call<T, F> {
 
 impl<T, F> Call<T, F> {
     pub(crate) fn new(operation: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
-        Self { operation, result: None, reply }
+        Self {
+            operation,
+            result: None,
+            reply,
+        }
     }
 }
 
@@ -105,9 +110,17 @@ where
 }
 
 /// Works until every handle of the store is gone, and everything that was queued is done.
-pub(crate) fn work(mut db: Db, queue: &Receiver<Box<dyn Write>>, end: &AtomicU64, mut log: LogWatch) {
+pub(crate) fn work(
+    mut db: Db,
+    queue: &Receiver<Box<dyn Write>>,
+    end: &AtomicU64,
+    mut log: LogWatch,
+) {
     while let Ok(first) = queue.recv() {
-        let group: Vec<_> = std::iter::once(first).chain(queue.try_iter()).take(GROUP).collect();
+        let group: Vec<_> = std::iter::once(first)
+            .chain(queue.try_iter())
+            .take(GROUP)
+            .collect();
         settle(&mut db, group, end);
         log.after_commit(&db.connection);
     }
@@ -123,8 +136,9 @@ enum Undone {
     Transaction(rusqlite::Error),
 }
 
-/// Commits a group and answers it. A write that is refused leaves nothing of what it has written: the others are done
-/// again without it. If one fails, each is done again by itself, so that it fails alone.
+/// Commits a group and answers it. A write that is refused leaves nothing of what it has written:
+/// the others are done again without it. If one fails, each is done again by itself, so that it
+/// fails alone.
 fn settle(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
     let (before, mut refused) = (db.end, Vec::new());
     let failed = loop {
@@ -138,7 +152,9 @@ fn settle(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
         match undone {
             Undone::Refused(index) => refused.push(group.remove(index)),
             Undone::Write(_) if group.len() > 1 => {
-                group.drain(..).for_each(|write| settle(db, vec![write], end));
+                group
+                    .drain(..)
+                    .for_each(|write| settle(db, vec![write], end));
                 break None;
             }
             Undone::Write(error) | Undone::Transaction(error) => break Some(error.to_string()),
@@ -146,7 +162,11 @@ fn settle(db: &mut Db, mut group: Vec<Box<dyn Write>>, end: &AtomicU64) {
     };
     refused.into_iter().for_each(|write| write.answer(None));
     for write in group {
-        write.answer(failed.clone().map(|error| StoreError::Backend(error.into())));
+        write.answer(
+            failed
+                .clone()
+                .map(|error| StoreError::Backend(error.into())),
+        );
     }
 }
 
@@ -158,12 +178,15 @@ fn transact(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), Undone> {
     }
     statement(db, "BEGIN IMMEDIATE").map_err(Undone::Transaction)?;
     let done = group.iter_mut().enumerate().try_for_each(|(index, write)| {
-        // A panic here would leave everybody waiting for ever; it cannot be, and it is an error like any other.
+        // A panic here would leave everybody waiting for ever; it cannot be, and it is an error
+        // like any other.
         let panicked = Err(Unfit::Failed(rusqlite::Error::InvalidQuery));
-        catch_unwind(AssertUnwindSafe(|| write.execute(db))).unwrap_or(panicked).map_err(|unfit| match unfit {
-            Unfit::Refused => Undone::Refused(index),
-            Unfit::Failed(error) => Undone::Write(error),
-        })
+        catch_unwind(AssertUnwindSafe(|| write.execute(db)))
+            .unwrap_or(panicked)
+            .map_err(|unfit| match unfit {
+                Unfit::Refused => Undone::Refused(index),
+                Unfit::Failed(error) => Undone::Write(error),
+            })
     });
     let done = done.and_then(|()| statement(db, "COMMIT").map_err(Undone::Transaction));
     if done.is_err()

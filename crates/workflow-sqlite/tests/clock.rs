@@ -17,7 +17,9 @@ const ORDER: Workflow<(), ()> = Workflow::new("order");
 const NIGHTLY: Workflow<(), ()> = Workflow::new("nightly");
 
 async fn order(ctx: Context, (): ()) -> Result<(), Failure> {
-    Ok(ctx.step("charge", || async { Ok::<_, Failure>(()) }).await?)
+    Ok(ctx
+        .step("charge", || async { Ok::<_, Failure>(()) })
+        .await?)
 }
 
 async fn nightly(ctx: Context, (): ()) -> Result<(), Failure> {
@@ -55,7 +57,11 @@ impl Clock for Ahead {
 
 fn engine(store: Arc<dyn Store>, clock: &Arc<Ahead>) -> Engine {
     let builder = Engine::builder().store(store).clock(clock.clone());
-    builder.workflow(&ORDER, order).workflow(&NIGHTLY, nightly).build().unwrap()
+    builder
+        .workflow(&ORDER, order)
+        .workflow(&NIGHTLY, nightly)
+        .build()
+        .unwrap()
 }
 
 #[tokio::test]
@@ -66,7 +72,11 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     clock.set(3_600);
     first.start(&ORDER, "before", ()).await.unwrap();
     clock.set(0);
-    assert_eq!(first.run_until_idle().await.unwrap().executed, 1, "the same process executes it");
+    assert_eq!(
+        first.run_until_idle().await.unwrap().executed,
+        1,
+        "the same process executes it"
+    );
     clock.set(3_600);
     first.start(&ORDER, "after", ()).await.unwrap();
     first.start(&NIGHTLY, "sleeping", ()).await.unwrap();
@@ -80,29 +90,48 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     let idle = second.run_until_idle().await.unwrap();
     assert_eq!(idle.executed, 2, "and so does the next one");
     assert!(idle.next_wake.is_some(), "only a sleep waits for the clock");
-    assert_eq!(store.run("after").await.unwrap().unwrap().status, workflow_engine::Status::Completed);
-    assert_eq!(store.run("sleeping").await.unwrap().unwrap().status, workflow_engine::Status::Paused);
+    assert_eq!(
+        store.run("after").await.unwrap().unwrap().status,
+        workflow_engine::Status::Completed
+    );
+    assert_eq!(
+        store.run("sleeping").await.unwrap().unwrap().status,
+        workflow_engine::Status::Paused
+    );
     let _ = second.shutdown(Duration::from_secs(10)).await;
 }
 
-/// A run that was left rests for half a minute; a clock that is set back must not make that an hour, once the file is
-/// opened again.
+/// A run that was left rests for half a minute; a clock that is set back must not make that an
+/// hour, once the file is opened again.
 #[tokio::test]
 async fn a_run_that_was_left_rests_no_longer_than_its_process() {
     let (file, clock) = (File::new(), Arc::new(Ahead::default()));
     clock.set(3_600);
     let store = Arc::new(file.open());
     let claim = support::started(&store, "left").await;
-    let later = workflow_engine::Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
-    store.release(claim, workflow_engine::Due::At(later)).await.unwrap();
+    let later =
+        workflow_engine::Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
+    store
+        .release(claim, workflow_engine::Due::At(later))
+        .await
+        .unwrap();
     let closed = store.closed();
     drop(store);
     closed.await;
 
     clock.set(0);
     let now = workflow_engine::Timestamp::try_from(clock.wall()).unwrap();
-    let request = workflow_engine::ClaimRequest { worker: "w".into(), now, run: None, workflows: None, limit: 9 };
+    let request = workflow_engine::ClaimRequest {
+        worker: "w".into(),
+        now,
+        run: None,
+        workflows: None,
+        limit: 9,
+    };
     let store = file.open();
-    store.renew("w", now.saturating_add(Duration::from_secs(60))).await.unwrap();
+    store
+        .renew("w", now.saturating_add(Duration::from_secs(60)))
+        .await
+        .unwrap();
     assert_eq!(store.claim(request).await.unwrap().runs.len(), 1);
 }

@@ -34,7 +34,10 @@ fn the_store_on_sqlite_conforms() {
 #[test]
 fn the_store_on_sqlite_agrees_with_the_model() {
     let files = Files::default();
-    block_on(model::agrees(|| async { files.fresh() }, model::Sequences::default()));
+    block_on(model::agrees(
+        || async { files.fresh() },
+        model::Sequences::default(),
+    ));
 }
 
 #[test]

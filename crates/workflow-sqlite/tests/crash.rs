@@ -1,5 +1,5 @@
-//! Crash enumeration on SQLite: a process is killed at every write to its file, before and after it, and the file is
-//! opened again by the next one.
+//! Crash enumeration on SQLite: a process is killed at every write to its file, before and after
+//! it, and the file is opened again by the next one.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -33,9 +33,16 @@ fn file() -> Reopen {
 #[test]
 fn nothing_is_lost_wherever_a_process_dies() {
     for scenario in scenarios::ALL {
-        let test = CrashTest::new(file, scenario.build).sinks(scenario.sinks).accepting(scenario.accepting);
+        let test = CrashTest::new(file, scenario.build)
+            .sinks(scenario.sinks)
+            .accepting(scenario.accepting);
         let report = test.run(scenario.script);
         println!("{}: {report}", scenario.name);
-        assert_eq!(report.crashes, 2 * report.writes, "{}: {report}", scenario.name);
+        assert_eq!(
+            report.crashes,
+            2 * report.writes,
+            "{}: {report}",
+            scenario.name
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Damage: what cannot be read keeps nothing else from going on, and what is refused has changed nothing.
+//! Damage: what cannot be read keeps nothing else from going on, and what is refused has changed
+//! nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -10,8 +11,8 @@ use futures::future::{join, join_all};
 use rusqlite::Connection;
 use support::{File, commit, new_run, record, started};
 use workflow_engine::{
-    CancelRequest, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span, Status, Store, StoreError,
-    Timestamp,
+    CancelRequest, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span, Status,
+    Store, StoreError, Timestamp,
 };
 use workflow_sqlite::SqliteStore;
 
@@ -20,17 +21,29 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn any(worker: &str, now: i64) -> ClaimRequest {
-    ClaimRequest { worker: worker.into(), now: at(now), run: None, workflows: None, limit: 9 }
+    ClaimRequest {
+        worker: worker.into(),
+        now: at(now),
+        run: None,
+        workflows: None,
+        limit: 9,
+    }
 }
 
 fn ids(claims: &workflow_engine::Claims) -> Vec<&str> {
-    claims.runs.iter().map(|claimed| claimed.run.id.as_str()).collect()
+    claims
+        .runs
+        .iter()
+        .map(|claimed| claimed.run.id.as_str())
+        .collect()
 }
 
 /// Damages the file past the store.
 fn damage(file: &File, sql: &str) {
     file.raw(|db: &Connection| {
-        let changed = db.execute_batch("PRAGMA ignore_check_constraints = ON").and_then(|()| db.execute(sql, []));
+        let changed = db
+            .execute_batch("PRAGMA ignore_check_constraints = ON")
+            .and_then(|()| db.execute(sql, []));
         assert_eq!(changed, Ok(1), "{sql}");
     });
 }
@@ -63,9 +76,22 @@ async fn damaged(column: &str, value: &str, waits: bool) -> (File, SqliteStore) 
     let store = file.open();
     for id in ["a", "b", "c"] {
         let claim = started(&store, id).await;
-        store.release(claim, if waits { Due::At(at(1)) } else { Due::Now(at(1)) }).await.unwrap();
+        store
+            .release(
+                claim,
+                if waits {
+                    Due::At(at(1))
+                } else {
+                    Due::Now(at(1))
+                },
+            )
+            .await
+            .unwrap();
     }
-    damage(&file, &format!("UPDATE runs SET {column} = {value} WHERE id = 'b'"));
+    damage(
+        &file,
+        &format!("UPDATE runs SET {column} = {value} WHERE id = 'b'"),
+    );
     (file, store)
 }
 
@@ -76,58 +102,136 @@ async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
             let told = format!("{column} = {value}, waits: {waits}");
             let (file, store) = damaged(column, value, waits).await;
             store.renew("w", at(1_000_000)).await.unwrap();
-            let claims = store.claim(any("w", 10)).await.unwrap_or_else(|error| panic!("{told}: {error}"));
+            let claims = store
+                .claim(any("w", 10))
+                .await
+                .unwrap_or_else(|error| panic!("{told}: {error}"));
             let mut taken = ids(&claims);
             // Some of these values can be read after all, as what they are.
             taken.retain(|id| *id != "b");
             assert_eq!(taken, ["a", "c"], "{told}");
             let mut held = store.held("w").await.unwrap();
             held.retain(|id| id != "b");
-            assert_eq!(held, ["a", "c"], "{told}: it holds what it was told to have");
+            assert_eq!(
+                held,
+                ["a", "c"],
+                "{told}: it holds what it was told to have"
+            );
             if claims.runs.len() == 2 {
-                assert!(claims.next_due.unwrap() > at(10_000), "{told}: it rests, so that workers do not spin");
+                assert!(
+                    claims.next_due.unwrap() > at(10_000),
+                    "{told}: it rests, so that workers do not spin"
+                );
                 let again = store.claim(any("w", 20)).await.unwrap();
-                assert_eq!((ids(&again), again.next_due), (vec![], claims.next_due), "{told}");
+                assert_eq!(
+                    (ids(&again), again.next_due),
+                    (vec![], claims.next_due),
+                    "{told}"
+                );
             }
             if column == "id" {
-                damage(&file, "UPDATE runs SET worker = 'w', due_at = NULL WHERE key = 2");
-                assert_eq!(store.held("w").await.unwrap(), ["a", "c"], "{told}: it hides no other");
-                damage(&file, "UPDATE runs SET worker = NULL, due_at = 60010 WHERE key = 2");
+                damage(
+                    &file,
+                    "UPDATE runs SET worker = 'w', due_at = NULL WHERE key = 2",
+                );
+                assert_eq!(
+                    store.held("w").await.unwrap(),
+                    ["a", "c"],
+                    "{told}: it hides no other"
+                );
+                damage(
+                    &file,
+                    "UPDATE runs SET worker = NULL, due_at = 60010 WHERE key = 2",
+                );
             }
             // Later, and of some workflows: neither fails.
-            let request = ClaimRequest { workflows: Some(vec!["workflow".into()]), ..any("w", 200_000) };
-            store.claim(request).await.unwrap_or_else(|error| panic!("{told}: {error}"));
-            store.renew("w", at(2_000_000)).await.unwrap_or_else(|error| panic!("{told}: {error}"));
-            store.retire("w", at(200_000)).await.unwrap_or_else(|error| panic!("{told}: {error}"));
+            let request = ClaimRequest {
+                workflows: Some(vec!["workflow".into()]),
+                ..any("w", 200_000)
+            };
+            store
+                .claim(request)
+                .await
+                .unwrap_or_else(|error| panic!("{told}: {error}"));
+            store
+                .renew("w", at(2_000_000))
+                .await
+                .unwrap_or_else(|error| panic!("{told}: {error}"));
+            store
+                .retire("w", at(200_000))
+                .await
+                .unwrap_or_else(|error| panic!("{told}: {error}"));
             store.renew("x", at(2_000_000)).await.unwrap();
-            let rest = store.claim(any("x", 200_000)).await.unwrap_or_else(|error| panic!("{told}: {error}"));
-            assert!(["a", "c"].iter().all(|id| ids(&rest).contains(id)), "{told}: {rest:?}");
+            let rest = store
+                .claim(any("x", 200_000))
+                .await
+                .unwrap_or_else(|error| panic!("{told}: {error}"));
+            assert!(
+                ["a", "c"].iter().all(|id| ids(&rest).contains(id)),
+                "{told}: {rest:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_lease_that_cannot_be_read_is_over() {
-    for damaged in ["until = 9223372036854775807", "until = -9223372036854775808", "name = CAST(x'ff' AS TEXT)"] {
+    for damaged in [
+        "until = 9223372036854775807",
+        "until = -9223372036854775808",
+        "name = CAST(x'ff' AS TEXT)",
+    ] {
         let file = File::new();
         let store = file.open();
         store.create(new_run("due", Status::Queued)).await.unwrap();
         started(&store, "held").await;
-        damage(&file, &format!("UPDATE workers SET {damaged} WHERE name = 'worker'"));
+        damage(
+            &file,
+            &format!("UPDATE workers SET {damaged} WHERE name = 'worker'"),
+        );
         store.renew("w", at(1_000_000)).await.unwrap();
-        let claims = store.claim(any("w", 10)).await.unwrap_or_else(|error| panic!("{damaged}: {error}"));
+        let claims = store
+            .claim(any("w", 10))
+            .await
+            .unwrap_or_else(|error| panic!("{damaged}: {error}"));
         if damaged.starts_with("until") {
             assert_eq!(ids(&claims), ["due", "held"], "{damaged}");
-            assert!(claims.runs[1].died && claims.runs[1].run.recoveries == 1, "{damaged}: {claims:?}");
+            assert!(
+                claims.runs[1].died && claims.runs[1].run.recoveries == 1,
+                "{damaged}: {claims:?}"
+            );
         } else {
-            assert_eq!((ids(&claims), claims.next_due), (vec!["due"], None), "{damaged}: nobody's lease");
+            assert_eq!(
+                (ids(&claims), claims.next_due),
+                (vec!["due"], None),
+                "{damaged}: nobody's lease"
+            );
         }
-        assert!(store.claim_sink("sink", "worker", at(10)).await.unwrap().is_some());
-        damage(&file, "UPDATE workers SET until = 9223372036854775807 WHERE name = 'w'");
-        assert!(store.claim_sink("sink", "other", at(10)).await.unwrap().is_some() || damaged.starts_with("name"));
+        assert!(
+            store
+                .claim_sink("sink", "worker", at(10))
+                .await
+                .unwrap()
+                .is_some()
+        );
+        damage(
+            &file,
+            "UPDATE workers SET until = 9223372036854775807 WHERE name = 'w'",
+        );
+        assert!(
+            store
+                .claim_sink("sink", "other", at(10))
+                .await
+                .unwrap()
+                .is_some()
+                || damaged.starts_with("name")
+        );
         store.retire("w", at(20)).await.unwrap();
         store.renew("x", at(1_000_000)).await.unwrap();
-        assert!(ids(&store.claim(any("x", 30)).await.unwrap()).contains(&"due"), "{damaged}");
+        assert!(
+            ids(&store.claim(any("x", 30)).await.unwrap()).contains(&"due"),
+            "{damaged}"
+        );
     }
 }
 
@@ -135,39 +239,89 @@ async fn a_lease_that_cannot_be_read_is_over() {
 async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
     let file = File::new();
     let store = Arc::new(file.open());
-    let dying = NewRun { worker: "dying".into(), ..new_run("left", Status::Running) };
+    let dying = NewRun {
+        worker: "dying".into(),
+        ..new_run("left", Status::Running)
+    };
     store.renew("dying", at(5)).await.unwrap();
     store.create(dying).await.unwrap();
-    store.create(new_run("damaged", Status::Queued)).await.unwrap();
+    store
+        .create(new_run("damaged", Status::Queued))
+        .await
+        .unwrap();
     let claim = started(&store, "busy").await;
-    damage(&file, "UPDATE runs SET status = 'damaged' WHERE id = 'damaged'");
+    damage(
+        &file,
+        "UPDATE runs SET status = 'damaged' WHERE id = 'damaged'",
+    );
     // To claim one run notices first that a worker has died; then it is refused.
-    let one = ClaimRequest { run: Some("damaged".into()), ..any("worker", 10) };
+    let one = ClaimRequest {
+        run: Some("damaged".into()),
+        ..any("worker", 10)
+    };
     let refused = store.claim(one.clone()).await;
-    assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Corrupt { .. })),
+        "{refused:?}"
+    );
     let left = store.run("left").await.unwrap().unwrap();
-    assert_eq!((left.due_at, left.worker.as_deref()), (None, Some("dying")), "nothing was changed");
+    assert_eq!(
+        (left.due_at, left.worker.as_deref()),
+        (None, Some("dying")),
+        "nothing was changed"
+    );
     // So it is among others, which are done.
     let refusals = (0..40).map(|_| store.claim(one.clone()));
     let creations = (0..40).map(|n| {
         let store = store.clone();
-        async move { store.create(new_run(&format!("new-{n}"), Status::Queued)).await }
+        async move {
+            store
+                .create(new_run(&format!("new-{n}"), Status::Queued))
+                .await
+        }
     });
     let commits = async {
         for seq in 2..20 {
-            store.commit(commit(claim, vec![record(seq, 1)], Status::Running)).await.unwrap();
+            store
+                .commit(commit(claim, vec![record(seq, 1)], Status::Running))
+                .await
+                .unwrap();
         }
     };
-    let (refusals, (creations, ())) = join(join_all(refusals), join(join_all(creations), commits)).await;
-    assert!(refusals.iter().all(|refused| matches!(refused, Err(StoreError::Corrupt { .. }))), "{refusals:?}");
+    let (refusals, (creations, ())) =
+        join(join_all(refusals), join(join_all(creations), commits)).await;
+    assert!(
+        refusals
+            .iter()
+            .all(|refused| matches!(refused, Err(StoreError::Corrupt { .. }))),
+        "{refusals:?}"
+    );
     assert!(creations.iter().all(Result::is_ok), "{creations:?}");
     assert_eq!(store.run("left").await.unwrap().unwrap().due_at, None);
     assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 19);
     let outbox = store.outbox(Position(0), Page::events(999)).await.unwrap();
-    assert!(outbox.iter().zip(1..).all(|((position, _), place)| position.0 == place), "no place is left empty");
-    assert_eq!(outbox.len() as u64, store.outbox_end().await.unwrap().accepted);
+    assert!(
+        outbox
+            .iter()
+            .zip(1..)
+            .all(|((position, _), place)| position.0 == place),
+        "no place is left empty"
+    );
+    assert_eq!(
+        outbox.len() as u64,
+        store.outbox_end().await.unwrap().accepted
+    );
     // A claim of any run goes on, and what has died is taken.
-    assert!(ids(&store.claim(ClaimRequest { limit: 99, ..any("worker", 10) }).await.unwrap()).contains(&"left"));
+    assert!(
+        ids(&store
+            .claim(ClaimRequest {
+                limit: 99,
+                ..any("worker", 10)
+            })
+            .await
+            .unwrap())
+        .contains(&"left")
+    );
 }
 
 #[tokio::test]
@@ -181,28 +335,50 @@ async fn every_other_refusal_of_damage_has_changed_nothing() {
             let mut rows = Vec::new();
             file.raw(|db| {
                 for table in ["runs", "history", "workers", "cursors", "outbox"] {
-                    let mut all = db.prepare(&format!("SELECT * FROM {table} ORDER BY 1")).unwrap();
+                    let mut all = db
+                        .prepare(&format!("SELECT * FROM {table} ORDER BY 1"))
+                        .unwrap();
                     let columns = all.column_count();
                     let mut read = all.query([]).unwrap();
                     while let Some(row) = read.next().unwrap() {
-                        rows.push((0..columns).map(|n| format!("{:?}", row.get_ref(n))).collect::<Vec<_>>());
+                        rows.push(
+                            (0..columns)
+                                .map(|n| format!("{:?}", row.get_ref(n)))
+                                .collect::<Vec<_>>(),
+                        );
                     }
                 }
             });
             rows
         };
         let before = dump();
-        let cancel = CancelRequest { reason: None, at_once: false, at: at(1) };
+        let cancel = CancelRequest {
+            reason: None,
+            at_once: false,
+            at: at(1),
+        };
         let refused = [
             store.create(new_run("b", Status::Queued)).await.map(drop),
             store.request_cancel("b", cancel).await.map(drop),
-            store.claim(ClaimRequest { run: Some("b".into()), ..any("w", 10) }).await.map(drop),
+            store
+                .claim(ClaimRequest {
+                    run: Some("b".into()),
+                    ..any("w", 10)
+                })
+                .await
+                .map(drop),
         ];
-        if refused.iter().all(|answer| matches!(answer, Err(StoreError::Corrupt { .. }))) {
+        if refused
+            .iter()
+            .all(|answer| matches!(answer, Err(StoreError::Corrupt { .. })))
+        {
             assert_eq!(dump(), before, "{column} = {value}");
         } else {
             // As what it is, it can be read.
-            assert!(store.run("b").await.is_ok(), "{column} = {value}: {refused:?}");
+            assert!(
+                store.run("b").await.is_ok(),
+                "{column} = {value}: {refused:?}"
+            );
         }
     }
 }
@@ -223,16 +399,34 @@ async fn what_is_damaged_keeps_nothing_from_being_purged() {
         let store = file.open();
         for id in ["a", "b", "c"] {
             let claim = started(&store, id).await;
-            store.commit(commit(claim, vec![record(2, 1)], Status::Completed)).await.unwrap();
+            store
+                .commit(commit(claim, vec![record(2, 1)], Status::Completed))
+                .await
+                .unwrap();
         }
         let end = store.outbox_end().await.unwrap().position;
         store.open_cursor("sink").await.unwrap();
-        let held = store.claim_sink("sink", "worker", at(0)).await.unwrap().unwrap();
-        let cursor = Cursor { position: end, delivered: 6, ..Cursor::default() };
+        let held = store
+            .claim_sink("sink", "worker", at(0))
+            .await
+            .unwrap()
+            .unwrap();
+        let cursor = Cursor {
+            position: end,
+            delivered: 6,
+            ..Cursor::default()
+        };
         store.set_cursor(&held, cursor).await.unwrap();
         damage(&file, damaged);
-        let purge = Purge { completed: Some(at(1_000)), limit: 9, ..Purge::default() };
-        store.purge(purge).await.unwrap_or_else(|error| panic!("{damaged}: {error}"));
+        let purge = Purge {
+            completed: Some(at(1_000)),
+            limit: 9,
+            ..Purge::default()
+        };
+        store
+            .purge(purge)
+            .await
+            .unwrap_or_else(|error| panic!("{damaged}: {error}"));
         for id in ["a", "c"] {
             assert_eq!(store.run(id).await.unwrap(), None, "{damaged}");
         }
@@ -241,24 +435,44 @@ async fn what_is_damaged_keeps_nothing_from_being_purged() {
 
 #[tokio::test]
 async fn what_stands_before_a_damaged_record_is_delivered() {
-    for damaged in ["events = '[{]'", "events = '[]'", "events = '[1, 2]'", "last_seq = 9"] {
+    for damaged in [
+        "events = '[{]'",
+        "events = '[]'",
+        "events = '[1, 2]'",
+        "last_seq = 9",
+    ] {
         let file = File::new();
         let store = file.open();
         let claim = started(&store, "a").await;
         for seq in 2..5 {
             let records = vec![record(seq, 1)];
-            store.commit(Commit { due_at: None, ..commit(claim, records, Status::Running) }).await.unwrap();
+            store
+                .commit(Commit {
+                    due_at: None,
+                    ..commit(claim, records, Status::Running)
+                })
+                .await
+                .unwrap();
         }
-        damage(&file, &format!("UPDATE history SET {damaged} WHERE position = 3"));
-        let page =
-            store.outbox(Position(0), Page::events(9)).await.unwrap_or_else(|error| panic!("{damaged}: {error}"));
+        damage(
+            &file,
+            &format!("UPDATE history SET {damaged} WHERE position = 3"),
+        );
+        let page = store
+            .outbox(Position(0), Page::events(9))
+            .await
+            .unwrap_or_else(|error| panic!("{damaged}: {error}"));
         assert_eq!(page.len(), 2, "{damaged}");
         let refused = store.outbox(Position(2), Page::events(9)).await;
-        assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{damaged}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::Corrupt { .. })),
+            "{damaged}: {refused:?}"
+        );
     }
 }
 
-/// More damaged runs stand at the head than one claim looks at; the healthy one behind them is executed all the same.
+/// More damaged runs stand at the head than one claim looks at; the healthy one behind them is
+/// executed all the same.
 #[tokio::test]
 async fn a_short_lived_process_passes_by_what_is_damaged() {
     use workflow_engine::{Context, Engine, Failure, Workflow};
@@ -271,12 +485,22 @@ async fn a_short_lived_process_passes_by_what_is_damaged() {
 
     let file = File::new();
     let store = file.open();
-    let engine = || Engine::builder().store(Arc::new(store.clone())).workflow(&WELL, well).build().unwrap();
+    let engine = || {
+        Engine::builder()
+            .store(Arc::new(store.clone()))
+            .workflow(&WELL, well)
+            .build()
+            .unwrap()
+    };
     let first = engine();
     for n in 0..200 {
         first.start(&WELL, format!("damaged-{n}"), n).await.unwrap();
     }
-    file.raw(|db: &Connection| db.execute("UPDATE runs SET status = 'damaged'", []).map(drop).unwrap());
+    file.raw(|db: &Connection| {
+        db.execute("UPDATE runs SET status = 'damaged'", [])
+            .map(drop)
+            .unwrap()
+    });
     first.start(&WELL, "healthy", 7).await.unwrap();
     let idle = engine().run_until_idle().await.unwrap();
     assert_eq!(idle.executed, 1, "next due: {:?}", idle.next_wake);

@@ -11,7 +11,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    ClaimRequest, Created, Cursor, Page, Position, Purge, RunFilter, RunKey, Span, Status, Store, StoreError, Timestamp,
+    ClaimRequest, Created, Cursor, Page, Position, Purge, RunFilter, RunKey, Span, Status, Store,
+    StoreError, Timestamp,
 };
 use workflow_sqlite::{Durability, OpenError, SqliteStore};
 
@@ -20,10 +21,21 @@ async fn everything_is_there_when_the_file_is_opened_again() {
     let file = File::new();
     let store = file.open();
     let claim = started(&store, "r").await;
-    store.commit(commit(claim, vec![record(2, 3)], Status::Running)).await.unwrap();
-    let cursor = Cursor { position: Position(2), delivered: 2, ..Cursor::default() };
+    store
+        .commit(commit(claim, vec![record(2, 3)], Status::Running))
+        .await
+        .unwrap();
+    let cursor = Cursor {
+        position: Position(2),
+        delivered: 2,
+        ..Cursor::default()
+    };
     store.open_cursor("sink").await.unwrap();
-    let held = store.claim_sink("sink", "worker", Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
+    let held = store
+        .claim_sink("sink", "worker", Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap()
+        .unwrap();
     store.set_cursor(&held, cursor).await.unwrap();
     let before = (
         store.records(claim.key, Span::All).await.unwrap(),
@@ -38,17 +50,37 @@ async fn everything_is_there_when_the_file_is_opened_again() {
     );
     assert_eq!(format!("{after:?}"), format!("{before:?}"));
     let texts = |events: &[(Position, workflow_engine::EncodedEvent)]| {
-        events.iter().map(|(position, event)| (*position, event.as_str().to_owned())).collect::<Vec<_>>()
+        events
+            .iter()
+            .map(|(position, event)| (*position, event.as_str().to_owned()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(texts(&after.1), texts(&before.1), "to the byte");
     assert_eq!(store.open_cursor("sink").await.unwrap(), cursor);
     assert_eq!(store.outbox_end().await.unwrap().accepted, 4);
-    let request =
-        ClaimRequest { worker: "next".into(), now: Timestamp::UNIX_EPOCH, run: None, workflows: None, limit: 9 };
+    let request = ClaimRequest {
+        worker: "next".into(),
+        now: Timestamp::UNIX_EPOCH,
+        run: None,
+        workflows: None,
+        limit: 9,
+    };
     let claims = store.claim(request).await.unwrap();
-    assert_eq!((claims.runs.len(), claims.runs[0].died, claims.runs[0].run.recoveries), (1, true, 1));
-    let refused = store.commit(commit(claim, vec![record(5, 1)], Status::Running)).await;
-    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "the claim of the process that died is over");
+    assert_eq!(
+        (
+            claims.runs.len(),
+            claims.runs[0].died,
+            claims.runs[0].run.recoveries
+        ),
+        (1, true, 1)
+    );
+    let refused = store
+        .commit(commit(claim, vec![record(5, 1)], Status::Running))
+        .await;
+    assert!(
+        matches!(refused, Err(StoreError::Fenced { .. })),
+        "the claim of the process that died is over"
+    );
 }
 
 #[tokio::test]
@@ -56,8 +88,15 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
     let file = File::new();
     let store = file.open();
     let claim = started(&store, "r").await;
-    store.commit(commit(claim, vec![record(2, 1)], Status::Completed)).await.unwrap();
-    let purge = Purge { completed: Some(Timestamp::MAX), limit: 9, ..Purge::default() };
+    store
+        .commit(commit(claim, vec![record(2, 1)], Status::Completed))
+        .await
+        .unwrap();
+    let purge = Purge {
+        completed: Some(Timestamp::MAX),
+        limit: 9,
+        ..Purge::default()
+    };
     let purged = store.purge(purge).await.unwrap();
     assert_eq!((purged.runs, purged.events), (1, 2));
     file.close(store).await;
@@ -66,9 +105,19 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
     assert_eq!(store.run("r").await.unwrap(), None);
     let again = started(&store, "r").await;
     assert!(again.key > claim.key);
-    assert_eq!(store.records(again.key, Span::All).await.unwrap().len(), 1, "nothing of the old run");
+    assert_eq!(
+        store.records(again.key, Span::All).await.unwrap().len(),
+        1,
+        "nothing of the old run"
+    );
     let outbox = store.outbox(Position(0), Page::events(9)).await.unwrap();
-    assert_eq!(outbox.iter().map(|(position, _)| position.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(
+        outbox
+            .iter()
+            .map(|(position, _)| position.0)
+            .collect::<Vec<_>>(),
+        [3]
+    );
     assert_eq!(store.open_cursor("late").await.unwrap().missed, 2);
 }
 
@@ -77,7 +126,9 @@ async fn a_second_store_on_the_file_is_told_who_has_it() {
     let file = File::new();
     let store = file.open();
     let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
-    let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else { panic!("it is open") };
+    let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else {
+        panic!("it is open")
+    };
     assert_eq!(holder, format!("process {}", std::process::id()));
     // Another process gets the same answer: this test binary, with the path of the file.
     let test = Command::new(std::env::current_exe().unwrap())
@@ -86,7 +137,10 @@ async fn a_second_store_on_the_file_is_told_who_has_it() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&test.stdout);
-    assert!(test.status.success() && said.contains("it was refused"), "{said}");
+    assert!(
+        test.status.success() && said.contains("it was refused"),
+        "{said}"
+    );
     file.close(store).await;
     let _ = file.open();
 }
@@ -94,17 +148,28 @@ async fn a_second_store_on_the_file_is_told_who_has_it() {
 #[test]
 fn opens_a_file_that_is_in_use() {
     // Nothing to do unless the other test starts it.
-    let Ok(path) = std::env::var("IN_USE") else { return };
+    let Ok(path) = std::env::var("IN_USE") else {
+        return;
+    };
     let error = SqliteStore::open(&path).expect_err("it is in use");
-    assert!(error.to_string().contains("is in use by process "), "{error}");
+    assert!(
+        error.to_string().contains("is in use by process "),
+        "{error}"
+    );
     println!("it was refused");
 }
 
 #[tokio::test]
 async fn settings_that_durability_depends_on_are_what_was_asked_for() {
     let file = File::new();
-    for (durability, level) in [(Durability::PowerLoss, "2"), (Durability::ProcessCrash, "1")] {
-        let store = SqliteStore::options().durability(durability).open(file.path()).unwrap();
+    for (durability, level) in [
+        (Durability::PowerLoss, "2"),
+        (Durability::ProcessCrash, "1"),
+    ] {
+        let store = SqliteStore::options()
+            .durability(durability)
+            .open(file.path())
+            .unwrap();
         assert_eq!(store.durability(), durability);
         assert_eq!(store.setting("journal_mode").await.unwrap(), "wal");
         assert_eq!(store.setting("synchronous").await.unwrap(), level);
@@ -116,12 +181,25 @@ async fn settings_that_durability_depends_on_are_what_was_asked_for() {
 async fn files_that_are_not_ours_are_refused_and_left_alone() {
     let file = File::new();
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
-    std::fs::write(file.path(), "this is no database, however long it is".repeat(100)).unwrap();
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotADatabase { .. })));
+    std::fs::write(
+        file.path(),
+        "this is no database, however long it is".repeat(100),
+    )
+    .unwrap();
+    assert!(matches!(
+        SqliteStore::open(file.path()),
+        Err(OpenError::NotADatabase { .. })
+    ));
 
     let file = File::new();
-    file.raw(|db| db.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap());
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::NotOurs { .. })));
+    file.raw(|db| {
+        db.execute_batch("CREATE TABLE bookmarks (url TEXT)")
+            .unwrap()
+    });
+    assert!(matches!(
+        SqliteStore::open(file.path()),
+        Err(OpenError::NotOurs { .. })
+    ));
     file.raw(|db| assert_eq!(count(db, "SELECT count(*) FROM sqlite_schema"), 1));
 }
 
@@ -129,23 +207,45 @@ async fn files_that_are_not_ours_are_refused_and_left_alone() {
 async fn other_versions_are_refused() {
     let file = File::new();
     file.close(file.open()).await;
-    file.raw(|db| db.execute_batch("UPDATE migrations SET checksum = 'other'").unwrap());
-    assert!(matches!(SqliteStore::open(file.path()), Err(OpenError::Changed { version: 1, .. })));
+    file.raw(|db| {
+        db.execute_batch("UPDATE migrations SET checksum = 'other'")
+            .unwrap()
+    });
+    assert!(matches!(
+        SqliteStore::open(file.path()),
+        Err(OpenError::Changed { version: 1, .. })
+    ));
     file.raw(|db| db.execute_batch("PRAGMA user_version = 99").unwrap());
     let newer = SqliteStore::open(file.path());
-    assert!(matches!(newer, Err(OpenError::Newer { found: 99, known: 2, .. })), "{newer:?}");
+    assert!(
+        matches!(
+            newer,
+            Err(OpenError::Newer {
+                found: 99,
+                known: 2,
+                ..
+            })
+        ),
+        "{newer:?}"
+    );
 }
 
 #[tokio::test]
 async fn damaged_rows_are_typed_errors() {
     let damages = [
         ("UPDATE runs SET status = 'sleeping'", "status"),
-        ("UPDATE runs SET created_at = 9223372036854775807", "created_at"),
+        (
+            "UPDATE runs SET created_at = 9223372036854775807",
+            "created_at",
+        ),
         ("UPDATE runs SET recoveries = -1", "out of range"),
         ("UPDATE history SET events = '[{]'", "events"),
         ("UPDATE history SET last_seq = 7", "last_seq"),
         ("UPDATE history SET kind = 'unheard of'", "kind"),
-        ("UPDATE history SET payload = 'secret {', kind = 'created'", "payload"),
+        (
+            "UPDATE history SET payload = 'secret {', kind = 'created'",
+            "payload",
+        ),
         ("UPDATE history SET seq = -5", "out of range"),
     ];
     for (damage, named) in damages {
@@ -158,9 +258,15 @@ async fn damaged_rows_are_typed_errors() {
         let run = store.run("r").await.map(drop);
         let records = store.records(claim.key, Span::All).await.map(drop);
         let listed = store.list(&RunFilter::default()).await.map(drop);
-        let error = [run, records, listed].into_iter().find_map(Result::err).unwrap_or_else(|| panic!("{damage}"));
+        let error = [run, records, listed]
+            .into_iter()
+            .find_map(Result::err)
+            .unwrap_or_else(|| panic!("{damage}"));
         let text = error.to_string();
-        assert!(matches!(error, StoreError::Corrupt { .. }) && text.contains(named), "{damage}: {text}");
+        assert!(
+            matches!(error, StoreError::Corrupt { .. }) && text.contains(named),
+            "{damage}: {text}"
+        );
         assert!(!text.contains("secret"), "no payload in errors: {text}");
     }
 }
@@ -187,21 +293,40 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
         if n % 16 == 5 {
             records[1].entry.as_mut().unwrap().name = "guilty".into();
         }
-        let status = if n % 16 == 7 { Status::Queued } else { Status::Running };
+        let status = if n % 16 == 7 {
+            Status::Queued
+        } else {
+            Status::Running
+        };
         async move { store.commit(commit(claim, records, status)).await }
     });
     let answers = futures::future::join_all(commits).await;
     for (n, (answer, claim)) in answers.into_iter().zip(&claims).enumerate() {
         let records = store.records(claim.key, Span::All).await.unwrap().len();
         match n % 16 {
-            5 => assert!(matches!(answer, Err(StoreError::Backend(_))) && records == 1, "{n}: {records}"),
-            7 => assert!(matches!(answer, Err(StoreError::Transition(_))) && records == 1, "{n}: {records}"),
+            5 => assert!(
+                matches!(answer, Err(StoreError::Backend(_))) && records == 1,
+                "{n}: {records}"
+            ),
+            7 => assert!(
+                matches!(answer, Err(StoreError::Transition(_))) && records == 1,
+                "{n}: {records}"
+            ),
             _ => assert!(answer.is_ok() && records == 3, "{n}: {answer:?}"),
         }
     }
     let outbox = store.outbox(Position(0), Page::events(999)).await.unwrap();
-    assert!(outbox.iter().zip(1..).all(|((position, _), place)| position.0 == place), "no place is left empty");
-    assert_eq!(outbox.len() as u64, store.outbox_end().await.unwrap().accepted);
+    assert!(
+        outbox
+            .iter()
+            .zip(1..)
+            .all(|((position, _), place)| position.0 == place),
+        "no place is left empty"
+    );
+    assert_eq!(
+        outbox.len() as u64,
+        store.outbox_end().await.unwrap().accepted
+    );
 }
 
 #[tokio::test]
@@ -214,7 +339,10 @@ async fn a_future_that_is_dropped_has_happened_or_not_and_nothing_else() {
         drop(create);
     }
     let last = store.create(new_run("last", Status::Queued)).await.unwrap();
-    assert!(matches!(last, Created::New(claim) if claim.key == RunKey(51)), "all of them were written: {last:?}");
+    assert!(
+        matches!(last, Created::New(claim) if claim.key == RunKey(51)),
+        "all of them were written: {last:?}"
+    );
 }
 
 fn count(db: &Connection, sql: &str) -> i64 {
@@ -231,7 +359,12 @@ fn events_are_read_by_plain_sql_while_the_store_is_open() {
             let sql = "SELECT value ->> 'seq' FROM history, json_each(history.events)";
             assert_eq!(count(db, sql), 1);
         });
-        assert_eq!(event(1).as_str(), store.outbox(Position(0), Page::events(1)).await.unwrap()[0].1.as_str());
+        assert_eq!(
+            event(1).as_str(),
+            store.outbox(Position(0), Page::events(1)).await.unwrap()[0]
+                .1
+                .as_str()
+        );
     });
 }
 
@@ -243,12 +376,21 @@ fn every_query_of_the_documentation_runs_while_the_store_is_open() {
         started(&store, "order-17").await;
         store.open_cursor("sink").await.unwrap();
         let page = include_str!("../../../docs/schema.md");
-        let sql = page.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let queries: Vec<_> = sql.split(";\n").filter(|query| query.contains("SELECT")).collect();
+        let sql = page
+            .split("```sql\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let queries: Vec<_> = sql
+            .split(";\n")
+            .filter(|query| query.contains("SELECT"))
+            .collect();
         assert_eq!(queries.len(), 5);
         file.raw(|db| {
             for query in queries {
-                let mut statement = db.prepare(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+                let mut statement = db
+                    .prepare(query)
+                    .unwrap_or_else(|error| panic!("{query}: {error}"));
                 let mut rows = statement.query([]).unwrap();
                 while rows.next().unwrap().is_some() {}
             }
@@ -266,8 +408,14 @@ fn a_file_is_in_use_by_whatever_links_it_is_reached() {
     let _store = SqliteStore::open(link("early.db")).unwrap();
     std::os::unix::fs::symlink(file.path(), link("late.db")).unwrap();
     for path in [file.path().to_owned(), link("early.db"), link("late.db")] {
-        let opened = SqliteStore::options().lock_timeout(Duration::ZERO).open(&path);
-        assert!(matches!(opened, Err(OpenError::Locked { .. })), "{}", path.display());
+        let opened = SqliteStore::options()
+            .lock_timeout(Duration::ZERO)
+            .open(&path);
+        assert!(
+            matches!(opened, Err(OpenError::Locked { .. })),
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -278,16 +426,40 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
     for id in ["a", "b", "c"] {
         store.create(new_run(id, Status::Queued)).await.unwrap();
     }
-    file.raw(|db| assert_eq!(db.execute("UPDATE runs SET status = 'damaged' WHERE id = 'b'", []), Ok(1)));
+    file.raw(|db| {
+        assert_eq!(
+            db.execute("UPDATE runs SET status = 'damaged' WHERE id = 'b'", []),
+            Ok(1)
+        )
+    });
     let at = |millis| Timestamp::from_millis(millis).unwrap();
     store.renew("w", at(1_000_000)).await.unwrap();
-    let request = |now| ClaimRequest { worker: "w".into(), now: at(now), run: None, workflows: None, limit: 9 };
+    let request = |now| ClaimRequest {
+        worker: "w".into(),
+        now: at(now),
+        run: None,
+        workflows: None,
+        limit: 9,
+    };
     let claims = store.claim(request(10)).await.unwrap();
-    let ids: Vec<_> = claims.runs.iter().map(|claimed| claimed.run.id.as_str()).collect();
+    let ids: Vec<_> = claims
+        .runs
+        .iter()
+        .map(|claimed| claimed.run.id.as_str())
+        .collect();
     assert_eq!(ids, ["a", "c"]);
-    assert!(claims.next_due.unwrap() > at(10_000), "it rests, so that workers do not spin: {:?}", claims.next_due);
+    assert!(
+        claims.next_due.unwrap() > at(10_000),
+        "it rests, so that workers do not spin: {:?}",
+        claims.next_due
+    );
     // And so for the lease of a worker that holds one.
-    file.raw(|db| drop(db.execute("UPDATE runs SET cancel_at = 1, status = 'damaged' WHERE id = 'a'", [])));
+    file.raw(|db| {
+        drop(db.execute(
+            "UPDATE runs SET cancel_at = 1, status = 'damaged' WHERE id = 'a'",
+            [],
+        ))
+    });
     store.renew("w", at(2_000_000)).await.unwrap();
 }
 
@@ -320,14 +492,34 @@ async fn a_file_of_the_first_version_is_migrated() {
     let store = file.open();
     store.renew("w", Timestamp::MAX).await.unwrap();
     let at = |millis| Timestamp::from_millis(millis).unwrap();
-    let request = |now| ClaimRequest { worker: "w".into(), now: at(now), run: None, workflows: None, limit: 9 };
+    let request = |now| ClaimRequest {
+        worker: "w".into(),
+        now: at(now),
+        run: None,
+        workflows: None,
+        limit: 9,
+    };
     let claims = store.claim(request(5)).await.unwrap();
-    let ids =
-        |claims: &workflow_engine::Claims| claims.runs.iter().map(|claimed| claimed.run.id.clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&claims), ["held", "queued", "released", "cancelled", "died"], "the clock was set back");
+    let ids = |claims: &workflow_engine::Claims| {
+        claims
+            .runs
+            .iter()
+            .map(|claimed| claimed.run.id.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ids(&claims),
+        ["held", "queued", "released", "cancelled", "died"],
+        "the clock was set back"
+    );
     assert_eq!(claims.next_due, Some(at(800)));
     assert_eq!(ids(&store.claim(request(800)).await.unwrap()), ["sleeping"]);
     assert_eq!(store.outbox_end().await.unwrap().accepted, 7);
     file.close(store).await;
-    file.raw(|db| assert_eq!(count(db, "SELECT max(version) FROM migrations"), count(db, "PRAGMA user_version")));
+    file.raw(|db| {
+        assert_eq!(
+            count(db, "SELECT max(version) FROM migrations"),
+            count(db, "PRAGMA user_version")
+        )
+    });
 }

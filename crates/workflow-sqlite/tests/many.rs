@@ -7,7 +7,8 @@ mod support;
 use futures::future::join_all;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, RunFilter, RunKey, Status, Store, Timestamp,
+    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, RunFilter, RunKey,
+    Status, Store, Timestamp,
 };
 use workflow_sqlite::SqliteStore;
 
@@ -22,9 +23,17 @@ async fn fill(store: &dyn Store, ids: &[String]) {
     join_all(workers.map(|worker| store.renew(worker, Timestamp::MAX))).await;
     for (key, id) in (1..).map(RunKey).zip(ids) {
         let rarely = random.u8(..20) == 0;
-        let workflow = if rarely { ["rare\0", "rare"][random.usize(..2)] } else { "busy" };
+        let workflow = if rarely {
+            ["rare\0", "rare"][random.usize(..2)]
+        } else {
+            "busy"
+        };
         let (status, worker) = (Status::Running, workers[random.usize(..3)]);
-        let new = NewRun { workflow: workflow.into(), worker: worker.into(), ..new_run(id, status) };
+        let new = NewRun {
+            workflow: workflow.into(),
+            worker: worker.into(),
+            ..new_run(id, status)
+        };
         store.create(new).await.unwrap();
         let status = match random.u8(..40) {
             0..2 => Status::Failed,
@@ -32,7 +41,10 @@ async fn fill(store: &dyn Store, ids: &[String]) {
             4..14 => Status::Paused,
             14..36 => Status::Completed,
             36..38 => {
-                store.release(Claim { key, epoch: 1 }, Due::Now(at(0))).await.unwrap();
+                store
+                    .release(Claim { key, epoch: 1 }, Due::Now(at(0)))
+                    .await
+                    .unwrap();
                 continue;
             }
             _ => continue,
@@ -45,19 +57,42 @@ async fn fill(store: &dyn Store, ids: &[String]) {
 #[tokio::test]
 async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
     let mut random = fastrand::Rng::with_seed(1);
-    let letters = ["a", "a", "a", "b", "\0", "é", "\u{7f}", "\u{10ffff}", "%", "_"];
-    let mut text = || (0..random.usize(..5)).map(|_| letters[random.usize(..letters.len())]).collect::<String>();
+    let letters = [
+        "a",
+        "a",
+        "a",
+        "b",
+        "\0",
+        "é",
+        "\u{7f}",
+        "\u{10ffff}",
+        "%",
+        "_",
+    ];
+    let mut text = || {
+        (0..random.usize(..5))
+            .map(|_| letters[random.usize(..letters.len())])
+            .collect::<String>()
+    };
     let mut ids: Vec<String> = (0..3_000).map(|n| format!("{}{n}", text())).collect();
     // Most begin alike, and a few do not.
-    ids.iter_mut().enumerate().filter(|(n, _)| n % 7 != 0).for_each(|(_, id)| id.insert_str(0, "order-"));
+    ids.iter_mut()
+        .enumerate()
+        .filter(|(n, _)| n % 7 != 0)
+        .for_each(|(_, id)| id.insert_str(0, "order-"));
     let (memory, file) = (MemoryStore::new(), File::new());
-    let sqlite =
-        SqliteStore::options().durability(workflow_sqlite::Durability::ProcessCrash).open(file.path()).unwrap();
+    let sqlite = SqliteStore::options()
+        .durability(workflow_sqlite::Durability::ProcessCrash)
+        .open(file.path())
+        .unwrap();
     fill(&memory, &ids).await;
     fill(&sqlite, &ids).await;
     let mut random = fastrand::Rng::with_seed(2);
     for number in 0..1_500 {
-        let statuses = Status::ALL.into_iter().filter(|_| random.u8(..4) == 0).collect();
+        let statuses = Status::ALL
+            .into_iter()
+            .filter(|_| random.u8(..4) == 0)
+            .collect();
         let mut one_of = |texts: &[&str]| {
             let at = random.usize(..texts.len() + 4);
             texts.get(at).map(|&text| text.to_owned())
@@ -85,7 +120,8 @@ async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
         };
         let expected = memory.list(&filter).await.unwrap();
         let found = sqlite.list(&filter).await.unwrap();
-        let keys = |runs: &[workflow_engine::Run]| runs.iter().map(|run| run.key.0).collect::<Vec<_>>();
+        let keys =
+            |runs: &[workflow_engine::Run]| runs.iter().map(|run| run.key.0).collect::<Vec<_>>();
         assert_eq!(keys(&found), keys(&expected), "{number}: {filter:?}");
         assert!(found == expected, "{number}: {filter:?}");
     }
@@ -94,14 +130,23 @@ async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
 /// Creates a run of two events that ended then.
 async fn ended(store: &SqliteStore, id: &str, ended_at: i64) {
     let claim = started(store, id).await;
-    let last = Record { at: at(ended_at), ..record(2, 1) };
-    store.commit(commit(claim, vec![last], Status::Completed)).await.unwrap();
+    let last = Record {
+        at: at(ended_at),
+        ..record(2, 1)
+    };
+    store
+        .commit(commit(claim, vec![last], Status::Completed))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
     let file = File::new();
-    let store = SqliteStore::options().durability(workflow_sqlite::Durability::ProcessCrash).open(file.path()).unwrap();
+    let store = SqliteStore::options()
+        .durability(workflow_sqlite::Durability::ProcessCrash)
+        .open(file.path())
+        .unwrap();
     // The clock was set back: what stands first has ended last.
     for n in 0..5 {
         ended(&store, &format!("first-{n}"), 10_000).await;
@@ -111,20 +156,40 @@ async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
         ended(&store, &format!("kept-{n}"), 1 + n % 3).await;
     }
     store.open_cursor("sink").await.unwrap();
-    let held = store.claim_sink("sink", "worker", at(0)).await.unwrap().unwrap();
-    let cursor = Cursor { position: settled, delivered: 10, ..Cursor::default() };
+    let held = store
+        .claim_sink("sink", "worker", at(0))
+        .await
+        .unwrap()
+        .unwrap();
+    let cursor = Cursor {
+        position: settled,
+        delivered: 10,
+        ..Cursor::default()
+    };
     store.set_cursor(&held, cursor).await.unwrap();
-    let purge = Purge { completed: Some(at(20_000)), limit: 256, ..Purge::default() };
+    let purge = Purge {
+        completed: Some(at(20_000)),
+        limit: 256,
+        ..Purge::default()
+    };
     let mut removed = 0;
     for _ in 0..4 {
         removed += store.purge(purge).await.unwrap().runs;
     }
     assert_eq!(removed, 5, "each call looks at others");
     for _ in 0..4 {
-        assert_eq!(store.purge(purge).await.unwrap().runs, 0, "and none that the sink has not had");
+        assert_eq!(
+            store.purge(purge).await.unwrap().runs,
+            0,
+            "and none that the sink has not had"
+        );
     }
     let end = store.outbox_end().await.unwrap();
-    let cursor = Cursor { position: end.position, delivered: end.accepted, ..Cursor::default() };
+    let cursor = Cursor {
+        position: end.position,
+        delivered: end.accepted,
+        ..Cursor::default()
+    };
     store.set_cursor(&held, cursor).await.unwrap();
     let mut removed = 0;
     loop {
@@ -141,18 +206,36 @@ async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
 #[tokio::test]
 async fn a_purge_removes_no_more_records_at_once_than_it_may() {
     let file = File::new();
-    let store = SqliteStore::options().durability(workflow_sqlite::Durability::ProcessCrash).open(file.path()).unwrap();
+    let store = SqliteStore::options()
+        .durability(workflow_sqlite::Durability::ProcessCrash)
+        .open(file.path())
+        .unwrap();
     for n in 0..6 {
         let claim = started(&store, &format!("long-{n}")).await;
         for first in (0..4_000).step_by(1_000) {
             let records = (first..first + 1_000)
-                .map(|n| Record { first_seq: n + 2, at: at(0), events: vec![event(n + 2)], entry: None })
+                .map(|n| Record {
+                    first_seq: n + 2,
+                    at: at(0),
+                    events: vec![event(n + 2)],
+                    entry: None,
+                })
                 .collect();
-            store.commit(commit(claim, records, Status::Running)).await.unwrap();
+            store
+                .commit(commit(claim, records, Status::Running))
+                .await
+                .unwrap();
         }
-        store.commit(commit(claim, vec![record(4_002, 1)], Status::Completed)).await.unwrap();
+        store
+            .commit(commit(claim, vec![record(4_002, 1)], Status::Completed))
+            .await
+            .unwrap();
     }
-    let purge = Purge { completed: Some(at(20_000)), limit: 256, ..Purge::default() };
+    let purge = Purge {
+        completed: Some(at(20_000)),
+        limit: 256,
+        ..Purge::default()
+    };
     let mut calls = Vec::new();
     loop {
         let purged = store.purge(purge).await.unwrap();
@@ -161,6 +244,17 @@ async fn a_purge_removes_no_more_records_at_once_than_it_may() {
         }
         calls.push((purged.runs, purged.events));
     }
-    assert_eq!(calls, [(3, 3 * 4_002), (3, 3 * 4_002)], "whole runs, and a bounded number of records");
-    assert_eq!(store.outbox(Position(0), Page::events(9)).await.unwrap().len(), 0);
+    assert_eq!(
+        calls,
+        [(3, 3 * 4_002), (3, 3 * 4_002)],
+        "whole runs, and a bounded number of records"
+    );
+    assert_eq!(
+        store
+            .outbox(Position(0), Page::events(9))
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
 }

@@ -17,15 +17,25 @@ use workflow_sqlite::{OpenError, SqliteStore};
 
 /// Opens a path that cannot be opened, and returns the error, which names the path.
 fn refused(path: &Path) -> OpenError {
-    let Err(error) = SqliteStore::options().lock_timeout(Duration::ZERO).open(path) else {
+    let Err(error) = SqliteStore::options()
+        .lock_timeout(Duration::ZERO)
+        .open(path)
+    else {
         panic!("{} must not be opened", path.display())
     };
-    assert!(error.to_string().contains(&path.display().to_string()), "{error} must name {}", path.display());
+    assert!(
+        error.to_string().contains(&path.display().to_string()),
+        "{error} must name {}",
+        path.display()
+    );
     error
 }
 
 fn names(folder: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     names.sort();
     names
 }
@@ -33,17 +43,37 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn what_is_no_file_is_refused_and_nothing_is_left_beside_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (inner, pipe, link) = (folder.path().join("runs.db"), folder.path().join("pipe"), folder.path().join("link"));
+    let (inner, pipe, link) = (
+        folder.path().join("runs.db"),
+        folder.path().join("pipe"),
+        folder.path().join("link"),
+    );
     fs::create_dir(&inner).unwrap();
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
     symlink(&inner, &link).unwrap();
     let before = names(folder.path());
     for path in [&inner, &pipe, &link, &folder.path().to_owned()] {
-        assert!(matches!(refused(path), OpenError::NotAFile { .. }), "{}", path.display());
+        assert!(
+            matches!(refused(path), OpenError::NotAFile { .. }),
+            "{}",
+            path.display()
+        );
     }
     assert_eq!(names(folder.path()), before);
     assert!(names(&inner).is_empty(), "and nothing in it");
-    assert_eq!(names(folder.path().parent().unwrap()).iter().filter(|path| path.ends_with("-lock")).count(), 0);
+    assert_eq!(
+        names(folder.path().parent().unwrap())
+            .iter()
+            .filter(|path| path.ends_with("-lock"))
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -52,15 +82,28 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let path = folder.path().join("runs ?#%.db");
     let mut header = b"SQLite format 3\0".to_vec();
     header.resize(4096, 7);
-    for length in [1, 2, 15, 16, 17, 99, 100, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 70_000] {
-        for content in [vec![0; length], vec![b'x'; length], header.iter().copied().cycle().take(length).collect()] {
+    for length in [
+        1, 2, 15, 16, 17, 99, 100, 511, 512, 513, 1023, 1024, 4095, 4096, 4097, 70_000,
+    ] {
+        for content in [
+            vec![0; length],
+            vec![b'x'; length],
+            header.iter().copied().cycle().take(length).collect(),
+        ] {
             fs::write(&path, &content).unwrap();
             let error = refused(&path);
-            assert!(matches!(error, OpenError::NotADatabase { .. }), "{length} bytes of {}: {error:?}", content[0]);
+            assert!(
+                matches!(error, OpenError::NotADatabase { .. }),
+                "{length} bytes of {}: {error:?}",
+                content[0]
+            );
             assert_eq!(fs::read(&path).unwrap(), content, "it is not changed");
             // What begins as a database does is found out once it is locked.
             let beside = names(folder.path()).len() - 1;
-            assert!(beside == 0 || content.starts_with(b"SQLite"), "{length} bytes: something is left beside it");
+            assert!(
+                beside == 0 || content.starts_with(b"SQLite"),
+                "{length} bytes: something is left beside it"
+            );
         }
     }
 }
@@ -78,7 +121,16 @@ async fn an_empty_file_is_a_database_without_anything() {
 #[tokio::test]
 async fn odd_names_are_names() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["a b.db", "50%.db", "%41.db", "what?immutable=1", "#1.db", "file:x.db", "ü.db", "-wal"] {
+    for name in [
+        "a b.db",
+        "50%.db",
+        "%41.db",
+        "what?immutable=1",
+        "#1.db",
+        "file:x.db",
+        "ü.db",
+        "-wal",
+    ] {
         for _ in 0..2 {
             let store = SqliteStore::open(folder.path().join(name)).unwrap();
             let closed = store.closed();
@@ -95,15 +147,29 @@ fn folders_that_cannot_be_made_are_told() {
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
     let before = names(folder.path());
-    for path in [file.join("runs.db"), file.join("deep/er/runs.db"), PathBuf::from("/proc/none/deep/runs.db")] {
-        assert!(matches!(refused(&path), OpenError::Io { .. }), "{}", path.display());
+    for path in [
+        file.join("runs.db"),
+        file.join("deep/er/runs.db"),
+        PathBuf::from("/proc/none/deep/runs.db"),
+    ] {
+        assert!(
+            matches!(refused(&path), OpenError::Io { .. }),
+            "{}",
+            path.display()
+        );
     }
     symlink(folder.path().join("b"), folder.path().join("a")).unwrap();
     symlink(folder.path().join("a"), folder.path().join("b")).unwrap();
-    assert!(matches!(refused(&folder.path().join("a")), OpenError::Io { .. }), "links in a circle");
+    assert!(
+        matches!(refused(&folder.path().join("a")), OpenError::Io { .. }),
+        "links in a circle"
+    );
     assert_eq!(names(folder.path()).len(), before.len() + 2);
     // A folder in which no file can be made.
-    assert!(matches!(refused(Path::new("/proc/version")), OpenError::Io { .. }));
+    assert!(matches!(
+        refused(Path::new("/proc/version")),
+        OpenError::Io { .. }
+    ));
 }
 
 #[test]
@@ -113,20 +179,31 @@ fn a_file_without_rights_is_told() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (database, locked) = (folder.path().join("runs.db"), folder.path().join("runs.db-lock"));
+    let (database, locked) = (
+        folder.path().join("runs.db"),
+        folder.path().join("runs.db-lock"),
+    );
     let store = SqliteStore::open(&database).unwrap();
     let closed = store.closed();
     drop(store);
     futures::executor::block_on(closed);
-    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     mode(folder.path(), 0o755);
-    for (rights, lock, said) in [(0o444, 0o666, "ReadOnly"), (0o000, 0o666, "Sqlite"), (0o666, 0o000, "Io")] {
+    for (rights, lock, said) in [
+        (0o444, 0o666, "ReadOnly"),
+        (0o000, 0o666, "Sqlite"),
+        (0o666, 0o000, "Io"),
+    ] {
         mode(&database, rights);
         mode(&locked, lock);
         // To root everything is allowed: this test again, as somebody else.
         let mut test = Command::new(std::env::current_exe().unwrap());
-        test.args(["a_file_without_rights_is_told", "--exact", "--nocapture"]).env("WITHOUT_RIGHTS", &database);
-        let Ok(output) = test.uid(65_534).gid(65_534).output() else { return };
+        test.args(["a_file_without_rights_is_told", "--exact", "--nocapture"])
+            .env("WITHOUT_RIGHTS", &database);
+        let Ok(output) = test.uid(65_534).gid(65_534).output() else {
+            return;
+        };
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.contains(said), "{rights:o} and {lock:o}: {output}");
     }
@@ -140,12 +217,22 @@ fn a_store_waits_for_one_that_is_about_to_close() {
     let begun = Instant::now();
     let second = thread::spawn(move || {
         opening.send(()).unwrap();
-        SqliteStore::options().lock_timeout(Duration::from_secs(60)).open(path)
+        SqliteStore::options()
+            .lock_timeout(Duration::from_secs(60))
+            .open(path)
     });
     opened.recv().unwrap();
-    let refused = SqliteStore::options().lock_timeout(Duration::from_millis(50)).open(file.path());
-    assert!(matches!(refused, Err(OpenError::Locked { .. })), "it does not wait for ever");
-    assert!(begun.elapsed() >= Duration::from_millis(50), "it waits for as long as it was told");
+    let refused = SqliteStore::options()
+        .lock_timeout(Duration::from_millis(50))
+        .open(file.path());
+    assert!(
+        matches!(refused, Err(OpenError::Locked { .. })),
+        "it does not wait for ever"
+    );
+    assert!(
+        begun.elapsed() >= Duration::from_millis(50),
+        "it waits for as long as it was told"
+    );
     drop(store);
     second.join().unwrap().unwrap();
 }

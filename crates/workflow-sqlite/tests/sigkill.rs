@@ -1,6 +1,6 @@
-//! The real thing: a process is killed with SIGKILL at random moments, again and again, over one file, with a receiver
-//! that fails as well. At the end every run has one outcome, every event has arrived, and no step has had its effect
-//! after its record.
+//! The real thing: a process is killed with SIGKILL at random moments, again and again, over one
+//! file, with a receiver that fails as well. At the end every run has one outcome, every event has
+//! arrived, and no step has had its effect after its record.
 //!
 //! `KILLS` sets how often (default 25); `cargo xtask kills` is the long form.
 
@@ -18,7 +18,8 @@ use futures::future::join_all;
 use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
 use workflow_engine::{
-    Context, Engine, EntryKind, Failure, HttpTransport, Retry, RunFilter, Span, Status, Store, Workflow,
+    Context, Engine, EntryKind, Failure, HttpTransport, Retry, RunFilter, Span, Status, Store,
+    Workflow,
 };
 use workflow_sqlite::{Durability, SqliteStore};
 
@@ -29,7 +30,8 @@ const FOLDER: &str = "SIGKILL_FOLDER";
 const ENDPOINT: &str = "SIGKILL_ENDPOINT";
 const LIFE: &str = "SIGKILL_LIFE";
 
-/// The world outside of the process: a file to which every effect is appended before its step returns.
+/// The world outside of the process: a file to which every effect is appended before its step
+/// returns.
 #[derive(Clone)]
 struct World {
     effects: Arc<Mutex<File>>,
@@ -41,10 +43,18 @@ struct World {
 impl World {
     /// Has an effect, and says so if the step has ended before.
     async fn effect(&self, run: &str, step: &str) -> Result<(), Failure> {
-        let key = self.store.run(run).await?.ok_or_else(|| Failure::new("there is no such run"))?.key;
+        let key = self
+            .store
+            .run(run)
+            .await?
+            .ok_or_else(|| Failure::new("there is no such run"))?
+            .key;
         let records = self.store.records(key, Span::All).await?;
         let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
-        let late = records.iter().filter_map(|record| record.entry.as_ref()).any(|e| ends(e.kind) && e.name == step);
+        let late = records
+            .iter()
+            .filter_map(|record| record.entry.as_ref())
+            .any(|e| ends(e.kind) && e.name == step);
         let line = format!("{} {run} {step}\n", if late { "late" } else { "ok" });
         self.effects.lock().unwrap().write_all(line.as_bytes())?;
         Ok(())
@@ -53,21 +63,44 @@ impl World {
 
 async fn order(ctx: Context, n: u64, world: World) -> Result<u64, Failure> {
     let (id, world) = (ctx.run_id(), &world);
-    let reserve = ctx.step("reserve", || async { world.effect(id, "reserve").await.map(|()| n) }).await?;
-    let both = [("mail", 1), ("print", 2)]
-        .map(|(name, value)| ctx.step(name, move || async move { world.effect(id, name).await.map(|()| value) }));
+    let reserve = ctx
+        .step("reserve", || async {
+            world.effect(id, "reserve").await.map(|()| n)
+        })
+        .await?;
+    let both = [("mail", 1), ("print", 2)].map(|(name, value)| {
+        ctx.step(name, move || async move {
+            world.effect(id, name).await.map(|()| value)
+        })
+    });
     let both: u64 = join_all(both).await.into_iter().sum::<Result<u64, _>>()?;
     ctx.sleep(Duration::from_millis(30)).await;
     let charge = || async {
         world.effect(id, "charge").await?;
         let fails = !n.is_multiple_of(3) && world.failed.lock().unwrap().insert(id.to_owned());
-        if fails { Err(Failure::new("busy")) } else { Ok(4) }
+        if fails {
+            Err(Failure::new("busy"))
+        } else {
+            Ok(4)
+        }
     };
     let policy = Retry::constant(Duration::from_millis(20)).attempts(1_000)?;
-    let charge = ctx.step("charge", charge).retry(policy).timeout(Duration::from_secs(10)).await?;
-    let fallback = match ctx.step("broken", || async { Err::<u64, _>(Failure::new("no")) }).await {
+    let charge = ctx
+        .step("charge", charge)
+        .retry(policy)
+        .timeout(Duration::from_secs(10))
+        .await?;
+    let fallback = match ctx
+        .step("broken", || async { Err::<u64, _>(Failure::new("no")) })
+        .await
+    {
         Ok(value) => value,
-        Err(_) => ctx.step("fallback", || async { world.effect(id, "fallback").await.map(|()| 8) }).await?,
+        Err(_) => {
+            ctx.step("fallback", || async {
+                world.effect(id, "fallback").await.map(|()| 8)
+            })
+            .await?
+        }
     };
     Ok(reserve + both + charge + fallback)
 }
@@ -88,8 +121,16 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
         std::thread::yield_now();
     };
     assert_eq!(store.durability(), Durability::PowerLoss);
-    let effects = OpenOptions::new().create(true).append(true).open(folder.join("effects")).unwrap();
-    let world = World { effects: Arc::new(Mutex::new(effects)), store: store.clone(), failed: Arc::default() };
+    let effects = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("effects"))
+        .unwrap();
+    let world = World {
+        effects: Arc::new(Mutex::new(effects)),
+        store: store.clone(),
+        failed: Arc::default(),
+    };
     let engine = Engine::builder()
         .store(Arc::new(store.clone()))
         // Waits are short here, and suspend all the same.
@@ -102,7 +143,10 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
                 .build()
                 .unwrap(),
         )
-        .sink("receiver", Arc::new(HttpTransport::builder(endpoint).build().unwrap()))
+        .sink(
+            "receiver",
+            Arc::new(HttpTransport::builder(endpoint).build().unwrap()),
+        )
         .workflow(&ORDER, move |ctx, n| order(ctx, n, world.clone()))
         .build()
         .unwrap();
@@ -113,9 +157,18 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
 #[test]
 fn life() {
     // Nothing to do unless the other test starts it.
-    let Ok(folder) = std::env::var(FOLDER).map(PathBuf::from) else { return };
-    let (endpoint, life) = (std::env::var(ENDPOINT).unwrap(), std::env::var(LIFE).unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let Ok(folder) = std::env::var(FOLDER).map(PathBuf::from) else {
+        return;
+    };
+    let (endpoint, life) = (
+        std::env::var(ENDPOINT).unwrap(),
+        std::env::var(LIFE).unwrap(),
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (_, engine) = engine(&folder, &endpoint);
         let worker = tokio::spawn({
@@ -123,7 +176,10 @@ fn life() {
             async move { engine.work().await }
         });
         for n in 0.. {
-            let handle = engine.start(&ORDER, format!("{life}-{n}"), n).await.unwrap();
+            let handle = engine
+                .start(&ORDER, format!("{life}-{n}"), n)
+                .await
+                .unwrap();
             let ran = engine.run(&ORDER, format!("{life}-{n}-here"), n).await;
             assert!(ran.is_ok(), "{ran:?}");
             if n % 4 == 3 {
@@ -136,15 +192,25 @@ fn life() {
 
 #[test]
 fn nothing_is_lost_however_often_the_process_is_killed() {
-    let kills: u32 = std::env::var("KILLS").map_or(25, |kills| kills.parse().expect("KILLS is a number"));
+    let kills: u32 =
+        std::env::var("KILLS").map_or(25, |kills| kills.parse().expect("KILLS is a number"));
     let folder = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let receiver = Arc::new(runtime.block_on(FaultServer::start()).unwrap());
     let mut random = fastrand::Rng::new();
     for life in 0..kills {
         for _ in 0..random.usize(..4) {
-            let answers =
-                [Answer::Status(503), Answer::LoseAnswer, Answer::Reset, Answer::AtMost(7), Answer::ResetInBody];
+            let answers = [
+                Answer::Status(503),
+                Answer::LoseAnswer,
+                Answer::Reset,
+                Answer::AtMost(7),
+                Answer::ResetInBody,
+            ];
             receiver.then(random.choice(answers).unwrap());
         }
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -157,7 +223,10 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
             .unwrap();
         let moment = Duration::from_millis(random.u64(1..250));
         std::thread::sleep(moment); // tidy: sleep: the moment of the kill is random, and that is the test
-        assert!(child.try_wait().unwrap().is_none(), "life {life} ended by itself");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "life {life} ended by itself"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -179,11 +248,23 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
 /// Checks everything that must be so at the end; returns what there was.
 async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> String {
     let effects = std::fs::read_to_string(folder.join("effects")).unwrap();
-    let late: Vec<_> = effects.lines().filter(|line| line.starts_with("late")).collect();
+    let late: Vec<_> = effects
+        .lines()
+        .filter(|line| line.starts_with("late"))
+        .collect();
     assert!(late.is_empty(), "effects after their records: {late:?}");
-    let effects: HashSet<&str> = effects.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
+    let effects: HashSet<&str> = effects
+        .lines()
+        .filter_map(|line| line.strip_prefix("ok "))
+        .collect();
 
-    let runs = store.list(&RunFilter { limit: usize::MAX >> 1, ..RunFilter::default() }).await.unwrap();
+    let runs = store
+        .list(&RunFilter {
+            limit: usize::MAX >> 1,
+            ..RunFilter::default()
+        })
+        .await
+        .unwrap();
     let (mut written, mut recovered) = (HashMap::new(), 0);
     for run in &runs {
         assert_eq!(run.status, Status::Completed, "{run:?}");
@@ -194,16 +275,38 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
             seq += 1;
             assert_eq!(event.seq, seq, "the history of {} has a gap", run.id);
             recovered += usize::from(event.kind.type_name() == "workflow.resumed");
-            assert!(written.insert(event.event_id.to_string(), (run.id.clone(), seq)).is_none(), "an id twice");
+            assert!(
+                written
+                    .insert(event.event_id.to_string(), (run.id.clone(), seq))
+                    .is_none(),
+                "an id twice"
+            );
         }
-        let entries: Vec<_> = records.iter().filter_map(|record| record.entry.as_ref()).collect();
-        let ends = entries.iter().filter(|entry| entry.kind == EntryKind::Completed).count();
+        let entries: Vec<_> = records
+            .iter()
+            .filter_map(|record| record.entry.as_ref())
+            .collect();
+        let ends = entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Completed)
+            .count();
         assert_eq!(ends, 1, "run {} has one outcome", run.id);
         let n: u64 = run.id.split('-').nth(1).unwrap().parse().unwrap();
-        let output: u64 = entries.last().unwrap().payload.as_ref().unwrap().decode().unwrap();
+        let output: u64 = entries
+            .last()
+            .unwrap()
+            .payload
+            .as_ref()
+            .unwrap()
+            .decode()
+            .unwrap();
         assert_eq!(output, expected(n), "run {}", run.id);
         for step in ["reserve", "mail", "print", "charge", "fallback"] {
-            assert!(effects.contains(format!("{} {step}", run.id).as_str()), "{} has no effect of {step}", run.id);
+            assert!(
+                effects.contains(format!("{} {step}", run.id).as_str()),
+                "{} has no effect of {step}",
+                run.id
+            );
         }
     }
 
@@ -211,14 +314,24 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
     let (mut known, mut last) = (HashSet::new(), HashMap::new());
     for event in &received {
         let id = event["eventId"].as_str().unwrap();
-        let (run, seq) = written.get(id).expect("the receiver has an event that is in no history");
+        let (run, seq) = written
+            .get(id)
+            .expect("the receiver has an event that is in no history");
         if known.insert(id) {
             let last = last.entry(run).or_insert(0);
-            assert_eq!(*seq, *last + 1, "the events of {run} have arrived out of order");
+            assert_eq!(
+                *seq,
+                *last + 1,
+                "the events of {run} have arrived out of order"
+            );
             *last = *seq;
         }
     }
     assert_eq!(known.len(), written.len(), "the receiver has every event");
     let duplicates = received.len() - known.len();
-    format!("{} runs, {} events, {recovered} resumptions, {duplicates} duplicates dropped", runs.len(), written.len())
+    format!(
+        "{} runs, {} events, {recovered} resumptions, {duplicates} duplicates dropped",
+        runs.len(),
+        written.len()
+    )
 }

@@ -1,4 +1,5 @@
-//! Arrows between crates point down only; tracker-core depends on next to nothing, xtask on nothing.
+//! Arrows between crates point down only; tracker-core depends on next to nothing, xtask on
+//! nothing.
 
 use super::File;
 
@@ -8,13 +9,44 @@ const BELOW: &[(&str, &[&str])] = &[
     ("tracker-core", &[]),
     ("workflow-events", &["exact-json"]),
     ("tracker-http", &["exact-json", "tracker-core"]),
-    ("workflow-engine", &["exact-json", "tracker-core", "tracker-http", "workflow-events"]),
-    ("workflow-sqlite", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
-    ("workflow-postgres", &["tracker-core", "tracker-http", "workflow-events", "workflow-engine"]),
+    (
+        "workflow-engine",
+        &[
+            "exact-json",
+            "tracker-core",
+            "tracker-http",
+            "workflow-events",
+        ],
+    ),
+    (
+        "workflow-sqlite",
+        &[
+            "tracker-core",
+            "tracker-http",
+            "workflow-events",
+            "workflow-engine",
+        ],
+    ),
+    (
+        "workflow-postgres",
+        &[
+            "tracker-core",
+            "tracker-http",
+            "workflow-events",
+            "workflow-engine",
+        ],
+    ),
 ];
 
 /// What tracker-core may use; loom only under its cfg.
-const CORE: &[&str] = &["async-trait", "fastrand", "futures", "loom", "thiserror", "tracing"];
+const CORE: &[&str] = &[
+    "async-trait",
+    "fastrand",
+    "futures",
+    "loom",
+    "thiserror",
+    "tracing",
+];
 
 pub(super) fn check(files: &[File]) -> Vec<String> {
     let mut breaches = Vec::new();
@@ -23,14 +55,21 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         if file.path == "xtask/Cargo.toml" && !dependencies.is_empty() {
             breaches.push("xtask is std only".into());
         }
-        let Some(name) = file.path.strip_prefix("crates/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
+        let Some(name) = file
+            .path
+            .strip_prefix("crates/")
+            .and_then(|path| path.strip_suffix("/Cargo.toml"))
+        else {
             continue;
         };
         if name == "bench" || name.starts_with("bench/") {
             continue;
         }
         let Some((_, below)) = BELOW.iter().find(|(candidate, _)| *candidate == name) else {
-            breaches.push(format!("{}: say in xtask/src/tidy/layering.rs what is below this crate", file.path));
+            breaches.push(format!(
+                "{}: say in xtask/src/tidy/layering.rs what is below this crate",
+                file.path
+            ));
             continue;
         };
         for (dependency, dev) in dependencies {
@@ -40,7 +79,10 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
                 breaches.push(format!("{}: {dependency} is not below {name}", file.path));
             }
             if name == "tracker-core" && !dev && !CORE.contains(&dependency) {
-                breaches.push(format!("{}: tracker-core must not depend on {dependency}", file.path));
+                breaches.push(format!(
+                    "{}: tracker-core must not depend on {dependency}",
+                    file.path
+                ));
             }
         }
     }
@@ -69,25 +111,63 @@ mod tests {
     use super::*;
 
     fn breaches(path: &str, text: &str) -> Vec<String> {
-        check(&[File { path: path.into(), text: text.into() }])
+        check(&[File {
+            path: path.into(),
+            text: text.into(),
+        }])
     }
 
     #[test]
     fn an_arrow_up_is_a_breach_in_every_table() {
-        for table in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.dependencies"] {
+        for table in [
+            "dependencies",
+            "dev-dependencies",
+            "target.'cfg(unix)'.dependencies",
+        ] {
             let manifest = format!("[{table}]\nworkflow-engine.workspace = true\n");
             let found = breaches("crates/tracker-http/Cargo.toml", &manifest);
-            assert_eq!(found, ["crates/tracker-http/Cargo.toml: workflow-engine is not below tracker-http"]);
+            assert_eq!(
+                found,
+                ["crates/tracker-http/Cargo.toml: workflow-engine is not below tracker-http"]
+            );
         }
-        assert!(breaches("crates/tracker-http/Cargo.toml", "[dependencies]\ntracker-core = {}\n").is_empty());
-        assert!(breaches("crates/tracker-http/Cargo.toml", "[dev-dependencies]\ntracker-http = {}\n").is_empty());
+        assert!(
+            breaches(
+                "crates/tracker-http/Cargo.toml",
+                "[dependencies]\ntracker-core = {}\n"
+            )
+            .is_empty()
+        );
+        assert!(
+            breaches(
+                "crates/tracker-http/Cargo.toml",
+                "[dev-dependencies]\ntracker-http = {}\n"
+            )
+            .is_empty()
+        );
     }
 
     #[test]
     fn the_core_and_xtask_stay_lean() {
-        assert_eq!(breaches("crates/tracker-core/Cargo.toml", "[dependencies]\ntokio = \"1\"\n").len(), 1);
-        assert!(breaches("crates/tracker-core/Cargo.toml", "[dev-dependencies]\nproptest = \"1\"\n").is_empty());
-        assert_eq!(breaches("xtask/Cargo.toml", "[dependencies]\nxshell = \"1\"\n").len(), 1);
+        assert_eq!(
+            breaches(
+                "crates/tracker-core/Cargo.toml",
+                "[dependencies]\ntokio = \"1\"\n"
+            )
+            .len(),
+            1
+        );
+        assert!(
+            breaches(
+                "crates/tracker-core/Cargo.toml",
+                "[dev-dependencies]\nproptest = \"1\"\n"
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            breaches("xtask/Cargo.toml", "[dependencies]\nxshell = \"1\"\n").len(),
+            1
+        );
     }
 
     #[test]

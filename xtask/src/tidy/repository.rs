@@ -1,4 +1,5 @@
-//! Rules over the repository: what lies at its top, links that lead somewhere, no path of a machine.
+//! Rules over the repository: what lies at its top, links that lead somewhere, no path of a
+//! machine.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -16,7 +17,6 @@ const TOP: &[&str] = &[
     "README.md",
     "crates",
     "docs",
-    "rustfmt.toml",
     "xtask",
 ];
 
@@ -28,15 +28,26 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
     for file in files {
         let top = file.path.split('/').next().unwrap_or_default();
         if !TOP.contains(&top) {
-            breaches.push(format!("{}: it does not belong at the top of the repository", file.path));
+            breaches.push(format!(
+                "{}: it does not belong at the top of the repository",
+                file.path
+            ));
         }
         if file.path != "Cargo.lock" && top != ".ci" {
-            let found = file.text.lines().zip(1..).filter(|(line, _)| names_a_machine(line));
-            breaches.extend(found.map(|(_, number)| format!("{}:{number}: a path of a machine", file.path)));
+            let found = file
+                .text
+                .lines()
+                .zip(1..)
+                .filter(|(line, _)| names_a_machine(line));
+            breaches.extend(
+                found.map(|(_, number)| format!("{}:{number}: a path of a machine", file.path)),
+            );
         }
         if file.path.ends_with(".md") {
             let dead = links(&file.text).filter(|link| !leads_somewhere(&file.path, link, files));
-            breaches.extend(dead.map(|link| format!("{}: the link to {link} leads nowhere", file.path)));
+            breaches.extend(
+                dead.map(|link| format!("{}: the link to {link} leads nowhere", file.path)),
+            );
         }
     }
     breaches
@@ -59,7 +70,11 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
         fenced ^= line.starts_with("```");
         !fenced
     });
-    let targets = prose.flat_map(|line| line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()));
+    let targets = prose.flat_map(|line| {
+        line.split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next())
+    });
     targets.filter(|target| !target.is_empty() && !target.contains("::") && !target.contains("://"))
 }
 
@@ -73,7 +88,9 @@ fn leads_somewhere(from: &str, link: &str, files: &[File]) -> bool {
             part => target.push(part),
         }
     }
-    files.iter().any(|file| Path::new(&file.path).starts_with(&target))
+    files
+        .iter()
+        .any(|file| Path::new(&file.path).starts_with(&target))
 }
 
 #[cfg(test)]
@@ -81,14 +98,24 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: &str) -> File {
-        File { path: path.into(), text: text.into() }
+        File {
+            path: path.into(),
+            text: text.into(),
+        }
     }
 
     #[test]
     fn dead_links_are_breaches() {
         let text = "[a](architecture.md) [b](../README.md#x) [c](missing.md) [d](https://x.org/y) [e](#f) [`g`](a::b)";
-        let files = [file("docs/a.md", text), file("docs/architecture.md", ""), file("README.md", "")];
-        assert_eq!(check(&files), ["docs/a.md: the link to missing.md leads nowhere"]);
+        let files = [
+            file("docs/a.md", text),
+            file("docs/architecture.md", ""),
+            file("README.md", ""),
+        ];
+        assert_eq!(
+            check(&files),
+            ["docs/a.md: the link to missing.md leads nowhere"]
+        );
     }
 
     #[test]
@@ -96,7 +123,13 @@ mod tests {
         assert_eq!(check(&[file("notes.txt", "")]).len(), 1);
         let machine = format!("open /{}/me/file", MACHINE[0]);
         assert_eq!(check(&[file("docs/a.md", &machine)]).len(), 1);
-        assert!(check(&[file("docs/a.md", "see docs/work/plan and https://x.org/home/")]).is_empty());
+        assert!(
+            check(&[file(
+                "docs/a.md",
+                "see docs/work/plan and https://x.org/home/"
+            )])
+            .is_empty()
+        );
         assert!(check(&[file("docs/a.md", "crates/*/tmp/x")]).is_empty());
     }
 }

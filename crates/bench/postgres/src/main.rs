@@ -1,10 +1,10 @@
-//! The engine's benchmarks on PostgreSQL: steps that do nothing, each durable (`synchronous_commit=on`) before the next
-//! begins.
+//! The engine's benchmarks on PostgreSQL: steps that do nothing, each durable
+//! (`synchronous_commit=on`) before the next begins.
 //!
 //! `cargo run --release --manifest-path crates/bench/postgres/Cargo.toml`
 //!
-//! The server is one of our own on the same machine, or that of `WF_TEST_PG_URL`. Each worker is a process with 64 runs at
-//! a time.
+//! The server is one of our own on the same machine, or that of `WF_TEST_PG_URL`. Each worker is a
+//! process with 64 runs at a time.
 
 #[path = "../../src/engine/floor.rs"]
 mod floor;
@@ -21,7 +21,8 @@ use workflow_postgres::testing::Server;
 
 const RUNS: usize = 2_560;
 
-/// How many runs are kept where that is measured, and how they are made: as a run of five steps leaves them.
+/// How many runs are kept where that is measured, and how they are made: as a run of five steps
+/// leaves them.
 const KEPT_RUNS: usize = 1_000_000;
 const KEPT: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
@@ -32,21 +33,33 @@ const KEPT: &str = "
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     if let [role, url, name] = &arguments[..]
         && role == "worker"
     {
         runtime.block_on(async {
-            let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(url).await.expect("a store"));
+            let store: Arc<dyn Store> =
+                Arc::new(PostgresStore::connect(url).await.expect("a store"));
             // Everybody waits until all are there.
             println!("ready");
-            std::io::stdin().read_line(&mut String::new()).expect("a line");
+            std::io::stdin()
+                .read_line(&mut String::new())
+                .expect("a line");
             steps::at_once(store, name, 64, RUNS, 5).await;
         });
         return;
     }
-    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
-    let server = runtime.block_on(Server::start_with(&["shared_buffers=512MB", "max_wal_size=4GB"])).expect("a server");
+    let wanted =
+        |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
+    let server = runtime
+        .block_on(Server::start_with(&[
+            "shared_buffers=512MB",
+            "max_wal_size=4GB",
+        ]))
+        .expect("a server");
     let store = || -> Arc<dyn Store> {
         runtime.block_on(async {
             let url = server.database().await.expect("a database");
@@ -63,7 +76,12 @@ fn main() {
     if wanted("steps") {
         println!("steps/s, 5 steps, 64 runs at once in each worker");
         for workers in [1, 2, 4] {
-            let rates = rounds(5, || together(&runtime.block_on(server.database()).expect("a database"), workers));
+            let rates = rounds(5, || {
+                together(
+                    &runtime.block_on(server.database()).expect("a database"),
+                    workers,
+                )
+            });
             println!("  {workers} workers: {}", spread(&rates));
         }
     }
@@ -71,7 +89,9 @@ fn main() {
         let url = runtime.block_on(server.database()).expect("a database");
         let peer = |at_once: usize, runs: usize| runtime.block_on(peer(&url, at_once, runs));
         println!("steps/s, 5 steps, 64 runs at once, in one process");
-        let ours = rounds(3, || runtime.block_on(steps::at_once(store(), "beside", 64, RUNS, 5)));
+        let ours = rounds(3, || {
+            runtime.block_on(steps::at_once(store(), "beside", 64, RUNS, 5))
+        });
         println!("  ours       {}", spread(&ours));
         let theirs = rounds(3, || peer(64, 640));
         println!("  durare 0.5 {}", spread(&theirs));
@@ -82,28 +102,45 @@ fn main() {
             let url = server.database().await.expect("a database");
             let store = Arc::new(PostgresStore::connect(&url).await.expect("a store"));
             println!("steps/s, 5 steps, 64 runs at once, by how many runs are kept");
-            println!("  none       {:.0}", steps::at_once(store.clone(), "before", 64, RUNS, 5).await);
-            let (client, connection) =
-                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
+            println!(
+                "  none       {:.0}",
+                steps::at_once(store.clone(), "before", 64, RUNS, 5).await
+            );
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+                .await
+                .expect("a connection");
             tokio::spawn(connection);
             client.batch_execute(KEPT).await.expect("kept runs");
             for round in ["at once", "later"] {
-                println!("  {KEPT_RUNS} {:.0}", steps::at_once(store.clone(), round, 64, RUNS, 5).await);
+                println!(
+                    "  {KEPT_RUNS} {:.0}",
+                    steps::at_once(store.clone(), round, 64, RUNS, 5).await
+                );
             }
             let began = Instant::now();
-            let _ = store.outbox(Position(1), Page::events(512)).await.expect("a page");
+            let _ = store
+                .outbox(Position(1), Page::events(512))
+                .await
+                .expect("a page");
             println!("a page of the outbox: {:?}", began.elapsed());
             // The first one counts what was written past the store.
             let _ = store.outbox_end().await.expect("an end");
             let began = Instant::now();
             let _ = store.outbox_end().await.expect("an end");
             println!("what a report reads: {:?}", began.elapsed());
-            let all = Purge { completed: Some(Timestamp::MAX), limit: 256, ..Purge::default() };
+            let all = Purge {
+                completed: Some(Timestamp::MAX),
+                limit: 256,
+                ..Purge::default()
+            };
             let (began, mut purged) = (Instant::now(), 0);
             while began.elapsed().as_secs() < 5 {
                 purged += store.purge(all).await.expect("a purge").runs;
             }
-            println!("runs/s purged, in batches of 256: {:.0}", purged as f64 / began.elapsed().as_secs_f64());
+            println!(
+                "runs/s purged, in batches of 256: {:.0}",
+                purged as f64 / began.elapsed().as_secs_f64()
+            );
         });
     }
     if wanted("latency") {
@@ -128,11 +165,17 @@ fn together(url: &str, workers: usize) -> f64 {
         .collect();
     for process in &mut processes {
         let output = process.stdout.take().expect("its output");
-        BufReader::new(output).read_line(&mut String::new()).expect("a line");
+        BufReader::new(output)
+            .read_line(&mut String::new())
+            .expect("a line");
     }
     let began = Instant::now();
-    processes.iter_mut().for_each(|process| drop(process.stdin.take()));
-    processes.iter_mut().for_each(|process| assert!(process.wait().expect("an end").success()));
+    processes
+        .iter_mut()
+        .for_each(|process| drop(process.stdin.take()));
+    processes
+        .iter_mut()
+        .for_each(|process| assert!(process.wait().expect("an end").success()));
     (workers * RUNS * 5) as f64 / began.elapsed().as_secs_f64()
 }
 
@@ -140,14 +183,20 @@ fn together(url: &str, workers: usize) -> f64 {
 async fn peer(url: &str, at_once: usize, runs: usize) -> f64 {
     use durare::{DurableContext, DurableEngine, Error, PostgresProvider, WorkflowOptions};
     static LAST: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let url = url.split(' ').fold(String::new(), |url, part| match part.split_once('=') {
-        Some(("host", host)) => format!("postgres://wf@{host}"),
-        Some(("port", port)) => format!("{url}:{port}"),
-        Some(("dbname", name)) => format!("{url}/{name}"),
-        _ => url,
-    });
-    let provider = PostgresProvider::connect(&url).await.expect("the peer's database");
-    let mut engine = DurableEngine::new(Arc::new(provider)).await.expect("the peer");
+    let url = url
+        .split(' ')
+        .fold(String::new(), |url, part| match part.split_once('=') {
+            Some(("host", host)) => format!("postgres://wf@{host}"),
+            Some(("port", port)) => format!("{url}:{port}"),
+            Some(("dbname", name)) => format!("{url}/{name}"),
+            _ => url,
+        });
+    let provider = PostgresProvider::connect(&url)
+        .await
+        .expect("the peer's database");
+    let mut engine = DurableEngine::new(Arc::new(provider))
+        .await
+        .expect("the peer");
     engine.register("steps", |ctx: DurableContext, count: u32| async move {
         for _ in 0..count {
             ctx.step("step", async || Ok::<u32, Error>(1)).await?;
@@ -163,12 +212,18 @@ async fn peer(url: &str, at_once: usize, runs: usize) -> f64 {
             for _ in 0..runs / at_once {
                 let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let options = WorkflowOptions::with_id(format!("run-{id}"));
-                let handle = engine.start::<u32, u32>("steps", 5, options).await.expect("a start");
+                let handle = engine
+                    .start::<u32, u32>("steps", 5, options)
+                    .await
+                    .expect("a start");
                 assert_eq!(handle.await.expect("an outcome"), 5);
             }
         })
     });
-    futures::future::join_all(tasks).await.into_iter().for_each(|task| task.expect("no panic"));
+    futures::future::join_all(tasks)
+        .await
+        .into_iter()
+        .for_each(|task| task.expect("no panic"));
     (runs * 5) as f64 / began.elapsed().as_secs_f64()
 }
 
@@ -186,5 +241,9 @@ fn spread(figures: &[f64]) -> String {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted[sorted.len() / 2];
-    format!("{middle:.0} ({:.0} to {:.0})", sorted[0], sorted[sorted.len() - 1])
+    format!(
+        "{middle:.0} ({:.0} to {:.0})",
+        sorted[0],
+        sorted[sorted.len() - 1]
+    )
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use workflow_engine::{
-    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store, Timestamp,
+    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store,
+    Timestamp,
 };
 
 /// Records per second, each caller waiting for its commit before the next.
@@ -16,13 +17,22 @@ pub async fn records(store: Arc<dyn Store>, callers: usize) -> f64 {
     for n in 0..callers {
         claims.push(create(&*store, n).await);
     }
-    let each = if callers == 1 { 2_000 } else { 200_000 / callers };
+    let each = if callers == 1 {
+        2_000
+    } else {
+        200_000 / callers
+    };
     let started = Instant::now();
     let tasks = claims.into_iter().map(|claim| {
         let store = store.clone();
         tokio::spawn(async move {
             for seq in 2..2 + each as u64 {
-                let commit = Commit { claim, records: vec![record(seq)], status: Status::Running, due_at: None };
+                let commit = Commit {
+                    claim,
+                    records: vec![record(seq)],
+                    status: Status::Running,
+                    due_at: None,
+                };
                 store.commit(commit).await.expect("a commit");
             }
         })
@@ -48,9 +58,24 @@ async fn create(store: &dyn Store, n: usize) -> Claim {
 
 /// A record of about the size of a step's.
 fn record(seq: u64) -> Record {
-    let event = EncodedEvent::from_json(format!("{{\"seq\":{seq},\"text\":\"{}\"}}", "x".repeat(240))).expect("JSON");
+    let event = EncodedEvent::from_json(format!(
+        "{{\"seq\":{seq},\"text\":\"{}\"}}",
+        "x".repeat(240)
+    ))
+    .expect("JSON");
     let payload = Some(Payload::encode(&seq).expect("JSON"));
-    let entry =
-        Entry { kind: EntryKind::StepCompleted, name: "step".into(), occurrence: 1, attempt: 1, due_at: None, payload };
-    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events: vec![event], entry: Some(entry) }
+    let entry = Entry {
+        kind: EntryKind::StepCompleted,
+        name: "step".into(),
+        occurrence: 1,
+        attempt: 1,
+        due_at: None,
+        payload,
+    };
+    Record {
+        first_seq: seq,
+        at: Timestamp::UNIX_EPOCH,
+        events: vec![event],
+        entry: Some(entry),
+    }
 }

@@ -19,7 +19,10 @@ async fn sleeps(ctx: Context, n: u32) -> Result<u32, Failure> {
 }
 
 fn engine(store: SqliteStore) -> Engine {
-    let builder = Engine::builder().store(Arc::new(store)).workflow(&STEPS, steps).workflow(&SLEEPS, sleeps);
+    let builder = Engine::builder()
+        .store(Arc::new(store))
+        .workflow(&STEPS, steps)
+        .workflow(&SLEEPS, sleeps);
     builder.build().expect("an engine")
 }
 
@@ -29,7 +32,8 @@ pub async fn replay(records: u32) -> f64 {
     const LONG: Workflow<u32, u32> = Workflow::new("long");
     async fn long(ctx: Context, count: u32) -> Result<u32, Failure> {
         for _ in 0..count {
-            ctx.step("step", || async { Ok::<_, Failure>(1_u32) }).await?;
+            ctx.step("step", || async { Ok::<_, Failure>(1_u32) })
+                .await?;
         }
         let last = || async {
             while !LAST.load(Ordering::Relaxed) {
@@ -41,12 +45,21 @@ pub async fn replay(records: u32) -> f64 {
     }
     LAST.store(false, Ordering::Relaxed);
     let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::options().durability(Durability::ProcessCrash).open(folder.path().join("runs.db"));
-    let builder = Engine::builder().store(Arc::new(store.expect("a store"))).workflow(&LONG, long);
+    let store = SqliteStore::options()
+        .durability(Durability::ProcessCrash)
+        .open(folder.path().join("runs.db"));
+    let builder = Engine::builder()
+        .store(Arc::new(store.expect("a store")))
+        .workflow(&LONG, long);
     let engine = builder.build().expect("an engine");
     let recorded = async {
         let handle = engine.handle(&LONG, "r");
-        while handle.run().await.expect("a run").is_none_or(|run| run.last_seq < u64::from(records) * 2 + 1) {
+        while handle
+            .run()
+            .await
+            .expect("a run")
+            .is_none_or(|run| run.last_seq < u64::from(records) * 2 + 1)
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -82,7 +95,10 @@ pub async fn recover(runs: usize) -> Duration {
     let path = folder.path().join("runs.db");
     let open = || {
         let store = SqliteStore::open(&path).expect("a store");
-        let builder = Engine::builder().store(Arc::new(store.clone())).workflow(&HALF, half).runs_at_once(1_024);
+        let builder = Engine::builder()
+            .store(Arc::new(store.clone()))
+            .workflow(&HALF, half)
+            .runs_at_once(1_024);
         (store, builder.build().expect("an engine"))
     };
     let (store, engine) = open();
@@ -93,8 +109,17 @@ pub async fn recover(runs: usize) -> Duration {
         });
         let all = all.buffer_unordered(runs);
         let stuck = async {
-            let last = RunFilter { id_prefix: Some(format!("{}", runs - 1)), ..RunFilter::default() };
-            while engine.list(&last).await.expect("a list").iter().all(|run| run.last_seq < 5) {
+            let last = RunFilter {
+                id_prefix: Some(format!("{}", runs - 1)),
+                ..RunFilter::default()
+            };
+            while engine
+                .list(&last)
+                .await
+                .expect("a list")
+                .iter()
+                .all(|run| run.last_seq < 5)
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             // The others have begun before it.
@@ -111,10 +136,17 @@ pub async fn recover(runs: usize) -> Duration {
     GO_ON.store(true, Ordering::Relaxed);
     let started = Instant::now();
     let (_store, engine) = open();
-    let idle = tokio::time::timeout(PATIENCE, engine.run_until_idle()).await.expect("in time").expect("idle");
+    let idle = tokio::time::timeout(PATIENCE, engine.run_until_idle())
+        .await
+        .expect("in time")
+        .expect("idle");
     let time = started.elapsed();
     assert_eq!((idle.executed, idle.next_wake), (runs, None));
-    let filter = RunFilter { statuses: vec![Status::Completed], limit: runs + 1, ..RunFilter::default() };
+    let filter = RunFilter {
+        statuses: vec![Status::Completed],
+        limit: runs + 1,
+        ..RunFilter::default()
+    };
     assert_eq!(engine.list(&filter).await.expect("a list").len(), runs);
     time
 }
@@ -127,7 +159,10 @@ pub async fn sleepers(runs: usize) -> (f64, f64) {
     let all = stream::iter(0..runs).map(|n| {
         let engine = engine.clone();
         async move {
-            let outcome = engine.run(&SLEEPS, format!("{n}"), n as u32).await.expect("an outcome");
+            let outcome = engine
+                .run(&SLEEPS, format!("{n}"), n as u32)
+                .await
+                .expect("an outcome");
             assert!(matches!(outcome, Outcome::Paused { .. }));
         }
     });
@@ -141,5 +176,7 @@ pub async fn sleepers(runs: usize) -> (f64, f64) {
 fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(f64::NAN) / 1_024.0
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok())
+        .unwrap_or(f64::NAN)
+        / 1_024.0
 }

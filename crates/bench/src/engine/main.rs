@@ -16,8 +16,12 @@ use workflow_sqlite::{Durability, SqliteStore};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let wanted =
+        |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     if wanted("floor") {
         println!("durable records/s of the store alone, PowerLoss, by callers");
         for callers in [1, 64, 1_024] {
@@ -30,9 +34,11 @@ fn main() {
     }
     if wanted("steps") {
         println!("steps/s, 64 runs at once");
-        for (steps, durability) in
-            [(5, Durability::PowerLoss), (20, Durability::PowerLoss), (5, Durability::ProcessCrash)]
-        {
+        for (steps, durability) in [
+            (5, Durability::PowerLoss),
+            (20, Durability::PowerLoss),
+            (5, Durability::ProcessCrash),
+        ] {
             let rates = rounds(5, || {
                 let (_folder, store) = store(durability);
                 runtime.block_on(steps::at_once(store, "run", 64, 2_560, steps))
@@ -52,7 +58,9 @@ fn main() {
         println!("  {}", spread(&times));
     }
     if wanted("recover") {
-        println!("recover 10,000 half-finished runs, s, from the opening of the file to the last end");
+        println!(
+            "recover 10,000 half-finished runs, s, from the opening of the file to the last end"
+        );
         let time = runtime.block_on(load::recover(10_000));
         println!("  {:.2}", time.as_secs_f64());
     }
@@ -66,7 +74,10 @@ fn main() {
 /// A store in a folder of its own.
 fn store(durability: Durability) -> (tempfile::TempDir, Arc<dyn Store>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::options().durability(durability).open(folder.path().join("runs.db")).expect("a store");
+    let store = SqliteStore::options()
+        .durability(durability)
+        .open(folder.path().join("runs.db"))
+        .expect("a store");
     (folder, Arc::new(store))
 }
 
@@ -78,7 +89,11 @@ fn spread(figures: &[f64]) -> String {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted[sorted.len() / 2];
-    format!("{middle:.1} ({:.1} to {:.1})", sorted[0], sorted[sorted.len() - 1])
+    format!(
+        "{middle:.1} ({:.1} to {:.1})",
+        sorted[0],
+        sorted[sorted.len() - 1]
+    )
 }
 
 /// The deadline of everything that could hang.

@@ -13,8 +13,8 @@ use crate::sync::{Mutex, StdArc};
 
 /// A [`Clock`] for tests, and the single-threaded executor that moves it.
 ///
-/// [`run`](Self::run) polls a future; whenever it is stuck, time jumps to the earliest timer. Nothing sleeps, and the
-/// same test takes the same course every time.
+/// [`run`](Self::run) polls a future; whenever it is stuck, time jumps to the earliest timer.
+/// Nothing sleeps, and the same test takes the same course every time.
 #[derive(Debug, Default)]
 pub struct TestClock {
     timers: Mutex<Timers>,
@@ -47,7 +47,10 @@ impl TestClock {
                 return output;
             }
             if !std::mem::take(&mut *woken.0.lock()) {
-                assert!(self.skip(), "deadlock: the future waits for something that no timer will bring");
+                assert!(
+                    self.skip(),
+                    "deadlock: the future waits for something that no timer will bring"
+                );
             }
         }
     }
@@ -85,7 +88,10 @@ impl Clock for TestClock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let mut timer = Timer { clock: self, key: None };
+        let mut timer = Timer {
+            clock: self,
+            key: None,
+        };
         let at = self.now().saturating_add(duration);
         poll_fn(|cx| timer.poll(at, cx)).await;
     }

@@ -1,7 +1,7 @@
 //! The suite that every [`Transport`] must pass.
 //!
-//! Give it a [`Harness`]: how to make an event, and how to connect a transport of the kind under test to a far end
-//! that answers as told. Each check is a public function; [`all`] runs every one.
+//! Give it a [`Harness`]: how to make an event, and how to connect a transport of the kind under
+//! test to a far end that answers as told. Each check is a public function; [`all`] runs every one.
 
 use std::fmt;
 use std::time::Duration;
@@ -42,7 +42,8 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// Makes an event that carries `id`.
     fn event(&self, id: u64) -> Self::Event;
 
-    /// Connects a transport to a new far end that gives these answers, one a request, and then accepts.
+    /// Connects a transport to a new far end that gives these answers, one a request, and then
+    /// accepts.
     async fn connect(&self, answers: Vec<Answer>) -> Connected<Self::Event>;
 
     /// Returns the clock that bounds the waits of the suite.
@@ -53,13 +54,16 @@ pub trait Harness: fmt::Debug + Send + Sync {
 pub struct Connected<E> {
     /// The transport under test.
     pub transport: Box<dyn Transport<E>>,
-    /// Returns the ids of the events that the far end has taken, in the order in which it took them.
+    /// Returns the ids of the events that the far end has taken, in the order in which it took
+    /// them.
     pub taken: Box<dyn Fn() -> Vec<u64> + Send + Sync>,
 }
 
 impl<E> fmt::Debug for Connected<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connected").field("transport", &self.transport).finish_non_exhaustive()
+        f.debug_struct("Connected")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,10 +83,18 @@ pub async fn all<H: Harness>(harness: &H) {
     sends_concurrently(harness).await;
 }
 
-async fn send<H: Harness>(harness: &H, to: &Connected<H::Event>, ids: &[u64]) -> Result<Vec<usize>, SendError> {
+async fn send<H: Harness>(
+    harness: &H,
+    to: &Connected<H::Event>,
+    ids: &[u64],
+) -> Result<Vec<usize>, SendError> {
     let events: Vec<_> = ids.iter().map(|id| harness.event(*id)).collect();
     let receipt = to.transport.send(&events, SendOptions::default()).await?;
-    Ok(receipt.rejected.into_iter().map(|(index, _)| index).collect())
+    Ok(receipt
+        .rejected
+        .into_iter()
+        .map(|(index, _)| index)
+        .collect())
 }
 
 /// Everything arrives, in the order of the batch and of the calls.
@@ -93,9 +105,17 @@ async fn send<H: Harness>(harness: &H, to: &Connected<H::Event>, ids: &[u64]) ->
 pub async fn delivers_in_order<H: Harness>(harness: &H) {
     let far_end = harness.connect(vec![]).await;
     for ids in [&[1, 2, 3][..], &[4], &[5, 6]] {
-        assert_eq!(send(harness, &far_end, ids).await, Ok(vec![]), "a batch that is taken is acknowledged");
+        assert_eq!(
+            send(harness, &far_end, ids).await,
+            Ok(vec![]),
+            "a batch that is taken is acknowledged"
+        );
     }
-    assert_eq!((far_end.taken)(), [1, 2, 3, 4, 5, 6], "events arrive in order");
+    assert_eq!(
+        (far_end.taken)(),
+        [1, 2, 3, 4, 5, 6],
+        "events arrive in order"
+    );
 }
 
 /// A status that is not a success comes back as itself, and nothing else happens.
@@ -104,13 +124,21 @@ pub async fn delivers_in_order<H: Harness>(harness: &H) {
 ///
 /// When the transport fails the check.
 pub async fn reports_every_status<H: Harness>(harness: &H) {
-    for expected in [301, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 502, 503, 504] {
+    for expected in [
+        301, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 502, 503, 504,
+    ] {
         let far_end = harness.connect(vec![Answer::Status(expected)]).await;
         match send(harness, &far_end, &[1]).await {
-            Err(SendError::Answer { status, .. }) => assert_eq!(status, expected, "the status comes back as it is"),
+            Err(SendError::Answer { status, .. }) => {
+                assert_eq!(status, expected, "the status comes back as it is")
+            }
             other => panic!("status {expected} must be an answer, not {other:?}"),
         }
-        assert_eq!((far_end.taken)(), [0u64; 0], "status {expected} is neither followed nor retried by the transport");
+        assert_eq!(
+            (far_end.taken)(),
+            [0u64; 0],
+            "status {expected} is neither followed nor retried by the transport"
+        );
     }
 }
 
@@ -122,8 +150,16 @@ pub async fn reports_every_status<H: Harness>(harness: &H) {
 pub async fn reports_retry_after<H: Harness>(harness: &H) {
     let far_end = harness.connect(vec![Answer::RetryAfter(7)]).await;
     match send(harness, &far_end, &[1]).await {
-        Err(SendError::Answer { status: 503, retry_after, .. }) => {
-            assert_eq!(retry_after, Some(Duration::from_secs(7)), "the wait that was asked for is reported");
+        Err(SendError::Answer {
+            status: 503,
+            retry_after,
+            ..
+        }) => {
+            assert_eq!(
+                retry_after,
+                Some(Duration::from_secs(7)),
+                "the wait that was asked for is reported"
+            );
         }
         other => panic!("503 must be an answer, not {other:?}"),
     }
@@ -136,7 +172,11 @@ pub async fn reports_retry_after<H: Harness>(harness: &H) {
 /// When the transport fails the check.
 pub async fn reports_rejected_events<H: Harness>(harness: &H) {
     let far_end = harness.connect(vec![Answer::Reject(vec![0, 2])]).await;
-    assert_eq!(send(harness, &far_end, &[1, 2, 3, 4]).await, Ok(vec![0, 2]), "verdicts are per event");
+    assert_eq!(
+        send(harness, &far_end, &[1, 2, 3, 4]).await,
+        Ok(vec![0, 2]),
+        "verdicts are per event"
+    );
     assert_eq!((far_end.taken)(), [2, 4]);
 }
 
@@ -148,9 +188,20 @@ pub async fn reports_rejected_events<H: Harness>(harness: &H) {
 pub async fn reports_a_lost_answer_as_none<H: Harness>(harness: &H) {
     let far_end = harness.connect(vec![Answer::LoseAnswer]).await;
     let answer = send(harness, &far_end, &[1]).await;
-    assert!(matches!(answer, Err(SendError::NoAnswer { .. })), "a lost answer is none, not {answer:?}");
-    assert_eq!(send(harness, &far_end, &[1]).await, Ok(vec![]), "the transport goes on after it");
-    assert_eq!((far_end.taken)(), [1, 1], "the far end has it twice, under one id");
+    assert!(
+        matches!(answer, Err(SendError::NoAnswer { .. })),
+        "a lost answer is none, not {answer:?}"
+    );
+    assert_eq!(
+        send(harness, &far_end, &[1]).await,
+        Ok(vec![]),
+        "the transport goes on after it"
+    );
+    assert_eq!(
+        (far_end.taken)(),
+        [1, 1],
+        "the far end has it twice, under one id"
+    );
 }
 
 /// A reset connection is no answer, and the next request uses another.
@@ -162,8 +213,15 @@ pub async fn survives_a_reset<H: Harness>(harness: &H) {
     let far_end = harness.connect(vec![Answer::Accept, Answer::Reset]).await;
     assert_eq!(send(harness, &far_end, &[1]).await, Ok(vec![]));
     let answer = send(harness, &far_end, &[2]).await;
-    assert!(matches!(answer, Err(SendError::NoAnswer { .. })), "a reset is no answer, not {answer:?}");
-    assert_eq!(send(harness, &far_end, &[2]).await, Ok(vec![]), "the next request uses another connection");
+    assert!(
+        matches!(answer, Err(SendError::NoAnswer { .. })),
+        "a reset is no answer, not {answer:?}"
+    );
+    assert_eq!(
+        send(harness, &far_end, &[2]).await,
+        Ok(vec![]),
+        "the next request uses another connection"
+    );
     assert_eq!((far_end.taken)(), [1, 2]);
 }
 
@@ -178,11 +236,17 @@ pub async fn survives_being_dropped<H: Harness>(harness: &H) {
         let hanging = std::pin::pin!(send(harness, &far_end, &[1]));
         let patience = clock.sleep(Duration::from_millis(50));
         match select(hanging, patience).await {
-            Either::Left((answer, _)) => panic!("a far end that hangs gives no answer, not {answer:?}"),
+            Either::Left((answer, _)) => {
+                panic!("a far end that hangs gives no answer, not {answer:?}")
+            }
             Either::Right(_) => {}
         }
     }
-    assert_eq!(send(harness, &far_end, &[2]).await, Ok(vec![]), "the transport goes on after a dropped send");
+    assert_eq!(
+        send(harness, &far_end, &[2]).await,
+        Ok(vec![]),
+        "the transport goes on after a dropped send"
+    );
     assert_eq!((far_end.taken)(), [2]);
 }
 
@@ -193,7 +257,11 @@ pub async fn survives_being_dropped<H: Harness>(harness: &H) {
 /// When the transport fails the check.
 pub async fn sends_concurrently<H: Harness>(harness: &H) {
     let far_end = harness.connect(vec![]).await;
-    let (one, two) = join(send(harness, &far_end, &[1, 2]), send(harness, &far_end, &[3, 4])).await;
+    let (one, two) = join(
+        send(harness, &far_end, &[1, 2]),
+        send(harness, &far_end, &[3, 4]),
+    )
+    .await;
     assert_eq!((one, two), (Ok(vec![]), Ok(vec![])));
     let mut taken = (far_end.taken)();
     taken.sort_unstable();

@@ -13,9 +13,9 @@ use crate::transport::{Reason, Receipt, SendError, SendOptions, Transport};
 
 /// A [`Transport`] that ends in a list.
 ///
-/// Each `then_*` call appends one answer to its script; when the script has run out every batch is delivered.
-/// Independent of the script, [`refuse_if`](Self::refuse_if) and [`at_most`](Self::at_most) model a server that
-/// dislikes certain batches.
+/// Each `then_*` call appends one answer to its script; when the script has run out every batch is
+/// delivered. Independent of the script, [`refuse_if`](Self::refuse_if) and
+/// [`at_most`](Self::at_most) model a server that dislikes certain batches.
 pub struct MemoryTransport<E> {
     far_end: Mutex<FarEnd<E>>,
 }
@@ -61,7 +61,9 @@ impl<E> MemoryTransport<E> {
             batches: vec![],
             attempts: vec![],
         };
-        Self { far_end: Mutex::new(far_end) }
+        Self {
+            far_end: Mutex::new(far_end),
+        }
     }
 
     /// Answers 400 to every batch with an event for which `poison` is true.
@@ -86,7 +88,12 @@ impl<E> MemoryTransport<E> {
     /// Answers with `status` and a `Retry-After` next.
     pub fn then_retry_after(&self, status: u16, delay: Duration) {
         let reason = Reason::default();
-        self.then_fail(SendError::Answer { status, retry_after: Some(delay), encoded: false, reason });
+        self.then_fail(SendError::Answer {
+            status,
+            retry_after: Some(delay),
+            encoded: false,
+            reason,
+        });
     }
 
     /// Fails with `error` next.
@@ -122,7 +129,8 @@ impl<E> MemoryTransport<E> {
         far_end.always = None;
     }
 
-    /// Fails with `error` from now on, once the script has run out, until [`recover`](Self::recover).
+    /// Fails with `error` from now on, once the script has run out, until
+    /// [`recover`](Self::recover).
     pub fn always_fail(&self, error: SendError) {
         self.far_end.lock().always = Some(error);
     }
@@ -158,9 +166,18 @@ impl<E: Clone> MemoryTransport<E> {
 
 impl<E: Clone> FarEnd<E> {
     fn take(&mut self, events: &[E], rejected: &[usize]) -> Receipt {
-        let taken = events.iter().enumerate().filter(|(index, _)| !rejected.contains(index));
-        self.batches.push(taken.map(|(_, event)| event.clone()).collect());
-        Receipt { rejected: rejected.iter().map(|index| (*index, Reason::new("rejected by script"))).collect() }
+        let taken = events
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !rejected.contains(index));
+        self.batches
+            .push(taken.map(|(_, event)| event.clone()).collect());
+        Receipt {
+            rejected: rejected
+                .iter()
+                .map(|index| (*index, Reason::new("rejected by script")))
+                .collect(),
+        }
     }
 
     fn receive(&mut self, events: &[E]) -> Result<Receipt, SendError> {
@@ -180,7 +197,10 @@ impl<E: Clone + Send + Sync + 'static> Transport<E> for MemoryTransport<E> {
         let answer = {
             let mut far_end = self.far_end.lock();
             far_end.attempts.push(events.len());
-            let always = far_end.hangs.then_some(Answer::Hang).or_else(|| far_end.always.clone().map(Answer::Fail));
+            let always = far_end
+                .hangs
+                .then_some(Answer::Hang)
+                .or_else(|| far_end.always.clone().map(Answer::Fail));
             far_end.script.pop_front().or(always)
         };
         match answer {
@@ -208,6 +228,8 @@ impl<E> Default for MemoryTransport<E> {
 
 impl<E> fmt::Debug for MemoryTransport<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTransport").field("attempts", &self.attempts()).finish_non_exhaustive()
+        f.debug_struct("MemoryTransport")
+            .field("attempts", &self.attempts())
+            .finish_non_exhaustive()
     }
 }

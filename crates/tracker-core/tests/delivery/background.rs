@@ -1,4 +1,5 @@
-//! The background loop: batches by size and by linger, patience while the far end is down, and no event of its own.
+//! The background loop: batches by size and by linger, patience while the far end is down, and no
+//! event of its own.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use tracker_core::{Clock, SendError, Stop};
 
 use crate::{Rig, millis, secs};
 
-/// Runs the background loop beside `program`; the loop is dropped where it stands when the program ends.
+/// Runs the background loop beside `program`; the loop is dropped where it stands when the program
+/// ends.
 fn beside<T>(rig: &Rig, program: impl Future<Output = T>) -> T {
     rig.clock.run(async {
         match select(pin!(rig.tracker.run()), pin!(program)).await {
@@ -30,7 +32,10 @@ fn an_event_waits_for_company_as_long_as_the_linger_and_no_longer() {
         rig.clock.sleep(millis(49)).await;
         assert_eq!(rig.transport.attempts(), 0);
         rig.clock.sleep(millis(2)).await;
-        assert_eq!((rig.transport.attempted(), rig.tracker.books().delivered), (vec![2], 2));
+        assert_eq!(
+            (rig.transport.attempted(), rig.tracker.books().delivered),
+            (vec![2], 2)
+        );
     });
 }
 
@@ -81,11 +86,15 @@ fn a_wait_that_is_longer_than_a_flush_may_take_is_honoured_in_the_background() {
         rig.clock.sleep(secs(299)).await;
         assert_eq!(rig.transport.attempts(), 1);
         rig.clock.sleep(secs(2)).await;
-        assert_eq!((rig.transport.attempts(), rig.tracker.books().delivered), (2, 1));
+        assert_eq!(
+            (rig.transport.attempts(), rig.tracker.books().delivered),
+            (2, 1)
+        );
     });
 }
 
-/// `Retry-After: 18446744073709551615` is a far end that wants its peace, not one request per linger.
+/// `Retry-After: 18446744073709551615` is a far end that wants its peace, not one request per
+/// linger.
 #[test]
 fn a_wait_for_ever_is_not_answered_with_a_request_every_linger() {
     let rig = Rig::with_defaults();
@@ -94,7 +103,11 @@ fn a_wait_for_ever_is_not_answered_with_a_request_every_linger() {
         rig.emit([1]);
         rig.clock.sleep(secs(60)).await;
     });
-    assert!(rig.transport.attempts() <= 60 / 5, "{} requests in a minute", rig.transport.attempts());
+    assert!(
+        rig.transport.attempts() <= 60 / 5,
+        "{} requests in a minute",
+        rig.transport.attempts()
+    );
 }
 
 #[test]
@@ -106,7 +119,10 @@ fn a_configuration_error_is_tried_again_every_max_delay_and_costs_nothing() {
         rig.clock.sleep(secs(2)).await;
         assert_eq!(rig.transport.attempts(), 1, "it does not hammer");
         rig.clock.sleep(secs(20)).await;
-        assert_eq!((rig.transport.attempts(), rig.tracker.books().delivered), (4, 1));
+        assert_eq!(
+            (rig.transport.attempts(), rig.tracker.books().delivered),
+            (4, 1)
+        );
     });
 }
 
@@ -121,7 +137,10 @@ fn it_returns_once_the_tracker_is_closed_and_empty() {
     }));
     assert!(report.ok().unwrap().all_delivered());
     assert_eq!(rig.transport.delivered(), [1, 2]);
-    rig.tracker.run().now_or_never().expect("there is nothing to run for");
+    rig.tracker
+        .run()
+        .now_or_never()
+        .expect("there is nothing to run for");
 }
 
 #[test]
@@ -139,7 +158,8 @@ fn it_returns_when_a_shutdown_takes_the_events_back() {
     }
 }
 
-/// Who awaits the task of the loop after the shutdown must not wait for ever for a flush that nobody polls.
+/// Who awaits the task of the loop after the shutdown must not wait for ever for a flush that
+/// nobody polls.
 fn returns_after_a_shutdown_beside_a_stuck_flush(in_flight: usize) {
     let rig = Rig::new(|config| config.in_flight(in_flight));
     (0..4).for_each(|_| rig.transport.then_hang());
@@ -149,10 +169,19 @@ fn returns_after_a_shutdown_beside_a_stuck_flush(in_flight: usize) {
     rig.emit([2]);
     rig.clock.run(async {
         let mut run = pin!(rig.tracker.run());
-        assert!(matches!(select(run.as_mut(), rig.clock.sleep(secs(1))).await, Either::Right(_)));
+        assert!(matches!(
+            select(run.as_mut(), rig.clock.sleep(secs(1))).await,
+            Either::Right(_)
+        ));
         assert_eq!(rig.tracker.books().in_flight, in_flight as u64);
         let ended = pin!(join(run, rig.tracker.shutdown(secs(1))));
-        assert!(matches!(select(ended, rig.clock.sleep(secs(9))).await, Either::Left(_)), "it still runs");
+        assert!(
+            matches!(
+                select(ended, rig.clock.sleep(secs(9))).await,
+                Either::Left(_)
+            ),
+            "it still runs"
+        );
     });
 }
 
@@ -182,7 +211,10 @@ fn aborted_at_any_await_it_leaves_everything_to_the_shutdown() {
         });
         assert_eq!(rig.tracker.books().in_flight, 0);
         let report = rig.clock.run(rig.tracker.shutdown(secs(30)));
-        assert!(report.ok().unwrap().all_delivered(), "aborted after {cut} ms");
+        assert!(
+            report.ok().unwrap().all_delivered(),
+            "aborted after {cut} ms"
+        );
         let mut arrived = rig.transport.delivered();
         arrived.sort_unstable();
         arrived.dedup();
@@ -213,8 +245,16 @@ fn a_flush_beside_it_can_give_up_while_it_goes_on() {
         rig.emit([1]);
         rig.clock.sleep(secs(1)).await;
         let report = rig.tracker.flush().await;
-        let met = matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::Answer { status: 503, .. }) }));
-        assert!(report.unsettled == 1 && met, "it says what the background has met: {report:?}");
+        let met = matches!(
+            report.stop,
+            Some(Stop::Deadline {
+                last: Some(SendError::Answer { status: 503, .. })
+            })
+        );
+        assert!(
+            report.unsettled == 1 && met,
+            "it says what the background has met: {report:?}"
+        );
         rig.clock.sleep(secs(10)).await;
         assert!(rig.tracker.books().all_delivered());
     });

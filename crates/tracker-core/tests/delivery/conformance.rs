@@ -1,4 +1,5 @@
-//! The suite passes for the transport in memory, and fails for transports that are wrong in one way each.
+//! The suite passes for the transport in memory, and fails for transports that are wrong in one way
+//! each.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,15 +45,24 @@ impl Harness for Rig {
                 Answer::Accept => inner.then_reject([]),
                 Answer::Reject(indices) => inner.then_reject(indices),
                 Answer::Status(status) => inner.then_status(status),
-                Answer::RetryAfter(seconds) => inner.then_retry_after(503, Duration::from_secs(seconds)),
+                Answer::RetryAfter(seconds) => {
+                    inner.then_retry_after(503, Duration::from_secs(seconds))
+                }
                 Answer::LoseAnswer => inner.then_lose_answer(),
                 Answer::Reset => inner.then_fail(SendError::no_answer("reset")),
                 Answer::Hang => inner.then_hang(),
                 other => panic!("the far end in memory cannot {other:?}"),
             }
         }
-        let transport = Flawed { flaw: self.flaw, inner: inner.clone(), state: Mutex::default() };
-        Connected { transport: Box::new(transport), taken: Box::new(move || inner.delivered()) }
+        let transport = Flawed {
+            flaw: self.flaw,
+            inner: inner.clone(),
+            state: Mutex::default(),
+        };
+        Connected {
+            transport: Box::new(transport),
+            taken: Box::new(move || inner.delivered()),
+        }
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
@@ -75,7 +85,8 @@ impl Transport<u64> for Flawed {
             Flaw::Reorders => events.reverse(),
             Flaw::LosesTheLast if events.len() > 1 => drop(events.pop()),
             Flaw::SendsLater => {
-                // Buffers, although a transport must not: what a dropped send left goes out with the next.
+                // Buffers, although a transport must not: what a dropped send left goes out with
+                // the next.
                 let mut left = std::mem::take(&mut *lock(&self.state));
                 left.append(&mut events);
                 lock(&self.state).clone_from(&left);
@@ -99,8 +110,12 @@ impl Transport<u64> for Flawed {
         match (self.flaw, answer) {
             (Flaw::AcksLostAnswers, Err(SendError::NoAnswer { .. })) => Ok(Receipt::default()),
             (Flaw::HidesVerdicts, Ok(_)) => Ok(Receipt::default()),
-            (Flaw::TurnsStatusesIntoSilence, Err(error)) => Err(SendError::no_answer(error.to_string())),
-            (Flaw::ForgetsRetryAfter, Err(SendError::Answer { status, .. })) => Err(SendError::status(status)),
+            (Flaw::TurnsStatusesIntoSilence, Err(error)) => {
+                Err(SendError::no_answer(error.to_string()))
+            }
+            (Flaw::ForgetsRetryAfter, Err(SendError::Answer { status, .. })) => {
+                Err(SendError::status(status))
+            }
             (_, answer) => answer,
         }
     }
@@ -112,7 +127,10 @@ fn lock(state: &Mutex<Vec<u64>>) -> std::sync::MutexGuard<'_, Vec<u64>> {
 
 fn run(flaw: Flaw) {
     let clock = Arc::new(TestClock::new());
-    clock.run(conformance::all(&Rig { flaw, clock: clock.clone() }));
+    clock.run(conformance::all(&Rig {
+        flaw,
+        clock: clock.clone(),
+    }));
 }
 
 #[test]

@@ -23,16 +23,38 @@ fn a_second_flush_waits_for_what_the_first_has_in_flight_and_not_for_later_event
     rig.emit([1, 2]);
     let (mut first, mut second) = (pin!(rig.tracker.flush()), pin!(rig.tracker.flush()));
     assert!(first.as_mut().now_or_never().is_none());
-    assert!(second.as_mut().now_or_never().is_none(), "its events are in flight: it must not return");
+    assert!(
+        second.as_mut().now_or_never().is_none(),
+        "its events are in flight: it must not return"
+    );
     rig.emit([3]);
     assert!(second.as_mut().now_or_never().is_none());
-    assert_eq!(rig.tracker.books().pending(), 3, "pending counts what is in flight");
+    assert_eq!(
+        rig.tracker.books().pending(),
+        3,
+        "pending counts what is in flight"
+    );
     answer.release();
-    assert!(second.as_mut().now_or_never().is_none(), "nobody has seen the answer");
+    assert!(
+        second.as_mut().now_or_never().is_none(),
+        "nobody has seen the answer"
+    );
     let first = first.now_or_never().expect("the answer is there");
-    let second = second.now_or_never().expect("what it waited for is settled");
-    assert_eq!((first.ok().unwrap().delivered, second.ok().unwrap().delivered), (2, 2));
-    assert_eq!(rig.transport.delivered(), [1, 2], "an event emitted later holds no flush");
+    let second = second
+        .now_or_never()
+        .expect("what it waited for is settled");
+    assert_eq!(
+        (
+            first.ok().unwrap().delivered,
+            second.ok().unwrap().delivered
+        ),
+        (2, 2)
+    );
+    assert_eq!(
+        rig.transport.delivered(),
+        [1, 2],
+        "an event emitted later holds no flush"
+    );
     assert_eq!(rig.tracker.books().queued, 1);
 }
 
@@ -58,10 +80,28 @@ fn a_flush_ends_at_its_deadline_and_says_what_is_left_and_why() {
     rig.transport.then_reject([]);
     (0..100).for_each(|_| rig.transport.then_status(503));
     let report = rig.clock.run(rig.tracker.flush());
-    assert_eq!((report.unsettled, report.books.delivered, report.books.queued), (1, 2, 1));
-    assert_eq!(report.stop, Some(Stop::Deadline { last: Some(SendError::status(503)) }));
+    assert_eq!(
+        (
+            report.unsettled,
+            report.books.delivered,
+            report.books.queued
+        ),
+        (1, 2, 1)
+    );
+    assert_eq!(
+        report.stop,
+        Some(Stop::Deadline {
+            last: Some(SendError::status(503))
+        })
+    );
     assert!(rig.now() <= secs(3), "it took {:?}", rig.now());
-    assert!(report.ok().unwrap_err().to_string().contains("the deadline passed; the last attempt: answered 503"));
+    assert!(
+        report
+            .ok()
+            .unwrap_err()
+            .to_string()
+            .contains("the deadline passed; the last attempt: answered 503")
+    );
 }
 
 #[test]
@@ -70,10 +110,26 @@ fn a_far_end_that_hangs_cannot_hold_a_flush_beyond_its_deadline() {
     rig.transport.hang();
     rig.emit([1]);
     let report = rig.clock.run(rig.tracker.flush());
-    assert_eq!((rig.now(), report.unsettled), (secs(4), 1), "the request's own ten seconds are cut short");
-    assert!(matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::TimedOut { .. }) })));
+    assert_eq!(
+        (rig.now(), report.unsettled),
+        (secs(4), 1),
+        "the request's own ten seconds are cut short"
+    );
+    assert!(matches!(
+        report.stop,
+        Some(Stop::Deadline {
+            last: Some(SendError::TimedOut { .. })
+        })
+    ));
     rig.transport.recover();
-    assert!(rig.clock.run(rig.tracker.flush()).ok().unwrap().all_delivered(), "nothing was lost");
+    assert!(
+        rig.clock
+            .run(rig.tracker.flush())
+            .ok()
+            .unwrap()
+            .all_delivered(),
+        "nothing was lost"
+    );
 }
 
 #[test]
@@ -86,7 +142,10 @@ fn a_flush_that_waits_for_another_ends_at_its_own_deadline() {
     let report = rig.clock.run(rig.tracker.flush());
     assert_eq!((rig.now(), report.unsettled), (secs(2), 1));
     assert_eq!(report.stop, Some(Stop::Deadline { last: None }));
-    assert!(report.ok().is_err(), "an event in another's hands has not arrived");
+    assert!(
+        report.ok().is_err(),
+        "an event in another's hands has not arrived"
+    );
 }
 
 #[test]
@@ -95,7 +154,12 @@ fn a_wait_that_is_longer_than_the_flush_may_take_ends_it_at_once() {
     rig.transport.then_retry_after(429, secs(60));
     rig.emit([1]);
     let report = rig.clock.run(rig.tracker.flush());
-    assert!(matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::Answer { status: 429, .. }) })));
+    assert!(matches!(
+        report.stop,
+        Some(Stop::Deadline {
+            last: Some(SendError::Answer { status: 429, .. })
+        })
+    ));
     assert_eq!((rig.now(), report.books.queued), (secs(0), 1));
 }
 
@@ -107,10 +171,14 @@ fn a_rejection_fails_the_flush_that_saw_it_and_not_the_next() {
     let undelivered = rig.clock.run(rig.tracker.flush()).ok().unwrap_err();
     assert_eq!((undelivered.rejected, undelivered.pending), (1, 0));
     rig.emit([3]);
-    assert_eq!(rig.clock.run(rig.tracker.flush()).ok().unwrap().delivered, 2);
+    assert_eq!(
+        rig.clock.run(rig.tracker.flush()).ok().unwrap().delivered,
+        2
+    );
 }
 
-/// "It never says Ok for events that did not arrive" (`delivery.md`): they were handed to somebody else.
+/// "It never says Ok for events that did not arrive" (`delivery.md`): they were handed to somebody
+/// else.
 #[test]
 fn a_flush_whose_events_a_shutdown_handed_back_does_not_say_ok() {
     let rig = Rig::new(|config| config.batch_events(1));
@@ -123,10 +191,16 @@ fn a_flush_whose_events_a_shutdown_handed_back_does_not_say_ok() {
         assert!(waiting.as_mut().now_or_never().is_none());
         let (holder, shutdown) = join(holder, rig.tracker.shutdown(secs(1))).await;
         assert_eq!(shutdown.returned, [1, 2]);
-        assert!(holder.ok().is_err(), "the flush that sent them says that they did not arrive");
+        assert!(
+            holder.ok().is_err(),
+            "the flush that sent them says that they did not arrive"
+        );
         let waiting = waiting.await;
         assert_eq!(waiting.books.delivered, 0);
-        assert!(waiting.ok().is_err(), "and so does the flush that waited for them");
+        assert!(
+            waiting.ok().is_err(),
+            "and so does the flush that waited for them"
+        );
     });
 }
 
@@ -148,7 +222,9 @@ fn a_flush_whose_events_were_drained_does_not_say_ok() {
 /// And by the third: the overflow policy evicts an event that a flush waits for.
 #[test]
 fn a_flush_whose_events_were_evicted_does_not_say_ok() {
-    let config = |config: tracker_core::ConfigBuilder| config.capacity_events(2).overflow(Overflow::DropOldest);
+    let config = |config: tracker_core::ConfigBuilder| {
+        config.capacity_events(2).overflow(Overflow::DropOldest)
+    };
     let rig = Rig::new(|builder| config(builder).batch_events(1));
     let answer = rig.transport.then_hold();
     rig.emit([1, 2]);
@@ -168,7 +244,13 @@ fn a_flush_without_a_time_limit_works_on_a_clock_that_has_advanced() {
     let rig = Rig::new(|config| config.flush_timeout(std::time::Duration::MAX));
     rig.emit([1]);
     rig.clock.run(rig.clock.sleep(secs(1)));
-    assert!(rig.clock.run(rig.tracker.flush()).ok().unwrap().all_delivered());
+    assert!(
+        rig.clock
+            .run(rig.tracker.flush())
+            .ok()
+            .unwrap()
+            .all_delivered()
+    );
 }
 
 #[test]
@@ -176,7 +258,8 @@ fn the_same_seed_takes_the_same_course_and_another_seed_another() {
     let course = |seed| {
         let transport = std::sync::Arc::new(tracker_core::testing::MemoryTransport::new());
         let clock = std::sync::Arc::new(TestClock::new());
-        let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), seed);
+        let tracker =
+            BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), seed);
         (0..5).for_each(|_| transport.then_status(503));
         tracker.emit(1u32).unwrap();
         clock.run(tracker.flush()).ok().unwrap();
@@ -190,14 +273,25 @@ fn the_same_seed_takes_the_same_course_and_another_seed_another() {
 #[test]
 fn a_tracker_is_used_as_a_trait_object() {
     let rig = Rig::with_defaults();
-    let Rig { tracker, transport, clock, .. } = rig;
+    let Rig {
+        tracker,
+        transport,
+        clock,
+        ..
+    } = rig;
     let tracker: std::sync::Arc<dyn Tracker<u32>> = std::sync::Arc::new(tracker);
     tracker.emit(1).unwrap();
     assert_eq!(clock.run(tracker.flush()).ok().unwrap().delivered, 1);
     tracker.emit(2).unwrap();
-    assert_eq!(clock.run(tracker.shutdown(secs(1))).ok().unwrap().delivered, 2);
+    assert_eq!(
+        clock.run(tracker.shutdown(secs(1))).ok().unwrap().delivered,
+        2
+    );
     assert!(tracker.emit(3).unwrap_err().is_closed());
-    assert_eq!((tracker.books().accepted, transport.delivered()), (2, vec![1, 2]));
+    assert_eq!(
+        (tracker.books().accepted, transport.delivered()),
+        (2, vec![1, 2])
+    );
 }
 
 /// The far end said why it fails; that the deadline then cut an attempt says nothing.
@@ -208,7 +302,12 @@ fn an_attempt_that_the_deadline_cuts_does_not_hide_what_the_one_before_it_met() 
     rig.transport.hang();
     rig.emit([1]);
     let report = rig.clock.run(rig.tracker.shutdown(secs(2)));
-    let met = matches!(report.stop, Some(Stop::Deadline { last: Some(SendError::Answer { status: 503, .. }) }));
+    let met = matches!(
+        report.stop,
+        Some(Stop::Deadline {
+            last: Some(SendError::Answer { status: 503, .. })
+        })
+    );
     assert!(met, "{:?}", report.stop);
     assert_eq!(report.returned, [1]);
 }

@@ -16,8 +16,13 @@ fn three_batches_are_in_flight_at_once_and_no_fourth() {
     let mut flush = pin!(rig.tracker.flush());
     assert!(flush.as_mut().now_or_never().is_none());
     assert_eq!(rig.transport.attempted(), [2, 2, 2]);
-    assert_eq!((rig.tracker.books().in_flight, rig.tracker.books().queued), (6, 2));
-    answers.into_iter().for_each(tracker_core::testing::Hold::release);
+    assert_eq!(
+        (rig.tracker.books().in_flight, rig.tracker.books().queued),
+        (6, 2)
+    );
+    answers
+        .into_iter()
+        .for_each(tracker_core::testing::Hold::release);
     assert!(rig.clock.run(flush).ok().unwrap().all_delivered());
     let mut arrived = rig.transport.delivered();
     arrived.sort_unstable();
@@ -31,11 +36,18 @@ fn by_default_one_batch_is_in_flight_even_with_two_flushes() {
     rig.emit(0..6);
     let (mut first, mut second) = (pin!(rig.tracker.flush()), pin!(rig.tracker.flush()));
     assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
-    assert_eq!((rig.transport.attempts(), rig.tracker.books().in_flight), (1, 2));
+    assert_eq!(
+        (rig.transport.attempts(), rig.tracker.books().in_flight),
+        (1, 2)
+    );
     answer.release();
     let (first, second) = rig.clock.run(futures::future::join(first, second));
     assert!(first.ok().is_ok() && second.ok().is_ok());
-    assert_eq!(rig.transport.delivered(), [0, 1, 2, 3, 4, 5], "one order, whoever sends");
+    assert_eq!(
+        rig.transport.delivered(),
+        [0, 1, 2, 3, 4, 5],
+        "one order, whoever sends"
+    );
 }
 
 #[test]
@@ -45,10 +57,16 @@ fn a_lane_that_stops_gives_back_what_the_others_hold() {
     rig.transport.then_status(401);
     rig.emit(0..5);
     let report = rig.clock.run(rig.tracker.flush());
-    assert_eq!(report.stop, Some(Stop::Configuration(SendError::status(401))));
+    assert_eq!(
+        report.stop,
+        Some(Stop::Configuration(SendError::status(401)))
+    );
     assert_eq!(report.books.in_flight, 0);
     assert_eq!(rig.now(), secs(0), "the lane that hangs does not hold it");
-    assert!(report.unsettled >= report.books.queued, "never fewer than there are");
+    assert!(
+        report.unsettled >= report.books.queued,
+        "never fewer than there are"
+    );
     let report = rig.clock.run(rig.tracker.shutdown(secs(5)));
     assert!(report.ok().unwrap().all_delivered());
 }
@@ -65,13 +83,19 @@ fn what_several_lanes_could_not_deliver_is_handed_back_in_order() {
 
 #[test]
 fn poison_in_several_lanes_rejects_only_the_poison() {
-    let rig = Rig::over(MemoryTransport::new().refuse_if(|event| event % 7 == 3), |config| {
-        config.batch_events(5).in_flight(3)
-    });
+    let rig = Rig::over(
+        MemoryTransport::new().refuse_if(|event| event % 7 == 3),
+        |config| config.batch_events(5).in_flight(3),
+    );
     rig.emit(0..40);
     let report = rig.clock.run(rig.tracker.shutdown(secs(5)));
     let poison: Vec<u32> = (0..40).filter(|event| event % 7 == 3).collect();
-    let mut rejected: Vec<u32> = rig.seen.rejected().iter().map(|(event, _)| *event).collect();
+    let mut rejected: Vec<u32> = rig
+        .seen
+        .rejected()
+        .iter()
+        .map(|(event, _)| *event)
+        .collect();
     rejected.sort_unstable();
     assert_eq!(rejected, poison);
     assert_eq!(report.books.delivered, 40 - poison.len() as u64);

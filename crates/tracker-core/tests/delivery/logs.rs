@@ -62,7 +62,10 @@ fn a_buffer_that_is_dropped_with_unsettled_events_says_so_once() {
         drop(other);
     });
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("unsettled=3") && lines[0].contains("3 pending"), "{lines:?}");
+    assert!(
+        lines[0].contains("unsettled=3") && lines[0].contains("3 pending"),
+        "{lines:?}"
+    );
     assert!(!lines[0].contains("SECRET"), "{lines:?}");
 }
 
@@ -72,7 +75,11 @@ fn a_lease_that_outlives_the_last_handle_can_still_settle_and_then_nothing_is_sa
         logged(|| {
             let buffer = EventBuffer::new(&Config::default());
             buffer.push("SECRET").unwrap();
-            let lease = buffer.next_lease(buffer.barrier()).now_or_never().flatten().expect("one event is queued");
+            let lease = buffer
+                .next_lease(buffer.barrier())
+                .now_or_never()
+                .flatten()
+                .expect("one event is queued");
             drop(buffer);
             if ack {
                 lease.ack();
@@ -98,7 +105,12 @@ fn the_background_loop_logs_a_refusal_with_its_status_and_without_the_reason() {
     let lines = logged(|| {
         let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
         let reason = Reason::new("bad event SECRET");
-        transport.then_fail(SendError::Answer { status: 403, retry_after: None, encoded: false, reason });
+        transport.then_fail(SendError::Answer {
+            status: 403,
+            retry_after: None,
+            encoded: false,
+            reason,
+        });
         let tracker = BufferedTracker::new(Config::default(), transport, clock.clone(), 7);
         clock.run(futures::future::join(tracker.run(), async {
             tracker.emit("SECRET").unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
-    BufferedTracker, Config, Courier, EventBuffer, FarEnd, NoopTracker, Overflow, PushError, Reason, Tracker,
-    Undelivered,
+    BufferedTracker, Config, Courier, EventBuffer, FarEnd, NoopTracker, Overflow, PushError,
+    Reason, Tracker, Undelivered,
 };
 
 use crate::secs;
@@ -22,15 +22,28 @@ fn is_silent(shown: impl Into<String>) {
     assert!(!shown.is_empty());
 }
 
-fn rig(config: Config) -> (BufferedTracker<Event>, Arc<MemoryTransport<Event>>, Arc<TestClock>) {
+fn rig(
+    config: Config,
+) -> (
+    BufferedTracker<Event>,
+    Arc<MemoryTransport<Event>>,
+    Arc<TestClock>,
+) {
     let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
-    (BufferedTracker::new(config, transport.clone(), clock.clone(), 7), transport, clock)
+    (
+        BufferedTracker::new(config, transport.clone(), clock.clone(), 7),
+        transport,
+        clock,
+    )
 }
 
 #[test]
 fn no_tracker_buffer_lease_or_transport_shows_an_event() {
-    let (tracker, transport, clock) =
-        rig(Config::builder().capacity_events(2).overflow(Overflow::DropOldest).build().unwrap());
+    let (tracker, transport, clock) = rig(Config::builder()
+        .capacity_events(2)
+        .overflow(Overflow::DropOldest)
+        .build()
+        .unwrap());
     (0..3).for_each(|_| tracker.emit(PAYLOAD).unwrap());
     is_silent(format!("{tracker:?}"));
     is_silent(format!("{tracker:#?}"));
@@ -40,10 +53,17 @@ fn no_tracker_buffer_lease_or_transport_shows_an_event() {
     let buffer = EventBuffer::new(&Config::default());
     buffer.push(PAYLOAD).unwrap();
     is_silent(format!("{buffer:?}"));
-    let lease = buffer.next_lease(buffer.barrier()).now_or_never().flatten().expect("one event is queued");
+    let lease = buffer
+        .next_lease(buffer.barrier())
+        .now_or_never()
+        .flatten()
+        .expect("one event is queued");
     is_silent(format!("{lease:?} {buffer:?}"));
     let config = Config::default();
-    is_silent(format!("{:?}", Courier::new(&*transport, &*clock, &config, &FarEnd::new(), secs(1), 7)));
+    is_silent(format!(
+        "{:?}",
+        Courier::new(&*transport, &*clock, &config, &FarEnd::new(), secs(1), 7)
+    ));
     is_silent(format!("{:?}", NoopTracker::new()));
 }
 
@@ -75,10 +95,22 @@ fn no_refusal_shows_the_event_and_each_returns_it() {
     let refusals = [
         PushError::Closed(PAYLOAD),
         PushError::Full(PAYLOAD),
-        PushError::TooLarge { event: PAYLOAD, bytes: 9, limit: 8 },
-        PushError::Unencodable { event: PAYLOAD, reason: reason() },
+        PushError::TooLarge {
+            event: PAYLOAD,
+            bytes: 9,
+            limit: 8,
+        },
+        PushError::Unencodable {
+            event: PAYLOAD,
+            reason: reason(),
+        },
     ];
-    let says = ["the tracker is closed", "the buffer is full", "9 bytes are more than the limit of 8", "too deep"];
+    let says = [
+        "the tracker is closed",
+        "the buffer is full",
+        "9 bytes are more than the limit of 8",
+        "too deep",
+    ];
     for (refused, says) in refusals.into_iter().zip(says) {
         is_silent(format!("{refused:?} {refused}"));
         assert!(refused.to_string().contains(says), "{refused}");
@@ -89,14 +121,20 @@ fn no_refusal_shows_the_event_and_each_returns_it() {
     }
     let tracker = NoopTracker::new();
     let _ = Tracker::<Event>::shutdown(&tracker, secs(1)).now_or_never();
-    is_silent(format!("{:?}", Tracker::emit(&tracker, PAYLOAD).unwrap_err()));
+    is_silent(format!(
+        "{:?}",
+        Tracker::emit(&tracker, PAYLOAD).unwrap_err()
+    ));
 }
 
 #[test]
 fn a_reason_is_cut_between_characters() {
     let long = "ä".repeat(400);
     let reason = Reason::new(format!("x{long}"));
-    assert!(reason.as_str().len() <= Reason::MAX_BYTES && reason.as_str().len() >= Reason::MAX_BYTES - 3);
+    assert!(
+        reason.as_str().len() <= Reason::MAX_BYTES
+            && reason.as_str().len() >= Reason::MAX_BYTES - 3
+    );
     assert!(reason.as_str().ends_with('ä'));
     assert_eq!(Reason::new("short").to_string(), "short");
     assert_eq!(Reason::default().to_string(), "no reason given");

@@ -10,7 +10,9 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::EventBuffer;
 
-use crate::support::{Event, FarEnd, assert_all_delivered, buffer, flush, interrupt_after, one_await};
+use crate::support::{
+    Event, FarEnd, assert_all_delivered, buffer, flush, interrupt_after, one_await,
+};
 
 /// A flush with an await where a request would be.
 async fn slow_flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
@@ -24,7 +26,8 @@ async fn slow_flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
 
 /// A flush is cancelled in the middle of its sending, another flush takes over what it held.
 ///
-/// Kills: a give-back that does not wake the flush that waits for it; a lease whose drop does not give back.
+/// Kills: a give-back that does not wake the flush that waits for it; a lease whose drop does not
+/// give back.
 #[test]
 fn a_flush_cancelled_in_its_sending_leaves_everything_to_the_other() {
     loom::model(|| {
@@ -40,10 +43,11 @@ fn a_flush_cancelled_in_its_sending_leaves_everything_to_the_other() {
     });
 }
 
-/// The flush future is dropped after its k-th poll: in its first request, in its second, when it is done, or while it
-/// waits for the other flush.
+/// The flush future is dropped after its k-th poll: in its first request, in its second, when it is
+/// done, or while it waits for the other flush.
 ///
-/// Kills: an event that is neither in the queue nor in a lease across an await; a give-back that wakes nobody.
+/// Kills: an event that is neither in the queue nor in a lease across an await; a give-back that
+/// wakes nobody.
 #[test]
 fn a_flush_dropped_after_k_polls_loses_nothing() {
     for polls in 1..=3 {
@@ -62,7 +66,8 @@ fn a_flush_dropped_after_k_polls_loses_nothing() {
     }
 }
 
-/// A waiter that stood in front and is cancelled, before or after its turn, does not take another's wake-up with it.
+/// A waiter that stood in front and is cancelled, before or after its turn, does not take another's
+/// wake-up with it.
 ///
 /// Kills: waking one waiter instead of all; waiters that share a place.
 #[test]
@@ -114,7 +119,8 @@ impl Wake for Nobody {
 
 /// Two waiters are cancelled at once while nothing wakes them: neither leaves its waker behind.
 ///
-/// Kills: a cancelled waiter that stays registered (a leak that grows with every flush that is cut).
+/// Kills: a cancelled waiter that stays registered (a leak that grows with every flush that is
+/// cut).
 #[test]
 fn a_cancelled_waiter_leaves_nothing_behind() {
     loom::model(|| {
@@ -122,7 +128,11 @@ fn a_cancelled_waiter_leaves_nothing_behind() {
         buffer.push(1).unwrap();
         let wait_and_cancel = |buffer: &EventBuffer<Event>, nobody: &Arc<Nobody>| {
             let waker = Waker::from(nobody.clone());
-            assert!(pin!(buffer.room(1)).poll(&mut Context::from_waker(&waker)).is_pending());
+            assert!(
+                pin!(buffer.room(1))
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
         };
         let other = thread::spawn({
             let (buffer, nobody) = (buffer.clone(), nobody.clone());

@@ -1,6 +1,8 @@
-//! Negative controls: the original finalizer and its usual repair. Loom must find the event that they lose.
+//! Negative controls: the original finalizer and its usual repair. Loom must find the event that
+//! they lose.
 //!
-//! Their twins on the shipped buffer are in `timelines.rs` and `cancel.rs`: the same interleavings, nothing lost.
+//! Their twins on the shipped buffer are in `timelines.rs` and `cancel.rs`: the same interleavings,
+//! nothing lost.
 
 use std::collections::VecDeque;
 
@@ -29,7 +31,8 @@ impl Original {
         self.queue.lock().unwrap().drain(..).collect()
     }
 
-    /// `const firstEvent = yield* Queue.take(eventQueue)`, then the race for more, then `sendBatch(batch)`.
+    /// `const firstEvent = yield* Queue.take(eventQueue)`, then the race for more, then
+    /// `sendBatch(batch)`.
     fn consumer(&self) {
         let Some(first) = self.queue.lock().unwrap().pop_front() else {
             return; // It blocks here until it is interrupted, and holds nothing.
@@ -74,7 +77,8 @@ fn the_original_finalizer_loses_what_the_consumer_holds() {
     the_finalizer_beside_the_consumer(&[1, 2]);
 }
 
-/// Timeline 2: the consumer has taken the only event, the finalizer finds an empty queue and interrupts it.
+/// Timeline 2: the consumer has taken the only event, the finalizer finds an empty queue and
+/// interrupts it.
 #[test]
 #[should_panic(expected = "lost by the finalizer")]
 fn the_original_finalizer_trusts_an_empty_queue() {
@@ -88,7 +92,8 @@ async fn swap_then_send(tracker: &Original) {
     tracker.sent.take(&batch);
 }
 
-/// The second flush finds nothing and returns while the first is sending; the caller ends the process.
+/// The second flush finds nothing and returns while the first is sending; the caller ends the
+/// process.
 #[test]
 #[should_panic(expected = "lost by swap-then-send")]
 fn swap_then_send_lets_an_overlapping_flush_return_too_early() {
@@ -100,7 +105,11 @@ fn swap_then_send_lets_an_overlapping_flush_return_too_early() {
             move || interrupt_after(2, swap_then_send(&tracker))
         });
         assert!(interrupt_after(2, swap_then_send(&tracker)).is_some());
-        assert_eq!(tracker.sent.received(), [1], "lost by swap-then-send: the flush has returned");
+        assert_eq!(
+            tracker.sent.received(),
+            [1],
+            "lost by swap-then-send: the flush has returned"
+        );
         other.join().unwrap();
     });
 }
@@ -119,6 +128,10 @@ fn swap_then_send_loses_the_batch_of_a_cancelled_flush() {
         assert!(interrupt_after(2, swap_then_send(&tracker)).is_some());
         cancelled.join().unwrap();
         assert!(interrupt_after(2, swap_then_send(&tracker)).is_some());
-        assert_eq!(tracker.sent.received(), [1], "lost by swap-then-send: the batch went with the future");
+        assert_eq!(
+            tracker.sent.received(),
+            [1],
+            "lost by swap-then-send: the batch went with the future"
+        );
     });
 }

@@ -7,7 +7,9 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::{EventBuffer, Lease, Phase, Settlement};
 
-use crate::support::{FarEnd, Fates, assert_accounted, assert_all_delivered, buffer, buffer_with, config, flush};
+use crate::support::{
+    FarEnd, Fates, assert_accounted, assert_all_delivered, buffer, buffer_with, config, flush,
+};
 
 /// A flush waits for a lease that somebody else holds; it is dropped, and the flush delivers.
 ///
@@ -94,14 +96,29 @@ fn two_leases_given_back_at_once_restore_the_order() {
         drop(second);
         other.join().unwrap();
         let books = buffer.books();
-        assert_eq!((books.queued, books.in_flight, buffer.watermark().as_u64()), (2, 0, 0));
+        assert_eq!(
+            (books.queued, books.in_flight, buffer.watermark().as_u64()),
+            (2, 0, 0)
+        );
         let returned = buffer.drain();
-        assert_eq!(returned, [1, 2], "handed back in the order of their acceptance");
-        assert_accounted(&buffer, &[1, 2], &Fates { returned, ..Fates::default() });
+        assert_eq!(
+            returned,
+            [1, 2],
+            "handed back in the order of their acceptance"
+        );
+        assert_accounted(
+            &buffer,
+            &[1, 2],
+            &Fates {
+                returned,
+                ..Fates::default()
+            },
+        );
     });
 }
 
-/// Of two leases the younger is settled while the older comes back: the watermark waits for the older.
+/// Of two leases the younger is settled while the older comes back: the watermark waits for the
+/// older.
 ///
 /// Kills: a settle or a give-back that releases another's lease.
 #[test]
@@ -162,8 +179,8 @@ impl Drop for Counted {
     }
 }
 
-/// The last handle goes while a lease is out, and the lease ends as it likes: it still works, and nothing is leaked
-/// or freed twice.
+/// The last handle goes while a lease is out, and the lease ends as it likes: it still works, and
+/// nothing is leaked or freed twice.
 ///
 /// Kills: a lease that leaks the buffer when it ends.
 #[test]

@@ -5,7 +5,8 @@ use loom::thread;
 use tracker_core::{Phase, PushError};
 
 use crate::support::{
-    FarEnd, Fates, assert_accounted, assert_all_delivered, bounded_model, buffer, flush, interrupt_after,
+    FarEnd, Fates, assert_accounted, assert_all_delivered, bounded_model, buffer, flush,
+    interrupt_after,
 };
 
 /// What a flush does not see, the next one delivers.
@@ -72,8 +73,8 @@ fn three_producers_and_one_flusher_lose_nothing() {
 
 /// An event is accepted and will be settled, or it comes back: there is nothing between.
 ///
-/// Kills: the phase checked in another critical section than the queue is changed; a push after the close that is
-/// accepted; a close that forgets to finish.
+/// Kills: the phase checked in another critical section than the queue is changed; a push after the
+/// close that is accepted; a close that forgets to finish.
 #[test]
 fn a_push_beside_a_close_is_settled_or_comes_back() {
     loom::model(|| {
@@ -92,15 +93,21 @@ fn a_push_beside_a_close_is_settled_or_comes_back() {
         buffer.close();
         flush(&buffer, &far_end);
         let accepted = producer.join().unwrap();
-        assert_eq!(buffer.phase(), Phase::Closed, "nothing can follow a flush after the close");
+        assert_eq!(
+            buffer.phase(),
+            Phase::Closed,
+            "nothing can follow a flush after the close"
+        );
         let expected: &[u32] = if accepted { &[1] } else { &[] };
         assert_all_delivered(&buffer, &far_end, expected);
     });
 }
 
-/// Whoever looks, whenever: the books balance, and what has not arrived is pending and above the watermark.
+/// Whoever looks, whenever: the books balance, and what has not arrived is pending and above the
+/// watermark.
 ///
-/// Kills: a watermark or a count that ignores what is in leases; an event counted twice on its way into a lease.
+/// Kills: a watermark or a count that ignores what is in leases; an event counted twice on its way
+/// into a lease.
 #[test]
 fn pending_is_never_understated() {
     loom::model(|| {
@@ -115,9 +122,18 @@ fn pending_is_never_understated() {
         let (books, watermark) = (buffer.books(), buffer.watermark());
         let received = far_end.received().len() as u64;
         assert!(books.is_balanced() && books.accepted == 2, "{books}");
-        assert!(books.delivered <= received, "acknowledged before it arrived: {books}");
-        assert!(books.pending() >= 2 - received, "an event in flight is not pending: {books}");
-        assert!(watermark.as_u64() <= received, "an event below the watermark has not arrived");
+        assert!(
+            books.delivered <= received,
+            "acknowledged before it arrived: {books}"
+        );
+        assert!(
+            books.pending() >= 2 - received,
+            "an event in flight is not pending: {books}"
+        );
+        assert!(
+            watermark.as_u64() <= received,
+            "an event below the watermark has not arrived"
+        );
         flusher.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
     });
@@ -139,14 +155,20 @@ fn dropping_the_oldest_spares_what_is_in_flight() {
         let dropped = buffer.push_evicting(3).unwrap();
         flusher.join().unwrap();
         flush(&buffer, &far_end);
-        let fates = Fates { delivered: far_end.received(), dropped, ..Fates::default() };
+        let fates = Fates {
+            delivered: far_end.received(),
+            dropped,
+            ..Fates::default()
+        };
         assert_accounted(&buffer, &[1, 2, 3], &fates);
     });
 }
 
-/// Where everything is in flight there is nothing to evict: the push is refused, and the flight goes on.
+/// Where everything is in flight there is nothing to evict: the push is refused, and the flight
+/// goes on.
 ///
-/// Kills: capacity that counts only what is queued; an eviction that counts what is in flight as room.
+/// Kills: capacity that counts only what is queued; an eviction that counts what is in flight as
+/// room.
 #[test]
 fn an_eviction_that_could_not_make_room_evicts_nothing() {
     loom::model(|| {
@@ -162,7 +184,11 @@ fn an_eviction_that_could_not_make_room_evicts_nothing() {
         });
         let accepted: &[u32] = match buffer.push_evicting(2) {
             Ok(evicted) => {
-                assert_eq!((far_end.received(), evicted), (vec![1], vec![]), "accepted before there was room");
+                assert_eq!(
+                    (far_end.received(), evicted),
+                    (vec![1], vec![]),
+                    "accepted before there was room"
+                );
                 &[1, 2]
             }
             Err(refused) => {
@@ -189,7 +215,10 @@ fn capacity_counts_what_is_in_flight() {
             move || drop(interrupt_after(1, buffer.next_lease(buffer.barrier())))
         });
         let refused = buffer.push(2);
-        assert!(refused.is_err_and(|refused| refused.is_full()), "event 1 is queued or in flight all along");
+        assert!(
+            refused.is_err_and(|refused| refused.is_full()),
+            "event 1 is queued or in flight all along"
+        );
         holder.join().unwrap();
         let books = buffer.books();
         assert_eq!((books.accepted, books.queued, books.in_flight), (1, 1, 0));

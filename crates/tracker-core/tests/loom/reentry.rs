@@ -22,7 +22,10 @@ struct CallsBack {
 
 impl CallsBack {
     fn new(buffer: &EventBuffer<u32>) -> Arc<Self> {
-        Arc::new(Self { buffer: buffer.clone(), woken: AtomicUsize::new(0) })
+        Arc::new(Self {
+            buffer: buffer.clone(),
+            woken: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -40,10 +43,13 @@ impl Drop for CallsBack {
 }
 
 fn is_pending(future: Pin<&mut impl Future>, call_back: &Arc<CallsBack>) -> bool {
-    future.poll(&mut Context::from_waker(&Waker::from(call_back.clone()))).is_pending()
+    future
+        .poll(&mut Context::from_waker(&Waker::from(call_back.clone())))
+        .is_pending()
 }
 
-/// A waker that calls back finds the lock free, when a settle wakes it and when another waker takes its place.
+/// A waker that calls back finds the lock free, when a settle wakes it and when another waker takes
+/// its place.
 ///
 /// Kills: waking, or dropping a replaced waker, under the lock.
 #[test]
@@ -62,7 +68,11 @@ fn a_waker_that_calls_back_finds_the_lock_free() {
         });
         assert!(buffer.books().is_balanced());
         flusher.join().unwrap();
-        assert_eq!(stands.woken.load(Ordering::SeqCst), 1, "the waker that stands is woken, once");
+        assert_eq!(
+            stands.woken.load(Ordering::SeqCst),
+            1,
+            "the waker that stands is woken, once"
+        );
     });
 }
 
@@ -82,7 +92,10 @@ fn a_waker_woken_by_a_push_finds_the_lock_free() {
         });
         let still_pending = is_pending(arrival.as_mut(), &call_back);
         producer.join().unwrap();
-        assert!(!still_pending || call_back.woken.load(Ordering::SeqCst) > 0, "it waits for ever");
+        assert!(
+            !still_pending || call_back.woken.load(Ordering::SeqCst) > 0,
+            "it waits for ever"
+        );
         assert_eq!(buffer.drain(), [1]);
     });
 }
@@ -101,7 +114,8 @@ fn a_waiter_that_gives_up_drops_its_waker_without_the_lock() {
         });
         {
             let mut room = pin!(buffer.room(1));
-            // The waker that is registered is the last one, so whoever drops it runs its destructor.
+            // The waker that is registered is the last one, so whoever drops it runs its
+            // destructor.
             let _ = is_pending(room.as_mut(), &CallsBack::new(&buffer));
         }
         flusher.join().unwrap();

@@ -4,13 +4,19 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::{EventBuffer, Phase};
 
-use crate::support::{Event, FarEnd, Fates, assert_accounted, assert_all_delivered, bounded_model, buffer, flush};
+use crate::support::{
+    Event, FarEnd, Fates, assert_accounted, assert_all_delivered, bounded_model, buffer, flush,
+};
 
 /// Close and deliver, as the tracker does while there is time.
 fn shutdown(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
     buffer.close();
     flush(buffer, far_end);
-    assert_eq!(buffer.phase(), Phase::Closed, "a shutdown returned before everything had a fate");
+    assert_eq!(
+        buffer.phase(),
+        Phase::Closed,
+        "a shutdown returned before everything had a fate"
+    );
 }
 
 /// Two shutdowns at once: both return after everything is delivered, once.
@@ -26,13 +32,18 @@ fn two_shutdowns_both_wait_for_everything() {
             move || shutdown(&buffer, &far_end)
         });
         shutdown(&buffer, &far_end);
-        assert_eq!(far_end.received(), [1], "a shutdown returned while the other was sending");
+        assert_eq!(
+            far_end.received(),
+            [1],
+            "a shutdown returned while the other was sending"
+        );
         other.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1]);
     });
 }
 
-/// A flush whose request hangs gives its events back when a shutdown recalls them, and the shutdown hands them back.
+/// A flush whose request hangs gives its events back when a shutdown recalls them, and the shutdown
+/// hands them back.
 ///
 /// Kills: a recall that wakes nobody; a shutdown that drains before the events are back.
 #[test]
@@ -50,12 +61,20 @@ fn a_recall_brings_back_what_a_hanging_flush_holds() {
         block_on(buffer.no_lease_out());
         let returned = buffer.drain();
         assert_eq!(buffer.phase(), Phase::Closed);
-        assert_accounted(&buffer, &[1], &Fates { returned, ..Fates::default() });
+        assert_accounted(
+            &buffer,
+            &[1],
+            &Fates {
+                returned,
+                ..Fates::default()
+            },
+        );
         hanging.join().unwrap();
     });
 }
 
-/// What a lease holder manages to settle after the recall is delivered, and only the rest is handed back.
+/// What a lease holder manages to settle after the recall is delivered, and only the rest is handed
+/// back.
 ///
 /// Kills: a drain that takes what is in flight; a settle that is ignored after the recall.
 #[test]
@@ -79,12 +98,21 @@ fn an_ack_beside_a_recall_has_one_winner() {
         block_on(buffer.no_lease_out());
         let returned = buffer.drain();
         let delivered = far_end.received();
-        assert_accounted(&buffer, &[1], &Fates { delivered, returned, ..Fates::default() });
+        assert_accounted(
+            &buffer,
+            &[1],
+            &Fates {
+                delivered,
+                returned,
+                ..Fates::default()
+            },
+        );
         sending.join().unwrap();
     });
 }
 
-/// After the recall nobody leases again, so what came back stays to be drained. At most three preemptions.
+/// After the recall nobody leases again, so what came back stays to be drained. At most three
+/// preemptions.
 ///
 /// Kills: a lease handed out after the recall.
 #[test]
@@ -106,9 +134,20 @@ fn a_flush_that_gives_back_does_not_take_again() {
         buffer.recall();
         block_on(buffer.no_lease_out());
         let returned = buffer.drain();
-        assert_eq!(returned, [1], "the event was neither delivered nor handed back");
+        assert_eq!(
+            returned,
+            [1],
+            "the event was neither delivered nor handed back"
+        );
         hanging.join().unwrap();
         assert_eq!(buffer.phase(), Phase::Closed);
-        assert_accounted(&buffer, &[1], &Fates { returned, ..Fates::default() });
+        assert_accounted(
+            &buffer,
+            &[1],
+            &Fates {
+                returned,
+                ..Fates::default()
+            },
+        );
     });
 }

@@ -1,4 +1,5 @@
-//! What the models share: small buffers, a flush, an interruption, and accounts that no event escapes.
+//! What the models share: small buffers, a flush, an interruption, and accounts that no event
+//! escapes.
 
 use std::future::{Future, poll_fn};
 use std::mem::replace;
@@ -22,10 +23,16 @@ pub(crate) fn buffer_with(capacity: usize, batch: usize, in_flight: usize) -> Ev
 
 #[expect(clippy::unwrap_used, reason = "the models' limits are valid")]
 pub(crate) fn config(capacity: usize, batch: usize, in_flight: usize) -> Config {
-    Config::builder().capacity_events(capacity).batch_events(batch).in_flight(in_flight).build().unwrap()
+    Config::builder()
+        .capacity_events(capacity)
+        .batch_events(batch)
+        .in_flight(in_flight)
+        .build()
+        .unwrap()
 }
 
-/// Checks a model that is too large without a bound: never more preemptions than `bound`, whatever the run allows.
+/// Checks a model that is too large without a bound: never more preemptions than `bound`, whatever
+/// the run allows.
 pub(crate) fn bounded_model(bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.map_or(bound, |run| run.min(bound)));
@@ -34,7 +41,8 @@ pub(crate) fn bounded_model(bound: usize, model: impl Fn() + Send + Sync + 'stat
 
 /// The far end: what arrived there.
 ///
-/// An arrival is a step of its own, between the lease and its settling, so loom puts other steps before and after.
+/// An arrival is a step of its own, between the lease and its settling, so loom puts other steps
+/// before and after.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FarEnd(Arc<Mutex<Vec<Event>>>);
 
@@ -72,7 +80,10 @@ pub(crate) fn flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
 pub(crate) fn interrupt_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     for _ in 0..polls {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(output) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             return Some(output);
         }
     }
@@ -100,21 +111,45 @@ pub(crate) struct Fates {
     pub(crate) returned: Vec<Event>,
 }
 
-/// Every accepted event has one fate, and the buffer's books say the same: nothing is lost, repeated or pending.
+/// Every accepted event has one fate, and the buffer's books say the same: nothing is lost,
+/// repeated or pending.
 pub(crate) fn assert_accounted(buffer: &EventBuffer<Event>, accepted: &[Event], fates: &Fates) {
     let books = buffer.books();
     assert!(books.is_balanced(), "{books}");
-    let Fates { delivered, dropped, returned } = fates;
+    let Fates {
+        delivered,
+        dropped,
+        returned,
+    } = fates;
     let mut all = [delivered.as_slice(), dropped, returned].concat();
     all.sort_unstable();
     assert_eq!(all, accepted, "lost or repeated: {fates:?}, {books}");
     let seen = [delivered, dropped, returned].map(|events| events.len() as u64);
-    assert_eq!([books.delivered, books.dropped, books.returned], seen, "{books}");
-    assert_eq!((books.accepted, books.pending()), (accepted.len() as u64, 0), "{books}");
+    assert_eq!(
+        [books.delivered, books.dropped, books.returned],
+        seen,
+        "{books}"
+    );
+    assert_eq!(
+        (books.accepted, books.pending()),
+        (accepted.len() as u64, 0),
+        "{books}"
+    );
     assert_eq!(buffer.watermark(), buffer.barrier(), "{books}");
 }
 
 /// Every accepted event was delivered, once, and the books say so.
-pub(crate) fn assert_all_delivered(buffer: &EventBuffer<Event>, far_end: &FarEnd, accepted: &[Event]) {
-    assert_accounted(buffer, accepted, &Fates { delivered: far_end.received(), ..Fates::default() });
+pub(crate) fn assert_all_delivered(
+    buffer: &EventBuffer<Event>,
+    far_end: &FarEnd,
+    accepted: &[Event],
+) {
+    assert_accounted(
+        buffer,
+        accepted,
+        &Fates {
+            delivered: far_end.received(),
+            ..Fates::default()
+        },
+    );
 }

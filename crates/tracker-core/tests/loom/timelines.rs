@@ -4,9 +4,12 @@ use loom::future::block_on;
 use loom::thread;
 use tracker_core::{EventBuffer, Phase};
 
-use crate::support::{Event, FarEnd, assert_all_delivered, bounded_model, buffer, flush, interrupt_after};
+use crate::support::{
+    Event, FarEnd, assert_all_delivered, bounded_model, buffer, flush, interrupt_after,
+};
 
-/// The consumer of the post-mortem: it takes the first event, waits for more, and never gets to send.
+/// The consumer of the post-mortem: it takes the first event, waits for more, and never gets to
+/// send.
 async fn consumer(buffer: &EventBuffer<Event>) {
     buffer.arrival(1).await;
     let batch = buffer.next_lease(buffer.barrier()).await;
@@ -15,10 +18,11 @@ async fn consumer(buffer: &EventBuffer<Event>) {
     drop(batch);
 }
 
-/// Timeline 1: the consumer has taken event 1 and is interrupted, beside a push, the close and the final flush.
+/// Timeline 1: the consumer has taken event 1 and is interrupted, beside a push, the close and the
+/// final flush.
 ///
-/// Kills: a lease whose drop does not give back; a give-back that wakes nobody; a checkout that says settled when
-/// others hold what is left.
+/// Kills: a lease whose drop does not give back; a give-back that wakes nobody; a checkout that
+/// says settled when others hold what is left.
 #[test]
 fn a_consumer_that_holds_a_lease_is_interrupted() {
     loom::model(|| {
@@ -37,9 +41,11 @@ fn a_consumer_that_holds_a_lease_is_interrupted() {
     });
 }
 
-/// Timeline 2: the consumer waits for the first event, and is interrupted as it comes or when it has just taken it.
+/// Timeline 2: the consumer waits for the first event, and is interrupted as it comes or when it
+/// has just taken it.
 ///
-/// Kills: a waiter that takes an event before it is polled for it; a lease whose drop does not give back.
+/// Kills: a waiter that takes an event before it is polled for it; a lease whose drop does not give
+/// back.
 #[test]
 fn a_consumer_that_waits_for_the_first_event_is_interrupted() {
     loom::model(|| {
@@ -69,17 +75,26 @@ fn two_flushers_both_wait_for_everything() {
             let (buffer, far_end) = (buffer.clone(), far_end.clone());
             move || {
                 flush(&buffer, &far_end);
-                assert_eq!(far_end.received(), [1], "it returned while the other was sending");
+                assert_eq!(
+                    far_end.received(),
+                    [1],
+                    "it returned while the other was sending"
+                );
             }
         });
         flush(&buffer, &far_end);
-        assert_eq!(far_end.received(), [1], "it returned while the other was sending");
+        assert_eq!(
+            far_end.received(),
+            [1],
+            "it returned while the other was sending"
+        );
         other.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1]);
     });
 }
 
-/// Two flushes share two batches, one in flight at a time: the far end sees one order. At most three preemptions.
+/// Two flushes share two batches, one in flight at a time: the far end sees one order. At most
+/// three preemptions.
 ///
 /// Kills: more leases out than are allowed.
 #[test]
@@ -93,13 +108,18 @@ fn two_flushers_keep_one_order() {
             move || flush(&buffer, &far_end)
         });
         flush(&buffer, &far_end);
-        assert_eq!(far_end.in_order(), [1, 2], "one lease at a time keeps one order");
+        assert_eq!(
+            far_end.in_order(),
+            [1, 2],
+            "one lease at a time keeps one order"
+        );
         other.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
     });
 }
 
-/// A flush that began while an interrupted consumer held everything is not fooled by the empty queue.
+/// A flush that began while an interrupted consumer held everything is not fooled by the empty
+/// queue.
 ///
 /// Kills: a checkout that says settled when the queue is empty.
 #[test]
@@ -110,7 +130,11 @@ fn an_empty_queue_is_not_a_finished_flush() {
         let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
         let interrupted = thread::spawn(move || drop(lease));
         flush(&buffer, &far_end);
-        assert_eq!(far_end.received(), [1], "the flush found an empty queue and returned");
+        assert_eq!(
+            far_end.received(),
+            [1],
+            "the flush found an empty queue and returned"
+        );
         interrupted.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1]);
     });

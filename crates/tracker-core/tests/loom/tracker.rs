@@ -1,4 +1,5 @@
-//! The whole tracker under loom: the shipped flush, shutdown and background loop over a far end that answers or hangs.
+//! The whole tracker under loom: the shipped flush, shutdown and background loop over a far end
+//! that answers or hangs.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -68,13 +69,21 @@ impl Transport<Event> for Hangs {
     }
 }
 
-fn tracker(transport: impl Transport<Event> + 'static, in_flight: usize) -> Arc<BufferedTracker<Event>> {
+fn tracker(
+    transport: impl Transport<Event> + 'static,
+    in_flight: usize,
+) -> Arc<BufferedTracker<Event>> {
     let config = config(4, 1, in_flight);
-    Arc::new(BufferedTracker::new(config, Arc::new(transport), Arc::new(StandsStill), 7))
+    Arc::new(BufferedTracker::new(
+        config,
+        Arc::new(transport),
+        Arc::new(StandsStill),
+        7,
+    ))
 }
 
-/// Two shutdowns of one tracker: both return after everything is delivered, and say so. At most three preemptions, as
-/// in every model of the tracker.
+/// Two shutdowns of one tracker: both return after everything is delivered, and say so. At most
+/// three preemptions, as in every model of the tracker.
 ///
 /// Kills: a flush that does not wait for what others hold; a settle that wakes nobody.
 #[test]
@@ -108,11 +117,16 @@ fn an_emit_beside_a_shutdown_is_delivered_or_comes_back() {
         let report = block_on(tracker.shutdown(IN_TIME));
         let accepted = producer.join().unwrap();
         assert_eq!(far_end.received(), if accepted { vec![1] } else { vec![] });
-        assert_eq!(report.ok().unwrap(), tracker.books(), "nothing follows a shutdown");
+        assert_eq!(
+            report.ok().unwrap(),
+            tracker.books(),
+            "nothing follows a shutdown"
+        );
     });
 }
 
-/// The background loop is aborted at its k-th await, beside an emit and the shutdown: timelines 1 and 2, as shipped.
+/// The background loop is aborted at its k-th await, beside an emit and the shutdown: timelines 1
+/// and 2, as shipped.
 ///
 /// Kills: a lease whose drop does not give back; a loop that holds an event outside of a lease.
 #[test]
@@ -136,8 +150,8 @@ fn a_background_loop_that_is_aborted_loses_nothing() {
 
 /// A shutdown whose time is up takes back what a hanging flush holds.
 ///
-/// Kills: a shutdown that does not recall, or that drains before the events are back; a request that is not
-/// interrupted by the recall.
+/// Kills: a shutdown that does not recall, or that drains before the events are back; a request
+/// that is not interrupted by the recall.
 #[test]
 fn a_shutdown_whose_time_is_up_takes_back_what_a_flush_holds() {
     bounded_model(3, || {
@@ -149,14 +163,19 @@ fn a_shutdown_whose_time_is_up_takes_back_what_a_flush_holds() {
         let flusher = thread::spawn(move || block_on(flush));
         let report = block_on(tracker.shutdown(TOO_LATE));
         assert_eq!(report.returned, [1]);
-        assert!(report.books.is_balanced() && report.books.pending() == 0, "{}", report.books);
+        assert!(
+            report.books.is_balanced() && report.books.pending() == 0,
+            "{}",
+            report.books
+        );
         let flush = flusher.join().unwrap();
         assert_eq!(flush.stop, Some(Stop::Recalled));
         assert!(flush.ok().is_err(), "the event did not arrive");
     });
 }
 
-/// Two shutdowns whose time is up, one beside a flush that hangs: the event is handed back to one of them.
+/// Two shutdowns whose time is up, one beside a flush that hangs: the event is handed back to one
+/// of them.
 ///
 /// Kills: a second shutdown that returns before the event is back; an event handed back twice.
 #[test]
@@ -172,7 +191,12 @@ fn two_shutdowns_whose_time_is_up_hand_an_event_back_once() {
             move || block_on(join(tracker.shutdown(TOO_LATE), flush))
         });
         let report = block_on(tracker.shutdown(TOO_LATE));
-        assert_eq!(report.books.pending(), 0, "it returned before the event was back: {}", report.books);
+        assert_eq!(
+            report.books.pending(),
+            0,
+            "it returned before the event was back: {}",
+            report.books
+        );
         let (other, flush) = other.join().unwrap();
         assert_eq!(other.books, report.books);
         assert_eq!([report.returned, other.returned].concat(), [1]);
@@ -180,9 +204,11 @@ fn two_shutdowns_whose_time_is_up_hand_an_event_back_once() {
     });
 }
 
-/// Two lanes and three batches beside a flush that is cut: the other waits for both lanes and for every batch.
+/// Two lanes and three batches beside a flush that is cut: the other waits for both lanes and for
+/// every batch.
 ///
-/// Kills: a flush that delivers one batch for each lane; a flush that does not wait for what others hold.
+/// Kills: a flush that delivers one batch for each lane; a flush that does not wait for what others
+/// hold.
 #[test]
 fn a_flush_in_two_lanes_delivers_every_batch() {
     bounded_model(3, || {
@@ -240,25 +266,39 @@ impl Clock for ShortWaits {
             pending::<()>().await;
         }
         let nanos = u64::try_from(duration.as_nanos()).expect("it is short");
-        self.0.fetch_add(nanos, loom::sync::atomic::Ordering::AcqRel);
+        self.0
+            .fetch_add(nanos, loom::sync::atomic::Ordering::AcqRel);
     }
 }
 
-/// A delivery waits for its next attempt, which on this clock never comes by itself; a second flush wakes it.
+/// A delivery waits for its next attempt, which on this clock never comes by itself; a second flush
+/// wakes it.
 ///
-/// Kills: a caller that wakes those who wait before it is counted; a wait that looks and registers in two steps.
+/// Kills: a caller that wakes those who wait before it is counted; a wait that looks and registers
+/// in two steps.
 #[test]
 fn a_caller_wakes_a_delivery_that_waits_for_its_next_attempt() {
     bounded_model(3, || {
         let far_end = FarEnd::default();
         let failed = loom::sync::atomic::AtomicBool::new(false);
-        let transport = Arc::new(Recovers { far_end: far_end.clone(), failed });
+        let transport = Arc::new(Recovers {
+            far_end: far_end.clone(),
+            failed,
+        });
         let config = config(4, 1, 1);
-        let tracker = Arc::new(BufferedTracker::new(config, transport, Arc::new(ShortWaits::default()), SEED));
+        let tracker = Arc::new(BufferedTracker::new(
+            config,
+            transport,
+            Arc::new(ShortWaits::default()),
+            SEED,
+        ));
         tracker.emit(1).unwrap();
         let flushing = tracker.clone();
         let mut waiting = Box::pin(async move { flushing.flush().await });
-        assert!(waiting.as_mut().now_or_never().is_none(), "it has met the failure, and waits");
+        assert!(
+            waiting.as_mut().now_or_never().is_none(),
+            "it has met the failure, and waits"
+        );
         let waiter = thread::spawn(move || block_on(waiting));
         assert!(block_on(tracker.flush()).ok().is_ok());
         assert_eq!(far_end.received(), [1]);

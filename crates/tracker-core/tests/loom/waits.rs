@@ -13,7 +13,8 @@ use crate::support::{FarEnd, assert_all_delivered, buffer, flush};
 
 /// A push that waits for room gets it from a flush.
 ///
-/// Kills: a settle that does not wake those who wait for room; registering after the check in another section.
+/// Kills: a settle that does not wake those who wait for room; registering after the check in
+/// another section.
 #[test]
 fn a_push_that_waits_for_room_is_woken_by_a_flush() {
     loom::model(|| {
@@ -93,7 +94,8 @@ fn a_waiter_woken_in_vain_waits_again() {
     });
 }
 
-/// A barrier that waits for an event ends when that event is evicted: being dropped by policy is a fate.
+/// A barrier that waits for an event ends when that event is evicted: being dropped by policy is a
+/// fate.
 ///
 /// Kills: an eviction that wakes only those who wait for arrivals.
 #[test]
@@ -131,7 +133,8 @@ fn a_barrier_is_woken_by_a_drain() {
 
 /// A consumer that waits for an event is woken by it.
 ///
-/// Kills: a push that forgets the arrival waiters; a threshold that is not set when a waiter registers.
+/// Kills: a push that forgets the arrival waiters; a threshold that is not set when a waiter
+/// registers.
 #[test]
 fn a_consumer_that_waits_for_an_event_is_woken_by_it() {
     loom::model(|| {
@@ -173,7 +176,11 @@ fn a_consumer_that_waits_for_more_is_woken_by_the_close() {
 #[test]
 fn a_consumer_that_waits_for_more_is_woken_by_a_batch_of_bytes() {
     loom::model(|| {
-        let config = Config::builder().batch_events(4).batch_bytes(2).build().unwrap();
+        let config = Config::builder()
+            .batch_events(4)
+            .batch_bytes(2)
+            .build()
+            .unwrap();
         let buffer = EventBuffer::<u8>::with_size_of(&config, |event| usize::from(*event));
         let consumer = thread::spawn({
             let buffer = buffer.clone();
@@ -185,7 +192,8 @@ fn a_consumer_that_waits_for_more_is_woken_by_a_batch_of_bytes() {
     });
 }
 
-/// Two wait for arrivals, the patient one comes last: the eager one is woken by the first event all the same.
+/// Two wait for arrivals, the patient one comes last: the eager one is woken by the first event all
+/// the same.
 ///
 /// Kills: a threshold overwritten by the larger one.
 #[test]

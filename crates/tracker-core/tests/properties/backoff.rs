@@ -5,14 +5,19 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tracker_core::Backoff;
 
-/// `min(cap, initial · 2^n)` in nanoseconds, computed where nothing overflows: 2^128 ns exceeds every `Duration`.
+/// `min(cap, initial · 2^n)` in nanoseconds, computed where nothing overflows: 2^128 ns exceeds
+/// every `Duration`.
 fn bound(initial: Duration, cap: Duration, retry: u32) -> Duration {
     let initial = initial.as_nanos();
     if initial == 0 {
         return Duration::ZERO;
     }
     let exceeds = retry >= initial.leading_zeros() || initial << retry >= cap.as_nanos();
-    if exceeds { cap } else { Duration::from_nanos_u128(initial << retry) }
+    if exceeds {
+        cap
+    } else {
+        Duration::from_nanos_u128(initial << retry)
+    }
 }
 
 fn duration() -> impl Strategy<Value = Duration> {
@@ -77,7 +82,11 @@ fn bounds_double_until_the_cap() {
 fn an_initial_delay_of_zero_stays_zero() {
     let mut backoff = Backoff::new(Duration::ZERO, Duration::from_secs(5), 7);
     for retry in 0..100 {
-        assert_eq!(backoff.bound(), Duration::ZERO, "the bound of delay {retry}");
+        assert_eq!(
+            backoff.bound(),
+            Duration::ZERO,
+            "the bound of delay {retry}"
+        );
         assert_eq!(backoff.next_delay(), Duration::ZERO);
     }
 }
@@ -85,11 +94,25 @@ fn an_initial_delay_of_zero_stays_zero() {
 /// Jitter is full: the delays fill the whole interval and differ between seeds.
 #[test]
 fn the_jitter_is_full() {
-    let first = |seed| Backoff::new(Duration::from_secs(1), Duration::from_secs(1), seed).next_delay();
+    let first =
+        |seed| Backoff::new(Duration::from_secs(1), Duration::from_secs(1), seed).next_delay();
     let delays: Vec<_> = (0..1000).map(first).collect();
-    let below = |millis| delays.iter().filter(|delay| **delay < Duration::from_millis(millis)).count();
-    let quarters = [below(250), below(500) - below(250), below(750) - below(500), 1000 - below(750)];
-    assert!(quarters.iter().all(|count| (180..=320).contains(count)), "{quarters:?} of 1000 draws per quarter");
+    let below = |millis| {
+        delays
+            .iter()
+            .filter(|delay| **delay < Duration::from_millis(millis))
+            .count()
+    };
+    let quarters = [
+        below(250),
+        below(500) - below(250),
+        below(750) - below(500),
+        1000 - below(750),
+    ];
+    assert!(
+        quarters.iter().all(|count| (180..=320).contains(count)),
+        "{quarters:?} of 1000 draws per quarter"
+    );
 }
 
 /// The count of retries saturates and the longest delay that can be drawn is 2^64 − 1 µs.
@@ -97,6 +120,8 @@ fn the_jitter_is_full() {
 fn nothing_overflows() {
     let mut backoff = Backoff::new(Duration::MAX, Duration::MAX, 7);
     let longest = (0..1000).map(|_| backoff.next_delay()).max();
-    assert!(longest > Some(Duration::from_secs(1)) && longest <= Some(Duration::from_micros(u64::MAX)));
+    assert!(
+        longest > Some(Duration::from_secs(1)) && longest <= Some(Duration::from_micros(u64::MAX))
+    );
     assert_eq!(backoff.bound(), Duration::MAX);
 }

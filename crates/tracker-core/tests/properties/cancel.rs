@@ -1,4 +1,5 @@
-//! A flush or a shutdown may be dropped at any await: nothing is lost, and the next one delivers everything.
+//! A flush or a shutdown may be dropped at any await: nothing is lost, and the next one delivers
+//! everything.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -61,7 +62,12 @@ enum Trouble {
     RetryAfter,
 }
 
-const TROUBLES: [Trouble; 4] = [Trouble::Status(503), Trouble::LoseAnswer, Trouble::Hang, Trouble::RetryAfter];
+const TROUBLES: [Trouble; 4] = [
+    Trouble::Status(503),
+    Trouble::LoseAnswer,
+    Trouble::Hang,
+    Trouble::RetryAfter,
+];
 
 struct Scene {
     tracker: BufferedTracker<u32>,
@@ -72,8 +78,15 @@ struct Scene {
 
 impl Scene {
     fn new(events: u32, batch: usize, in_flight: usize, troubles: &[Trouble]) -> Self {
-        let config = Config::builder().batch_events(batch).in_flight(in_flight).build().expect("no limit is zero");
-        let (transport, clock) = (Arc::new(Yielding(MemoryTransport::new())), Arc::new(TestClock::new()));
+        let config = Config::builder()
+            .batch_events(batch)
+            .in_flight(in_flight)
+            .build()
+            .expect("no limit is zero");
+        let (transport, clock) = (
+            Arc::new(Yielding(MemoryTransport::new())),
+            Arc::new(TestClock::new()),
+        );
         for trouble in troubles {
             match trouble {
                 Trouble::Status(status) => transport.0.then_status(*status),
@@ -84,18 +97,31 @@ impl Scene {
         }
         let tracker = BufferedTracker::new(config, transport.clone(), clock.clone(), 7);
         (0..events).for_each(|event| tracker.emit(event).expect("there is room"));
-        Self { tracker, transport, clock, events }
+        Self {
+            tracker,
+            transport,
+            clock,
+            events,
+        }
     }
 
     /// The books balance, and no event without a fate is missing from them.
     fn check(&self) {
         let books = self.tracker.books();
         assert!(books.is_balanced(), "{books}");
-        assert_eq!(u64::from(self.events), books.delivered + books.rejected + books.pending(), "{books}");
+        assert_eq!(
+            u64::from(self.events),
+            books.delivered + books.rejected + books.pending(),
+            "{books}"
+        );
         let mut arrived = self.transport.0.delivered();
         arrived.sort_unstable();
         arrived.dedup();
-        assert!(books.delivered <= arrived.len() as u64, "{} arrived, but {books}", arrived.len());
+        assert!(
+            books.delivered <= arrived.len() as u64,
+            "{} arrived, but {books}",
+            arrived.len()
+        );
     }
 
     /// Everything is at the far end; with one batch in flight the first arrivals are in order.
@@ -106,9 +132,16 @@ impl Scene {
                 first_arrivals.push(event);
             }
         }
-        assert!(!in_order || first_arrivals.is_sorted(), "{first_arrivals:?}");
+        assert!(
+            !in_order || first_arrivals.is_sorted(),
+            "{first_arrivals:?}"
+        );
         first_arrivals.sort_unstable();
-        assert_eq!(first_arrivals, (0..self.events).collect::<Vec<_>>(), "everything is delivered");
+        assert_eq!(
+            first_arrivals,
+            (0..self.events).collect::<Vec<_>>(),
+            "everything is delivered"
+        );
     }
 }
 
@@ -117,12 +150,22 @@ fn cancelled_after(polls: usize, scene: &Scene, shutdown: bool) -> bool {
     let Scene { tracker, clock, .. } = scene;
     let check = || scene.check();
     let completed = if shutdown {
-        clock.run(at_most(polls, tracker.shutdown(Duration::from_secs(60)), check)).is_some()
+        clock
+            .run(at_most(
+                polls,
+                tracker.shutdown(Duration::from_secs(60)),
+                check,
+            ))
+            .is_some()
     } else {
         clock.run(at_most(polls, tracker.flush(), check)).is_some()
     };
     scene.check();
-    assert_eq!(tracker.books().in_flight, 0, "a dropped future holds no event");
+    assert_eq!(
+        tracker.books().in_flight,
+        0,
+        "a dropped future holds no event"
+    );
     completed
 }
 
@@ -139,10 +182,16 @@ fn everything_arrives_wherever_it_is_cut(
         let Scene { tracker, clock, .. } = &scene;
         // Each trouble can use up the time of one flush; then the far end is well.
         let mut reports = (0..=troubles.len()).map(|_| clock.run(tracker.flush()).ok());
-        let books = reports.find_map(Result::ok).unwrap_or_else(|| panic!("after {polls} polls: {}", tracker.books()));
+        let books = reports
+            .find_map(Result::ok)
+            .unwrap_or_else(|| panic!("after {polls} polls: {}", tracker.books()));
         assert!(books.all_delivered(), "after {polls} polls: {books}");
         scene.check_delivered(in_flight == 1);
-        assert_eq!(tracker.emit(events).is_err(), shutdown && polls > 0, "a shutdown that began stays begun");
+        assert_eq!(
+            tracker.emit(events).is_err(),
+            shutdown && polls > 0,
+            "a shutdown that began stays begun"
+        );
         if completed {
             assert!(polls > 2, "the operation was never cut: {polls} polls");
             return;
@@ -155,7 +204,13 @@ fn everything_arrives_wherever_it_is_cut(
 fn a_flush_dropped_after_any_poll_loses_nothing() {
     for shutdown in [false, true] {
         everything_arrives_wherever_it_is_cut(5, 2, 1, &TROUBLES, shutdown);
-        everything_arrives_wherever_it_is_cut(5, 4, 1, &[Trouble::Status(413), Trouble::Status(429)], shutdown);
+        everything_arrives_wherever_it_is_cut(
+            5,
+            4,
+            1,
+            &[Trouble::Status(413), Trouble::Status(429)],
+            shutdown,
+        );
         everything_arrives_wherever_it_is_cut(7, 2, 3, &TROUBLES, shutdown);
     }
 }

@@ -1,4 +1,5 @@
-//! The promises of the buffer, one by one, checked on the trace of a random sequence without the reference.
+//! The promises of the buffer, one by one, checked on the trace of a random sequence without the
+//! reference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,9 +33,14 @@ impl Trace {
             }
             Outcome::Leased(ids) => self.queued.retain(|id| !ids.contains(id)),
             Outcome::GaveBack(ids) => self.queued.extend(ids),
-            Outcome::Fates { delivered, rejected } => {
+            Outcome::Fates {
+                delivered,
+                rejected,
+            } => {
                 delivered.iter().for_each(|id| self.fate(*id, "delivered"));
-                rejected.iter().for_each(|(_, id, _)| self.fate(*id, "rejected"));
+                rejected
+                    .iter()
+                    .for_each(|(_, id, _)| self.fate(*id, "rejected"));
             }
             Outcome::Drained(ids) => ids.iter().for_each(|id| self.fate(*id, "returned")),
             _ => {}
@@ -42,7 +48,10 @@ impl Trace {
     }
 
     fn fate(&mut self, id: u64, fate: &'static str) {
-        assert!(self.accepted.contains(&id), "event {id} was {fate} but never accepted");
+        assert!(
+            self.accepted.contains(&id),
+            "event {id} was {fate} but never accepted"
+        );
         let before = self.fates.insert(id, fate);
         assert_eq!(before, None, "event {id} was {fate} and has another fate");
         self.queued.remove(&id);
@@ -54,7 +63,11 @@ impl Trace {
 }
 
 /// Performs `ops` and calls `check` after each.
-fn trace(limits: Limits, ops: &[Op], mut check: impl FnMut(&World, &Trace, &Op, &Outcome)) -> (World, Trace) {
+fn trace(
+    limits: Limits,
+    ops: &[Op],
+    mut check: impl FnMut(&World, &Trace, &Op, &Outcome),
+) -> (World, Trace) {
     let (mut world, mut trace) = (World::new(limits), Trace::default());
     for op in ops {
         let outcome = world.apply(op);
@@ -109,7 +122,8 @@ proptest! {
         let mut before = Default::default();
         trace(limits, &ops, |world, _, op, outcome| {
             let pending = (world.buffer.books(), world.buffer.pending_bytes());
-            // That it returns the event is asserted for every refusal of every test, where it is unpacked.
+            // That it returns the event is asserted for every refusal of every test, where it is
+            // unpacked.
             if let Outcome::Refused { why, .. } = outcome {
                 let (Op::Push(bytes) | Op::PushEvicting(bytes) | Op::PushWait(bytes)) = op else { unreachable!() };
                 let largest = limits.batch_bytes.min(limits.capacity_bytes);

@@ -1,4 +1,5 @@
-//! After every operation of a random sequence, everything that can be seen of the buffer is what the reference says.
+//! After every operation of a random sequence, everything that can be seen of the buffer is what
+//! the reference says.
 
 use proptest::prelude::*;
 use tracker_core::Seq;
@@ -37,7 +38,13 @@ struct Model {
 
 impl Model {
     fn new(limits: Limits) -> Self {
-        Self { reference: Reference::new(limits), leases: vec![], barriers: vec![0], next_lease: 0, next_id: 0 }
+        Self {
+            reference: Reference::new(limits),
+            leases: vec![],
+            barriers: vec![0],
+            next_lease: 0,
+            next_id: 0,
+        }
     }
 
     fn apply(&mut self, op: &Op) -> Outcome {
@@ -45,7 +52,10 @@ impl Model {
             Op::Push(bytes) => self.push(*bytes, false),
             Op::PushEvicting(bytes) => self.push(*bytes, true),
             Op::PushWait(bytes) => match self.push(*bytes, false) {
-                Outcome::Refused { id, why: Refusal::Full } => Outcome::Abandoned { id },
+                Outcome::Refused {
+                    id,
+                    why: Refusal::Full,
+                } => Outcome::Abandoned { id },
                 other => other,
             },
             Op::Mark => {
@@ -66,8 +76,13 @@ impl Model {
             }
             Op::Ack(lease) if !self.leases.is_empty() => {
                 let lease = self.leases.remove(lease % self.leases.len());
-                let delivered = self.reference.transfer(Place::Leased(lease), Place::Delivered);
-                Outcome::Fates { delivered, rejected: vec![] }
+                let delivered = self
+                    .reference
+                    .transfer(Place::Leased(lease), Place::Delivered);
+                Outcome::Fates {
+                    delivered,
+                    rejected: vec![],
+                }
             }
             Op::Settle(lease, events, rejected) if !self.leases.is_empty() => {
                 let lease = self.leases[lease % self.leases.len()];
@@ -93,8 +108,14 @@ impl Model {
     fn push(&mut self, bytes: usize, evict: bool) -> Outcome {
         self.next_id += 1;
         match self.reference.push(self.next_id, bytes, evict) {
-            Ok(evicted) => Outcome::Accepted { id: self.next_id, evicted },
-            Err(why) => Outcome::Refused { id: self.next_id, why },
+            Ok(evicted) => Outcome::Accepted {
+                id: self.next_id,
+                evicted,
+            },
+            Err(why) => Outcome::Refused {
+                id: self.next_id,
+                why,
+            },
         }
     }
 
@@ -105,27 +126,50 @@ impl Model {
         // Where an index is listed twice, the first reason holds.
         let reason = |index| {
             let position = settled.iter().position(|other| *other == index);
-            rejected.iter().position(|listed| Some(*listed) == position).map(|nth| nth.to_string())
+            rejected
+                .iter()
+                .position(|listed| Some(*listed) == position)
+                .map(|nth| nth.to_string())
         };
-        let delivered: Vec<_> = settled.iter().copied().filter(|index| !refused.contains(index)).collect();
-        let rejected = refused
+        let delivered: Vec<_> = settled
             .iter()
-            .map(|index| (*index as u64, self.reference.rows[*index].id, reason(*index).unwrap_or_default()));
-        Outcome::Fates { rejected: rejected.collect(), delivered: self.reference.ids(&delivered) }
+            .copied()
+            .filter(|index| !refused.contains(index))
+            .collect();
+        let rejected = refused.iter().map(|index| {
+            (
+                *index as u64,
+                self.reference.rows[*index].id,
+                reason(*index).unwrap_or_default(),
+            )
+        });
+        Outcome::Fates {
+            rejected: rejected.collect(),
+            delivered: self.reference.ids(&delivered),
+        }
     }
 
     fn view(&self) -> View {
         let reference = &self.reference;
         let pending = reference.pending();
         let queued = reference.indices(Place::Queued);
-        let limit = reference.limits.batch_bytes.min(reference.limits.capacity_bytes);
+        let limit = reference
+            .limits
+            .batch_bytes
+            .min(reference.limits.capacity_bytes);
         let lease = |lease: &usize| {
             let held = reference.indices(Place::Leased(*lease));
-            (reference.ids(&held), held.first().map(|index| *index as u64))
+            (
+                reference.ids(&held),
+                held.first().map(|index| *index as u64),
+            )
         };
         let arrived = |events: usize| {
             let pressed = reference.pressed && !queued.is_empty();
-            queued.len() >= events || reference.bytes(&queued) >= limit || pressed || reference.closed
+            queued.len() >= events
+                || reference.bytes(&queued) >= limit
+                || pressed
+                || reference.closed
         };
         View {
             books: reference.books(),
@@ -136,8 +180,14 @@ impl Model {
             leases: self.leases.iter().map(lease).collect(),
             recalled: reference.recalled && !self.leases.is_empty(),
             no_lease_out: pending.len() == queued.len(),
-            settled: self.barriers.iter().map(|below| reference.watermark() >= *below).collect(),
-            room: (0..SIZES).map(|bytes| reference.closed || bytes > limit || reference.has_room(bytes, &[])).collect(),
+            settled: self
+                .barriers
+                .iter()
+                .map(|below| reference.watermark() >= *below)
+                .collect(),
+            room: (0..SIZES)
+                .map(|bytes| reference.closed || bytes > limit || reference.has_room(bytes, &[]))
+                .collect(),
             arrived: (0..ARRIVALS).map(arrived).collect(),
         }
     }
@@ -145,7 +195,13 @@ impl Model {
 
 #[test]
 fn the_first_event_accepted_has_place_zero() {
-    let limits = Limits { capacity_events: 1, capacity_bytes: 1, batch_events: 1, batch_bytes: 1, in_flight: 1 };
+    let limits = Limits {
+        capacity_events: 1,
+        capacity_bytes: 1,
+        batch_events: 1,
+        batch_bytes: 1,
+        in_flight: 1,
+    };
     let mut world = World::new(limits);
     world.apply(&Op::Push(1));
     world.apply(&Op::Mark);

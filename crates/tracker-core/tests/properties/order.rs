@@ -1,21 +1,30 @@
-//! Order: what is given back goes to the place it was taken from, and with one lease in flight the far end sees one
-//! order.
+//! Order: what is given back goes to the place it was taken from, and with one lease in flight the
+//! far end sees one order.
 
 use proptest::prelude::*;
 
 use crate::world::{Event, Limits, Op, Outcome, World, ids, limits, ops};
 
-/// Several leases over `events` events of one byte each, and how many of each lease are settled first.
+/// Several leases over `events` events of one byte each, and how many of each lease are settled
+/// first.
 fn leased(events: usize, batch: usize, in_flight: usize, settled: &[usize]) -> (World, Vec<u64>) {
-    let limits =
-        Limits { capacity_events: events, capacity_bytes: events, batch_events: batch, batch_bytes: batch, in_flight };
+    let limits = Limits {
+        capacity_events: events,
+        capacity_bytes: events,
+        batch_events: batch,
+        batch_bytes: batch,
+        in_flight,
+    };
     let mut world = World::new(limits);
     (0..events).for_each(|_| drop(world.apply(&Op::Push(1))));
     world.apply(&Op::Mark);
     (0..in_flight).for_each(|_| drop(world.apply(&Op::Lease(0))));
     let mut left: Vec<u64> = (1..=events as u64).collect();
     for (lease, count) in settled.iter().enumerate().take(world.leases.len()) {
-        let Outcome::Fates { delivered, .. } = world.apply(&Op::Settle(lease, *count, vec![])) else { unreachable!() };
+        let Outcome::Fates { delivered, .. } = world.apply(&Op::Settle(lease, *count, vec![]))
+        else {
+            unreachable!()
+        };
         left.retain(|id| !delivered.contains(id));
     }
     (world, left)
@@ -83,11 +92,20 @@ proptest! {
 fn a_younger_lease_that_comes_back_first_stays_behind_the_older_one() {
     let (world, _) = leased(6, 2, 3, &[]);
     let mut leases = world.leases.into_iter();
-    let (Some(first), Some(second), Some(third)) = (leases.next(), leases.next(), leases.next()) else {
+    let (Some(first), Some(second), Some(third)) = (leases.next(), leases.next(), leases.next())
+    else {
         unreachable!()
     };
     drop(second);
     drop(first);
     drop(third);
-    assert_eq!(world.buffer.drain().iter().map(|event: &Event| event.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(
+        world
+            .buffer
+            .drain()
+            .iter()
+            .map(|event: &Event| event.id)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6]
+    );
 }

@@ -1,8 +1,10 @@
-//! What each answer leads to, compared with a table written out by hand from the design (`delivery.md`).
+//! What each answer leads to, compared with a table written out by hand from the design
+//! (`delivery.md`).
 //!
-//! One recorded difference: the design rejects the events of a 415 that remains after sending plain. The code stops
-//! as for any other configuration error, because then nothing is lost. Where the design is silent (1xx and codes that
-//! HTTP does not define), the answer is none that counts, so it is a retry.
+//! One recorded difference: the design rejects the events of a 415 that remains after sending
+//! plain. The code stops as for any other configuration error, because then nothing is lost. Where
+//! the design is silent (1xx and codes that HTTP does not define), the answer is none that counts,
+//! so it is a retry.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -51,7 +53,11 @@ const TABLE: [(RangeInclusive<u16>, Row); 25] = [
 ];
 
 fn row(status: u16) -> Row {
-    TABLE.iter().find(|(range, _)| range.contains(&status)).map(|(_, row)| *row).expect("every status has a row")
+    TABLE
+        .iter()
+        .find(|(range, _)| range.contains(&status))
+        .map(|(_, row)| *row)
+        .expect("every status has a row")
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -61,7 +67,12 @@ fn delivery() -> Delivery {
 }
 
 fn answer(status: u16, encoded: bool) -> SendError {
-    SendError::Answer { status, retry_after: None, encoded, reason: Reason::new("because") }
+    SendError::Answer {
+        status,
+        retry_after: None,
+        encoded,
+        reason: Reason::new("because"),
+    }
 }
 
 fn statuses() -> impl Iterator<Item = u16> {
@@ -77,25 +88,50 @@ fn every_status_has_exactly_one_action_for_several_events() {
         match row(status) {
             Row::Ack => assert_eq!(action, Action::Settle(Settlement::delivered(5)), "{status}"),
             Row::Retry => {
-                assert!(matches!(action, Action::Wait(delay) if delay <= Duration::from_millis(100)), "{status}");
-                assert_eq!(delivery.range(5).len(), 5, "{status} is answered with the same range");
+                assert!(
+                    matches!(action, Action::Wait(delay) if delay <= Duration::from_millis(100)),
+                    "{status}"
+                );
+                assert_eq!(
+                    delivery.range(5).len(),
+                    5,
+                    "{status} is answered with the same range"
+                );
             }
             Row::Bisect if encoded && status != 409 => {
                 assert_eq!(action, Action::SendNow, "{status}");
-                assert_eq!((delivery.range(5).len(), delivery.options().plain), (5, true), "{status}: plain first");
+                assert_eq!(
+                    (delivery.range(5).len(), delivery.options().plain),
+                    (5, true),
+                    "{status}: plain first"
+                );
                 continue;
             }
             Row::Halve | Row::Bisect => {
                 assert_eq!(action, Action::SendNow, "{status}");
-                assert_eq!(delivery.range(5).len(), 2, "{status} is answered with the first half");
+                assert_eq!(
+                    delivery.range(5).len(),
+                    2,
+                    "{status} is answered with the first half"
+                );
             }
             Row::Plain if encoded => {
                 assert_eq!(action, Action::SendNow, "{status}");
-                assert_eq!(delivery.range(5).len(), 5, "{status} is answered with the same range");
+                assert_eq!(
+                    delivery.range(5).len(),
+                    5,
+                    "{status} is answered with the same range"
+                );
             }
-            Row::Plain | Row::Stop => assert_eq!(action, Action::Stop(Stop::Configuration(error)), "{status}"),
+            Row::Plain | Row::Stop => {
+                assert_eq!(action, Action::Stop(Stop::Configuration(error)), "{status}")
+            }
         }
-        assert_eq!(delivery.options().plain, row(status) == Row::Plain && encoded, "{status}");
+        assert_eq!(
+            delivery.options().plain,
+            row(status) == Row::Plain && encoded,
+            "{status}"
+        );
     }
 }
 
@@ -108,10 +144,20 @@ fn every_status_has_exactly_one_action_for_a_single_event() {
             Row::Retry => assert!(matches!(action, Action::Wait(_)), "{status}: {action:?}"),
             Row::Halve | Row::Bisect => {
                 let reason = Reason::new(format!("{status}: because"));
-                let rejected = Settlement { events: 1, rejected: vec![(0, reason)] };
-                assert_eq!(action, Action::Settle(rejected), "{status} rejects the event with the answer's reason");
+                let rejected = Settlement {
+                    events: 1,
+                    rejected: vec![(0, reason)],
+                };
+                assert_eq!(
+                    action,
+                    Action::Settle(rejected),
+                    "{status} rejects the event with the answer's reason"
+                );
             }
-            Row::Plain | Row::Stop => assert!(matches!(action, Action::Stop(Stop::Configuration(_))), "{status}"),
+            Row::Plain | Row::Stop => assert!(
+                matches!(action, Action::Stop(Stop::Configuration(_))),
+                "{status}"
+            ),
         }
     }
 }
@@ -125,17 +171,33 @@ fn no_answer_is_retried() {
 #[test]
 fn a_receipt_settles_the_range_with_its_verdicts() {
     let rejected = vec![(1, Reason::new("no")), (3, Reason::new("nor this"))];
-    let action = delivery().on_answer(4, Ok(Receipt { rejected: rejected.clone() }), Duration::ZERO);
-    assert_eq!(action, Action::Settle(Settlement { events: 4, rejected }));
+    let action = delivery().on_answer(
+        4,
+        Ok(Receipt {
+            rejected: rejected.clone(),
+        }),
+        Duration::ZERO,
+    );
+    assert_eq!(
+        action,
+        Action::Settle(Settlement {
+            events: 4,
+            rejected
+        })
+    );
 }
 
 #[test]
 fn a_415_is_sent_plain_once_and_then_nothing_is_lost() {
     let mut delivery = delivery();
     assert!(!delivery.options().plain);
-    assert_eq!(delivery.on_answer(2, Err(answer(415, true)), Duration::ZERO), Action::SendNow);
+    assert_eq!(
+        delivery.on_answer(2, Err(answer(415, true)), Duration::ZERO),
+        Action::SendNow
+    );
     assert!(delivery.options().plain);
-    // A transport that says "encoded" although it was told not to encode must not be asked for ever.
+    // A transport that says "encoded" although it was told not to encode must not be asked for
+    // ever.
     let error = answer(415, true);
     let action = delivery.on_answer(2, Err(error.clone()), Duration::ZERO);
     assert_eq!(action, Action::Stop(Stop::Configuration(error)));
@@ -144,36 +206,74 @@ fn a_415_is_sent_plain_once_and_then_nothing_is_lost() {
 #[test]
 fn what_was_sent_plain_once_stays_plain_for_the_rest_of_the_batch() {
     let mut delivery = delivery();
-    assert_eq!(delivery.on_answer(2, Err(answer(415, true)), Duration::ZERO), Action::SendNow);
-    assert_eq!(delivery.on_answer(2, Err(answer(413, false)), Duration::ZERO), Action::SendNow);
-    assert_eq!(delivery.on_answer(1, Ok(Receipt::default()), Duration::ZERO), Action::Settle(Settlement::delivered(1)));
+    assert_eq!(
+        delivery.on_answer(2, Err(answer(415, true)), Duration::ZERO),
+        Action::SendNow
+    );
+    assert_eq!(
+        delivery.on_answer(2, Err(answer(413, false)), Duration::ZERO),
+        Action::SendNow
+    );
+    assert_eq!(
+        delivery.on_answer(1, Ok(Receipt::default()), Duration::ZERO),
+        Action::Settle(Settlement::delivered(1))
+    );
     assert!(delivery.options().plain);
 }
 
 #[test]
 fn an_event_that_cannot_be_encoded_is_rejected_alone_after_what_precedes_it() {
     let mut delivery = delivery();
-    let error = |index| Err(SendError::Unencodable { index, reason: Reason::new("not a number") });
-    assert_eq!(delivery.on_answer(5, error(3), Duration::ZERO), Action::SendNow);
+    let error = |index| {
+        Err(SendError::Unencodable {
+            index,
+            reason: Reason::new("not a number"),
+        })
+    };
+    assert_eq!(
+        delivery.on_answer(5, error(3), Duration::ZERO),
+        Action::SendNow
+    );
     assert_eq!(delivery.range(5).len(), 3, "what precedes it goes first");
-    assert_eq!(delivery.on_answer(3, Ok(Receipt::default()), Duration::ZERO), Action::Settle(Settlement::delivered(3)));
+    assert_eq!(
+        delivery.on_answer(3, Ok(Receipt::default()), Duration::ZERO),
+        Action::Settle(Settlement::delivered(3))
+    );
     assert_eq!(delivery.range(2).len(), 2);
-    let Action::Settle(settlement) = delivery.on_answer(2, error(0), Duration::ZERO) else { panic!("it is settled") };
+    let Action::Settle(settlement) = delivery.on_answer(2, error(0), Duration::ZERO) else {
+        panic!("it is settled")
+    };
     assert_eq!(settlement.events, 1);
-    assert!(settlement.rejected[0].1.as_str().contains("not a number"), "{settlement:?}");
+    assert!(
+        settlement.rejected[0].1.as_str().contains("not a number"),
+        "{settlement:?}"
+    );
     assert_eq!(delivery.range(1).len(), 1, "what follows it goes last");
 }
 
-/// A cut that a split has made stays where it is: what is beyond it may be what the far end disliked.
+/// A cut that a split has made stays where it is: what is beyond it may be what the far end
+/// disliked.
 #[test]
 fn rejecting_the_first_event_of_a_range_leaves_the_other_ranges_alone() {
     let mut delivery = delivery();
-    assert_eq!(delivery.on_answer(8, Err(answer(413, false)), Duration::ZERO), Action::SendNow);
+    assert_eq!(
+        delivery.on_answer(8, Err(answer(413, false)), Duration::ZERO),
+        Action::SendNow
+    );
     assert_eq!(delivery.range(8).len(), 4);
-    let error = SendError::Unencodable { index: 0, reason: Reason::default() };
-    assert!(matches!(delivery.on_answer(4, Err(error), Duration::ZERO), Action::Settle(Settlement { events: 1, .. })));
+    let error = SendError::Unencodable {
+        index: 0,
+        reason: Reason::default(),
+    };
+    assert!(matches!(
+        delivery.on_answer(4, Err(error), Duration::ZERO),
+        Action::Settle(Settlement { events: 1, .. })
+    ));
     assert_eq!(delivery.range(7).len(), 3, "the rest of the first half");
-    assert_eq!(delivery.on_answer(3, Ok(Receipt::default()), Duration::ZERO), Action::Settle(Settlement::delivered(3)));
+    assert_eq!(
+        delivery.on_answer(3, Ok(Receipt::default()), Duration::ZERO),
+        Action::Settle(Settlement::delivered(3))
+    );
     assert_eq!(delivery.range(4).len(), 4, "the second half");
 }
 
@@ -181,8 +281,19 @@ fn rejecting_the_first_event_of_a_range_leaves_the_other_ranges_alone() {
 #[test]
 fn an_unencodable_index_outside_the_range_counts_as_the_last() {
     let mut delivery = delivery();
-    let error = || Err(SendError::Unencodable { index: 9, reason: Reason::default() });
-    assert_eq!(delivery.on_answer(3, error(), Duration::ZERO), Action::SendNow);
+    let error = || {
+        Err(SendError::Unencodable {
+            index: 9,
+            reason: Reason::default(),
+        })
+    };
+    assert_eq!(
+        delivery.on_answer(3, error(), Duration::ZERO),
+        Action::SendNow
+    );
     assert_eq!(delivery.range(3).len(), 2);
-    assert!(matches!(delivery.on_answer(1, error(), Duration::ZERO), Action::Settle(Settlement { events: 1, .. })));
+    assert!(matches!(
+        delivery.on_answer(1, error(), Duration::ZERO),
+        Action::Settle(Settlement { events: 1, .. })
+    ));
 }

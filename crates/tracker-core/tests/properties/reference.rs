@@ -1,7 +1,7 @@
 //! The reference: one row per accepted event, and every answer computed from the rows alone.
 //!
-//! It is written from the documentation, not from the code: no queue, no lease table, no counters, nothing
-//! incremental. What it is slow at it is obvious at.
+//! It is written from the documentation, not from the code: no queue, no lease table, no counters,
+//! nothing incremental. What it is slow at it is obvious at.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,13 @@ pub(crate) struct Reference {
 
 impl Reference {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, rows: Vec::new(), closed: false, recalled: false, pressed: false }
+        Self {
+            limits,
+            rows: Vec::new(),
+            closed: false,
+            recalled: false,
+            pressed: false,
+        }
     }
 
     /// Accepts the event and says which others it displaced, or refuses it.
@@ -61,14 +67,21 @@ impl Reference {
         if bytes > limit {
             return Err(Refusal::TooLarge { bytes, limit });
         }
-        // The fewest oldest queued events without which there is room; none for a push that may not evict.
+        // The fewest oldest queued events without which there is room; none for a push that may not
+        // evict.
         let queued = self.indices(Place::Queued);
         let most = if evict { queued.len() } else { 0 };
         let fewest = (0..=most).find(|count| self.has_room(bytes, &queued[..*count]));
         self.pressed = fewest != Some(0);
         let fewest = fewest.ok_or(Refusal::Full)?;
-        queued[..fewest].iter().for_each(|index| self.rows[*index].place = Place::Dropped);
-        self.rows.push(Row { id, bytes, place: Place::Queued });
+        queued[..fewest]
+            .iter()
+            .for_each(|index| self.rows[*index].place = Place::Dropped);
+        self.rows.push(Row {
+            id,
+            bytes,
+            place: Place::Queued,
+        });
         Ok(self.ids(&queued[..fewest]))
     }
 
@@ -80,27 +93,48 @@ impl Reference {
         if self.recalled || self.leases_out() >= self.limits.in_flight {
             return Answer::Busy;
         }
-        let queued: Vec<_> = self.indices(Place::Queued).into_iter().filter(|index| (*index as u64) < below).collect();
+        let queued: Vec<_> = self
+            .indices(Place::Queued)
+            .into_iter()
+            .filter(|index| (*index as u64) < below)
+            .collect();
         let fits = |count: &usize| {
             *count <= self.limits.batch_events
-                && queued[..*count].iter().map(|index| self.rows[*index].bytes).sum::<usize>()
+                && queued[..*count]
+                    .iter()
+                    .map(|index| self.rows[*index].bytes)
+                    .sum::<usize>()
                     <= self.limits.batch_bytes
         };
         let Some(most) = (1..=queued.len()).rev().find(fits) else {
             return Answer::Busy;
         };
-        queued[..most].iter().for_each(|index| self.rows[*index].place = Place::Leased(lease));
+        queued[..most]
+            .iter()
+            .for_each(|index| self.rows[*index].place = Place::Leased(lease));
         Answer::Leased(self.ids(&queued[..most]))
     }
 
-    /// Decides the fates of the first `count` events of a lease; returns the rows that were rejected.
+    /// Decides the fates of the first `count` events of a lease; returns the rows that were
+    /// rejected.
     pub(crate) fn settle(&mut self, lease: usize, count: usize, rejected: &[usize]) -> Vec<usize> {
-        let settled: Vec<_> = self.indices(Place::Leased(lease)).into_iter().take(count).collect();
+        let settled: Vec<_> = self
+            .indices(Place::Leased(lease))
+            .into_iter()
+            .take(count)
+            .collect();
         for (position, index) in settled.iter().enumerate() {
             let refused = rejected.contains(&position);
-            self.rows[*index].place = if refused { Place::Rejected } else { Place::Delivered };
+            self.rows[*index].place = if refused {
+                Place::Rejected
+            } else {
+                Place::Delivered
+            };
         }
-        settled.into_iter().filter(|index| self.rows[*index].place == Place::Rejected).collect()
+        settled
+            .into_iter()
+            .filter(|index| self.rows[*index].place == Place::Rejected)
+            .collect()
     }
 
     /// Moves every event from one place to another; returns their ids in order.
@@ -119,7 +153,11 @@ impl Reference {
             dropped: count(Place::Dropped),
             returned: count(Place::Returned),
             queued: count(Place::Queued),
-            in_flight: self.rows.iter().filter(|row| matches!(row.place, Place::Leased(_))).count() as u64,
+            in_flight: self
+                .rows
+                .iter()
+                .filter(|row| matches!(row.place, Place::Leased(_)))
+                .count() as u64,
         }
     }
 
@@ -140,17 +178,26 @@ impl Reference {
     }
 
     pub(crate) fn has_room(&self, bytes: usize, without: &[usize]) -> bool {
-        let pending: Vec<_> = self.pending().into_iter().filter(|index| !without.contains(index)).collect();
-        pending.len() < self.limits.capacity_events && self.bytes(&pending) + bytes <= self.limits.capacity_bytes
+        let pending: Vec<_> = self
+            .pending()
+            .into_iter()
+            .filter(|index| !without.contains(index))
+            .collect();
+        pending.len() < self.limits.capacity_events
+            && self.bytes(&pending) + bytes <= self.limits.capacity_bytes
     }
 
     pub(crate) fn pending(&self) -> Vec<usize> {
         let unsettled = |place| matches!(place, Place::Queued | Place::Leased(_));
-        (0..self.rows.len()).filter(|index| unsettled(self.rows[*index].place)).collect()
+        (0..self.rows.len())
+            .filter(|index| unsettled(self.rows[*index].place))
+            .collect()
     }
 
     pub(crate) fn indices(&self, place: Place) -> Vec<usize> {
-        (0..self.rows.len()).filter(|index| self.rows[*index].place == place).collect()
+        (0..self.rows.len())
+            .filter(|index| self.rows[*index].place == place)
+            .collect()
     }
 
     pub(crate) fn ids(&self, indices: &[usize]) -> Vec<u64> {
@@ -158,7 +205,17 @@ impl Reference {
     }
 
     fn leases_out(&self) -> usize {
-        let lease = |row: &Row| if let Place::Leased(lease) = row.place { Some(lease) } else { None };
-        self.rows.iter().filter_map(lease).collect::<BTreeSet<_>>().len()
+        let lease = |row: &Row| {
+            if let Place::Leased(lease) = row.place {
+                Some(lease)
+            } else {
+                None
+            }
+        };
+        self.rows
+            .iter()
+            .filter_map(lease)
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 }

@@ -1,4 +1,5 @@
-//! Retries: bounded by the deadline and not by a count, never earlier than asked, never beyond the deadline.
+//! Retries: bounded by the deadline and not by a count, never earlier than asked, never beyond the
+//! deadline.
 
 use std::time::Duration;
 
@@ -6,12 +7,20 @@ use proptest::prelude::*;
 use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Stop};
 
 fn failure(retry_after: Option<Duration>) -> Result<Receipt, SendError> {
-    Err(SendError::Answer { status: 503, retry_after, encoded: false, reason: Reason::new("busy") })
+    Err(SendError::Answer {
+        status: 503,
+        retry_after,
+        encoded: false,
+        reason: Reason::new("busy"),
+    })
 }
 
 /// Milliseconds from nothing to beyond every default.
 fn millis(most: u64) -> impl Strategy<Value = Duration> {
-    prop_oneof![Just(Duration::ZERO), (0..=most * 1000).prop_map(Duration::from_micros)]
+    prop_oneof![
+        Just(Duration::ZERO),
+        (0..=most * 1000).prop_map(Duration::from_micros)
+    ]
 }
 
 proptest! {
@@ -101,8 +110,14 @@ proptest! {
 #[test]
 fn time_left_is_none_from_the_deadline_on() {
     let delivery = Delivery::new(&Config::default(), Duration::from_secs(1), 7);
-    assert_eq!(delivery.time_left(Duration::ZERO), Some(Duration::from_secs(1)));
-    assert_eq!(delivery.time_left(Duration::from_nanos(999_999_999)), Some(Duration::from_nanos(1)));
+    assert_eq!(
+        delivery.time_left(Duration::ZERO),
+        Some(Duration::from_secs(1))
+    );
+    assert_eq!(
+        delivery.time_left(Duration::from_nanos(999_999_999)),
+        Some(Duration::from_nanos(1))
+    );
     assert_eq!(delivery.time_left(Duration::from_secs(1)), None);
     assert_eq!(delivery.time_left(Duration::from_secs(2)), None);
 }
@@ -113,8 +128,13 @@ fn the_last_ten_milliseconds_see_no_further_attempt() {
         let mut delivery = Delivery::new(&Config::default(), Duration::from_secs(1), 7);
         delivery.on_answer(1, failure(None), Duration::from_secs(1) - left)
     };
-    assert!(matches!(decide(Duration::from_millis(10)), Action::Wait(delay) if delay <= Duration::from_millis(5)));
-    assert!(matches!(decide(Duration::from_micros(9_999)), Action::Stop(Stop::Deadline { last: Some(_) })));
+    assert!(
+        matches!(decide(Duration::from_millis(10)), Action::Wait(delay) if delay <= Duration::from_millis(5))
+    );
+    assert!(matches!(
+        decide(Duration::from_micros(9_999)),
+        Action::Stop(Stop::Deadline { last: Some(_) })
+    ));
 }
 
 #[test]
@@ -123,7 +143,10 @@ fn a_retry_after_of_exactly_the_time_left_is_too_long() {
         let mut delivery = Delivery::new(&Config::default(), Duration::from_secs(20), 7);
         delivery.on_answer(1, failure(Some(asked)), Duration::ZERO)
     };
-    assert!(matches!(decide(Duration::from_secs(20)), Action::Stop(Stop::Deadline { .. })));
+    assert!(matches!(
+        decide(Duration::from_secs(20)),
+        Action::Stop(Stop::Deadline { .. })
+    ));
     let shorter = Duration::from_secs(20) - Duration::from_nanos(1);
     assert_eq!(decide(shorter), Action::Wait(shorter));
 }
@@ -131,10 +154,15 @@ fn a_retry_after_of_exactly_the_time_left_is_too_long() {
 /// Half of what is left bounds a delay that was drawn; only then is there time for another attempt.
 #[test]
 fn a_long_delay_near_the_deadline_leaves_half_of_the_time() {
-    let config = Config::builder().initial_delay(Duration::from_secs(5)).build().unwrap();
+    let config = Config::builder()
+        .initial_delay(Duration::from_secs(5))
+        .build()
+        .unwrap();
     let delays = (0..64).map(|seed| {
         let mut delivery = Delivery::new(&config, Duration::from_millis(200), seed);
-        let Action::Wait(delay) = delivery.on_answer(1, failure(None), Duration::ZERO) else { panic!("there is time") };
+        let Action::Wait(delay) = delivery.on_answer(1, failure(None), Duration::ZERO) else {
+            panic!("there is time")
+        };
         delay
     });
     assert_eq!(delays.max(), Some(Duration::from_millis(100)));

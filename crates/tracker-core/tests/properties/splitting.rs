@@ -1,4 +1,5 @@
-//! Splits end, and settle each event exactly once and in order, for any mix of dislikes of the far end.
+//! Splits end, and settle each event exactly once and in order, for any mix of dislikes of the far
+//! end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,8 +28,14 @@ impl Server {
     fn send(&mut self, events: &[usize]) -> Result<Receipt, SendError> {
         self.requests += 1;
         // The client's encoder speaks before the network does.
-        if let Some(index) = events.iter().position(|event| self.unencodable.contains(event)) {
-            return Err(SendError::Unencodable { index, reason: Reason::new("cannot be encoded") });
+        if let Some(index) = events
+            .iter()
+            .position(|event| self.unencodable.contains(event))
+        {
+            return Err(SendError::Unencodable {
+                index,
+                reason: Reason::new("cannot be encoded"),
+            });
         }
         if self.flaky > 0 && self.requests.is_multiple_of(self.flaky) {
             self.transient += 1;
@@ -44,13 +51,20 @@ impl Server {
         if events.iter().any(|event| self.poison.contains(event)) {
             return Err(SendError::status(self.poison_status));
         }
-        let refused = events.iter().enumerate().filter(|(_, event)| self.verdicts.contains(event));
-        let rejected = refused.map(|(index, _)| (index, Reason::new("verdict"))).collect();
-        self.taken.extend(events.iter().filter(|event| !self.verdicts.contains(event)));
+        let refused = events
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| self.verdicts.contains(event));
+        let rejected = refused
+            .map(|(index, _)| (index, Reason::new("verdict")))
+            .collect();
+        self.taken
+            .extend(events.iter().filter(|event| !self.verdicts.contains(event)));
         Ok(Receipt { rejected })
     }
 
-    /// The status that refuses `event` alone: `Some(None)` if that is the encoder, `None` if it is taken.
+    /// The status that refuses `event` alone: `Some(None)` if that is the encoder, `None` if it is
+    /// taken.
     fn refuses(&self, event: usize) -> Option<Option<u16>> {
         if self.unencodable.contains(&event) {
             return Some(None);
@@ -58,11 +72,13 @@ impl Server {
         if self.at_most == 0 || self.heavy.contains(&event) {
             return Some(Some(413));
         }
-        self.poison.contains(&event).then_some(Some(self.poison_status))
+        self.poison
+            .contains(&event)
+            .then_some(Some(self.poison_status))
     }
 
-    /// Whether delivery must stop: up to some place nothing was taken, and two or more events were refused, up to the
-    /// last of the batch or to the sixteenth.
+    /// Whether delivery must stop: up to some place nothing was taken, and two or more events were
+    /// refused, up to the last of the batch or to the sixteenth.
     fn blames_the_configuration(&self, events: usize) -> bool {
         let mut refused = Vec::new();
         for event in 0..events {
@@ -105,7 +121,8 @@ prop_compose! {
     }
 }
 
-/// Delivers `0..events`; returns the settled events in order, whether each was rejected, and whether delivery stopped.
+/// Delivers `0..events`; returns the settled events in order, whether each was rejected, and
+/// whether delivery stopped.
 fn deliver(server: &mut Server, events: usize) -> (Vec<(usize, Option<String>)>, bool) {
     let all: Vec<usize> = (0..events).collect();
     let mut delivery = Delivery::new(&Config::default(), Duration::MAX, 7);
@@ -113,16 +130,27 @@ fn deliver(server: &mut Server, events: usize) -> (Vec<(usize, Option<String>)>,
     while fates.len() < events {
         let left = &all[fates.len()..];
         let range = delivery.range(left.len());
-        assert!(!range.is_empty() && range.end <= left.len(), "a request of {range:?} with {} left", left.len());
-        // Each answer that is not transient settles an event or cuts between two, and no place is cut twice.
-        assert!(server.requests - server.transient < 2 * events, "the splits do not end");
+        assert!(
+            !range.is_empty() && range.end <= left.len(),
+            "a request of {range:?} with {} left",
+            left.len()
+        );
+        // Each answer that is not transient settles an event or cuts between two, and no place is
+        // cut twice.
+        assert!(
+            server.requests - server.transient < 2 * events,
+            "the splits do not end"
+        );
         match delivery.on_answer(range.len(), server.send(&left[range.clone()]), now) {
             Action::SendNow => {}
             Action::Wait(delay) => now += delay,
             Action::Stop(Stop::Configuration(SendError::Answer { .. })) => return (fates, true),
             Action::Stop(stop) => panic!("nothing here is a reason to stop: {stop}"),
             Action::Settle(Settlement { events, rejected }) => {
-                assert!((1..=range.end).contains(&events), "a settlement of {events} up to {range:?}");
+                assert!(
+                    (1..=range.end).contains(&events),
+                    "a settlement of {events} up to {range:?}"
+                );
                 for (index, event) in left[..events].iter().enumerate() {
                     let reason = rejected.iter().find(|(refused, _)| *refused == index);
                     fates.push((*event, reason.map(|(_, reason)| reason.to_string())));
@@ -181,9 +209,19 @@ fn one_poison_event_among_many_is_found_in_logarithmic_time() {
         taken: vec![],
     };
     let (fates, _) = deliver(&mut server, 512);
-    assert_eq!(fates.iter().filter(|(_, rejected)| rejected.is_some()).count(), 1);
+    assert_eq!(
+        fates
+            .iter()
+            .filter(|(_, rejected)| rejected.is_some())
+            .count(),
+        1
+    );
     assert_eq!(fates[333].1.as_deref(), Some("400: no reason given"));
-    assert!(server.requests <= 19, "{} requests; 9 halvings need one each and one for the other half", server.requests);
+    assert!(
+        server.requests <= 19,
+        "{} requests; 9 halvings need one each and one for the other half",
+        server.requests
+    );
 }
 
 /// 1,023 requests, and 512 events rejected for good, because the port was wrong.
@@ -203,6 +241,10 @@ fn a_batch_that_is_refused_event_by_event_is_kept_after_few_requests() {
             taken: vec![],
         };
         assert_eq!(deliver(&mut server, 512), (vec![], true), "{poison_status}");
-        assert!(server.requests < 50, "{poison_status}: {} requests", server.requests);
+        assert!(
+            server.requests < 50,
+            "{poison_status}: {} requests",
+            server.requests
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! No wake-up is lost: a waiter whose condition has come true has been woken by the operation that made it so.
+//! No wake-up is lost: a waiter whose condition has come true has been woken by the operation that
+//! made it so.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,7 +41,10 @@ impl Condition {
 
     /// Whether it holds now, as a fresh waiter would find it.
     fn holds(self, buffer: &EventBuffer<Event>) -> bool {
-        self.wait(buffer).as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        self.wait(buffer)
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 }
 
@@ -53,18 +57,27 @@ struct Waiter<'a> {
 impl<'a> Waiter<'a> {
     fn new(condition: Condition, buffer: &'a EventBuffer<Event>) -> Self {
         let woken = Arc::new(Flag(AtomicBool::new(true)));
-        Self { condition, future: condition.wait(buffer), woken }
+        Self {
+            condition,
+            future: condition.wait(buffer),
+            woken,
+        }
     }
 
     /// Polls if woken, as an executor does.
     fn run(&mut self) -> bool {
         let waker = Waker::from(self.woken.clone());
         self.woken.0.swap(false, Ordering::Relaxed)
-            && self.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+            && self
+                .future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready()
     }
 }
 
-/// Runs `ops` beside waiters of every kind, started at different times, some of them dropped while they wait.
+/// Runs `ops` beside waiters of every kind, started at different times, some of them dropped while
+/// they wait.
 fn no_wake_up_is_lost(limits: Limits, ops: &[Op], kinds: &[(usize, usize)]) {
     let mut world = World::new(limits);
     let buffer = world.buffer.clone();
@@ -112,22 +125,52 @@ proptest! {
 /// Polls `next_lease` and `recalled` as an executor does, across the operations that they wait for.
 #[test]
 fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
-    let limits = Limits { capacity_events: 4, capacity_bytes: 4, batch_events: 1, batch_bytes: 1, in_flight: 1 };
+    let limits = Limits {
+        capacity_events: 4,
+        capacity_bytes: 4,
+        batch_events: 1,
+        batch_bytes: 1,
+        in_flight: 1,
+    };
     let mut world = World::new(limits);
-    [Op::Push(1), Op::Push(1), Op::Mark, Op::Lease(0)].iter().for_each(|op| drop(world.apply(op)));
+    [Op::Push(1), Op::Push(1), Op::Mark, Op::Lease(0)]
+        .iter()
+        .for_each(|op| drop(world.apply(op)));
     let buffer = world.buffer.clone();
     let woken = Arc::new(Flag::default());
     let waker = Waker::from(woken.clone());
     let mut next = Box::pin(buffer.next_lease(buffer.barrier()));
-    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending(), "one lease at a time");
+    assert!(
+        next.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending(),
+        "one lease at a time"
+    );
     world.apply(&Op::GiveBack(0));
-    assert!(woken.0.swap(false, Ordering::Relaxed), "a lease that is given back wakes who waits for one");
-    let std::task::Poll::Ready(Some(lease)) = next.as_mut().poll(&mut Context::from_waker(&waker)) else {
+    assert!(
+        woken.0.swap(false, Ordering::Relaxed),
+        "a lease that is given back wakes who waits for one"
+    );
+    let std::task::Poll::Ready(Some(lease)) = next.as_mut().poll(&mut Context::from_waker(&waker))
+    else {
         panic!("the events that came back can be leased");
     };
     let mut recalled = Box::pin(lease.recalled());
-    assert!(recalled.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(
+        recalled
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
     buffer.recall();
-    assert!(woken.0.swap(false, Ordering::Relaxed), "a recall wakes who holds a lease");
-    assert!(recalled.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    assert!(
+        woken.0.swap(false, Ordering::Relaxed),
+        "a recall wakes who holds a lease"
+    );
+    assert!(
+        recalled
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+    );
 }

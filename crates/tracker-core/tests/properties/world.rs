@@ -1,4 +1,5 @@
-//! The buffer under test, and the operations that a random test performs on it through the public API.
+//! The buffer under test, and the operations that a random test performs on it through the public
+//! API.
 
 use futures::FutureExt;
 use proptest::prelude::*;
@@ -108,14 +109,23 @@ impl World {
     pub(crate) fn new(limits: Limits) -> Self {
         let buffer = EventBuffer::with_size_of(&limits.config(), |event: &Event| event.bytes);
         let barriers = vec![buffer.barrier()];
-        Self { buffer, leases: Vec::new(), barriers, next_id: 0 }
+        Self {
+            buffer,
+            leases: Vec::new(),
+            barriers,
+            next_id: 0,
+        }
     }
 
     pub(crate) fn apply(&mut self, op: &Op) -> Outcome {
         match op {
             Op::Push(bytes) => {
                 let event = self.event(*bytes);
-                pushed(event.id, *bytes, self.buffer.push(event).map(|()| Vec::new()))
+                pushed(
+                    event.id,
+                    *bytes,
+                    self.buffer.push(event).map(|()| Vec::new()),
+                )
             }
             Op::PushEvicting(bytes) => {
                 let event = self.event(*bytes);
@@ -146,7 +156,10 @@ impl World {
                 let lease = self.leases.remove(lease % self.leases.len());
                 let delivered = ids(lease.events());
                 lease.ack();
-                Outcome::Fates { delivered, rejected: vec![] }
+                Outcome::Fates {
+                    delivered,
+                    rejected: vec![],
+                }
             }
             Op::Settle(lease, events, rejected) if !self.leases.is_empty() => {
                 let index = lease % self.leases.len();
@@ -173,20 +186,39 @@ impl World {
 
     pub(crate) fn view(&self) -> View {
         let buffer = &self.buffer;
-        let recalled: Vec<_> = self.leases.iter().map(|lease| lease.recalled().now_or_never().is_some()).collect();
-        assert!(recalled.iter().all(|is| *is == recalled[0]), "a recall concerns every lease: {recalled:?}");
+        let recalled: Vec<_> = self
+            .leases
+            .iter()
+            .map(|lease| lease.recalled().now_or_never().is_some())
+            .collect();
+        assert!(
+            recalled.iter().all(|is| *is == recalled[0]),
+            "a recall concerns every lease: {recalled:?}"
+        );
         View {
             books: buffer.books(),
             watermark: buffer.watermark().as_u64(),
             barrier: buffer.barrier().as_u64(),
             phase: buffer.phase(),
             pending_bytes: buffer.pending_bytes(),
-            leases: self.leases.iter().map(|lease| (ids(lease.events()), lease.first().map(Seq::as_u64))).collect(),
+            leases: self
+                .leases
+                .iter()
+                .map(|lease| (ids(lease.events()), lease.first().map(Seq::as_u64)))
+                .collect(),
             recalled: recalled.first().copied().unwrap_or_default(),
             no_lease_out: buffer.no_lease_out().now_or_never().is_some(),
-            settled: self.barriers.iter().map(|below| buffer.settled(*below).now_or_never().is_some()).collect(),
-            room: (0..SIZES).map(|bytes| buffer.room(bytes).now_or_never().is_some()).collect(),
-            arrived: (0..ARRIVALS).map(|events| buffer.arrival(events).now_or_never().is_some()).collect(),
+            settled: self
+                .barriers
+                .iter()
+                .map(|below| buffer.settled(*below).now_or_never().is_some())
+                .collect(),
+            room: (0..SIZES)
+                .map(|bytes| buffer.room(bytes).now_or_never().is_some())
+                .collect(),
+            arrived: (0..ARRIVALS)
+                .map(|events| buffer.arrival(events).now_or_never().is_some())
+                .collect(),
         }
     }
 
@@ -197,36 +229,61 @@ impl World {
 
     fn event(&mut self, bytes: usize) -> Event {
         self.next_id += 1;
-        Event { id: self.next_id, bytes }
+        Event {
+            id: self.next_id,
+            bytes,
+        }
     }
 }
 
 fn pushed(id: u64, bytes: usize, answer: Result<Vec<Event>, PushError<Event>>) -> Outcome {
     let refused = match answer {
-        Ok(evicted) => return Outcome::Accepted { id, evicted: ids(&evicted) },
+        Ok(evicted) => {
+            return Outcome::Accepted {
+                id,
+                evicted: ids(&evicted),
+            };
+        }
         Err(refused) => refused,
     };
     let why = match &refused {
         PushError::Closed(_) => Refusal::Closed,
         PushError::Full(_) => Refusal::Full,
-        PushError::TooLarge { bytes, limit, .. } => Refusal::TooLarge { bytes: *bytes, limit: *limit },
+        PushError::TooLarge { bytes, limit, .. } => Refusal::TooLarge {
+            bytes: *bytes,
+            limit: *limit,
+        },
         other => panic!("a buffer encodes nothing and has no background: {other}"),
     };
-    assert_eq!((refused.is_closed(), refused.is_full()), (why == Refusal::Closed, why == Refusal::Full));
-    assert_eq!(refused.into_event(), Event { id, bytes }, "a refusal returns the event that was pushed");
+    assert_eq!(
+        (refused.is_closed(), refused.is_full()),
+        (why == Refusal::Closed, why == Refusal::Full)
+    );
+    assert_eq!(
+        refused.into_event(),
+        Event { id, bytes },
+        "a refusal returns the event that was pushed"
+    );
     Outcome::Refused { id, why }
 }
 
 fn settle(lease: &mut Lease<Event>, events: usize, rejected: &[usize]) -> Outcome {
     let mut delivered = ids(&lease.events()[..events.min(lease.events().len())]);
-    let rejected = rejected.iter().enumerate().map(|(nth, index)| (*index, Reason::new(format!("{nth}")))).collect();
+    let rejected = rejected
+        .iter()
+        .enumerate()
+        .map(|(nth, index)| (*index, Reason::new(format!("{nth}"))))
+        .collect();
     let rejected: Vec<_> = lease
         .settle(Settlement { events, rejected })
         .into_iter()
         .map(|(seq, event, reason)| (seq.as_u64(), event.id, reason.to_string()))
         .collect();
     delivered.retain(|id| rejected.iter().all(|(_, refused, _)| refused != id));
-    Outcome::Fates { delivered, rejected }
+    Outcome::Fates {
+        delivered,
+        rejected,
+    }
 }
 
 pub(crate) fn ids(events: &[Event]) -> Vec<u64> {
@@ -258,7 +315,8 @@ prop_compose! {
     }
 }
 
-/// Sequences that mostly push, lease and settle; a third of them close, recall or drain at some point.
+/// Sequences that mostly push, lease and settle; a third of them close, recall or drain at some
+/// point.
 pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let size = || 0..SIZES;
     let small = || 0..6usize;

@@ -29,12 +29,28 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     let patient = Config::default();
-    let brisk = Config::builder().max_delay(Duration::from_millis(200)).build()?;
+    let brisk = Config::builder()
+        .max_delay(Duration::from_millis(200))
+        .build()?;
     let (two, one) = (Duration::from_secs(2), Duration::from_secs(1));
     Ok(vec![
         short_lived(servers).await?,
-        outage(servers, "503 for 2 s, default config", 503, two, patient.clone()).await?,
-        outage(servers, "503 for 2 s, max_delay 200 ms", 503, two, brisk.clone()).await?,
+        outage(
+            servers,
+            "503 for 2 s, default config",
+            503,
+            two,
+            patient.clone(),
+        )
+        .await?,
+        outage(
+            servers,
+            "503 for 2 s, max_delay 200 ms",
+            503,
+            two,
+            brisk.clone(),
+        )
+        .await?,
         outage(servers, "500 for 1 s, default config", 500, one, patient).await?,
         outage(servers, "500 for 1 s, max_delay 200 ms", 500, one, brisk).await?,
         down_at_shutdown().await?,
@@ -50,11 +66,23 @@ async fn short_lived(servers: &Handle) -> Result<Row, Failure> {
     emit(&tracker, 10_000)?;
     let report = tracker.shutdown(LONG).await;
     let took = start.elapsed();
-    Ok(row("healthy, short-lived process", 10_000, &server.events(), &report).took(took, "from the first emit"))
+    Ok(row(
+        "healthy, short-lived process",
+        10_000,
+        &server.events(),
+        &report,
+    )
+    .took(took, "from the first emit"))
 }
 
 /// The far end answers with `status` until it recovers, while a shutdown waits for it.
-async fn outage(servers: &Handle, case: &str, status: u16, outage: Duration, config: Config) -> Result<Row, Failure> {
+async fn outage(
+    servers: &Handle,
+    case: &str,
+    status: u16,
+    outage: Duration,
+    config: Config,
+) -> Result<Row, Failure> {
     let server = start(servers).await?;
     server.always(Answer::Status(status));
     let tracker = HttpTracker::builder(server.url()).config(config).scoped()?;
@@ -72,12 +100,15 @@ async fn outage(servers: &Handle, case: &str, status: u16, outage: Duration, con
         recovers
     );
     let (report, end) = report;
-    Ok(row(case, 1_000, &server.events(), &report).took(end.duration_since(recovered), "from recovery"))
+    Ok(row(case, 1_000, &server.events(), &report)
+        .took(end.duration_since(recovered), "from recovery"))
 }
 
 async fn down_at_shutdown() -> Result<Row, Failure> {
     // A port that was free a moment ago: nothing listens there.
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await?
+        .local_addr()?;
     let tracker = HttpTracker::builder(format!("http://{address}/v1/events")).scoped()?;
     emit(&tracker, 1_000)?;
     let start = Instant::now();
@@ -86,7 +117,8 @@ async fn down_at_shutdown() -> Result<Row, Failure> {
     Ok(row("endpoint down at shutdown(500 ms)", 1_000, &[], &report).took(took, "of shutdown"))
 }
 
-/// More events than the default capacity, as fast as the program can; `emit_wait` is what holds it back.
+/// More events than the default capacity, as fast as the program can; `emit_wait` is what holds it
+/// back.
 async fn burst(servers: &Handle) -> Result<Row, Failure> {
     const EVENTS: u64 = 100_000;
 
@@ -98,7 +130,13 @@ async fn burst(servers: &Handle) -> Result<Row, Failure> {
     }
     let report = tracker.shutdown(LONG).await;
     let took = start.elapsed();
-    Ok(row("burst, background, emit_wait", EVENTS, &server.events(), &report).took(took, "from the first emit"))
+    Ok(row(
+        "burst, background, emit_wait",
+        EVENTS,
+        &server.events(),
+        &report,
+    )
+    .took(took, "from the first emit"))
 }
 
 async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
@@ -109,7 +147,13 @@ async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
     let start = Instant::now();
     let report = tracker.shutdown(LONG).await;
     let took = start.elapsed();
-    Ok(row("three acknowledgements lost", 10_000, &server.events(), &report).took(took, "of shutdown"))
+    Ok(row(
+        "three acknowledgements lost",
+        10_000,
+        &server.events(),
+        &report,
+    )
+    .took(took, "of shutdown"))
 }
 
 pub(crate) async fn start(servers: &Handle) -> Result<FaultServer, Failure> {
@@ -117,7 +161,12 @@ pub(crate) async fn start(servers: &Handle) -> Result<FaultServer, Failure> {
 }
 
 pub(crate) fn event(id: u64) -> Event {
-    Event { event_id: id.to_string(), r#type: "step.completed", step: "charge-card", duration_ms: 12 }
+    Event {
+        event_id: id.to_string(),
+        r#type: "step.completed",
+        step: "charge-card",
+        duration_ms: 12,
+    }
 }
 
 pub(crate) fn emit(tracker: &HttpTracker, events: u64) -> Result<(), Failure> {
@@ -125,11 +174,17 @@ pub(crate) fn emit(tracker: &HttpTracker, events: u64) -> Result<(), Failure> {
 }
 
 pub(crate) fn emit_range(tracker: &HttpTracker, mut ids: Range<u64>) -> Result<(), Failure> {
-    ids.try_for_each(|id| tracker.emit(event(id))).map_err(Into::into)
+    ids.try_for_each(|id| tracker.emit(event(id)))
+        .map_err(Into::into)
 }
 
 /// Makes a row from the events that the far end has taken and those that a shutdown returned.
-pub(crate) fn row(case: &str, events: u64, taken: &[Value], report: &DeliveryReport<JsonEvent>) -> Row {
+pub(crate) fn row(
+    case: &str,
+    events: u64,
+    taken: &[Value],
+    report: &DeliveryReport<JsonEvent>,
+) -> Row {
     Row::new(case, events, &ids(taken), &returned(report), report.books)
 }
 
@@ -140,7 +195,11 @@ pub(crate) fn ids(taken: &[Value]) -> Vec<u64> {
 
 /// The ids of the events that a shutdown returned.
 pub(crate) fn returned(report: &DeliveryReport<JsonEvent>) -> Vec<u64> {
-    report.returned.iter().filter_map(|event| id(&event.decode::<Value>().ok()?)).collect()
+    report
+        .returned
+        .iter()
+        .filter_map(|event| id(&event.decode::<Value>().ok()?))
+        .collect()
 }
 
 /// The id of an event as the far end has it, or as it came back.

@@ -1,5 +1,5 @@
-//! Far ends that are worse than a server which fails: an address that answers nothing, a connection that goes silent
-//! while it stays open, a server that is too busy for a ping.
+//! Far ends that are worse than a server which fails: an address that answers nothing, a connection
+//! that goes silent while it stays open, a server that is too busy for a ping.
 
 use std::convert::Infallible;
 use std::io;
@@ -40,14 +40,20 @@ impl BlackHole {
         while let Ok(Ok(stream)) = timeout(full, TcpStream::connect(address)).await {
             waiting.push(stream);
             if waiting.len() > 100 {
-                return Err(io::Error::other("this system accepts connections without end"));
+                return Err(io::Error::other(
+                    "this system accepts connections without end",
+                ));
             }
         }
-        Ok(Self { _listener: listener, _waiting: waiting })
+        Ok(Self {
+            _listener: listener,
+            _waiting: waiting,
+        })
     }
 }
 
-/// Hands connections on to a server. Those that were made before [`freeze`](Self::freeze) stay open then, and silent.
+/// Hands connections on to a server. Those that were made before [`freeze`](Self::freeze) stay open
+/// then, and silent.
 pub(crate) struct Proxy {
     pub(crate) url: String,
     frozen: watch::Sender<bool>,
@@ -60,8 +66,17 @@ impl Proxy {
         let url = format!("http://{}/v1/events", listener.local_addr()?);
         let (frozen, freezes) = watch::channel(false);
         let connections = Arc::new(AtomicUsize::new(0));
-        runtime.spawn(hand_on(listener.into_std()?, server, freezes, connections.clone()));
-        Ok(Self { url, frozen, connections })
+        runtime.spawn(hand_on(
+            listener.into_std()?,
+            server,
+            freezes,
+            connections.clone(),
+        ));
+        Ok(Self {
+            url,
+            frozen,
+            connections,
+        })
     }
 
     pub(crate) fn freeze(&self) {
@@ -99,7 +114,8 @@ async fn hand_on(
     }
 }
 
-/// An HTTP/2 server without TLS whose only thread is busy when the first request has come; it then answers no ping.
+/// An HTTP/2 server without TLS whose only thread is busy when the first request has come; it then
+/// answers no ping.
 pub(crate) struct BusyHttp2 {
     pub(crate) url: String,
     counts: Arc<Counts>,
@@ -119,7 +135,10 @@ impl BusyHttp2 {
         listener.set_nonblocking(true)?;
         let url = format!("http://{}/v1/events", listener.local_addr()?);
         let counts = Arc::new(Counts::default());
-        let (runtime, shared) = (Builder::new_current_thread().enable_all().build()?, counts.clone());
+        let (runtime, shared) = (
+            Builder::new_current_thread().enable_all().build()?,
+            counts.clone(),
+        );
         thread::spawn(move || runtime.block_on(serve(listener, busy, shared)));
         Ok(Self { url, counts })
     }
@@ -134,11 +153,19 @@ impl BusyHttp2 {
 
     /// The events taken, duplicates included.
     pub(crate) fn events(&self) -> Vec<Value> {
-        self.counts.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counts
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
-async fn serve(listener: std::net::TcpListener, busy: Duration, counts: Arc<Counts>) -> io::Result<()> {
+async fn serve(
+    listener: std::net::TcpListener,
+    busy: Duration,
+    counts: Arc<Counts>,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -146,7 +173,8 @@ async fn serve(listener: std::net::TcpListener, busy: Duration, counts: Arc<Coun
         let counts = counts.clone();
         let service = service_fn(move |request| answer(request, busy, counts.clone()));
         // A client that breaks the connection shows in the counts.
-        let served = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+        let served = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move { served.await.is_ok() });
     }
 }
@@ -162,7 +190,11 @@ async fn answer(
     };
     let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
     let events = body["events"].as_array().cloned().unwrap_or_default();
-    counts.events.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+    counts
+        .events
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .extend(events);
     if counts.requests.fetch_add(1, SeqCst) == 0 {
         thread::sleep(busy);
     }

@@ -2,10 +2,11 @@
 //!
 //! CI: run
 //!
-//! `cargo run --release -p tracker-http --example loss_table [-- --full]`; `--full` runs a million trials of the race
-//! between emit and shutdown instead of 20,000. The far end is a real server on loopback, but for the race, which has
-//! one in memory. The exit code is 1 if any event is unaccounted for, or the books and
-//! the far end count differently, or a case does not show what it is there for.
+//! `cargo run --release -p tracker-http --example loss_table [-- --full]`; `--full` runs a million
+//! trials of the race between emit and shutdown instead of 20,000. The far end is a real server on
+//! loopback, but for the race, which has one in memory. The exit code is 1 if any event is
+//! unaccounted for, or the books and the far end count differently, or a case does not show what it
+//! is there for.
 
 mod answers;
 mod cases;
@@ -32,14 +33,21 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::from(2));
         }
     };
-    // The servers run on a thread of their own, as those of a real far end would; the program under test has one.
-    let servers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let program = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The servers run on a thread of their own, as those of a real far end would; the program under
+    // test has one.
+    let servers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let program = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut rows = program.block_on(cases::all(servers.handle()))?;
     rows.extend(program.block_on(answers::all(servers.handle()))?);
     rows.extend(program.block_on(refusals::all(servers.handle()))?);
     // These wait, most of the time; so they wait together.
-    let waiting = async { tokio::try_join!(network::all(servers.handle()), time::all(servers.handle())) };
+    let waiting =
+        async { tokio::try_join!(network::all(servers.handle()), time::all(servers.handle())) };
     let (network, time) = program.block_on(waiting)?;
     rows.extend(network.into_iter().chain(time));
     let (race, note) = program.block_on(race::run(trials))?;
@@ -51,16 +59,36 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let notes = rows.iter().filter(|row| !row.note.is_empty());
     notes.for_each(|row| println!("{}: {}", row.case, row.note));
     println!("{note}");
-    let problems = rows.iter().flat_map(|row| row.problems().into_iter().map(|problem| (&row.case, problem)));
+    let problems = rows.iter().flat_map(|row| {
+        row.problems()
+            .into_iter()
+            .map(|problem| (&row.case, problem))
+    });
     let problems: Vec<_> = problems.collect();
-    problems.iter().for_each(|(case, problem)| println!("FAILED: {case}: {problem}"));
+    problems
+        .iter()
+        .for_each(|(case, problem)| println!("FAILED: {case}: {problem}"));
     let unaccounted: u64 = rows.iter().map(|row| row.lost().unsigned_abs()).sum();
-    let balanced = rows.iter().all(|row| row.books.is_balanced() && row.books.pending() == 0);
+    let balanced = rows
+        .iter()
+        .all(|row| row.books.is_balanced() && row.books.pending() == 0);
     let are_true = rows.iter().all(Row::is_true);
     println!(
         "unaccounted for: {unaccounted}; books: {}, {}",
-        if balanced { "all balanced" } else { "NOT BALANCED" },
-        if are_true { "all true by the far end's own count" } else { "NOT TRUE by the far end's own count" }
+        if balanced {
+            "all balanced"
+        } else {
+            "NOT BALANCED"
+        },
+        if are_true {
+            "all true by the far end's own count"
+        } else {
+            "NOT TRUE by the far end's own count"
+        }
     );
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -26,7 +26,12 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
 /// URLs that some reader takes for the address of the server, and another reader for another one.
 async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
-    let port: u32 = server.address().rsplit(':').next().unwrap_or_default().parse()?;
+    let port: u32 = server
+        .address()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .parse()?;
     let odd = [
         format!("http://127.0.0.1:{}/v1/events", port + 65_536),
         format!("http://127.0.0.1:{port}x/v1/events"),
@@ -54,10 +59,22 @@ async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
     }
     let took = begin.elapsed();
     let requests = server.requests().len();
-    Ok(Row::new("URLs that do not mean what they say", odd.len() as u64, &ids(&server.events()), &back, books)
-        .took(took, "of all builds")
-        .note(format!("{refused} of {} refused when the tracker was built; {requests} requests", odd.len()))
-        .must(refused == odd.len() && requests == 0, "every one is refused, and nothing is sent"))
+    Ok(Row::new(
+        "URLs that do not mean what they say",
+        odd.len() as u64,
+        &ids(&server.events()),
+        &back,
+        books,
+    )
+    .took(took, "of all builds")
+    .note(format!(
+        "{refused} of {} refused when the tracker was built; {requests} requests",
+        odd.len()
+    ))
+    .must(
+        refused == odd.len() && requests == 0,
+        "every one is refused, and nothing is sent",
+    ))
 }
 
 /// An HTTPS port, for instance, that is spoken to in plain HTTP.
@@ -70,11 +87,22 @@ async fn wrong_port(servers: &Handle) -> Result<Row, Failure> {
     let report = tracker.shutdown(LONG).await;
     let (took, requests) = (begin.elapsed(), server.requests().len());
     let named = matches!(&report.stop, Some(stop @ Stop::Configuration(_)) if stop.to_string().contains("HTTPS port"));
-    Ok(row("a wrong port: 400 to everything", 512, &server.events(), &report)
-        .took(took, "of shutdown")
-        .note(format!("{requests} requests; the shutdown says why: {}", stop(&report.stop)))
-        .must(requests <= 60, "it takes few requests")
-        .must(named && report.returned.len() == 512, "every event comes back, and the report names the answer"))
+    Ok(row(
+        "a wrong port: 400 to everything",
+        512,
+        &server.events(),
+        &report,
+    )
+    .took(took, "of shutdown")
+    .note(format!(
+        "{requests} requests; the shutdown says why: {}",
+        stop(&report.stop)
+    ))
+    .must(requests <= 60, "it takes few requests")
+    .must(
+        named && report.returned.len() == 512,
+        "every event comes back, and the report names the answer",
+    ))
 }
 
 /// `localhost` has two addresses. At the first one connections are neither accepted nor refused.
@@ -82,9 +110,15 @@ async fn two_addresses(servers: &Handle) -> Result<Row, Failure> {
     const CASE: &str = "two addresses, the first a black hole";
 
     let Ok(server) = servers.spawn(FaultServer::listen("[::1]:0")).await? else {
-        return Ok(Row::new(CASE, 0, &[], &[], Books::default()).note("not run: this machine has no address ::1"));
+        return Ok(Row::new(CASE, 0, &[], &[], Books::default())
+            .note("not run: this machine has no address ::1"));
     };
-    let port = server.address().rsplit(':').next().unwrap_or_default().parse()?;
+    let port = server
+        .address()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .parse()?;
     let _hole = BlackHole::at(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)).await?;
     let tracker = HttpTracker::builder(format!("http://localhost:{port}/v1/events")).scoped()?;
     emit(&tracker, 1_000)?;
@@ -94,13 +128,18 @@ async fn two_addresses(servers: &Handle) -> Result<Row, Failure> {
     Ok(row(CASE, 1_000, &server.events(), &report)
         .took(took, "of shutdown")
         .note("localhost, with 127.0.0.1 the black hole")
-        .must(report.books.all_delivered(), "the second address gets its turn")
+        .must(
+            report.books.all_delivered(),
+            "the second address gets its turn",
+        )
         .must(took < Duration::from_secs(5), "it gets it soon"))
 }
 
 async fn busy_http2() -> Result<Row, Failure> {
     let server = BusyHttp2::start(Duration::from_secs(6))?;
-    let config = Config::builder().request_timeout(Duration::from_secs(20)).build()?;
+    let config = Config::builder()
+        .request_timeout(Duration::from_secs(20))
+        .build()?;
     let builder = HttpTracker::builder(&server.url).transport(|transport| transport.http2_only());
     let tracker = builder.config(config).scoped()?;
     emit(&tracker, 1_000)?;
@@ -108,11 +147,18 @@ async fn busy_http2() -> Result<Row, Failure> {
     let report = tracker.shutdown(Duration::from_secs(60)).await;
     let took = begin.elapsed();
     let (requests, connections) = (server.requests(), server.connections());
-    Ok(row("HTTP/2, busy for 6 s", 1_000, &server.events(), &report)
-        .took(took, "of shutdown")
-        .note(format!("{requests} requests on {connections} connection; request_timeout is 20 s"))
-        .must((requests, connections) == (2, 1), "the request is waited for, and not sent again")
-        .must(report.books.all_delivered(), "everything is delivered"))
+    Ok(
+        row("HTTP/2, busy for 6 s", 1_000, &server.events(), &report)
+            .took(took, "of shutdown")
+            .note(format!(
+                "{requests} requests on {connections} connection; request_timeout is 20 s"
+            ))
+            .must(
+                (requests, connections) == (2, 1),
+                "the request is waited for, and not sent again",
+            )
+            .must(report.books.all_delivered(), "everything is delivered"),
+    )
 }
 
 /// The far end of a kept connection is gone without a word. The shutdown is the first to find out.
@@ -128,10 +174,18 @@ async fn dead_connection(servers: &Handle) -> Result<Row, Failure> {
     let report = tracker.shutdown(Duration::from_secs(2)).await;
     let took = begin.elapsed();
     let connections = proxy.connections();
-    Ok(row("a dead kept connection at shutdown(2 s)", 1_000, &server.events(), &report)
-        .took(took, "of shutdown")
-        .note(format!("{connections} connections"))
-        .must(connections == 2 && report.books.all_delivered(), "there is time for a second connection"))
+    Ok(row(
+        "a dead kept connection at shutdown(2 s)",
+        1_000,
+        &server.events(),
+        &report,
+    )
+    .took(took, "of shutdown")
+    .note(format!("{connections} connections"))
+    .must(
+        connections == 2 && report.books.all_delivered(),
+        "there is time for a second connection",
+    ))
 }
 
 fn stop(stop: &Option<Stop>) -> String {

@@ -1,6 +1,7 @@
 //! A producer on another thread emits a burst of 64 while the tracker shuts down, over and over.
 //!
-//! A burst fits the bits of one word: every event must be at the far end, or refused, or returned, and be it once.
+//! A burst fits the bits of one word: every event must be at the far end, or refused, or returned,
+//! and be it once.
 
 use std::error::Error;
 use std::hint::spin_loop;
@@ -53,7 +54,11 @@ impl Meeting {
     fn produce(&self, trials: u64) {
         for trial in 1..=trials {
             wait_for(&self.prepared, trial);
-            let tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let tracker = self
+                .tracker
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             self.ready.store(trial, SeqCst);
             wait_for(&self.started, trial);
             let refused = (0..BURST).filter_map(|event| tracker.as_ref()?.emit(event).err());
@@ -68,7 +73,11 @@ fn wait_for(number: &AtomicU64, at_least: u64) {
     let mut spins = 0;
     while number.load(SeqCst) < at_least {
         spins += 1;
-        if spins < 10_000 { spin_loop() } else { thread::yield_now() }
+        if spins < 10_000 {
+            spin_loop()
+        } else {
+            thread::yield_now()
+        }
     }
 }
 
@@ -80,11 +89,25 @@ pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
         move || meeting.produce(trials)
     });
     let (start, clock, mut raced) = (Instant::now(), Arc::new(TokioClock::new()), 0);
-    let mut row = Row::new("emit racing shutdown, bursts of 64", trials * u64::from(BURST), &[], &[], Books::default());
+    let mut row = Row::new(
+        "emit racing shutdown, bursts of 64",
+        trials * u64::from(BURST),
+        &[],
+        &[],
+        Books::default(),
+    );
     for trial in 1..=trials {
         let far_end = Arc::new(FarEnd::default());
-        let tracker = Arc::new(BufferedTracker::new(Config::default(), far_end.clone(), clock.clone(), trial));
-        *meeting.tracker.lock().unwrap_or_else(PoisonError::into_inner) = Some(tracker.clone());
+        let tracker = Arc::new(BufferedTracker::new(
+            Config::default(),
+            far_end.clone(),
+            clock.clone(),
+            trial,
+        ));
+        *meeting
+            .tracker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(tracker.clone());
         meeting.prepared.store(trial, SeqCst);
         wait_for(&meeting.ready, trial);
         meeting.started.store(trial, SeqCst);
@@ -97,7 +120,9 @@ pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
         let (returned, books) = (mask(&report.returned), tracker.books());
         let accepted = u64::from((!refused).count_ones());
         if books.accepted != accepted || books != report.books || delivered & refused != 0 {
-            return Err(format!("trial {trial}: the producer counts {accepted} accepted; {books}").into());
+            return Err(
+                format!("trial {trial}: the producer counts {accepted} accepted; {books}").into(),
+            );
         }
         raced += u64::from(refused != 0 && accepted != 0);
         row.delivered += u64::from(delivered.count_ones());

@@ -1,5 +1,5 @@
-//! Receivers that refuse, or answer with what is no answer: each case has one consequence, and no event is blamed for
-//! another.
+//! Receivers that refuse, or answer with what is no answer: each case has one consequence, and no
+//! event is blamed for another.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -26,10 +26,22 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
 /// 413 with a time is not about the size.
 async fn full_for_a_while(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
-    server.then(Answer::Full(413, vec![("retry-after", "1".into())], "full".into()));
-    let row = run("413 with Retry-After: 1", 512, &server, HttpTracker::builder(server.url())).await?;
+    server.then(Answer::Full(
+        413,
+        vec![("retry-after", "1".into())],
+        "full".into(),
+    ));
+    let row = run(
+        "413 with Retry-After: 1",
+        512,
+        &server,
+        HttpTracker::builder(server.url()),
+    )
+    .await?;
     let is_kept = row.books.all_delivered() && sizes(&server) == [512, 512];
-    Ok(row.note(requests(&server)).must(is_kept, "the batch is kept, and sent whole after the time"))
+    Ok(row
+        .note(requests(&server))
+        .must(is_kept, "the batch is kept, and sent whole after the time"))
 }
 
 /// The acknowledgement is lost, and the receiver refuses what it has.
@@ -40,7 +52,9 @@ async fn already_there(servers: &Handle) -> Result<Row, Failure> {
     let builder = HttpTracker::builder(server.url()).config(brisk().batch_events(64).build()?);
     let row = run("an acknowledgement lost, then 409", 256, &server, builder).await?;
     let all = row.books.all_delivered();
-    Ok(row.note(requests(&server)).must(all, "what is there already is delivered"))
+    Ok(row
+        .note(requests(&server))
+        .must(all, "what is there already is delivered"))
 }
 
 /// The receiver fails at one event, always.
@@ -49,18 +63,36 @@ async fn poison(servers: &Handle) -> Result<Row, Failure> {
     server.always(Answer::StatusIf(500, "\"eventId\":\"13\""));
     let config = brisk().set_aside_after(NonZeroU32::new(3)).build()?;
     let builder = HttpTracker::builder(server.url()).config(config);
-    let row = run("500 for one event of 512, set_aside_after 3", 512, &server, builder).await?;
+    let row = run(
+        "500 for one event of 512, set_aside_after 3",
+        512,
+        &server,
+        builder,
+    )
+    .await?;
     let one = (row.books.rejected, row.books.delivered) == (1, 511);
-    Ok(row.note(requests(&server)).must(one, "one event is set aside, and no other"))
+    Ok(row
+        .note(requests(&server))
+        .must(one, "one event is set aside, and no other"))
 }
 
 async fn no_http(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
-    [Answer::Garbage, Answer::ResetInBody, Answer::Garbage].into_iter().for_each(|answer| server.then(answer));
+    [Answer::Garbage, Answer::ResetInBody, Answer::Garbage]
+        .into_iter()
+        .for_each(|answer| server.then(answer));
     let builder = HttpTracker::builder(server.url()).config(brisk().build()?);
-    let row = run("answers that are not HTTP, or are cut, three times", 512, &server, builder).await?;
+    let row = run(
+        "answers that are not HTTP, or are cut, three times",
+        512,
+        &server,
+        builder,
+    )
+    .await?;
     let all = row.books.all_delivered();
-    Ok(row.note(requests(&server)).must(all, "the batch is sent again"))
+    Ok(row
+        .note(requests(&server))
+        .must(all, "the batch is sent again"))
 }
 
 /// The receiver takes no content encoding.
@@ -70,7 +102,11 @@ async fn plain_only(servers: &Handle) -> Result<Row, Failure> {
     server.then(Answer::Status(415));
     let builder = HttpTracker::builder(server.url()).transport(|transport| transport.gzip());
     let row = run("415 for gzip", 5_000, &server, builder).await?;
-    let coded = server.requests().iter().filter(|request| request.header("content-encoding").is_some()).count();
+    let coded = server
+        .requests()
+        .iter()
+        .filter(|request| request.header("content-encoding").is_some())
+        .count();
     let all = row.books.all_delivered();
     Ok(row
         .note(format!("{}, {coded} of them compressed", requests(&server)))
@@ -78,7 +114,12 @@ async fn plain_only(servers: &Handle) -> Result<Row, Failure> {
 }
 
 /// Emits, and shuts the tracker down. What was rejected is in the program's hands.
-async fn run(case: &str, events: u64, server: &FaultServer, builder: HttpTrackerBuilder) -> Result<Row, Failure> {
+async fn run(
+    case: &str,
+    events: u64,
+    server: &FaultServer,
+    builder: HttpTrackerBuilder,
+) -> Result<Row, Failure> {
     let tracker = builder.scoped()?;
     emit(&tracker, events)?;
     let begin = Instant::now();
@@ -87,7 +128,10 @@ async fn run(case: &str, events: u64, server: &FaultServer, builder: HttpTracker
     // Events are emitted in the order of their ids, so a place is an id.
     let rejected = report.rejections.iter().map(|rejection| rejection.seq);
     let back: Vec<u64> = returned(&report).into_iter().chain(rejected).collect();
-    Ok(Row::new(case, events, &ids(&server.events()), &back, report.books).took(took, "of shutdown"))
+    Ok(
+        Row::new(case, events, &ids(&server.events()), &back, report.books)
+            .took(took, "of shutdown"),
+    )
 }
 
 fn brisk() -> ConfigBuilder {
@@ -95,7 +139,11 @@ fn brisk() -> ConfigBuilder {
 }
 
 fn sizes(server: &FaultServer) -> Vec<usize> {
-    server.requests().iter().map(|request| request.events().len()).collect()
+    server
+        .requests()
+        .iter()
+        .map(|request| request.events().len())
+        .collect()
 }
 
 fn requests(server: &FaultServer) -> String {

@@ -13,7 +13,8 @@ pub(crate) struct Row {
     pub(crate) events: u64,
     /// Different events that the far end has.
     pub(crate) delivered: u64,
-    /// Different events that came back to the program, refused by an emit or returned by the shutdown.
+    /// Different events that came back to the program, refused by an emit or returned by the
+    /// shutdown.
     pub(crate) back: u64,
     /// Events that are at the far end and came back, too: an answer was lost at the very end.
     pub(crate) both: u64,
@@ -34,7 +35,13 @@ impl Row {
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |";
 
     /// Makes a row from the ids at the far end and those that came back.
-    pub(crate) fn new(case: &str, events: u64, received: &[u64], back: &[u64], books: Books) -> Self {
+    pub(crate) fn new(
+        case: &str,
+        events: u64,
+        received: &[u64],
+        back: &[u64],
+        books: Books,
+    ) -> Self {
         let delivered: HashSet<_> = received.iter().collect();
         let returned: HashSet<_> = back.iter().collect();
         Self {
@@ -54,12 +61,19 @@ impl Row {
 
     /// Sets the time, and what it was measured from.
     pub(crate) fn took(self, time: Duration, time_of: &'static str) -> Self {
-        Self { time, time_of, ..self }
+        Self {
+            time,
+            time_of,
+            ..self
+        }
     }
 
     /// Sets the note that is printed below the table.
     pub(crate) fn note(self, note: impl Into<String>) -> Self {
-        Self { note: note.into(), ..self }
+        Self {
+            note: note.into(),
+            ..self
+        }
     }
 
     /// Fails the row unless `holds`.
@@ -68,23 +82,27 @@ impl Row {
         self
     }
 
-    /// Returns whether the books say delivered of exactly the events that the far end has and the program has not.
+    /// Returns whether the books say delivered of exactly the events that the far end has and the
+    /// program has not.
     pub(crate) fn is_true(&self) -> bool {
         self.books.delivered == self.delivered - self.both
     }
 
-    /// Events that are neither at the far end nor back in the program's hands; below zero if the far end has events
-    /// that nobody emitted.
+    /// Events that are neither at the far end nor back in the program's hands; below zero if the
+    /// far end has events that nobody emitted.
     pub(crate) fn lost(&self) -> i64 {
-        let [emitted, delivered, back, both] =
-            [self.events, self.delivered, self.back, self.both].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let [emitted, delivered, back, both] = [self.events, self.delivered, self.back, self.both]
+            .map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         emitted - (delivered + back - both)
     }
 
     /// Says what is wrong with the row. Nothing is, or the example fails.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> =
-            self.broken.iter().map(|what| format!("it does not hold that {what}")).collect();
+        let mut problems: Vec<String> = self
+            .broken
+            .iter()
+            .map(|what| format!("it does not hold that {what}"))
+            .collect();
         if self.lost() != 0 {
             problems.push(format!("{} events are unaccounted for", self.lost()));
         }
@@ -93,7 +111,9 @@ impl Row {
         }
         if !self.is_true() {
             let (books, far_end) = (self.books.delivered, self.delivered - self.both);
-            problems.push(format!("the books say {books} delivered, and by its own count the far end has {far_end}"));
+            problems.push(format!(
+                "the books say {books} delivered, and by its own count the far end has {far_end}"
+            ));
         }
         problems
     }
@@ -101,10 +121,26 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A far end that keeps one event per eventId keeps the different ones; any beyond those emitted are duplicates.
+        // A far end that keeps one event per eventId keeps the different ones; any beyond those
+        // emitted are duplicates.
         let after_event_id = self.delivered.saturating_sub(self.events);
-        let (received, milliseconds) = (self.received - self.delivered, self.time.as_secs_f64() * 1000.0);
-        write!(f, "| {} | {} | {} | {} | {} ", self.case, self.events, self.delivered, self.back, self.lost())?;
-        write!(f, "| {received} | {after_event_id} | {} | {milliseconds:.1} ms {} |", self.books, self.time_of)
+        let (received, milliseconds) = (
+            self.received - self.delivered,
+            self.time.as_secs_f64() * 1000.0,
+        );
+        write!(
+            f,
+            "| {} | {} | {} | {} | {} ",
+            self.case,
+            self.events,
+            self.delivered,
+            self.back,
+            self.lost()
+        )?;
+        write!(
+            f,
+            "| {received} | {after_event_id} | {} | {milliseconds:.1} ms {} |",
+            self.books, self.time_of
+        )
     }
 }

@@ -18,16 +18,33 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     let now = SystemTime::now();
     let (outage, ahead, behind, events, bytes, slow) = tokio::try_join!(
         outage_then_shutdown(servers),
-        far_clock(servers, "Retry-After as a date, a clock an hour ahead", now + HOUR),
-        far_clock(servers, "Retry-After as a date, a clock an hour behind", now - HOUR),
-        small_capacity(servers, "capacity of 100 events, batches of 512, emit_wait", events),
-        small_capacity(servers, "capacity of 8 KiB, batches of 512 KiB, emit_wait", bytes),
+        far_clock(
+            servers,
+            "Retry-After as a date, a clock an hour ahead",
+            now + HOUR
+        ),
+        far_clock(
+            servers,
+            "Retry-After as a date, a clock an hour behind",
+            now - HOUR
+        ),
+        small_capacity(
+            servers,
+            "capacity of 100 events, batches of 512, emit_wait",
+            events
+        ),
+        small_capacity(
+            servers,
+            "capacity of 8 KiB, batches of 512 KiB, emit_wait",
+            bytes
+        ),
         slow_in_proportion(servers),
     )?;
     Ok(vec![outage, ahead, behind, events, bytes, slow])
 }
 
-/// The background loops sleep between two attempts when the endpoint recovers; a shutdown does not wait for that.
+/// The background loops sleep between two attempts when the endpoint recovers; a shutdown does not
+/// wait for that.
 async fn outage_then_shutdown(servers: &Handle) -> Result<Row, Failure> {
     const PROGRAMS: u64 = 20;
     const EACH: u64 = 50;
@@ -50,12 +67,16 @@ async fn outage_then_shutdown(servers: &Handle) -> Result<Row, Failure> {
     let reports = shutdowns.join_all().await;
     let took = begin.elapsed();
     let back: Vec<u64> = reports.iter().flat_map(returned).collect();
-    let books = reports.iter().fold(Books::default(), |books, report| books + report.books);
+    let books = reports
+        .iter()
+        .fold(Books::default(), |books, report| books + report.books);
     let case = "background, 503 for 6 s, then healthy, then shutdown(1 s)";
-    Ok(Row::new(case, PROGRAMS * EACH, &ids(&server.events()), &back, books)
-        .took(took, "of shutdowns")
-        .note(format!("{PROGRAMS} trackers with {EACH} events each"))
-        .must(books.all_delivered(), "every shutdown makes an attempt"))
+    Ok(
+        Row::new(case, PROGRAMS * EACH, &ids(&server.events()), &back, books)
+            .took(took, "of shutdowns")
+            .note(format!("{PROGRAMS} trackers with {EACH} events each"))
+            .must(books.all_delivered(), "every shutdown makes an attempt"),
+    )
 }
 
 /// The far end asks for two seconds, by a date of its own clock.
@@ -64,7 +85,10 @@ async fn far_clock(servers: &Handle, case: &str, far_now: SystemTime) -> Result<
 
     let server = start(servers).await?;
     let date = |time| httpdate::fmt_http_date(time);
-    let headers = vec![("date", date(far_now)), ("retry-after", date(far_now + REST))];
+    let headers = vec![
+        ("date", date(far_now)),
+        ("retry-after", date(far_now + REST)),
+    ];
     server.then(Answer::Full(503, headers, String::new()));
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 1_000)?;
@@ -73,9 +97,14 @@ async fn far_clock(servers: &Handle, case: &str, far_now: SystemTime) -> Result<
     let (took, requests) = (begin.elapsed(), server.requests().len());
     Ok(row(case, 1_000, &server.events(), &report)
         .took(took, "of shutdown")
-        .note(format!("the far end asks for a rest of 2 s; {requests} requests"))
+        .note(format!(
+            "the far end asks for a rest of 2 s; {requests} requests"
+        ))
         .must(requests == 3 && took >= REST, "the far end has its rest")
-        .must(report.books.all_delivered(), "the wait is no longer than that"))
+        .must(
+            report.books.all_delivered(),
+            "the wait is no longer than that",
+        ))
 }
 
 /// The buffer is full long before a batch is, so the linger would pass each time.
@@ -84,7 +113,9 @@ async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<
 
     let server = start(servers).await?;
     let linger = config.linger();
-    let tracker = HttpTracker::builder(server.url()).config(config).background()?;
+    let tracker = HttpTracker::builder(server.url())
+        .config(config)
+        .background()?;
     let begin = Instant::now();
     for id in 0..EVENTS {
         tracker.emit_wait(event(id)).await?;
@@ -94,9 +125,14 @@ async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<
     let lingers = linger * u32::try_from(requests)?;
     Ok(row(case, EVENTS, &server.events(), &report)
         .took(took, "from the first emit")
-        .note(format!("{requests} requests; a linger of 200 ms before each would take {lingers:.1?}"))
+        .note(format!(
+            "{requests} requests; a linger of 200 ms before each would take {lingers:.1?}"
+        ))
         .must(report.books.all_delivered(), "everything is delivered")
-        .must(took < lingers / 2, "a full buffer does not wait for the linger"))
+        .must(
+            took < lingers / 2,
+            "a full buffer does not wait for the linger",
+        ))
 }
 
 /// A batch takes longer than a request may, half of it too, and a quarter of it does not.
@@ -105,16 +141,32 @@ async fn slow_in_proportion(servers: &Handle) -> Result<Row, Failure> {
 
     let server = start(servers).await?;
     server.always(Answer::AcceptAfterEach(Duration::from_millis(5)));
-    let config = Config::builder().request_timeout(Duration::from_millis(300)).build()?;
+    let config = Config::builder()
+        .request_timeout(Duration::from_millis(300))
+        .build()?;
     let tracker = HttpTracker::builder(server.url()).config(config).scoped()?;
     emit(&tracker, EVENTS)?;
     let begin = Instant::now();
     let report = tracker.shutdown(LONG).await;
     let took = begin.elapsed();
-    let sizes: Vec<usize> = server.requests().iter().map(|request| request.events().len()).collect();
-    Ok(row("5 ms an event, requests of at most 300 ms", EVENTS, &server.events(), &report)
-        .took(took, "of shutdown")
-        .note(format!("events in each request: {sizes:?}; it takes those whose answers came too late, too"))
-        .must(report.books.all_delivered(), "requests become small enough")
-        .must(sizes.len() <= 20, "the same request is not sent again and again"))
+    let sizes: Vec<usize> = server
+        .requests()
+        .iter()
+        .map(|request| request.events().len())
+        .collect();
+    Ok(row(
+        "5 ms an event, requests of at most 300 ms",
+        EVENTS,
+        &server.events(),
+        &report,
+    )
+    .took(took, "of shutdown")
+    .note(format!(
+        "events in each request: {sizes:?}; it takes those whose answers came too late, too"
+    ))
+    .must(report.books.all_delivered(), "requests become small enough")
+    .must(
+        sizes.len() <= 20,
+        "the same request is not sent again and again",
+    ))
 }

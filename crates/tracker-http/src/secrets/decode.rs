@@ -13,10 +13,17 @@ pub(super) struct Char {
 /// Returns the characters of a text as it is.
 pub(super) fn plain(text: &str) -> Vec<Char> {
     let chars = text.char_indices();
-    chars.map(|(start, c)| Char { value: folded(c), start, end: start + c.len_utf8() }).collect()
+    chars
+        .map(|(start, c)| Char {
+            value: folded(c),
+            start,
+            end: start + c.len_utf8(),
+        })
+        .collect()
 }
 
-/// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if there is none.
+/// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if
+/// there is none.
 pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut found = false;
@@ -31,13 +38,18 @@ pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
         // The escape's length does not count its first character.
         let (value, length) = escape.unwrap_or((first.value, 0));
         found |= escape.is_some();
-        decoded.push(Char { value: folded(value), start: first.start, end: rest[length].end });
+        decoded.push(Char {
+            value: folded(value),
+            start: first.start,
+            end: rest[length].end,
+        });
         rest = &rest[length + 1..];
     }
     found.then_some(decoded)
 }
 
-/// `\n`, `\/`, `\x41`, `\u0041`, `\u{41}`, `\U00000041`, `\101`; of a surrogate pair each half is a character.
+/// `\n`, `\/`, `\x41`, `\u0041`, `\u{41}`, `\U00000041`, `\101`; of a surrogate pair each half is a
+/// character.
 fn backslash(text: &[Char]) -> Option<(char, usize)> {
     match text.first()?.value {
         'u' if text.get(1).is_some_and(|c| c.value == '{') => {
@@ -45,7 +57,8 @@ fn backslash(text: &[Char]) -> Option<(char, usize)> {
             text.get(2 + digits).filter(|c| c.value == '}')?;
             Some((character(value), 3 + digits))
         }
-        // In lower case \U looks like \u. Only control characters have four digits that begin a longer character.
+        // In lower case \U looks like \u. Only control characters have four digits that begin a
+        // longer character.
         'u' => match number(&text[1..], 16, 8, 8) {
             Some((value, _)) if value < 0x11_0000 => Some((character(value), 9)),
             _ => number(&text[1..], 16, 4, 4).map(|(value, _)| (character(value), 5)),
@@ -71,10 +84,17 @@ fn percent(text: &[Char]) -> Option<(char, usize)> {
     }
     let mut bytes = vec![first as u8];
     for more in text[2..].chunks_exact(3).take(3) {
-        let continues = (more[0].value == '%').then(|| number(&more[1..], 16, 2, 2)).flatten();
-        let Some((byte, _)) = continues.filter(|(byte, _)| (0x80..0xC0).contains(byte)) else { break };
+        let continues = (more[0].value == '%')
+            .then(|| number(&more[1..], 16, 2, 2))
+            .flatten();
+        let Some((byte, _)) = continues.filter(|(byte, _)| (0x80..0xC0).contains(byte)) else {
+            break;
+        };
         bytes.push(byte as u8);
-        if let Some(c) = std::str::from_utf8(&bytes).ok().and_then(|text| text.chars().next()) {
+        if let Some(c) = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.chars().next())
+        {
             return Some((c, bytes.len() * 3 - 1));
         }
     }
@@ -136,16 +156,28 @@ const NAMES: &[(&str, char)] = &[
 fn named(text: &[Char]) -> Option<(char, usize)> {
     let matches = |name: &str| {
         let length = name.len();
-        text.len() > length && text[length].value == ';' && text[..length].iter().map(|c| c.value).eq(name.chars())
+        text.len() > length
+            && text[length].value == ';'
+            && text[..length].iter().map(|c| c.value).eq(name.chars())
     };
-    NAMES.iter().find(|(name, _)| matches(name)).map(|(name, c)| (*c, name.len() + 1))
+    NAMES
+        .iter()
+        .find(|(name, _)| matches(name))
+        .map(|(name, c)| (*c, name.len() + 1))
 }
 
 /// Reads a number of `least` to `most` digits; returns how many there are.
 fn number(text: &[Char], radix: u32, least: usize, most: usize) -> Option<(u32, usize)> {
-    let digits = text.iter().take(most).map_while(|c| c.value.to_digit(radix));
-    let (value, length) = digits
-        .fold((0_u32, 0), |(value, length), digit| (value.saturating_mul(radix).saturating_add(digit), length + 1));
+    let digits = text
+        .iter()
+        .take(most)
+        .map_while(|c| c.value.to_digit(radix));
+    let (value, length) = digits.fold((0_u32, 0), |(value, length), digit| {
+        (
+            value.saturating_mul(radix).saturating_add(digit),
+            length + 1,
+        )
+    });
     (length >= least).then_some((value, length))
 }
 
@@ -167,13 +199,29 @@ mod tests {
             (r"s\u0033\u{63}\x72\145\/", "s3cre/"),
             (r"\U00000073\\n\n\.", "s\\n ."),
             ("%73%C3%A9%F0%9F%98%80%u0065%ff%", "sé😀eÿ%"),
-            ("&#115;&#x33;&#99&amp;amp;&sol;&nothing;", "s3c&amp;/&nothing;"),
+            (
+                "&#115;&#x33;&#99&amp;amp;&sol;&nothing;",
+                "s3c&amp;/&nothing;",
+            ),
             ("%2573 &amp;#115;", "%73 &#115;"),
-            (r"\u12 \x4 \q % %z &#; &# \u0041", r"\u12 \x4 \q % %z &#; &# a"),
+            (
+                r"\u12 \x4 \q % %z &#; &# \u0041",
+                r"\u12 \x4 \q % %z &#; &# a",
+            ),
         ] {
             assert_eq!(decoded(encoded).as_deref(), Some(expected), "{encoded}");
         }
-        for nothing in ["", "plain", "\\", "%", "&", "100 % & more", "\\u", "%4", "&#x"] {
+        for nothing in [
+            "",
+            "plain",
+            "\\",
+            "%",
+            "&",
+            "100 % & more",
+            "\\u",
+            "%4",
+            "&#x",
+        ] {
             assert_eq!(decoded(nothing), None, "{nothing}");
         }
     }
@@ -182,7 +230,13 @@ mod tests {
     fn every_character_knows_where_it_came_from() {
         let text = "é%41\\u0042&#67;";
         let decoded = once(&plain(text)).unwrap();
-        let parts: Vec<_> = decoded.iter().map(|c| (c.value, &text[c.start..c.end])).collect();
-        assert_eq!(parts, [('é', "é"), ('a', "%41"), ('b', "\\u0042"), ('c', "&#67;")]);
+        let parts: Vec<_> = decoded
+            .iter()
+            .map(|c| (c.value, &text[c.start..c.end]))
+            .collect();
+        assert_eq!(
+            parts,
+            [('é', "é"), ('a', "%41"), ('b', "\\u0042"), ('c', "&#67;")]
+        );
     }
 }

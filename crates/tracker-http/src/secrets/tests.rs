@@ -33,14 +33,20 @@ fn a_secret_is_replaced_where_it_stands() {
 
 #[test]
 fn a_short_secret_is_hidden_whole_and_a_shorter_one_not_at_all() {
-    assert_eq!(secrets("s3cr").redact("a s3cr b, s3c r"), "a [token] b, s3c r");
+    assert_eq!(
+        secrets("s3cr").redact("a s3cr b, s3c r"),
+        "a [token] b, s3c r"
+    );
     assert_eq!(secrets("s3c").redact("s3c"), "s3c");
 }
 
 #[test]
 fn a_space_may_have_become_a_plus() {
     let secrets = secrets("a key of words+1");
-    assert_eq!(secrets.redact("key=a+key+of+words%2B1&more=1"), "key=[token]&more=1");
+    assert_eq!(
+        secrets.redact("key=a+key+of+words%2B1&more=1"),
+        "key=[token]&more=1"
+    );
     assert_eq!(secrets.redact("a key of\twords 1"), "[token]");
 }
 
@@ -56,11 +62,17 @@ fn a_secret_that_is_itself_encoded_is_found_decoded_too() {
 #[test]
 fn a_long_text_is_cut_and_never_within_a_secret() {
     let secrets = secrets("s3cret-token-of-some-length");
-    let encoded: String = "s3cret-token-of-some-length".bytes().map(|byte| format!("&#x{byte:02x};")).collect();
+    let encoded: String = "s3cret-token-of-some-length"
+        .bytes()
+        .map(|byte| format!("&#x{byte:02x};"))
+        .collect();
     for padding in (0..400).step_by(9) {
         let text = format!("{}{}", "x".repeat(TEXT_LIMIT - padding), encoded.repeat(20));
         let redacted = secrets.redact(&text);
-        assert!(redacted.len() <= TEXT_LIMIT && !redacted.contains('&'), "{padding}: {redacted}");
+        assert!(
+            redacted.len() <= TEXT_LIMIT && !redacted.contains('&'),
+            "{padding}: {redacted}"
+        );
     }
     let many = secrets.redact(&"s3cret-token-of-some-length ".repeat(1000));
     assert!(many.replace("[token]", "").trim().is_empty(), "{many}");

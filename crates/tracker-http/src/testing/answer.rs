@@ -19,7 +19,8 @@ pub enum Answer {
     Accept,
     /// Takes the events and answers 200 after a wait.
     AcceptAfter(Duration),
-    /// Takes the events and answers 200 after a wait of this long for each event: it is slow in proportion.
+    /// Takes the events and answers 200 after a wait of this long for each event: it is slow in
+    /// proportion.
     AcceptAfterEach(Duration),
     /// Takes the events except those with these indices, and says so in the body.
     Reject(Vec<usize>),
@@ -31,19 +32,22 @@ pub enum Answer {
     Status(u16),
     /// Takes nothing and answers with this status and this text.
     RefuseAll(u16, String),
-    /// Takes up to this many events in one request as [`Accept`](Self::Accept) does, and answers 413 to more.
+    /// Takes up to this many events in one request as [`Accept`](Self::Accept) does, and answers
+    /// 413 to more.
     AtMost(usize),
-    /// Takes nothing and answers 400 if the body contains this text; otherwise as [`Accept`](Self::Accept) does.
+    /// Takes nothing and answers 400 if the body contains this text; otherwise as
+    /// [`Accept`](Self::Accept) does.
     RefuseIf(&'static str),
     /// Takes nothing and answers with this status if the body contains this text; otherwise as
     /// [`Accept`](Self::Accept) does.
     StatusIf(u16, &'static str),
-    /// Takes nothing and answers 409 if it has taken an event with one of the `eventId`s before; otherwise as
-    /// [`Accept`](Self::Accept) does.
+    /// Takes nothing and answers 409 if it has taken an event with one of the `eventId`s before;
+    /// otherwise as [`Accept`](Self::Accept) does.
     ConflictIfKnown,
     /// Takes nothing and answers with this status, these header lines, and this body.
     Full(u16, Vec<(&'static str, String)>, String),
-    /// Takes nothing and answers with this status; the text repeats the request's headers in this form.
+    /// Takes nothing and answers with this status; the text repeats the request's headers in this
+    /// form.
     Echo(u16, Echo),
     /// Takes the events and breaks the connection before the answer.
     LoseAnswer,
@@ -62,7 +66,8 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Returns the answer to this request, if it depends on the request; `has` tells whether an id was taken before.
+    /// Returns the answer to this request, if it depends on the request; `has` tells whether an id
+    /// was taken before.
     pub(super) fn to(self, request: &RecordedRequest, mut has: impl FnMut(&str) -> bool) -> Self {
         match self {
             Self::AtMost(events) if request.events().len() > events => Self::Status(413),
@@ -71,8 +76,15 @@ impl Answer {
                 Self::RefuseAll(status, format!("the body contains {text}"))
             }
             Self::ConflictIfKnown => {
-                let known = request.events().iter().any(|event| event["eventId"].as_str().is_some_and(&mut has));
-                if known { Self::RefuseAll(409, "an event is there already".into()) } else { Self::Accept }
+                let known = request
+                    .events()
+                    .iter()
+                    .any(|event| event["eventId"].as_str().is_some_and(&mut has));
+                if known {
+                    Self::RefuseAll(409, "an event is there already".into())
+                } else {
+                    Self::Accept
+                }
             }
             Self::AtMost(_) | Self::StatusIf(..) => Self::Accept,
             Self::AcceptAfterEach(wait) => {
@@ -87,9 +99,11 @@ impl Answer {
     pub(super) fn takes(&self) -> Option<Vec<usize>> {
         match self {
             Self::Reject(indices) | Self::Take(indices, _) => Some(indices.clone()),
-            Self::Accept | Self::AcceptAfter(_) | Self::AcceptAndClose | Self::LoseAnswer | Self::EndlessBody => {
-                Some(Vec::new())
-            }
+            Self::Accept
+            | Self::AcceptAfter(_)
+            | Self::AcceptAndClose
+            | Self::LoseAnswer
+            | Self::EndlessBody => Some(Vec::new()),
             _ => None,
         }
     }
@@ -104,14 +118,20 @@ impl Answer {
             Self::Reject(indices) => {
                 let verdict = |index| json!({"index": index, "reason": "rejected by script"});
                 let verdicts: Vec<_> = indices.into_iter().map(verdict).collect();
-                Reply::new(200).body(json!({"rejected": verdicts}).to_string()).write(stream).await?;
+                Reply::new(200)
+                    .body(json!({"rejected": verdicts}).to_string())
+                    .write(stream)
+                    .await?;
             }
             Self::Take(_, reply) | Self::Refuse(reply) => reply.write(stream).await?,
             Self::Status(status) => Reply::new(status).write(stream).await?,
             Self::RefuseAll(status, text) => Reply::new(status).body(text).write(stream).await?,
             Self::Full(status, headers, body) => {
-                let reply =
-                    headers.into_iter().fold(Reply::new(status), |reply, (name, value)| reply.header(name, value));
+                let reply = headers
+                    .into_iter()
+                    .fold(Reply::new(status), |reply, (name, value)| {
+                        reply.header(name, value)
+                    });
                 reply.body(body).write(stream).await?;
             }
             Self::AcceptAndClose => {
@@ -124,17 +144,23 @@ impl Answer {
                 return Ok(false);
             }
             Self::ResetInBody => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"rejected\":").await?;
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"rejected\":")
+                    .await?;
                 stream.flush().await?;
                 return Ok(false);
             }
             Self::Hang => std::future::pending().await,
             Self::Garbage => {
-                stream.write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n").await?;
+                stream
+                    .write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+                    .await?;
                 return Ok(false);
             }
             Self::EndlessBody => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                    .await?;
                 let chunk = format!("{:x}\r\n{}\r\n", 4096, "x".repeat(4096));
                 loop {
                     stream.write_all(chunk.as_bytes()).await?;

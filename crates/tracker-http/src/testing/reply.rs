@@ -26,7 +26,11 @@ pub struct Reply {
 impl Reply {
     /// Starts a response with this status and no body.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// Adds a header line. `content-length` is set by the server.
@@ -55,11 +59,17 @@ impl Reply {
     }
 
     pub(super) async fn write(self, stream: &mut TcpStream) -> io::Result<()> {
-        let mut head = format!("HTTP/1.1 {} \r\ncontent-length: {}\r\n", self.status, self.body.len());
+        let mut head = format!(
+            "HTTP/1.1 {} \r\ncontent-length: {}\r\n",
+            self.status,
+            self.body.len()
+        );
         for (name, value) in self.headers {
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
-        stream.write_all(&[head.as_bytes(), &self.body].concat()).await
+        stream
+            .write_all(&[head.as_bytes(), &self.body].concat())
+            .await
     }
 }

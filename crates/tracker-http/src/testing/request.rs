@@ -22,19 +22,29 @@ pub struct RecordedRequest {
 impl RecordedRequest {
     /// Returns a header's value by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(candidate, _)| candidate == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Returns the events of the body, if it is `{"events":[...]}`.
     ///
-    /// One that `serde_json` cannot read (half a surrogate pair, more than 128 levels) is a `Value::String` of its text.
+    /// One that `serde_json` cannot read (half a surrogate pair, more than 128 levels) is a
+    /// `Value::String` of its text.
     pub fn events(&self) -> Vec<Value> {
         let body = String::from_utf8_lossy(&self.body);
         let members = exact_json::members(&body).unwrap_or_default();
-        let events =
-            members.iter().find(|member| member.key == "\"events\"").and_then(|m| exact_json::elements(m.value));
+        let events = members
+            .iter()
+            .find(|member| member.key == "\"events\"")
+            .and_then(|m| exact_json::elements(m.value));
         let events = events.unwrap_or_default().into_iter();
-        events.map(|event| serde_json::from_str(event).unwrap_or_else(|_| Value::String(event.to_owned()))).collect()
+        events
+            .map(|event| {
+                serde_json::from_str(event).unwrap_or_else(|_| Value::String(event.to_owned()))
+            })
+            .collect()
     }
 
     pub(super) fn contains(&self, text: &str) -> bool {
@@ -42,21 +52,33 @@ impl RecordedRequest {
     }
 
     /// Reads the next request of a connection; `None` when the client has closed it.
-    pub(super) async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Self>> {
+    pub(super) async fn read(
+        stream: &mut BufReader<impl AsyncRead + Unpin>,
+    ) -> io::Result<Option<Self>> {
         let line = read_line(stream).await?;
         if line.is_empty() {
             return Ok(None);
         }
-        let mut request = Self { at: Instant::now(), line, headers: Vec::new(), body: Vec::new() };
+        let mut request = Self {
+            at: Instant::now(),
+            line,
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
         loop {
             let header = read_line(stream).await?;
             if header.is_empty() {
                 break;
             }
             let (name, value) = header.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
-            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            request
+                .headers
+                .push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length = request
+            .header("content-length")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0);
         request.body = vec![0; length];
         stream.read_exact(&mut request.body).await?;
         if request.header("content-encoding") == Some("gzip") {

@@ -15,8 +15,9 @@ use super::request::RecordedRequest;
 
 /// A loopback HTTP/1.1 server that records every event it takes, and answers as told.
 ///
-/// Each [`then`](Self::then) appends one answer to its script; when the script has run out it gives the standing
-/// answer: accept, unless [`always`](Self::always) says otherwise. Dropping it closes the port and its connections.
+/// Each [`then`](Self::then) appends one answer to its script; when the script has run out it gives
+/// the standing answer: accept, unless [`always`](Self::always) says otherwise. Dropping it closes
+/// the port and its connections.
 pub struct FaultServer {
     address: String,
     state: Arc<Mutex<State>>,
@@ -34,11 +35,16 @@ struct State {
 }
 
 impl State {
-    /// Returns the events taken. They are read here and not before the answer, which would make a slow server.
+    /// Returns the events taken. They are read here and not before the answer, which would make a
+    /// slow server.
     fn events(&mut self) -> &[Value] {
         for (request, rejected) in self.unread.drain(..) {
             let events = self.requests[request].events().into_iter().enumerate();
-            self.events.extend(events.filter(|(index, _)| !rejected.contains(index)).map(|(_, event)| event));
+            self.events.extend(
+                events
+                    .filter(|(index, _)| !rejected.contains(index))
+                    .map(|(_, event)| event),
+            );
         }
         &self.events
     }
@@ -76,7 +82,11 @@ impl FaultServer {
             connections: 0,
         }));
         let task = tokio::spawn(accept(listener, state.clone()));
-        Ok(Self { address, state, task })
+        Ok(Self {
+            address,
+            state,
+            task,
+        })
     }
 
     /// Returns the URL to send events to.
@@ -112,7 +122,11 @@ impl FaultServer {
     /// Returns the number of different `eventId`s among the events taken.
     pub fn distinct(&self) -> usize {
         let mut state = lock(&self.state);
-        let ids: HashSet<_> = state.events().iter().filter_map(|event| event["eventId"].as_str()).collect();
+        let ids: HashSet<_> = state
+            .events()
+            .iter()
+            .filter_map(|event| event["eventId"].as_str())
+            .collect();
         ids.len()
     }
 
@@ -135,7 +149,9 @@ impl Drop for FaultServer {
 
 impl fmt::Debug for FaultServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultServer").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("FaultServer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -161,7 +177,10 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     while let Some(request) = RecordedRequest::read(&mut stream).await? {
         let answer = {
             let mut state = lock(state);
-            let answer = state.script.pop_front().unwrap_or_else(|| state.standing.clone());
+            let answer = state
+                .script
+                .pop_front()
+                .unwrap_or_else(|| state.standing.clone());
             let answer = answer.to(&request, |id| state.has(id));
             if let Some(rejected) = answer.takes() {
                 let request = state.requests.len();

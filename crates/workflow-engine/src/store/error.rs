@@ -3,7 +3,8 @@
 use crate::status::IllegalTransition;
 use crate::store::{CancelRequest, RunKey};
 
-/// A store did not do what it was asked for. Nothing was changed, unless it is [`Backend`](Self::Backend).
+/// A store did not do what it was asked for. Nothing was changed, unless it is
+/// [`Backend`](Self::Backend).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -14,7 +15,9 @@ pub enum StoreError {
         key: RunKey,
     },
     /// The claim is not, or no longer, the one under which the run may be advanced.
-    #[error("the claim on run {key} with epoch {epoch} has ended: the run is claimed again, due, or terminal")]
+    #[error(
+        "the claim on run {key} with epoch {epoch} has ended: the run is claimed again, due, or terminal"
+    )]
     Fenced {
         /// The run's key.
         key: RunKey,
@@ -22,7 +25,9 @@ pub enum StoreError {
         epoch: u64,
     },
     /// The claim is not, or no longer, the one under which events may be delivered to the sink.
-    #[error("the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed again, released, or dropped")]
+    #[error(
+        "the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed again, released, or dropped"
+    )]
     SinkFenced {
         /// The sink.
         sink: String,
@@ -30,7 +35,9 @@ pub enum StoreError {
         epoch: u64,
     },
     /// The first record does not follow on the history.
-    #[error("the history of run {key} ends at {last_seq}, and a record starting with {first_seq} does not follow")]
+    #[error(
+        "the history of run {key} ends at {last_seq}, and a record starting with {first_seq} does not follow"
+    )]
     Behind {
         /// The run's key.
         key: RunKey,
@@ -51,8 +58,8 @@ pub enum StoreError {
         /// What it is, and why; never a payload.
         what: String,
     },
-    /// The store cannot keep a value, however often it is tried: the value is too large, or has a form that the storage
-    /// does not take. Nothing was changed.
+    /// The store cannot keep a value, however often it is tried: the value is too large, or has a
+    /// form that the storage does not take. Nothing was changed.
     #[error("the store cannot keep the value: {why}")]
     Refused {
         /// Why, in the words of the storage; never a payload.

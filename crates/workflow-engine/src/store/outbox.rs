@@ -1,8 +1,10 @@
-//! The outbox as its readers see it: places, its end, the cursors of the sinks, and who delivers to them.
+//! The outbox as its readers see it: places, its end, the cursors of the sinks, and who delivers to
+//! them.
 
 use crate::payload::EncodedEvent;
 
-/// A place in the outbox; the store gives it its meaning, and only the order counts. Nothing stands at 0.
+/// A place in the outbox; the store gives it its meaning, and only the order counts. Nothing stands
+/// at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
@@ -11,23 +13,27 @@ pub struct Position(pub u64);
 pub struct Page {
     /// How many events at most.
     pub events: usize,
-    /// How many bytes of JSON text the events have at most, where each counts one more, for what separates it from the
-    /// next. The first event is read however large it is.
+    /// How many bytes of JSON text the events have at most, where each counts one more, for what
+    /// separates it from the next. The first event is read however large it is.
     pub bytes: usize,
 }
 
 impl Page {
     /// A page of so many events, whatever their size.
     pub const fn events(events: usize) -> Self {
-        Self { events, bytes: usize::MAX }
+        Self {
+            events,
+            bytes: usize::MAX,
+        }
     }
 
-    /// Reads events, for a store, until the page is full; stops before the first one that does not fit.
+    /// Reads events, for a store, until the page is full; stops before the first one that does not
+    /// fit.
     ///
     /// # Errors
     ///
-    /// The first error of `events`, unless there are events before it: then those are the page, and the error comes
-    /// with the next one.
+    /// The first error of `events`, unless there are events before it: then those are the page, and
+    /// the error comes with the next one.
     pub fn fill<E>(
         self,
         events: impl IntoIterator<Item = Result<(Position, EncodedEvent), E>>,
@@ -59,12 +65,13 @@ pub struct OutboxEnd {
     pub position: Position,
     /// How many events were ever put there.
     pub accepted: u64,
-    /// Up to here the events can be read; those behind it wait for writes that began before and have not ended. In a
-    /// store that writes one after the other this is `position`.
+    /// Up to here the events can be read; those behind it wait for writes that began before and
+    /// have not ended. In a store that writes one after the other this is `position`.
     pub readable: Position,
 }
 
-/// How far a sink has come. `delivered + rejected + missed` is the number of events up to `position`.
+/// How far a sink has come. `delivered + rejected + missed` is the number of events up to
+/// `position`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Every event up to this place has a fate.

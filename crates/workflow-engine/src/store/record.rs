@@ -24,11 +24,13 @@ pub struct Record {
 impl Record {
     /// Returns the `seq` of its last event.
     pub fn last_seq(&self) -> u64 {
-        self.first_seq.saturating_add(self.events.len() as u64).saturating_sub(1)
+        self.first_seq
+            .saturating_add(self.events.len() as u64)
+            .saturating_sub(1)
     }
 
-    /// Checks, for a store, that `records` have events and follow on `last_seq`, where the history of the run `key`
-    /// ends, and on each other.
+    /// Checks, for a store, that `records` have events and follow on `last_seq`, where the history
+    /// of the run `key` ends, and on each other.
     ///
     /// # Errors
     ///
@@ -36,17 +38,34 @@ impl Record {
     pub fn follow(key: RunKey, last_seq: u64, records: &[Self]) -> Result<(), StoreError> {
         let first_seq = records.first().map_or(0, |record| record.first_seq);
         let end = records.iter().try_fold(last_seq, |end, record| {
-            (Some(record.first_seq) == end.checked_add(1) && !record.events.is_empty()).then(|| record.last_seq())
+            (Some(record.first_seq) == end.checked_add(1) && !record.events.is_empty())
+                .then(|| record.last_seq())
         });
         let follows = end.is_some_and(|end| end > last_seq);
-        if follows { Ok(()) } else { Err(StoreError::Behind { key, last_seq, first_seq }) }
+        if follows {
+            Ok(())
+        } else {
+            Err(StoreError::Behind {
+                key,
+                last_seq,
+                first_seq,
+            })
+        }
     }
 
     /// Returns the events as one JSON array, for a store that keeps them so: plain SQL can read it.
     pub fn events_json(&self) -> String {
-        let length: usize = self.events.iter().map(|event| event.as_str().len() + 1).sum();
+        let length: usize = self
+            .events
+            .iter()
+            .map(|event| event.as_str().len() + 1)
+            .sum();
         let mut json = String::with_capacity(length + 1);
-        for (event, separator) in self.events.iter().zip(std::iter::once('[').chain(std::iter::repeat(','))) {
+        for (event, separator) in self
+            .events
+            .iter()
+            .zip(std::iter::once('[').chain(std::iter::repeat(',')))
+        {
             json.push(separator);
             json.push_str(event.as_str());
         }
@@ -65,14 +84,16 @@ impl Record {
     }
 }
 
-/// What a replay needs of a record. It is flat, so that a store maps it to columns; the engine gives it its meaning.
+/// What a replay needs of a record. It is flat, so that a store maps it to columns; the engine
+/// gives it its meaning.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What it records.
     pub kind: EntryKind,
     /// The step's name; empty for what has none.
     pub name: String,
-    /// How many operations of this kind and name the run had called before, plus one; 0 for what is no operation.
+    /// How many operations of this kind and name the run had called before, plus one; 0 for what is
+    /// no operation.
     pub occurrence: u32,
     /// The attempt of a step, from 1; 0 for what has none.
     pub attempt: u32,

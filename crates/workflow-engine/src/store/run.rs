@@ -7,8 +7,8 @@ use workflow_events::Timestamp;
 use crate::status::Status;
 use crate::store::Record;
 
-/// What a store calls a run: a sequential number that is never used again, unlike the id, which is free once the run
-/// is purged.
+/// What a store calls a run: a sequential number that is never used again, unlike the id, which is
+/// free once the run is purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunKey(pub u64);
 
@@ -54,8 +54,8 @@ pub struct Run {
     pub created_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Since when it is ready, or until when it waits; `None` while it is claimed, once it has ended, and for a paused
-    /// run that waits for a cancel alone.
+    /// Since when it is ready, or until when it waits; `None` while it is claimed, once it has
+    /// ended, and for a paused run that waits for a cancel alone.
     pub due_at: Option<Timestamp>,
     /// Who holds it, or held it when its lease ran out.
     pub worker: Option<String>,
@@ -88,11 +88,13 @@ pub struct Claim {
 pub struct Commit {
     /// The right to do it.
     pub claim: Claim,
-    /// What is appended to the history; the first follows on the last record there is. At least one.
+    /// What is appended to the history; the first follows on the last record there is. At least
+    /// one.
     pub records: Vec<Record>,
     /// The status from now on.
     pub status: Status,
-    /// Until when a `Paused` run waits; `None` if it waits for a cancel alone, and with every other status.
+    /// Until when a `Paused` run waits; `None` if it waits for a cancel alone, and with every other
+    /// status.
     pub due_at: Option<Timestamp>,
 }
 
@@ -141,9 +143,10 @@ pub struct ClaimRequest {
 pub struct Claims {
     /// The claimed runs.
     pub runs: Vec<Claimed>,
-    /// When the next claim may find something: the earliest time that a run not in the answer is due, or that a
-    /// lease of another worker, which holds such a run, is over. `None` if there is none. For a run that is ready this
-    /// is its [`Run::due_at`], but at the latest [`ClaimRequest::now`].
+    /// When the next claim may find something: the earliest time that a run not in the answer is
+    /// due, or that a lease of another worker, which holds such a run, is over. `None` if there is
+    /// none. For a run that is ready this is its [`Run::due_at`], but at the latest
+    /// [`ClaimRequest::now`].
     pub next_due: Option<Timestamp>,
     /// The names of workflows that have runs which are due, and that were not asked for.
     pub unknown: Vec<String>,
@@ -201,7 +204,14 @@ pub struct RunFilter {
 
 impl Default for RunFilter {
     fn default() -> Self {
-        Self { statuses: Vec::new(), workflow: None, id_prefix: None, worker: None, after: None, limit: 100 }
+        Self {
+            statuses: Vec::new(),
+            workflow: None,
+            id_prefix: None,
+            worker: None,
+            after: None,
+            limit: 100,
+        }
     }
 }
 

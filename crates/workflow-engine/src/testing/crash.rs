@@ -1,4 +1,5 @@
-//! Crash enumeration: a workflow is killed at every write that it makes, and must come out right every time.
+//! Crash enumeration: a workflow is killed at every write that it makes, and must come out right
+//! every time.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -30,8 +31,8 @@ struct Seen {
 }
 
 impl Effects {
-    /// Notes that the step `step` of the run `run` has had its effect. Call it in the step's body; give steps
-    /// different names.
+    /// Notes that the step `step` of the run `run` has had its effect. Call it in the step's body;
+    /// give steps different names.
     pub fn happened(&self, run: &str, step: &str) {
         let store = self.lock(|seen| {
             seen.effects.push((run.to_owned(), step.to_owned()));
@@ -43,17 +44,30 @@ impl Effects {
             store.records(run.key, Span::All).await.ok()
         });
         let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
-        let entries = records.iter().flatten().filter_map(|record| record.entry.as_ref());
-        if entries.filter(|entry| ends(entry.kind)).any(|entry| entry.name == step) {
+        let entries = records
+            .iter()
+            .flatten()
+            .filter_map(|record| record.entry.as_ref());
+        if entries
+            .filter(|entry| ends(entry.kind))
+            .any(|entry| entry.name == step)
+        {
             self.lock(|seen| {
-                seen.breaches.push(format!("step {step} of {run} had an effect after its end was recorded"))
+                seen.breaches.push(format!(
+                    "step {step} of {run} had an effect after its end was recorded"
+                ))
             });
         }
     }
 
     /// Returns how often the step has had its effect.
     pub fn count(&self, run: &str, step: &str) -> usize {
-        self.lock(|seen| seen.effects.iter().filter(|effect| effect.0 == run && effect.1 == step).count())
+        self.lock(|seen| {
+            seen.effects
+                .iter()
+                .filter(|effect| effect.0 == run && effect.1 == step)
+                .count()
+        })
     }
 
     fn lock<T>(&self, read: impl FnOnce(&mut Seen) -> T) -> T {
@@ -70,11 +84,13 @@ type Build = Box<dyn Fn(EngineBuilder, &Effects) -> EngineBuilder>;
 /// What a process does with its engine after its start.
 type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 
-/// Kills a process at every write to its store, before and after it, starts it again, and checks what comes out.
+/// Kills a process at every write to its store, before and after it, starts it again, and checks
+/// what comes out.
 ///
-/// It is checked of every run that it ends as without any crash; that every step which is recorded as completed has
-/// had its effect, and none after its record; that the history is contiguous and its transitions are legal; and that
-/// every sink has received every event, in order, once after duplicates are dropped.
+/// It is checked of every run that it ends as without any crash; that every step which is recorded
+/// as completed has had its effect, and none after its record; that the history is contiguous and
+/// its transitions are legal; and that every sink has received every event, in order, once after
+/// duplicates are dropped.
 ///
 /// # Examples
 ///
@@ -130,7 +146,8 @@ struct Outcome {
 }
 
 impl CrashTest {
-    /// A test on a store in memory, which the crashes leave as it is. `build` registers the workflows.
+    /// A test on a store in memory, which the crashes leave as it is. `build` registers the
+    /// workflows.
     pub fn in_memory(build: impl Fn(EngineBuilder, &Effects) -> EngineBuilder + 'static) -> Self {
         let storage = || -> Reopen {
             let store: Arc<dyn Store> = Arc::new(crate::store::MemoryStore::new());
@@ -139,13 +156,19 @@ impl CrashTest {
         Self::new(storage, build)
     }
 
-    /// A test on storage of your own: `storage` makes new storage, and what it returns opens that again after each
-    /// crash.
+    /// A test on storage of your own: `storage` makes new storage, and what it returns opens that
+    /// again after each crash.
     pub fn new(
         storage: impl Fn() -> Reopen + 'static,
         build: impl Fn(EngineBuilder, &Effects) -> EngineBuilder + 'static,
     ) -> Self {
-        Self { storage: Box::new(storage), build: Box::new(build), sinks: 1, twice: false, outcomes: Vec::new() }
+        Self {
+            storage: Box::new(storage),
+            build: Box::new(build),
+            sinks: 1,
+            twice: false,
+            outcomes: Vec::new(),
+        }
     }
 
     /// Sets how many sinks there are; 1 unless set.
@@ -157,30 +180,44 @@ impl CrashTest {
     /// Kills the process that recovers as well, at every write that it makes.
     #[must_use]
     pub fn twice(self) -> Self {
-        Self { twice: true, ..self }
+        Self {
+            twice: true,
+            ..self
+        }
     }
 
-    /// Accepts that a run ends with one of these statuses, and not as it does without a crash: for what races with
-    /// the crash, such as a cancel.
+    /// Accepts that a run ends with one of these statuses, and not as it does without a crash: for
+    /// what races with the crash, such as a cancel.
     #[must_use]
     pub fn accepting(self, outcomes: &[Status]) -> Self {
-        Self { outcomes: outcomes.to_vec(), ..self }
+        Self {
+            outcomes: outcomes.to_vec(),
+            ..self
+        }
     }
 
-    /// Runs the enumeration. `script` is what a process does after its start; then it works until nothing is due any
-    /// more, through all sleeps. After a crash the next process does the same.
+    /// Runs the enumeration. `script` is what a process does after its start; then it works until
+    /// nothing is due any more, through all sleeps. After a crash the next process does the same.
     ///
     /// # Panics
     ///
-    /// When something comes out wrong; the message says what, and at which writes the processes were killed.
+    /// When something comes out wrong; the message says what, and at which writes the processes
+    /// were killed.
     pub fn run(self, script: impl Fn(Engine) -> BoxFuture<'static, ()> + 'static) -> CrashReport {
         let script: Script = Box::new(script);
         let undisturbed = self.history(&script, &[], None);
-        let mut report = CrashReport { writes: undisturbed.writes[0], crashes: 0 };
+        let mut report = CrashReport {
+            writes: undisturbed.writes[0],
+            crashes: 0,
+        };
         for first in points(undisturbed.writes[0]) {
             let outcome = self.history(&script, &[first], Some(&undisturbed));
             report.crashes += 1;
-            let again = if self.twice { outcome.writes.get(1).copied().unwrap_or(0) } else { 0 };
+            let again = if self.twice {
+                outcome.writes.get(1).copied().unwrap_or(0)
+            } else {
+                0
+            };
             for second in points(again) {
                 self.history(&script, &[first, second], Some(&undisturbed));
                 report.crashes += 2;
@@ -190,12 +227,18 @@ impl CrashTest {
     }
 
     /// One history of processes, each but the last killed where `crashes` says.
-    fn history(&self, script: &Script, crashes: &[(usize, Fault)], undisturbed: Option<&Outcome>) -> Outcome {
+    fn history(
+        &self,
+        script: &Script,
+        crashes: &[(usize, Fault)],
+        undisturbed: Option<&Outcome>,
+    ) -> Outcome {
         let clock = Arc::new(TestClock::new());
         let mut reopen = (self.storage)();
         let effects = Effects::default();
-        let sinks: Vec<Arc<MemoryTransport<EncodedEvent>>> =
-            (0..self.sinks).map(|_| Arc::new(MemoryTransport::new())).collect();
+        let sinks: Vec<Arc<MemoryTransport<EncodedEvent>>> = (0..self.sinks)
+            .map(|_| Arc::new(MemoryTransport::new()))
+            .collect();
         let mut writes = Vec::new();
         for crash in crashes.iter().copied().map(Some).chain([None]) {
             let store = FaultStore::new(reopen());
@@ -208,19 +251,32 @@ impl CrashTest {
             for (number, sink) in (1..).zip(&sinks) {
                 builder = builder.sink(format!("sink-{number}"), sink.clone());
             }
-            let engine = (self.build)(builder, &effects).build().expect("the engine of a crash test can be built");
+            let engine = (self.build)(builder, &effects)
+                .build()
+                .expect("the engine of a crash test can be built");
             let process = live(engine, script, clock.clone());
-            let died = clock.run(async { matches!(select(pin!(process), pin!(store.died())).await, Either::Right(_)) });
+            let died = clock.run(async {
+                matches!(
+                    select(pin!(process), pin!(store.died())).await,
+                    Either::Right(_)
+                )
+            });
             writes.push(store.writes());
-            // Delays are random, so a process may make fewer writes than the one before it, and end well.
-            assert!(crash.is_some() || !died, "a process died that was not told to, with {crashes:?}");
+            // Delays are random, so a process may make fewer writes than the one before it, and end
+            // well.
+            assert!(
+                crash.is_some() || !died,
+                "a process died that was not told to, with {crashes:?}"
+            );
             effects.lock(|seen| seen.store = None);
         }
         let store = reopen();
         let ends = check(&*store, &effects, &sinks, crashes);
         if let Some(undisturbed) = undisturbed {
             for (run, end) in &undisturbed.ends {
-                let got = ends.get(run).unwrap_or_else(|| panic!("run {run} is lost after {crashes:?}"));
+                let got = ends
+                    .get(run)
+                    .unwrap_or_else(|| panic!("run {run} is lost after {crashes:?}"));
                 assert!(
                     got == end || self.outcomes.contains(&got.0),
                     "run {run} ended as {got:?} instead of {end:?} after {crashes:?}"
@@ -240,8 +296,13 @@ fn points(writes: usize) -> impl Iterator<Item = (usize, Fault)> {
 async fn live(engine: Engine, script: &Script, clock: Arc<TestClock>) {
     script(engine.clone()).await;
     loop {
-        let idle = engine.run_until_idle().await.expect("the store of a crash test does not fail");
-        let Some(next_wake) = idle.next_wake else { break };
+        let idle = engine
+            .run_until_idle()
+            .await
+            .expect("the store of a crash test does not fail");
+        let Some(next_wake) = idle.next_wake else {
+            break;
+        };
         clock.sleep(next_wake.duration_since(wall(&*clock))).await;
     }
     let report = engine.shutdown(std::time::Duration::from_secs(60)).await;
@@ -255,41 +316,97 @@ fn check(
     sinks: &[Arc<MemoryTransport<EncodedEvent>>],
     crashes: &[(usize, Fault)],
 ) -> BTreeMap<String, (Status, String)> {
-    effects.lock(|seen| assert!(seen.breaches.is_empty(), "{:?} after {crashes:?}", seen.breaches));
-    let filter = RunFilter { limit: usize::MAX >> 1, ..RunFilter::default() };
+    effects.lock(|seen| {
+        assert!(
+            seen.breaches.is_empty(),
+            "{:?} after {crashes:?}",
+            seen.breaches
+        )
+    });
+    let filter = RunFilter {
+        limit: usize::MAX >> 1,
+        ..RunFilter::default()
+    };
     let runs = block_on(store.list(&filter)).expect("the runs can be listed");
     let (mut ends, mut written) = (BTreeMap::new(), BTreeSet::new());
     for run in runs {
         let records = block_on(store.records(run.key, Span::All)).expect("the history can be read");
         let events = records.iter().flat_map(|record| &record.events);
-        let events: Vec<Event> = events.map(|event| event.decode().expect("an event can be read")).collect();
+        let events: Vec<Event> = events
+            .map(|event| event.decode().expect("an event can be read"))
+            .collect();
         let told: Vec<_> = events.iter().map(|event| event.kind.type_name()).collect();
-        assert!(events.iter().zip(1..).all(|(event, seq)| event.seq == seq), "{told:?} has gaps after {crashes:?}");
-        assert!(run.status.is_terminal(), "run {} is left as {} after {crashes:?}: {told:?}", run.id, run.status);
+        assert!(
+            events.iter().zip(1..).all(|(event, seq)| event.seq == seq),
+            "{told:?} has gaps after {crashes:?}"
+        );
+        assert!(
+            run.status.is_terminal(),
+            "run {} is left as {} after {crashes:?}: {told:?}",
+            run.id,
+            run.status
+        );
         let view = RunView::from_events(&events);
-        assert_eq!(view.status().as_str(), run.status.as_str(), "status and events differ after {crashes:?}: {told:?}");
-        assert!(view.is_complete() && view.conflicts().next().is_none(), "{told:?} after {crashes:?}");
+        assert_eq!(
+            view.status().as_str(),
+            run.status.as_str(),
+            "status and events differ after {crashes:?}: {told:?}"
+        );
+        assert!(
+            view.is_complete() && view.conflicts().next().is_none(),
+            "{told:?} after {crashes:?}"
+        );
         let entries = || records.iter().filter_map(|record| record.entry.as_ref());
         for step in entries().filter(|entry| entry.kind == EntryKind::StepCompleted) {
-            let noted = effects.lock(|seen| seen.effects.iter().any(|effect| effect.1 == step.name));
+            let noted =
+                effects.lock(|seen| seen.effects.iter().any(|effect| effect.1 == step.name));
             let count = effects.count(&run.id, &step.name);
-            assert!(!noted || count > 0, "step {} is recorded without its effect after {crashes:?}", step.name);
+            assert!(
+                !noted || count > 0,
+                "step {} is recorded without its effect after {crashes:?}",
+                step.name
+            );
         }
-        let end = entries().next_back().and_then(|entry| entry.payload.as_ref());
-        ends.insert(run.id, (run.status, end.map(|end| end.as_str().to_owned()).unwrap_or_default()));
+        let end = entries()
+            .next_back()
+            .and_then(|entry| entry.payload.as_ref());
+        ends.insert(
+            run.id,
+            (
+                run.status,
+                end.map(|end| end.as_str().to_owned()).unwrap_or_default(),
+            ),
+        );
         written.extend(events.iter().map(|event| event.event_id));
     }
     for sink in sinks {
         let received = sink.delivered();
-        let received: Vec<Event> = received.iter().map(|event| event.decode().expect("an event can be read")).collect();
+        let received: Vec<Event> = received
+            .iter()
+            .map(|event| event.decode().expect("an event can be read"))
+            .collect();
         let mut known = HashSet::new();
-        let once: Vec<&Event> = received.iter().filter(|event| known.insert(event.event_id)).collect();
-        assert_eq!(once.len(), written.len(), "a sink has not received every event once after {crashes:?}");
-        assert!(once.iter().all(|event| written.contains(&event.event_id)), "an event from nowhere: {crashes:?}");
+        let once: Vec<&Event> = received
+            .iter()
+            .filter(|event| known.insert(event.event_id))
+            .collect();
+        assert_eq!(
+            once.len(),
+            written.len(),
+            "a sink has not received every event once after {crashes:?}"
+        );
+        assert!(
+            once.iter().all(|event| written.contains(&event.event_id)),
+            "an event from nowhere: {crashes:?}"
+        );
         let mut last = BTreeMap::new();
         for event in once {
             let last = last.entry(event.workflow_id.clone()).or_insert(0);
-            assert_eq!(event.seq, *last + 1, "a sink has received events out of order after {crashes:?}");
+            assert_eq!(
+                event.seq,
+                *last + 1,
+                "a sink has received events out of order after {crashes:?}"
+            );
             *last = event.seq;
         }
     }
@@ -298,6 +415,9 @@ fn check(
 
 impl fmt::Debug for CrashTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CrashTest").field("sinks", &self.sinks).field("twice", &self.twice).finish_non_exhaustive()
+        f.debug_struct("CrashTest")
+            .field("sinks", &self.sinks)
+            .field("twice", &self.twice)
+            .finish_non_exhaustive()
     }
 }

@@ -15,9 +15,9 @@ use workflow_events::Timestamp;
 
 use crate::payload::EncodedEvent;
 use crate::store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor, Due, NewRun,
-    OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError,
-    Woken,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
+    Due, NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey,
+    SinkClaim, Span, Store, StoreError, Woken,
 };
 
 /// What happens at a write.
@@ -35,8 +35,9 @@ pub enum Fault {
 
 /// A [`Store`] around another one, with faults at chosen writes.
 ///
-/// Every operation is done when its future is polled first, also if the store behind has threads of its own: so it
-/// can be used on a [`TestClock`](super::TestClock), which does not wait for other threads.
+/// Every operation is done when its future is polled first, also if the store behind has threads of
+/// its own: so it can be used on a [`TestClock`](super::TestClock), which does not wait for other
+/// threads.
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     state: Mutex<State>,
@@ -62,14 +63,21 @@ struct State {
 impl FaultStore {
     /// Wraps `inner`, without any fault.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, state: Mutex::default(), latency: None }
+        Self {
+            inner,
+            state: Mutex::default(),
+            latency: None,
+        }
     }
 
-    /// Answers every write only `latency` after it has happened: what happens meanwhile, or to whom the answer never
-    /// comes, is where bugs are.
+    /// Answers every write only `latency` after it has happened: what happens meanwhile, or to whom
+    /// the answer never comes, is where bugs are.
     #[must_use]
     pub fn with_latency(self, clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self { latency: Some((clock, latency)), ..self }
+        Self {
+            latency: Some((clock, latency)),
+            ..self
+        }
     }
 
     /// Adds a fault at a write, counted from 0.
@@ -79,14 +87,20 @@ impl FaultStore {
         self
     }
 
-    /// Does something to the store behind right before a write, counted from 0: what another process might do.
+    /// Does something to the store behind right before a write, counted from 0: what another
+    /// process might do.
     #[must_use]
-    pub fn with_meddle(self, write: usize, meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static) -> Self {
+    pub fn with_meddle(
+        self,
+        write: usize,
+        meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static,
+    ) -> Self {
         self.lock().meddles.insert(write, Box::new(meddle));
         self
     }
 
-    /// Has the first `reads` of the outbox find nothing, as if a write that began before had not ended.
+    /// Has the first `reads` of the outbox find nothing, as if a write that began before had not
+    /// ended.
     #[must_use]
     pub fn with_late_outbox(self, reads: usize) -> Self {
         self.lock().late = reads;
@@ -131,12 +145,19 @@ impl FaultStore {
         &self.inner
     }
 
-    async fn write<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn write<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let (fault, meddle) = {
             let mut state = self.lock();
             let write = state.writes;
             state.writes += usize::from(!state.dead);
-            let fault = if state.dead { Some(Fault::DieBefore) } else { state.faults.get(&write).copied() };
+            let fault = if state.dead {
+                Some(Fault::DieBefore)
+            } else {
+                state.faults.get(&write).copied()
+            };
             (fault, state.meddles.remove(&write).filter(|_| !state.dead))
         };
         if let Some(meddle) = meddle {
@@ -162,7 +183,10 @@ impl FaultStore {
         }
     }
 
-    async fn read<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn read<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let (dead, fails, panics) = {
             let mut state = self.lock();
             let (fails, panics) = (state.failing_reads > 0, state.panicking_reads > 0);
@@ -228,7 +252,11 @@ impl Store for FaultStore {
         self.write(self.inner.release(claim, due)).await
     }
 
-    async fn renew(&self, worker: &str, until: Timestamp) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+    async fn renew(
+        &self,
+        worker: &str,
+        until: Timestamp,
+    ) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
         self.write(self.inner.renew(worker, until)).await
     }
 
@@ -236,7 +264,11 @@ impl Store for FaultStore {
         self.write(self.inner.retire(worker, now)).await
     }
 
-    async fn request_cancel(&self, run: &str, request: CancelRequest) -> Result<CancelReply, StoreError> {
+    async fn request_cancel(
+        &self,
+        run: &str,
+        request: CancelRequest,
+    ) -> Result<CancelReply, StoreError> {
         self.write(self.inner.request_cancel(run, request)).await
     }
 
@@ -256,7 +288,11 @@ impl Store for FaultStore {
         self.read(self.inner.held(worker)).await
     }
 
-    async fn outbox(&self, after: Position, page: Page) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+    async fn outbox(
+        &self,
+        after: Position,
+        page: Page,
+    ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let late = {
             let mut state = self.lock();
             let late = state.late > 0;
@@ -271,7 +307,14 @@ impl Store for FaultStore {
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
         let late = self.lock().late > 0;
         let end = self.read(self.inner.outbox_end()).await?;
-        Ok(if late { OutboxEnd { readable: Position::default(), ..end } } else { end })
+        Ok(if late {
+            OutboxEnd {
+                readable: Position::default(),
+                ..end
+            }
+        } else {
+            end
+        })
     }
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
@@ -282,7 +325,12 @@ impl Store for FaultStore {
         self.read(self.inner.cursors()).await
     }
 
-    async fn claim_sink(&self, sink: &str, worker: &str, now: Timestamp) -> Result<Option<SinkClaim>, StoreError> {
+    async fn claim_sink(
+        &self,
+        sink: &str,
+        worker: &str,
+        now: Timestamp,
+    ) -> Result<Option<SinkClaim>, StoreError> {
         self.write(self.inner.claim_sink(sink, worker, now)).await
     }
 
@@ -314,6 +362,9 @@ impl Store for FaultStore {
 impl fmt::Debug for FaultStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let writes = self.lock().writes;
-        f.debug_struct("FaultStore").field("inner", &self.inner).field("writes", &writes).finish_non_exhaustive()
+        f.debug_struct("FaultStore")
+            .field("inner", &self.inner)
+            .field("writes", &writes)
+            .finish_non_exhaustive()
     }
 }

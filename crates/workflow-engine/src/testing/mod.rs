@@ -1,4 +1,5 @@
-//! Tools for tests: the suite that every store must pass, a store that fails or dies on purpose, crash enumeration.
+//! Tools for tests: the suite that every store must pass, a store that fails or dies on purpose,
+//! crash enumeration.
 //!
 //! The test clock and the recording transport come from `tracker-core`; the in-memory store is
 //! [`MemoryStore`](crate::MemoryStore).

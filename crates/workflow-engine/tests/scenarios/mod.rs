@@ -1,6 +1,9 @@
 //! The workflows whose processes are killed, for crash enumeration on every store.
 
-#![allow(unreachable_pub, reason = "test binaries of two crates compile this module")]
+#![allow(
+    unreachable_pub,
+    reason = "test binaries of two crates compile this module"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,16 +27,76 @@ pub struct Scenario {
 const WF: Workflow<u32, u32> = Workflow::new("scenario");
 
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "one step", build: |b, e| steps(b, e), script: |e| run(e, 1), sinks: 1, accepting: &[] },
-    Scenario { name: "three steps", build: |b, e| steps(b, e), script: |e| run(e, 3), sinks: 1, accepting: &[] },
-    Scenario { name: "start then run", build: |b, e| steps(b, e), script: start_then_run, sinks: 1, accepting: &[] },
-    Scenario { name: "two sinks", build: |b, e| steps(b, e), script: |e| run(e, 2), sinks: 2, accepting: &[] },
-    Scenario { name: "parallel steps", build: parallel, script: |e| run(e, 3), sinks: 1, accepting: &[] },
-    Scenario { name: "retry then success", build: retry, script: |e| run(e, 2), sinks: 1, accepting: &[] },
-    Scenario { name: "exhausted, fallback", build: fallback, script: |e| run(e, 2), sinks: 1, accepting: &[] },
-    Scenario { name: "sleep", build: sleep, script: |e| run(e, 1), sinks: 1, accepting: &[] },
-    Scenario { name: "timeout", build: timeout, script: |e| run(e, 1), sinks: 1, accepting: &[] },
-    Scenario { name: "select", build: select, script: |e| run(e, 1), sinks: 1, accepting: &[] },
+    Scenario {
+        name: "one step",
+        build: |b, e| steps(b, e),
+        script: |e| run(e, 1),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "three steps",
+        build: |b, e| steps(b, e),
+        script: |e| run(e, 3),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "start then run",
+        build: |b, e| steps(b, e),
+        script: start_then_run,
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "two sinks",
+        build: |b, e| steps(b, e),
+        script: |e| run(e, 2),
+        sinks: 2,
+        accepting: &[],
+    },
+    Scenario {
+        name: "parallel steps",
+        build: parallel,
+        script: |e| run(e, 3),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "retry then success",
+        build: retry,
+        script: |e| run(e, 2),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "exhausted, fallback",
+        build: fallback,
+        script: |e| run(e, 2),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "sleep",
+        build: sleep,
+        script: |e| run(e, 1),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "timeout",
+        build: timeout,
+        script: |e| run(e, 1),
+        sinks: 1,
+        accepting: &[],
+    },
+    Scenario {
+        name: "select",
+        build: select,
+        script: |e| run(e, 1),
+        sinks: 1,
+        accepting: &[],
+    },
     Scenario {
         name: "cancel a queued run",
         build: |b, e| steps(b, e),
@@ -109,10 +172,13 @@ fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'st
 /// Registers what is waited with: a step on the engine's clock, so that nothing is suspended.
 fn waiting(builder: EngineBuilder) -> EngineBuilder {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
-    builder.suspend_from(Duration::from_secs(3600)).workflow(&WAIT, |ctx: Context, millis: u64| async move {
-        ctx.sleep(Duration::from_millis(millis)).await;
-        Ok::<_, Failure>(())
-    })
+    builder.suspend_from(Duration::from_secs(3600)).workflow(
+        &WAIT,
+        |ctx: Context, millis: u64| async move {
+            ctx.sleep(Duration::from_millis(millis)).await;
+            Ok::<_, Failure>(())
+        },
+    )
 }
 
 /// The effect of a step that does nothing else.
@@ -134,7 +200,8 @@ fn steps(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, count, effects| async move {
         for n in 1..=count {
             let name = format!("step-{n}");
-            ctx.step(name.clone(), || note(&effects, ctx.run_id(), &name)).await?;
+            ctx.step(name.clone(), || note(&effects, ctx.run_id(), &name))
+                .await?;
         }
         Ok(count)
     })
@@ -152,20 +219,31 @@ fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
                 }
             })
         };
-        let sum: u32 = futures::future::try_join_all((1..=count).map(step)).await?.iter().sum();
-        ctx.step("sum", || note(&effects, ctx.run_id(), "sum")).await?;
+        let sum: u32 = futures::future::try_join_all((1..=count).map(step))
+            .await?
+            .iter()
+            .sum();
+        ctx.step("sum", || note(&effects, ctx.run_id(), "sum"))
+            .await?;
         Ok(sum)
     })
 }
 
-/// Fails twice, then succeeds: once waiting in memory, once suspended. The count survives crashes, like the world.
+/// Fails twice, then succeeds: once waiting in memory, once suspended. The count survives crashes,
+/// like the world.
 fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, failures, effects| async move {
-        let policy = Retry::function(|attempt| Duration::from_millis(if attempt == 1 { 50 } else { 60_000 }));
+        let policy = Retry::function(|attempt| {
+            Duration::from_millis(if attempt == 1 { 50 } else { 60_000 })
+        });
         let body = || async {
             effects.happened(ctx.run_id(), "flaky");
             let happened = effects.count(ctx.run_id(), "flaky");
-            if happened > failures as usize { Ok(()) } else { Err(Failure::new("not yet")) }
+            if happened > failures as usize {
+                Ok(())
+            } else {
+                Err(Failure::new("not yet"))
+            }
         };
         ctx.step("flaky", body).retry(policy.attempts(9)?).await?;
         Ok(failures)
@@ -195,13 +273,19 @@ fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 }
 
 fn sleep(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
-    register(waiting(builder).suspend_from(Duration::from_secs(1)), effects, |ctx, input, effects| async move {
-        ctx.step("before", || note(&effects, ctx.run_id(), "before")).await?;
-        ctx.sleep(Duration::from_millis(20)).await;
-        ctx.sleep(Duration::from_secs(3600)).await;
-        ctx.step("after", || note(&effects, ctx.run_id(), "after")).await?;
-        Ok(input)
-    })
+    register(
+        waiting(builder).suspend_from(Duration::from_secs(1)),
+        effects,
+        |ctx, input, effects| async move {
+            ctx.step("before", || note(&effects, ctx.run_id(), "before"))
+                .await?;
+            ctx.sleep(Duration::from_millis(20)).await;
+            ctx.sleep(Duration::from_secs(3600)).await;
+            ctx.step("after", || note(&effects, ctx.run_id(), "after"))
+                .await?;
+            Ok(input)
+        },
+    )
 }
 
 fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
@@ -218,7 +302,10 @@ fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             }
         };
         let policy = Retry::constant(Duration::from_secs(5)).attempts(3)?;
-        ctx.step("slow", body).timeout(Duration::from_millis(250)).retry(policy).await?;
+        ctx.step("slow", body)
+            .timeout(Duration::from_millis(250))
+            .retry(policy)
+            .await?;
         Ok(input)
     })
 }
@@ -232,7 +319,12 @@ fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             futures::future::Either::Right(_) => 2,
         };
         let body = || note(&effects, ctx.run_id(), "late");
-        match futures::future::select(ctx.sleep(Duration::from_secs(30)), ctx.sleep(Duration::from_secs(20))).await {
+        match futures::future::select(
+            ctx.sleep(Duration::from_secs(30)),
+            ctx.sleep(Duration::from_secs(20)),
+        )
+        .await
+        {
             futures::future::Either::Left(_) => Err(Failure::new("the longer sleep won")),
             futures::future::Either::Right(_) => {
                 ctx.step("late", body).await?;
@@ -244,11 +336,16 @@ fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 
 /// Two steps of a second each, waiting on the engine's clock through a sleep of their own kind.
 fn slow(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
-    register(waiting(builder), effects, |ctx, input, effects| async move {
-        for name in ["one", "two", "three"] {
-            ctx.step(name, || note(&effects, ctx.run_id(), name)).await?;
-            ctx.sleep(Duration::from_secs(1)).await;
-        }
-        Ok(input)
-    })
+    register(
+        waiting(builder),
+        effects,
+        |ctx, input, effects| async move {
+            for name in ["one", "two", "three"] {
+                ctx.step(name, || note(&effects, ctx.run_id(), name))
+                    .await?;
+                ctx.sleep(Duration::from_secs(1)).await;
+            }
+            Ok(input)
+        },
+    )
 }

@@ -1,4 +1,5 @@
-//! Many runs on several threads, cancelled and dropped at random: each has one end, and the one that was promised.
+//! Many runs on several threads, cancelled and dropped at random: each has one end, and the one
+//! that was promised.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout};
 use tracker_core::testing::MemoryTransport;
-use workflow_engine::{Cancel, CancelError, Context, EncodedEvent, Engine, Failure, Outcome, Retry, Store, Workflow};
+use workflow_engine::{
+    Cancel, CancelError, Context, EncodedEvent, Engine, Failure, Outcome, Retry, Store, Workflow,
+};
 use workflow_events::EventKind;
 
 const WF: Workflow<u64, u64> = Workflow::new("wf");
@@ -21,14 +24,24 @@ async fn works(ctx: Context, n: u64) -> Result<u64, Failure> {
         })
     };
     let one = wait("one", n % 7).await?;
-    let (two, three) = futures::future::join(wait("two", n % 5), wait("three", 110 * (n % 2))).await;
+    let (two, three) =
+        futures::future::join(wait("two", n % 5), wait("three", 110 * (n % 2))).await;
     ctx.sleep(Duration::from_millis(n % 30)).await;
     let mut first = true;
     let flaky = || {
         let fails = std::mem::take(&mut first);
-        async move { if fails { Err(Failure::new("not yet")) } else { Ok(1) } }
+        async move {
+            if fails {
+                Err(Failure::new("not yet"))
+            } else {
+                Ok(1)
+            }
+        }
     };
-    let four = ctx.step("four", flaky).retry(Retry::constant(Duration::from_millis(2))).await?;
+    let four = ctx
+        .step("four", flaky)
+        .retry(Retry::constant(Duration::from_millis(2)))
+        .await?;
     Ok(one + two? + three? + four)
 }
 
@@ -36,9 +49,16 @@ async fn works(ctx: Context, n: u64) -> Result<u64, Failure> {
 pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
     let sink = Arc::new(MemoryTransport::<EncodedEvent>::new());
     let engine = |store: &Arc<dyn Store>| {
-        let builder = Engine::builder().store(store.clone()).workflow(&WF, works).sink("sink", sink.clone());
+        let builder = Engine::builder()
+            .store(store.clone())
+            .workflow(&WF, works)
+            .sink("sink", sink.clone());
         // A wait of ten milliseconds suspends a run here; a shorter one stays in memory.
-        builder.suspend_from(Duration::from_millis(10)).poll_interval(Duration::from_millis(20)).build().unwrap()
+        builder
+            .suspend_from(Duration::from_millis(10))
+            .poll_interval(Duration::from_millis(20))
+            .build()
+            .unwrap()
     };
     let engines: Vec<_> = stores.iter().map(engine).collect();
     let workers: Vec<_> = engines
@@ -62,7 +82,11 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
             if n.is_multiple_of(2) {
                 sleep(Duration::from_micros(fastrand::u64(..40_000))).await; // tidy: sleep: at a random moment
                 let cancel = Cancel::new("enough");
-                let cancel = if n.is_multiple_of(4) { cancel.at_once() } else { cancel };
+                let cancel = if n.is_multiple_of(4) {
+                    cancel.at_once()
+                } else {
+                    cancel
+                };
                 match other.cancel(&id, cancel).await {
                     Ok(_) => promised = true,
                     Err(CancelError::Ended { .. }) => {}
@@ -72,13 +96,24 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
             let Ok(outcome) = timeout(Duration::from_secs(20), handle.result()).await else {
                 let told = handle.history().await.unwrap();
                 let told: Vec<_> = told.iter().map(|event| event.kind.type_name()).collect();
-                panic!("there is no end to {:?}, which has told {told:?}", handle.run().await);
+                panic!(
+                    "there is no end to {:?}, which has told {told:?}",
+                    handle.run().await
+                );
             };
             let outcome = outcome.unwrap();
-            assert_eq!(matches!(outcome, Outcome::Cancelled { .. }), promised, "{id}: {outcome:?}");
+            assert_eq!(
+                matches!(outcome, Outcome::Cancelled { .. }),
+                promised,
+                "{id}: {outcome:?}"
+            );
             let events = handle.history().await.unwrap();
-            assert!(events.iter().zip(1..).all(|(event, seq)| event.seq == seq), "{id} has a gap");
-            let count = |is: fn(&EventKind) -> bool| events.iter().filter(|event| is(&event.kind)).count();
+            assert!(
+                events.iter().zip(1..).all(|(event, seq)| event.seq == seq),
+                "{id} has a gap"
+            );
+            let count =
+                |is: fn(&EventKind) -> bool| events.iter().filter(|event| is(&event.kind)).count();
             let ends = count(|kind| {
                 matches!(
                     kind,
@@ -88,15 +123,26 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
                 )
             });
             assert_eq!(ends, 1, "{id}");
-            let ended = count(|kind| matches!(kind, EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }));
+            let ended = count(|kind| {
+                matches!(
+                    kind,
+                    EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }
+                )
+            });
             let started = count(|kind| matches!(kind, EventKind::StepStarted { .. }));
             // A run that was dropped leaves starts without ends, as a crash does.
-            assert!(started == ended || n.is_multiple_of(3) && started > ended, "{id}: {started} starts, {ended} ends");
+            assert!(
+                started == ended || n.is_multiple_of(3) && started > ended,
+                "{id}: {started} starts, {ended} ends"
+            );
             (promised, events.len())
         })
     };
     let ended = join_all((0..RUNS).map(one)).await;
-    let ended: Vec<_> = ended.into_iter().map(|run| run.expect("no panic")).collect();
+    let ended: Vec<_> = ended
+        .into_iter()
+        .map(|run| run.expect("no panic"))
+        .collect();
     for engine in &engines {
         let report = engine.shutdown(Duration::from_secs(30)).await;
         assert!(report.is_complete(), "{report}");
@@ -108,6 +154,13 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
     println!("{RUNS} runs, {cancelled} cancelled");
     assert!(cancelled > 20, "{cancelled} cancels came in time");
     // A delivery that the shutdown cut was made again, with the same ids.
-    let delivered: HashSet<String> = sink.delivered().iter().map(|event| event.as_str().to_owned()).collect();
-    assert_eq!(delivered.len(), ended.iter().map(|(_, events)| events).sum::<usize>());
+    let delivered: HashSet<String> = sink
+        .delivered()
+        .iter()
+        .map(|event| event.as_str().to_owned())
+        .collect();
+    assert_eq!(
+        delivered.len(),
+        ended.iter().map(|(_, events)| events).sum::<usize>()
+    );
 }

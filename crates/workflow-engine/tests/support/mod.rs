@@ -15,7 +15,8 @@ use futures::future::{Either, select};
 use tracker_core::Clock;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use workflow_engine::{
-    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Record, Span, Store, Timestamp, Workflow,
+    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Record, Span, Store,
+    Timestamp, Workflow,
 };
 use workflow_events::Event;
 
@@ -28,7 +29,8 @@ pub const STEPS: Workflow<u32, u32> = Workflow::new("steps");
 /// The function behind [`STEPS`].
 pub async fn steps(ctx: Context, count: u32) -> Result<u32, Failure> {
     for n in 1..=count {
-        ctx.step(format!("step-{n}"), || async { Ok::<_, Failure>(()) }).await?;
+        ctx.step(format!("step-{n}"), || async { Ok::<_, Failure>(()) })
+            .await?;
     }
     Ok(count)
 }
@@ -42,25 +44,44 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        Self { clock: Arc::new(TestClock::new()), store: Arc::new(MemoryStore::new()), sink: Arc::new(Sink::new()) }
+        Self {
+            clock: Arc::new(TestClock::new()),
+            store: Arc::new(MemoryStore::new()),
+            sink: Arc::new(Sink::new()),
+        }
     }
 
     pub fn builder(&self) -> EngineBuilder {
-        let builder = Engine::builder().store(self.store.clone()).clock(self.clock.clone());
-        builder.sink("collector", self.sink.clone()).workflow(&STEPS, steps)
+        let builder = Engine::builder()
+            .store(self.store.clone())
+            .clock(self.clock.clone());
+        builder
+            .sink("collector", self.sink.clone())
+            .workflow(&STEPS, steps)
     }
 
     /// The records of a run.
     pub async fn records(&self, id: &str) -> Vec<Record> {
-        let run = self.store.run(id).await.unwrap().expect("there is such a run");
+        let run = self
+            .store
+            .run(id)
+            .await
+            .unwrap()
+            .expect("there is such a run");
         self.store.records(run.key, Span::All).await.unwrap()
     }
 
     /// The types of the events in a run's history.
     pub async fn told(&self, id: &str) -> Vec<String> {
         let records = self.records(id).await;
-        let events: Vec<_> = records.iter().flat_map(|record| record.events.clone()).collect();
-        types(&decode(&events)).into_iter().map(str::to_owned).collect()
+        let events: Vec<_> = records
+            .iter()
+            .flat_map(|record| record.events.clone())
+            .collect();
+        types(&decode(&events))
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     }
 
     pub fn delivered(&self) -> Vec<Event> {
@@ -69,7 +90,14 @@ impl Bench {
 }
 
 pub fn decode(events: &[EncodedEvent]) -> Vec<Event> {
-    events.iter().map(|event| event.decode().expect("the engine writes events that can be read")).collect()
+    events
+        .iter()
+        .map(|event| {
+            event
+                .decode()
+                .expect("the engine writes events that can be read")
+        })
+        .collect()
 }
 
 pub fn types(events: &[Event]) -> Vec<&str> {
@@ -79,8 +107,13 @@ pub fn types(events: &[Event]) -> Vec<&str> {
 /// Works through every sleep, until nothing is due any more.
 pub async fn work_off(bench: &Bench, engine: &Engine) {
     for _ in 0..1_000 {
-        let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake else { return };
-        bench.clock.sleep(next_wake.duration_since(now(bench))).await;
+        let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake else {
+            return;
+        };
+        bench
+            .clock
+            .sleep(next_wake.duration_since(now(bench)))
+            .await;
     }
     panic!("there is no end to it");
 }
@@ -93,5 +126,11 @@ pub fn now(bench: &Bench) -> Timestamp {
 /// Polls `future` for `time`, then drops it: as if its process had died.
 pub async fn killed_after<F: Future>(bench: &Bench, time: Duration, future: F) {
     let future = pin!(future);
-    assert!(matches!(select(future, bench.clock.sleep(time)).await, Either::Right(_)), "it ended before");
+    assert!(
+        matches!(
+            select(future, bench.clock.sleep(time)).await,
+            Either::Right(_)
+        ),
+        "it ended before"
+    );
 }

@@ -56,13 +56,21 @@ proptest! {
 /// A record with gaps and conflicts, and a delivery of it: shuffled, some events more than once.
 fn record_and_delivery() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
     // The ids of a run are its places, so one from this range is below or above that of its rival.
-    let rival = (1..24_u64, 0..24_u128, kind())
-        .prop_map(|(seq, id, kind)| Event { event_id: Uuid::from_u128(id), ..make::event(seq, kind) });
-    (prop::collection::vec(kind(), 1..24), prop::collection::vec(rival, 0..3))
+    let rival = (1..24_u64, 0..24_u128, kind()).prop_map(|(seq, id, kind)| Event {
+        event_id: Uuid::from_u128(id),
+        ..make::event(seq, kind)
+    });
+    (
+        prop::collection::vec(kind(), 1..24),
+        prop::collection::vec(rival, 0..3),
+    )
         .prop_map(|(kinds, rivals)| unique([make::run(kinds), rivals].concat()))
         .prop_flat_map(|events| (some_of(&events, events.len() / 2), some_of(&events, 0)))
         .prop_flat_map(|(record, again)| {
-            let again = again.into_iter().filter(|event| record.contains(event)).collect();
+            let again = again
+                .into_iter()
+                .filter(|event| record.contains(event))
+                .collect();
             let delivery = [record.clone(), again].concat();
             (Just(record), Just(delivery).prop_shuffle())
         })
@@ -83,14 +91,18 @@ fn mixed_up() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
             ..make::event(seq, kind)
         },
     );
-    prop::collection::vec(event, 0..12).prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle()))
+    prop::collection::vec(event, 0..12)
+        .prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle()))
 }
 
 /// One event per place and id, which is what the contract promises.
 fn unique(record: Vec<Event>) -> Vec<Event> {
     let mut unique: Vec<Event> = Vec::new();
     for event in record {
-        if !unique.iter().any(|held| (held.seq, held.event_id) == (event.seq, event.event_id)) {
+        if !unique
+            .iter()
+            .any(|held| (held.seq, held.event_id) == (event.seq, event.event_id))
+        {
             unique.push(event);
         }
     }

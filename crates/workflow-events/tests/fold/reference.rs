@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use workflow_events::{
-    AttemptOutcome, ErrorInfo, Event, EventKind, Payload, ResumeReason, RunStatus, RunView, Timestamp,
+    AttemptOutcome, ErrorInfo, Event, EventKind, Payload, ResumeReason, RunStatus, RunView,
+    Timestamp,
 };
 
 /// Everything a view says, as plain data.
@@ -33,11 +34,19 @@ pub(crate) struct Answers {
 type Step = (String, Vec<Attempt>, Option<(u32, Timestamp)>, bool);
 
 /// Number, start, end, deadline, whether timed out, outcome.
-type Attempt = (u32, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>, bool, AttemptOutcome);
+type Attempt = (
+    u32,
+    Option<Timestamp>,
+    Option<Timestamp>,
+    Option<Timestamp>,
+    bool,
+    AttemptOutcome,
+);
 
 pub(crate) fn answers_of(view: &RunView) -> Answers {
     Answers {
-        identity: [view.run_id(), view.workflow_name(), view.execution_id()].map(|name| name.map(Into::into)),
+        identity: [view.run_id(), view.workflow_name(), view.execution_id()]
+            .map(|name| name.map(Into::into)),
         status: view.status().clone(),
         input: view.input().cloned(),
         output: view.output().cloned(),
@@ -51,15 +60,33 @@ pub(crate) fn answers_of(view: &RunView) -> Answers {
             .steps()
             .iter()
             .map(|step| {
-                let attempts = step
-                    .attempts
-                    .iter()
-                    .map(|a| (a.number, a.started_at, a.finished_at, a.deadline, a.timed_out, a.outcome.clone()));
-                let retry = step.next_retry.as_ref().map(|retry| (retry.failed_attempt, retry.at));
-                (step.name.clone(), attempts.collect(), retry, step.retries_exhausted)
+                let attempts = step.attempts.iter().map(|a| {
+                    (
+                        a.number,
+                        a.started_at,
+                        a.finished_at,
+                        a.deadline,
+                        a.timed_out,
+                        a.outcome.clone(),
+                    )
+                });
+                let retry = step
+                    .next_retry
+                    .as_ref()
+                    .map(|retry| (retry.failed_attempt, retry.at));
+                (
+                    step.name.clone(),
+                    attempts.collect(),
+                    retry,
+                    step.retries_exhausted,
+                )
             })
             .collect(),
-        sleeps: view.sleeps().iter().map(|sleep| (sleep.started_at, sleep.completed_at)).collect(),
+        sleeps: view
+            .sleeps()
+            .iter()
+            .map(|sleep| (sleep.started_at, sleep.completed_at))
+            .collect(),
         next_retry: view.next_retry().map(|retry| retry.step_name.clone()),
         last_seq: view.last_seq(),
         missing: view.missing().flatten().collect(),
@@ -73,8 +100,11 @@ pub(crate) fn reference(events: &[Event]) -> Answers {
     let mut sorted = events.to_vec();
     sorted.sort_by_key(|event| (event.seq, event.event_id));
     sorted.dedup();
-    let conflicts: BTreeSet<u64> =
-        sorted.windows(2).filter(|pair| pair[0].seq == pair[1].seq).map(|pair| pair[0].seq).collect();
+    let conflicts: BTreeSet<u64> = sorted
+        .windows(2)
+        .filter(|pair| pair[0].seq == pair[1].seq)
+        .map(|pair| pair[0].seq)
+        .collect();
     sorted.dedup_by_key(|event| event.seq);
     let seen: BTreeSet<u64> = sorted.iter().map(|event| event.seq).collect();
     let last_seq = seen.last().copied().unwrap_or(0);
@@ -84,28 +114,41 @@ pub(crate) fn reference(events: &[Event]) -> Answers {
         sorted.truncate(end + 1);
     }
     let end = sorted.last().filter(|event| event.kind.is_terminal());
-    let steps: Vec<_> = step_names(&sorted).into_iter().map(|name| step(&sorted, name, end.is_some())).collect();
-    let started_at = first(&sorted, |kind| matches!(kind, EventKind::WorkflowStarted { .. }));
+    let steps: Vec<_> = step_names(&sorted)
+        .into_iter()
+        .map(|name| step(&sorted, name, end.is_some()))
+        .collect();
+    let started_at = first(&sorted, |kind| {
+        matches!(kind, EventKind::WorkflowStarted { .. })
+    });
     let mut answers = Answers {
         identity: sorted.first().map_or([None, None, None], |event| {
-            [Some(event.workflow_id.clone()), Some(event.workflow_name.clone()), event.execution_id.clone()]
+            [
+                Some(event.workflow_id.clone()),
+                Some(event.workflow_name.clone()),
+                event.execution_id.clone(),
+            ]
         }),
         status: status(&sorted),
         input: sorted.iter().find_map(|event| match &event.kind {
-            EventKind::WorkflowQueued { input } | EventKind::WorkflowStarted { input } => Some(input.clone()),
+            EventKind::WorkflowQueued { input } | EventKind::WorkflowStarted { input } => {
+                Some(input.clone())
+            }
             _ => None,
         }),
         output: None,
         error: None,
         cancel_reason: None,
         times: [
-            first(&sorted, |kind| matches!(kind, EventKind::WorkflowQueued { .. })),
+            first(&sorted, |kind| {
+                matches!(kind, EventKind::WorkflowQueued { .. })
+            }),
             started_at,
             end.map(|event| event.timestamp),
         ],
-        duration_ms: end
-            .zip(started_at)
-            .map(|(end, start)| u128::try_from(end.timestamp.as_millis() - start.as_millis()).unwrap_or(0)),
+        duration_ms: end.zip(started_at).map(|(end, start)| {
+            u128::try_from(end.timestamp.as_millis() - start.as_millis()).unwrap_or(0)
+        }),
         completed_step_count: completions(&sorted).len() as u64,
         completed_steps: completions(&sorted),
         next_retry: steps
@@ -121,18 +164,28 @@ pub(crate) fn reference(events: &[Event]) -> Answers {
         conflicts: conflicts.into_iter().collect(),
     };
     match end.map(|event| event.kind.clone()) {
-        Some(EventKind::WorkflowCompleted { completed_steps, duration_ms, output }) => {
+        Some(EventKind::WorkflowCompleted {
+            completed_steps,
+            duration_ms,
+            output,
+        }) => {
             answers.completed_step_count = completed_steps.count();
             answers.completed_steps = completed_steps.names().to_vec();
             answers.duration_ms = Some(duration_ms.into());
             answers.output = output;
         }
-        Some(EventKind::WorkflowFailed { error, completed_steps }) => {
+        Some(EventKind::WorkflowFailed {
+            error,
+            completed_steps,
+        }) => {
             answers.completed_step_count = completed_steps.count();
             answers.completed_steps = completed_steps.names().to_vec();
             answers.error = Some(error);
         }
-        Some(EventKind::WorkflowCancelled { reason, completed_steps }) => {
+        Some(EventKind::WorkflowCancelled {
+            reason,
+            completed_steps,
+        }) => {
             answers.completed_step_count = completed_steps.count();
             answers.completed_steps = completed_steps.names().to_vec();
             answers.cancel_reason = reason;
@@ -143,23 +196,40 @@ pub(crate) fn reference(events: &[Event]) -> Answers {
 }
 
 fn first(events: &[Event], is_it: impl Fn(&EventKind) -> bool) -> Option<Timestamp> {
-    events.iter().find(|event| is_it(&event.kind)).map(|event| event.timestamp)
+    events
+        .iter()
+        .find(|event| is_it(&event.kind))
+        .map(|event| event.timestamp)
 }
 
 /// By the last event that tells; a queued run is one of which nothing later is known.
 fn status(events: &[Event]) -> RunStatus {
-    let telling = events
-        .iter()
-        .rfind(|event| !matches!(event.kind, EventKind::Unknown { .. } | EventKind::WorkflowQueued { .. }));
+    let telling = events.iter().rfind(|event| {
+        !matches!(
+            event.kind,
+            EventKind::Unknown { .. } | EventKind::WorkflowQueued { .. }
+        )
+    });
     match telling.map(|event| event.kind.clone()) {
         Some(EventKind::WorkflowCompleted { .. }) => RunStatus::Completed,
         Some(EventKind::WorkflowFailed { .. }) => RunStatus::Failed,
         Some(EventKind::WorkflowCancelled { .. }) => RunStatus::Cancelled,
-        Some(EventKind::WorkflowPaused { reason, resume_at, step_name }) => {
-            RunStatus::Paused { reason, resume_at, step_name }
-        }
+        Some(EventKind::WorkflowPaused {
+            reason,
+            resume_at,
+            step_name,
+        }) => RunStatus::Paused {
+            reason,
+            resume_at,
+            step_name,
+        },
         Some(_) => RunStatus::Running,
-        None if events.iter().any(|event| matches!(event.kind, EventKind::WorkflowQueued { .. })) => RunStatus::Queued,
+        None if events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::WorkflowQueued { .. })) =>
+        {
+            RunStatus::Queued
+        }
         None => RunStatus::Unknown,
     }
 }
@@ -207,28 +277,39 @@ fn step(events: &[Event], name: &str, ended: bool) -> Step {
     let mut cut_by_crash = Vec::new();
     let (mut retry, mut exhausted) = (None, false);
     for event in events {
-        if matches!(event.kind, EventKind::WorkflowResumed { reason: ResumeReason::Recovery }) && open {
+        if matches!(
+            event.kind,
+            EventKind::WorkflowResumed {
+                reason: ResumeReason::Recovery
+            }
+        ) && open
+        {
             open = false;
             cut_by_crash.push(pieces.len() - 1);
         }
         if step_name(&event.kind) != Some(name) {
             continue;
         }
-        let (number, begins, ends) = match &event.kind {
-            EventKind::StepStarted { attempt, .. } => (*attempt, true, false),
-            EventKind::StepCompleted { attempt, .. } | EventKind::StepFailed { attempt, .. } => (*attempt, false, true),
-            EventKind::TimeoutSet { attempt, .. } | EventKind::TimeoutExceeded { attempt, .. } => {
-                (*attempt, false, false)
-            }
-            EventKind::RetryScheduled { attempt, next_attempt_at, .. } => {
-                retry = Some((*attempt, *next_attempt_at));
-                continue;
-            }
-            _ => {
-                (retry, exhausted) = (None, true);
-                continue;
-            }
-        };
+        let (number, begins, ends) =
+            match &event.kind {
+                EventKind::StepStarted { attempt, .. } => (*attempt, true, false),
+                EventKind::StepCompleted { attempt, .. }
+                | EventKind::StepFailed { attempt, .. } => (*attempt, false, true),
+                EventKind::TimeoutSet { attempt, .. }
+                | EventKind::TimeoutExceeded { attempt, .. } => (*attempt, false, false),
+                EventKind::RetryScheduled {
+                    attempt,
+                    next_attempt_at,
+                    ..
+                } => {
+                    retry = Some((*attempt, *next_attempt_at));
+                    continue;
+                }
+                _ => {
+                    (retry, exhausted) = (None, true);
+                    continue;
+                }
+            };
         match pieces.last_mut() {
             Some((last, piece)) if open && !begins && *last == number => piece.push(event),
             _ => {
@@ -241,13 +322,27 @@ fn step(events: &[Event], name: &str, ended: bool) -> Step {
     let last = pieces.len().saturating_sub(1);
     let attempts = pieces.iter().enumerate().map(|(index, (number, piece))| {
         let find = |is_it: fn(&EventKind) -> bool| piece.iter().find(|event| is_it(&event.kind));
-        let end = find(|kind| matches!(kind, EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }));
+        let end = find(|kind| {
+            matches!(
+                kind,
+                EventKind::StepCompleted { .. } | EventKind::StepFailed { .. }
+            )
+        });
         let outcome = match end.map(|event| event.kind.clone()) {
-            Some(EventKind::StepCompleted { duration_ms, cached, .. }) => {
-                AttemptOutcome::Completed { duration: std::time::Duration::from_millis(duration_ms), cached }
+            Some(EventKind::StepCompleted {
+                duration_ms,
+                cached,
+                ..
+            }) => AttemptOutcome::Completed {
+                duration: std::time::Duration::from_millis(duration_ms),
+                cached,
+            },
+            Some(EventKind::StepFailed {
+                error, will_retry, ..
+            }) => AttemptOutcome::Failed { error, will_retry },
+            _ if index == last && !ended && !cut_by_crash.contains(&index) => {
+                AttemptOutcome::Running
             }
-            Some(EventKind::StepFailed { error, will_retry, .. }) => AttemptOutcome::Failed { error, will_retry },
-            _ if index == last && !ended && !cut_by_crash.contains(&index) => AttemptOutcome::Running,
             _ => AttemptOutcome::Interrupted,
         };
         let deadline = piece.iter().rev().find_map(|event| match event.kind {
@@ -263,7 +358,12 @@ fn step(events: &[Event], name: &str, ended: bool) -> Step {
             outcome,
         )
     });
-    (name.to_owned(), attempts.collect(), retry.filter(|_| !ended), exhausted)
+    (
+        name.to_owned(),
+        attempts.collect(),
+        retry.filter(|_| !ended),
+        exhausted,
+    )
 }
 
 fn sleeps(events: &[Event]) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
@@ -271,10 +371,19 @@ fn sleeps(events: &[Event]) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
     let mut sleeps: Vec<(Option<Timestamp>, Option<Timestamp>, Option<Timestamp>)> = Vec::new();
     for event in events {
         match event.kind {
-            EventKind::SleepStarted { resume_at, .. } => sleeps.push((Some(event.timestamp), None, Some(resume_at))),
+            EventKind::SleepStarted { resume_at, .. } => {
+                sleeps.push((Some(event.timestamp), None, Some(resume_at)))
+            }
             EventKind::SleepCompleted { .. } => {
-                let due_first = sleeps.iter().filter(|sleep| sleep.1.is_none()).filter_map(|sleep| sleep.2).min();
-                match sleeps.iter_mut().find(|sleep| sleep.1.is_none() && sleep.2 == due_first) {
+                let due_first = sleeps
+                    .iter()
+                    .filter(|sleep| sleep.1.is_none())
+                    .filter_map(|sleep| sleep.2)
+                    .min();
+                match sleeps
+                    .iter_mut()
+                    .find(|sleep| sleep.1.is_none() && sleep.2 == due_first)
+                {
                     Some(sleep) => sleep.1 = Some(event.timestamp),
                     None => sleeps.push((None, Some(event.timestamp), None)),
                 }
@@ -282,5 +391,8 @@ fn sleeps(events: &[Event]) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
             _ => {}
         }
     }
-    sleeps.into_iter().map(|(start, end, _)| (start, end)).collect()
+    sleeps
+        .into_iter()
+        .map(|(start, end, _)| (start, end))
+        .collect()
 }

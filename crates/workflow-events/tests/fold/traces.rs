@@ -11,7 +11,12 @@ use crate::make::*;
 
 #[test]
 fn run_with_one_step() {
-    let view = view([started(), step_started("a", 1), step_completed("a", 1), completed(&["a"])]);
+    let view = view([
+        started(),
+        step_started("a", 1),
+        step_completed("a", 1),
+        completed(&["a"]),
+    ]);
     assert_eq!(view.run_id(), Some("run-1"));
     assert_eq!(view.workflow_name(), Some("order"));
     assert_eq!(view.execution_id(), Some("exec-9"));
@@ -19,7 +24,10 @@ fn run_with_one_step() {
     assert_eq!(view.input(), Some(&json!({"order": 7}).into()));
     assert_eq!(view.output(), Some(&json!("done").into()));
     assert_eq!(view.error(), None);
-    assert_eq!((view.queued_at(), view.started_at(), view.finished_at()), (None, Some(at(1)), Some(at(4))));
+    assert_eq!(
+        (view.queued_at(), view.started_at(), view.finished_at()),
+        (None, Some(at(1)), Some(at(4)))
+    );
     assert_eq!(view.duration(), Some(Duration::from_millis(4321)));
     assert_eq!(view.completed_steps(), ["a"]);
     assert_eq!(attempts(&view, "a"), ["1: 2..3 completed"]);
@@ -29,12 +37,29 @@ fn run_with_one_step() {
 #[test]
 fn run_with_three_steps() {
     let steps = ["a", "b", "c"];
-    let kinds = steps.iter().flat_map(|step| [step_started(step, 1), step_completed(step, 1)]);
-    let view = view([started()].into_iter().chain(kinds).chain([completed(&steps)]));
+    let kinds = steps
+        .iter()
+        .flat_map(|step| [step_started(step, 1), step_completed(step, 1)]);
+    let view = view(
+        [started()]
+            .into_iter()
+            .chain(kinds)
+            .chain([completed(&steps)]),
+    );
     assert_eq!(view.last_seq(), 8);
     assert_eq!(view.completed_steps(), steps);
-    assert_eq!(view.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), steps);
-    assert!(view.steps().iter().all(|step| step.is_completed() && step.attempts.len() == 1));
+    assert_eq!(
+        view.steps()
+            .iter()
+            .map(|step| step.name.as_str())
+            .collect::<Vec<_>>(),
+        steps
+    );
+    assert!(
+        view.steps()
+            .iter()
+            .all(|step| step.is_completed() && step.attempts.len() == 1)
+    );
     assert!(view.is_complete());
 }
 
@@ -44,19 +69,33 @@ fn asynchronous_start() {
     let queue_only = view(kinds[..1].iter().cloned());
     assert_eq!(*queue_only.status(), RunStatus::Queued);
     assert_eq!(queue_only.input(), Some(&json!({"order": 7}).into()));
-    assert_eq!((queue_only.queued_at(), queue_only.started_at()), (Some(at(1)), None));
+    assert_eq!(
+        (queue_only.queued_at(), queue_only.started_at()),
+        (Some(at(1)), None)
+    );
     assert!(!queue_only.is_complete());
 
-    assert_eq!(*view(kinds[..2].iter().cloned()).status(), RunStatus::Running);
+    assert_eq!(
+        *view(kinds[..2].iter().cloned()).status(),
+        RunStatus::Running
+    );
 
     let view = view(kinds);
-    assert_eq!((view.queued_at(), view.started_at(), view.finished_at()), (Some(at(1)), Some(at(2)), Some(at(3))));
+    assert_eq!(
+        (view.queued_at(), view.started_at(), view.finished_at()),
+        (Some(at(1)), Some(at(2)), Some(at(3)))
+    );
     assert!(view.is_complete());
 }
 
 #[test]
 fn step_fails_without_a_retry() {
-    let view = view([started(), step_started("a", 1), step_failed("a", 1, false), failed(&[])]);
+    let view = view([
+        started(),
+        step_started("a", 1),
+        step_failed("a", 1, false),
+        failed(&[]),
+    ]);
     assert_eq!(*view.status(), RunStatus::Failed);
     assert_eq!(view.error().unwrap().message, "boom");
     assert_eq!(view.output(), None);
@@ -89,7 +128,11 @@ fn two_failures_then_success() {
     ];
 
     let waiting = view(kinds[..5].iter().cloned());
-    let status = RunStatus::Paused { reason: Retry, resume_at: Some(at(6)), step_name: Some("a".into()) };
+    let status = RunStatus::Paused {
+        reason: Retry,
+        resume_at: Some(at(6)),
+        step_name: Some("a".into()),
+    };
     assert_eq!(*waiting.status(), status);
     let retry = waiting.next_retry().unwrap();
     assert_eq!((retry.step_name.as_str(), retry.failed_attempt), ("a", 1));
@@ -99,10 +142,20 @@ fn two_failures_then_success() {
     let again = view(kinds[..7].iter().cloned());
     assert_eq!(*again.status(), RunStatus::Running);
     assert_eq!(again.next_retry(), None);
-    assert_eq!(attempts(&again, "a"), ["1: 2..3 failed, retried", "2: 7.. running"]);
+    assert_eq!(
+        attempts(&again, "a"),
+        ["1: 2..3 failed, retried", "2: 7.. running"]
+    );
 
     let view = view(kinds);
-    assert_eq!(attempts(&view, "a"), ["1: 2..3 failed, retried", "2: 7..8 failed, retried", "3: 12..13 completed"],);
+    assert_eq!(
+        attempts(&view, "a"),
+        [
+            "1: 2..3 failed, retried",
+            "2: 7..8 failed, retried",
+            "3: 12..13 completed"
+        ],
+    );
     assert_eq!(*view.status(), RunStatus::Completed);
     assert!(view.is_complete());
 }
@@ -119,7 +172,10 @@ fn exhausted() {
         retry_exhausted("a", 2),
         failed(&[]),
     ]);
-    assert_eq!(attempts(&view, "a"), ["1: 2..3 failed, retried", "2: 5..6 failed"]);
+    assert_eq!(
+        attempts(&view, "a"),
+        ["1: 2..3 failed, retried", "2: 5..6 failed"]
+    );
     assert!(view.step("a").unwrap().retries_exhausted);
     assert_eq!(view.next_retry(), None);
     assert!(view.is_complete());
@@ -141,13 +197,25 @@ fn sleep() {
     ];
 
     let asleep = view(kinds[..5].iter().cloned());
-    assert_eq!(*asleep.status(), RunStatus::Paused { reason: Sleep, resume_at: Some(at(65)), step_name: None });
+    assert_eq!(
+        *asleep.status(),
+        RunStatus::Paused {
+            reason: Sleep,
+            resume_at: Some(at(65)),
+            step_name: None
+        }
+    );
     assert_eq!(asleep.completed_steps(), ["a"]);
     assert_eq!(asleep.sleeps()[0].completed_at, None);
 
     let view = view(kinds);
-    let [sleep] = view.sleeps() else { panic!("{:?}", view.sleeps()) };
-    assert_eq!((sleep.started_at, sleep.resume_at, sleep.completed_at), (Some(at(4)), Some(at(65)), Some(at(7))));
+    let [sleep] = view.sleeps() else {
+        panic!("{:?}", view.sleeps())
+    };
+    assert_eq!(
+        (sleep.started_at, sleep.resume_at, sleep.completed_at),
+        (Some(at(4)), Some(at(65)), Some(at(7)))
+    );
     assert_eq!(sleep.planned, Some(Duration::from_secs(60)));
     assert_eq!(sleep.actual, Some(Duration::from_millis(60_042)));
     assert_eq!(view.completed_steps(), ["a", "b"]);
@@ -166,7 +234,10 @@ fn timeout_without_a_retry() {
     ]);
     assert_eq!(attempts(&view, "a"), ["1: 2..5 failed, timed out"]);
     let attempt = view.step("a").unwrap().latest().unwrap();
-    assert_eq!((attempt.deadline, attempt.timeout), (Some(at(4)), Some(Duration::from_millis(1500))));
+    assert_eq!(
+        (attempt.deadline, attempt.timeout),
+        (Some(at(4)), Some(Duration::from_millis(1500)))
+    );
     assert!(view.is_complete());
 }
 
@@ -185,7 +256,10 @@ fn crash_in_a_step() {
     let recovered = view(kinds[..3].iter().cloned());
     assert_eq!(attempts(&recovered, "a"), ["1: 2.. interrupted"]);
     let view = view(kinds);
-    assert_eq!(attempts(&view, "a"), ["1: 2.. interrupted", "1: 4..5 completed"]);
+    assert_eq!(
+        attempts(&view, "a"),
+        ["1: 2.. interrupted", "1: 4..5 completed"]
+    );
     assert_eq!(view.completed_steps(), ["a"]);
     assert!(view.is_complete());
 }
@@ -206,15 +280,19 @@ fn view(kinds: impl IntoIterator<Item = EventKind>) -> RunView {
 
 /// The attempts of a step, one line each: number, seconds, outcome.
 fn attempts(view: &RunView, step: &str) -> Vec<String> {
-    let second =
-        |at: Option<workflow_events::Timestamp>| at.map_or(String::new(), |at| (at.as_millis() / 1000).to_string());
+    let second = |at: Option<workflow_events::Timestamp>| {
+        at.map_or(String::new(), |at| (at.as_millis() / 1000).to_string())
+    };
     let line = |attempt: &workflow_events::AttemptView| {
         let outcome = match &attempt.outcome {
             AttemptOutcome::Running => "running",
-            AttemptOutcome::Completed { duration, cached: false } if *duration == Duration::from_millis(900) => {
-                "completed"
-            }
-            AttemptOutcome::Failed { will_retry: true, .. } => "failed, retried",
+            AttemptOutcome::Completed {
+                duration,
+                cached: false,
+            } if *duration == Duration::from_millis(900) => "completed",
+            AttemptOutcome::Failed {
+                will_retry: true, ..
+            } => "failed, retried",
             AttemptOutcome::Failed { .. } => "failed",
             AttemptOutcome::Interrupted => "interrupted",
             other => panic!("{other:?}"),
@@ -223,5 +301,9 @@ fn attempts(view: &RunView, step: &str) -> Vec<String> {
         let (from, to) = (second(attempt.started_at), second(attempt.finished_at));
         format!("{}: {from}..{to} {outcome}{timed_out}", attempt.number)
     };
-    view.step(step).into_iter().flat_map(|step| &step.attempts).map(line).collect()
+    view.step(step)
+        .into_iter()
+        .flat_map(|step| &step.attempts)
+        .map(line)
+        .collect()
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use uuid::Uuid;
-use workflow_events::{AttemptOutcome, EventKind, PauseReason, Payload, ResumeReason, RunStatus, RunView};
+use workflow_events::{
+    AttemptOutcome, EventKind, PauseReason, Payload, ResumeReason, RunStatus, RunView,
+};
 
 use crate::make::*;
 
@@ -10,8 +12,14 @@ use crate::make::*;
 fn nothing_is_known_of_a_new_view() {
     let view = RunView::new();
     assert_eq!(*view.status(), RunStatus::Unknown);
-    assert_eq!((view.run_id(), view.workflow_name(), view.execution_id()), (None, None, None));
-    assert_eq!((view.input(), view.output(), view.error(), view.duration()), (None, None, None, None));
+    assert_eq!(
+        (view.run_id(), view.workflow_name(), view.execution_id()),
+        (None, None, None)
+    );
+    assert_eq!(
+        (view.input(), view.output(), view.error(), view.duration()),
+        (None, None, None, None)
+    );
     assert_eq!(view.last_seq(), 0);
     assert_eq!(view.missing().count(), 0);
     assert!(!view.is_complete());
@@ -30,7 +38,11 @@ fn gaps_are_ranges_and_close_when_the_late_events_arrive() {
     let mut view = RunView::from_events([&events[1], &events[5]]);
     assert_eq!(view.missing().collect::<Vec<_>>(), [1..=1, 3..=5]);
     assert_eq!(*view.status(), RunStatus::Completed);
-    assert_eq!(view.completed_steps(), ["a", "b"], "the terminal event knows more than the steps seen");
+    assert_eq!(
+        view.completed_steps(),
+        ["a", "b"],
+        "the terminal event knows more than the steps seen"
+    );
     assert_eq!(view.input(), None);
     assert!(!view.is_complete());
 
@@ -52,7 +64,12 @@ fn a_contiguous_record_without_its_end_is_not_complete() {
 
 #[test]
 fn a_look_between_two_events_changes_nothing() {
-    let events = run([started(), step_started("a", 1), step_completed("a", 1), completed(&["a"])]);
+    let events = run([
+        started(),
+        step_started("a", 1),
+        step_completed("a", 1),
+        completed(&["a"]),
+    ]);
     let mut looked_at = RunView::new();
     for late in [2, 0, 3, 1] {
         looked_at.apply(&events[late]);
@@ -81,22 +98,41 @@ fn what_only_a_running_run_does_shows_that_it_runs() {
         assert_eq!(*view.status(), RunStatus::Running);
     }
     let view = RunView::from_events([event(3, asleep), event(5, unknown())]);
-    assert_eq!(view.status().as_str(), "paused", "an unknown type tells nothing");
+    assert_eq!(
+        view.status().as_str(),
+        "paused",
+        "an unknown type tells nothing"
+    );
 }
 
 #[test]
 fn an_outcome_without_its_start_is_an_attempt_without_start() {
     let view = RunView::from_events([event(3, step_failed("a", 2, false))]);
     let attempt = view.step("a").unwrap().latest().unwrap();
-    assert_eq!((attempt.number, attempt.started_at, attempt.finished_at), (2, None, Some(at(3))));
+    assert_eq!(
+        (attempt.number, attempt.started_at, attempt.finished_at),
+        (2, None, Some(at(3)))
+    );
     assert_eq!(attempt.error().unwrap().message, "boom");
 }
 
 #[test]
 fn a_start_without_its_outcome_is_interrupted_by_the_next() {
-    let view = RunView::from_events([event(2, step_started("a", 1)), event(7, step_started("a", 2))]);
-    let outcomes: Vec<_> = view.step("a").unwrap().attempts.iter().map(|attempt| &attempt.outcome).collect();
-    assert_eq!(outcomes, [&AttemptOutcome::Interrupted, &AttemptOutcome::Running]);
+    let view = RunView::from_events([
+        event(2, step_started("a", 1)),
+        event(7, step_started("a", 2)),
+    ]);
+    let outcomes: Vec<_> = view
+        .step("a")
+        .unwrap()
+        .attempts
+        .iter()
+        .map(|attempt| &attempt.outcome)
+        .collect();
+    assert_eq!(
+        outcomes,
+        [&AttemptOutcome::Interrupted, &AttemptOutcome::Running]
+    );
 }
 
 #[test]
@@ -119,15 +155,27 @@ fn a_completion_ends_the_open_sleep_due_first() {
         sleep_completed(),
         sleep_completed(),
     ]));
-    let ends: Vec<_> = view.sleeps().iter().map(|sleep| sleep.completed_at).collect();
+    let ends: Vec<_> = view
+        .sleeps()
+        .iter()
+        .map(|sleep| sleep.completed_at)
+        .collect();
     assert_eq!(ends, [Some(at(5)), Some(at(4))]);
     let alone = RunView::from_events([event(4, sleep_completed())]);
-    assert_eq!((alone.sleeps()[0].started_at, alone.sleeps()[0].completed_at), (None, Some(at(4))));
+    assert_eq!(
+        (alone.sleeps()[0].started_at, alone.sleeps()[0].completed_at),
+        (None, Some(at(4)))
+    );
 }
 
 #[test]
 fn a_run_ends_once() {
-    let events = run([started(), completed(&[]), failed(&["a"]), step_started("a", 1)]);
+    let events = run([
+        started(),
+        completed(&[]),
+        failed(&["a"]),
+        step_started("a", 1),
+    ]);
     let view = RunView::from_events(&events);
     assert_eq!(*view.status(), RunStatus::Completed);
     assert_eq!((view.error(), view.steps()), (None, &[] as &[_]));
@@ -138,7 +186,11 @@ fn a_run_ends_once() {
 #[test]
 fn a_returned_null_is_an_output() {
     let returned = |output| {
-        let kind = EventKind::WorkflowCompleted { completed_steps: Default::default(), duration_ms: 0, output };
+        let kind = EventKind::WorkflowCompleted {
+            completed_steps: Default::default(),
+            duration_ms: 0,
+            output,
+        };
         RunView::from_events([event(1, kind)]).output().cloned()
     };
     assert_eq!(returned(None), None);
@@ -161,18 +213,33 @@ fn of_two_events_at_one_place_the_smallest_id_counts() {
         assert_eq!(view.conflicts().collect::<Vec<_>>(), [2]);
         assert!(view.is_complete());
     }
-    assert_eq!(RunView::from_events([&start, &first, &first]).conflicts().count(), 0);
+    assert_eq!(
+        RunView::from_events([&start, &first, &first])
+            .conflicts()
+            .count(),
+        0
+    );
 }
 
 #[test]
 fn one_id_with_two_contents_is_a_conflict_in_every_order() {
-    let (a, b) = (event(1, step_started("a", 1)), event(1, step_started("b", 1)));
+    let (a, b) = (
+        event(1, step_started("a", 1)),
+        event(1, step_started("b", 1)),
+    );
     let view = RunView::from_events([&a, &b]);
     assert_eq!(view, RunView::from_events([&b, &a]));
     assert_eq!(view.conflicts().collect::<Vec<_>>(), [1]);
 
     // Also where they differ in a value only.
-    let [a, b] = [json!([1]), json!([2])].map(|input| event(1, EventKind::WorkflowStarted { input: input.into() }));
+    let [a, b] = [json!([1]), json!([2])].map(|input| {
+        event(
+            1,
+            EventKind::WorkflowStarted {
+                input: input.into(),
+            },
+        )
+    });
     let view = RunView::from_events([&a, &b]);
     assert_eq!(view.input(), RunView::from_events([&b, &a]).input());
     assert_eq!(view.conflicts().collect::<Vec<_>>(), [1]);
@@ -183,7 +250,10 @@ fn a_redelivery_with_the_fields_of_its_tracker_is_a_duplicate() {
     let plain = event(1, started());
     let mut sent = plain.clone();
     sent.extra.insert("env".into(), json!("production").into());
-    assert_eq!(RunView::from_events([&plain, &sent]), RunView::from_events([&plain]));
+    assert_eq!(
+        RunView::from_events([&plain, &sent]),
+        RunView::from_events([&plain])
+    );
 }
 
 #[test]

@@ -18,8 +18,8 @@ use tokio_postgres::NoTls;
 const URL: &str = "WF_TEST_PG_URL";
 /// How long a server may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Runs the server until its own input ends, which it does when the process that started it ends, however it does.
-/// Then the folder is removed, unless the server is to be started again.
+/// Runs the server until its own input ends, which it does when the process that started it ends,
+/// however it does. Then the folder is removed, unless the server is to be started again.
 const SUPERVISE: &str = r#""$@" & pid=$!
 cat > /dev/null
 kill -INT $pid
@@ -29,11 +29,13 @@ wait $pid
 
 /// A PostgreSQL server for tests.
 ///
-/// It listens on loopback and on a private socket, keeps its data in a folder of its own, and is stopped, and the folder
-/// removed, when it is dropped; should the process be killed, the server stops as well. Where this process is root,
-/// which PostgreSQL refuses to run as, the server runs as the user `postgres` or `nobody`.
+/// It listens on loopback and on a private socket, keeps its data in a folder of its own, and is
+/// stopped, and the folder removed, when it is dropped; should the process be killed, the server
+/// stops as well. Where this process is root, which PostgreSQL refuses to run as, the server runs
+/// as the user `postgres` or `nobody`.
 ///
-/// With the variable `WF_TEST_PG_URL` it is that server instead, which is neither started nor stopped.
+/// With the variable `WF_TEST_PG_URL` it is that server instead, which is neither started nor
+/// stopped.
 ///
 /// # Examples
 ///
@@ -135,12 +137,29 @@ impl Server {
         let primary = self.own.as_ref().ok_or(ServerError::NotOurs)?;
         // It must not have less room for connections.
         let own = Own::new(primary.settings.clone())?;
-        own.run("pg_basebackup", ["-D", &own.data(), "-d", &self.url, "-R", "-X", "stream", "-c", "fast"]).await?;
+        own.run(
+            "pg_basebackup",
+            [
+                "-D",
+                &own.data(),
+                "-d",
+                &self.url,
+                "-R",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+            ],
+        )
+        .await?;
         Self::of(own).await
     }
 
     async fn of(own: Own) -> Result<Self, ServerError> {
-        let server = Self { url: format!("host=127.0.0.1 port={} user=wf", own.port), own: Some(own) };
+        let server = Self {
+            url: format!("host=127.0.0.1 port={} user=wf", own.port),
+            own: Some(own),
+        };
         server.resume().await?;
         Ok(server)
     }
@@ -163,7 +182,9 @@ impl Server {
         match self.url.split_once("://") {
             None => format!("{} dbname={database}", self.url),
             Some((scheme, rest)) => {
-                let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+                let (place, query) = rest
+                    .split_once('?')
+                    .map_or((rest, None), |(place, query)| (place, Some(query)));
                 let host = place.split_once('/').map_or(place, |(host, _)| host);
                 let query = query.map(|query| format!("?{query}")).unwrap_or_default();
                 format!("{scheme}://{host}/{database}{query}")
@@ -202,10 +223,19 @@ impl Server {
     /// [`ServerError::NotOurs`] for one that was there.
     pub async fn stop(&self, how: Stop) -> Result<(), ServerError> {
         let own = self.own.as_ref().ok_or(ServerError::NotOurs)?;
-        let mode = if how == Stop::Fast { "fast" } else { "immediate" };
+        let mode = if how == Stop::Fast {
+            "fast"
+        } else {
+            "immediate"
+        };
         std::fs::write(own.folder.join("again"), "")?;
-        own.run("pg_ctl", ["stop", "-w", "-m", mode, "-D", &own.data()]).await?;
-        let supervisor = own.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        own.run("pg_ctl", ["stop", "-w", "-m", mode, "-D", &own.data()])
+            .await?;
+        let supervisor = own
+            .supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         supervisor.into_iter().for_each(end);
         Ok(())
     }
@@ -218,15 +248,28 @@ impl Server {
     pub async fn resume(&self) -> Result<(), ServerError> {
         let own = self.own.as_ref().ok_or(ServerError::NotOurs)?;
         let mut command = own.command("sh");
-        command.args(["-c", SUPERVISE, "sh"]).arg(own.binaries.join("postgres")).args(["-D", &own.data()]);
+        command
+            .args(["-c", SUPERVISE, "sh"])
+            .arg(own.binaries.join("postgres"))
+            .args(["-D", &own.data()]);
         let socket = own.folder.display();
-        command.args(["-c", &format!("port={}", own.port), "-c", &format!("unix_socket_directories={socket}")]);
+        command.args([
+            "-c",
+            &format!("port={}", own.port),
+            "-c",
+            &format!("unix_socket_directories={socket}"),
+        ]);
         for setting in &own.settings {
             command.args(["-c", setting]);
         }
         let log = std::fs::File::create(own.folder.join("log"))?;
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-        *own.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(command.spawn()?);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log);
+        *own.supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(command.spawn()?);
         let again = own.folder.join("again");
         if again.exists() {
             std::fs::remove_file(again)?;
@@ -250,7 +293,11 @@ impl Own {
     fn new(settings: Vec<String>) -> Result<Self, ServerError> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let binaries = binaries().ok_or(ServerError::NotInstalled)?;
-        let name = format!("wf-postgres-{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "wf-postgres-{}-{}",
+            std::process::id(),
+            LAST.fetch_add(1, Ordering::Relaxed)
+        );
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder)?;
         let user = other_user()?;
@@ -258,7 +305,14 @@ impl Own {
             chown(&folder, Some(uid), Some(gid))?;
         }
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        Ok(Self { binaries, folder, port, user, settings, supervisor: Mutex::new(None) })
+        Ok(Self {
+            binaries,
+            folder,
+            port,
+            user,
+            settings,
+            supervisor: Mutex::new(None),
+        })
     }
 
     fn data(&self) -> String {
@@ -268,9 +322,22 @@ impl Own {
     /// Makes the folder of the data.
     async fn create(&self) -> Result<(), ServerError> {
         let data = self.data();
-        self.run("initdb", ["-D", &data, "-U", "wf", "--no-sync", "--locale=C", "--encoding=UTF8", "--auth=trust"])
-            .await?;
-        // Its owner needs no password, which would cost a moment of hashing per connection; any other user does.
+        self.run(
+            "initdb",
+            [
+                "-D",
+                &data,
+                "-U",
+                "wf",
+                "--no-sync",
+                "--locale=C",
+                "--encoding=UTF8",
+                "--auth=trust",
+            ],
+        )
+        .await?;
+        // Its owner needs no password, which would cost a moment of hashing per connection; any
+        // other user does.
         let access = "local all all trust\nhost all,replication wf 127.0.0.1/32 trust\n\
                       host all all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(self.folder.join("data/pg_hba.conf"), access)?;
@@ -286,22 +353,35 @@ impl Own {
         command
     }
 
-    async fn run<'a>(&self, program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<(), ServerError> {
+    async fn run<'a>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), ServerError> {
         let mut command = self.command(self.binaries.join(program));
         command.args(arguments).stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output()).await.map_err(io::Error::other)??;
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .map_err(io::Error::other)??;
         if output.status.success() {
             return Ok(());
         }
         let said = [output.stdout, output.stderr].concat();
-        Err(ServerError::Program { program: program.into(), output: String::from_utf8_lossy(&said).into_owned() })
+        Err(ServerError::Program {
+            program: program.into(),
+            output: String::from_utf8_lossy(&said).into_owned(),
+        })
     }
 }
 
 /// A server that has nobody to serve stops at once.
 impl Drop for Own {
     fn drop(&mut self) {
-        let supervisor = self.supervisor.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let supervisor = self
+            .supervisor
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         supervisor.into_iter().for_each(end);
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -315,7 +395,8 @@ fn end(mut supervisor: Child) {
 
 /// Returns where the programs of PostgreSQL are: on the path, or where distributions put them.
 fn binaries() -> Option<PathBuf> {
-    let has = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
+    let has =
+        |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(folder) = std::env::split_paths(&path).find(has) {
         // A link on the path may lead to the folder with the others.
@@ -326,17 +407,25 @@ fn binaries() -> Option<PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path().join(inner)).collect()
     };
-    let mut found: Vec<_> = [("/usr/lib/postgresql", "bin"), ("/usr/local/lib/postgresql", "bin"), ("/opt", "bin")]
-        .into_iter()
-        .flat_map(|(folder, inner)| versions(folder, inner))
-        .filter(has)
-        .collect();
+    let mut found: Vec<_> = [
+        ("/usr/lib/postgresql", "bin"),
+        ("/usr/local/lib/postgresql", "bin"),
+        ("/opt", "bin"),
+    ]
+    .into_iter()
+    .flat_map(|(folder, inner)| versions(folder, inner))
+    .filter(has)
+    .collect();
     found.sort_by_key(|folder| version(folder));
     found.pop()
 }
 
 fn version(folder: &Path) -> u32 {
-    let name = folder.parent().and_then(Path::file_name).and_then(OsStr::to_str).unwrap_or_default();
+    let name = folder
+        .parent()
+        .and_then(Path::file_name)
+        .and_then(OsStr::to_str)
+        .unwrap_or_default();
     name.parse().unwrap_or(0)
 }
 
@@ -348,15 +437,23 @@ fn other_user() -> io::Result<Option<(u32, u32)>> {
     }
     let users = std::fs::read_to_string("/etc/passwd")?;
     let ids = |name: &str| {
-        let mut fields = users.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
+        let mut fields = users
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?
+            .split(':')
+            .skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     let found = ids("postgres").or_else(|| ids("nobody"));
-    found.map(Some).ok_or_else(|| io::Error::other("PostgreSQL refuses to run as root, and there is no other user"))
+    found.map(Some).ok_or_else(|| {
+        io::Error::other("PostgreSQL refuses to run as root, and there is no other user")
+    })
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! Several worker processes on one database, a receiver for their events, and what must be true at the end.
+//! Several worker processes on one database, a receiver for their events, and what must be true at
+//! the end.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
@@ -12,7 +13,9 @@ use futures::future::join_all;
 use tokio_postgres::{Client, NoTls};
 use tracker_core::{Clock, Config};
 use tracker_http::testing::FaultServer;
-use workflow_engine::{Context, Engine, Failure, HttpTransport, RunFilter, Status, Store, TokioClock, Workflow};
+use workflow_engine::{
+    Context, Engine, Failure, HttpTransport, RunFilter, Status, Store, TokioClock, Workflow,
+};
 use workflow_events::{Event, Payload, RunView};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
@@ -52,7 +55,11 @@ impl Clock for Wrong {
 
     fn wall(&self) -> SystemTime {
         let seconds = Duration::from_secs(self.1.unsigned_abs());
-        if self.1 < 0 { self.0.wall() - seconds } else { self.0.wall() + seconds }
+        if self.1 < 0 {
+            self.0.wall() - seconds
+        } else {
+            self.0.wall() + seconds
+        }
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -60,12 +67,20 @@ impl Clock for Wrong {
     }
 }
 
-/// The life of a worker process: works until its input ends. Returns at once in a process that is none.
+/// The life of a worker process: works until its input ends. Returns at once in a process that is
+/// none.
 pub(crate) fn live_as_a_worker() {
     let Ok(url) = std::env::var(URL) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let ahead = std::env::var(AHEAD).ok().and_then(|ahead| ahead.parse().ok()).unwrap_or(0);
+        let ahead = std::env::var(AHEAD)
+            .ok()
+            .and_then(|ahead| ahead.parse().ok())
+            .unwrap_or(0);
         let store = loop {
             // A server that is being started again refuses for a moment.
             match PostgresStore::connect(&url).await {
@@ -78,7 +93,9 @@ pub(crate) fn live_as_a_worker() {
             .initial_delay(Duration::from_millis(50))
             .build()
             .unwrap();
-        let transport = HttpTransport::builder(std::env::var(SINK).unwrap()).build().unwrap();
+        let transport = HttpTransport::builder(std::env::var(SINK).unwrap())
+            .build()
+            .unwrap();
         let mut builder = Engine::builder()
             .store(Arc::new(store))
             .clock(Arc::new(Wrong(TokioClock::new(), ahead)))
@@ -96,7 +113,10 @@ pub(crate) fn live_as_a_worker() {
             let engine = engine.clone();
             async move { engine.work().await }
         });
-        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
+            .await
+            .unwrap()
+            .unwrap();
         let report = engine.shutdown(Duration::from_secs(10)).await;
         work.await.unwrap();
         println!("{report}");
@@ -115,7 +135,13 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub(crate) fn is_alive(&mut self) -> bool {
@@ -151,16 +177,36 @@ impl<'a> Cluster<'a> {
         let url = server.database().await.unwrap();
         let store = PostgresStore::connect(&url).await.unwrap();
         let receiver = FaultServer::start().await.unwrap();
-        Self { server, url, receiver, store, workers: Vec::new(), runs: AtomicU32::new(0) }
+        Self {
+            server,
+            url,
+            receiver,
+            store,
+            workers: Vec::new(),
+            runs: AtomicU32::new(0),
+        }
     }
 
     /// Starts a worker.
     pub(crate) fn spawn(&self, knows_refunds: bool, ahead: i64) -> Worker {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["worker_process", "--exact", "--nocapture"]).env(URL, &self.url).env(SINK, self.receiver.url());
-        command.env(KNOWS, if knows_refunds { "refund" } else { "" }).env(AHEAD, ahead.to_string());
-        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        Worker { process, knows_refunds, ahead }
+        command
+            .args(["worker_process", "--exact", "--nocapture"])
+            .env(URL, &self.url)
+            .env(SINK, self.receiver.url());
+        command
+            .env(KNOWS, if knows_refunds { "refund" } else { "" })
+            .env(AHEAD, ahead.to_string());
+        let process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Worker {
+            process,
+            knows_refunds,
+            ahead,
+        }
     }
 
     pub(crate) fn add(&mut self, workers: usize) {
@@ -171,14 +217,22 @@ impl<'a> Cluster<'a> {
 
     /// Puts another process in the place of one that is no more.
     pub(crate) fn replace(&mut self, index: usize) {
-        let Worker { knows_refunds, ahead, .. } = self.workers[index];
+        let Worker {
+            knows_refunds,
+            ahead,
+            ..
+        } = self.workers[index];
         self.workers[index] = self.spawn(knows_refunds, ahead);
     }
 
     /// Starts runs, as a service does that executes nothing itself.
     pub(crate) async fn start(&self, workflow: &Workflow<u64, u64>, runs: u64) {
         let engine = Engine::builder().store(Arc::new(self.store.clone()));
-        let engine = engine.workflow(&ORDER, order).workflow(&REFUND, order).build().unwrap();
+        let engine = engine
+            .workflow(&ORDER, order)
+            .workflow(&REFUND, order)
+            .build()
+            .unwrap();
         for n in 0..runs {
             let id = format!("{}-{n}", workflow.name());
             // The server may be gone for a while.
@@ -190,7 +244,9 @@ impl<'a> Cluster<'a> {
     }
 
     pub(crate) async fn raw(&self, database: &str) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.server.url_of(database), NoTls).await.unwrap();
+        let (client, connection) = tokio_postgres::connect(&self.server.url_of(database), NoTls)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         client
     }
@@ -198,7 +254,11 @@ impl<'a> Cluster<'a> {
     /// Returns how many runs have ended.
     pub(crate) async fn ended(&self) -> usize {
         let statuses = vec![Status::Completed, Status::Failed, Status::Cancelled];
-        let filter = RunFilter { statuses, limit: 1_000_000, ..RunFilter::default() };
+        let filter = RunFilter {
+            statuses,
+            limit: 1_000_000,
+            ..RunFilter::default()
+        };
         self.store.list(&filter).await.map_or(0, |runs| runs.len())
     }
 
@@ -212,13 +272,16 @@ impl<'a> Cluster<'a> {
             if ended > last {
                 (last, since) = (ended, Instant::now());
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "nothing goes on: {last} of {runs} runs have ended");
+            assert!(
+                since.elapsed() < Duration::from_secs(60),
+                "nothing goes on: {last} of {runs} runs have ended"
+            );
         }
         longest
     }
 
-    /// Lets everything end in good order, and checks that every run has one outcome, every history is whole and was written
-    /// under claims in their order, and every event has arrived, in order.
+    /// Lets everything end in good order, and checks that every run has one outcome, every history
+    /// is whole and was written under claims in their order, and every event has arrived, in order.
     pub(crate) async fn check(mut self, runs: usize) {
         self.until_ended(runs).await;
         for worker in &mut self.workers {
@@ -226,14 +289,27 @@ impl<'a> Cluster<'a> {
             worker.signal("-CONT");
             drop(worker.process.stdin.take());
         }
-        self.workers.iter_mut().for_each(|worker| drop(worker.process.wait()));
+        self.workers
+            .iter_mut()
+            .for_each(|worker| drop(worker.process.wait()));
         // What the last of them had no time for.
         let transport = Arc::new(HttpTransport::builder(self.receiver.url()).build().unwrap());
-        let rest = Engine::builder().store(Arc::new(self.store.clone())).sink("collector", transport).build().unwrap();
+        let rest = Engine::builder()
+            .store(Arc::new(self.store.clone()))
+            .sink("collector", transport)
+            .build()
+            .unwrap();
         let report = rest.shutdown(Duration::from_secs(60)).await;
         assert!(report.is_complete(), "{report}");
 
-        let all = self.store.list(&RunFilter { limit: 1_000_000, ..RunFilter::default() }).await.unwrap();
+        let all = self
+            .store
+            .list(&RunFilter {
+                limit: 1_000_000,
+                ..RunFilter::default()
+            })
+            .await
+            .unwrap();
         assert_eq!(all.len(), runs);
         let mut received: HashMap<String, Vec<(u64, String)>> = HashMap::new();
         let mut known = HashSet::new();
@@ -241,26 +317,61 @@ impl<'a> Cluster<'a> {
             let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
             if known.insert(text("eventId")) {
                 let seq = event["seq"].as_u64().unwrap();
-                received.entry(text("workflowId")).or_default().push((seq, text("eventId")));
+                received
+                    .entry(text("workflowId"))
+                    .or_default()
+                    .push((seq, text("eventId")));
             }
         }
         let histories = join_all(all.iter().map(|run| rest.history(&run.id))).await;
         for (run, history) in all.iter().zip(histories) {
             let history: Vec<Event> = history.unwrap();
             assert_eq!(run.status, Status::Completed, "{run:?}");
-            let ends = history.iter().filter(|event| event.kind.type_name() == "workflow.completed").count();
+            let ends = history
+                .iter()
+                .filter(|event| event.kind.type_name() == "workflow.completed")
+                .count();
             assert_eq!(ends, 1, "{}: one outcome", run.id);
             let view = RunView::from_events(&history);
-            assert!(view.is_complete(), "{}: {:?}", run.id, view.missing().collect::<Vec<_>>());
+            assert!(
+                view.is_complete(),
+                "{}: {:?}",
+                run.id,
+                view.missing().collect::<Vec<_>>()
+            );
             let n: u64 = run.id.split('-').next_back().unwrap().parse().unwrap();
-            assert_eq!(view.output(), Some(&Payload::encode(&(n + 6)).unwrap()), "{}", run.id);
-            let written: Vec<_> = history.iter().map(|event| (event.seq, event.event_id.to_string())).collect();
-            assert_eq!(received.remove(&run.id).unwrap_or_default(), written, "{}: what arrived", run.id);
+            assert_eq!(
+                view.output(),
+                Some(&Payload::encode(&(n + 6)).unwrap()),
+                "{}",
+                run.id
+            );
+            let written: Vec<_> = history
+                .iter()
+                .map(|event| (event.seq, event.event_id.to_string()))
+                .collect();
+            assert_eq!(
+                received.remove(&run.id).unwrap_or_default(),
+                written,
+                "{}: what arrived",
+                run.id
+            );
         }
-        let database = self.url.split("dbname=").nth(1).unwrap_or("postgres").to_owned();
+        let database = self
+            .url
+            .split("dbname=")
+            .nth(1)
+            .unwrap_or("postgres")
+            .to_owned();
         let falls = "SELECT count(*) FROM (SELECT epoch < lag(epoch) OVER (PARTITION BY run ORDER BY seq) AS falls \
                      FROM workflow.history) h WHERE falls";
-        let falls: i64 = self.raw(&database).await.query_one(falls, &[]).await.unwrap().get(0);
+        let falls: i64 = self
+            .raw(&database)
+            .await
+            .query_one(falls, &[])
+            .await
+            .unwrap()
+            .get(0);
         assert_eq!(falls, 0, "records under an epoch that was over");
         let duplicates = self.receiver.events().len() - known.len();
         let claims: i64 = self

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
 use workflow_engine::{
-    Claim, ClaimRequest, Commit, Created, EncodedEvent, NewRun, Position, Record, Status, Store, StoreError, Timestamp,
+    Claim, ClaimRequest, Commit, Created, EncodedEvent, NewRun, Position, Record, Status, Store,
+    StoreError, Timestamp,
 };
 use workflow_postgres::PostgresStore;
 
@@ -29,7 +30,12 @@ pub(crate) const BLOCKED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity \
 /// A record of one event, which says whose it is.
 pub(crate) fn record(run: &str, seq: u64) -> Record {
     let event = EncodedEvent::from_json(format!("{{\"run\":\"{run}\",\"seq\":{seq}}}")).unwrap();
-    Record { first_seq: seq, at: Timestamp::UNIX_EPOCH, events: vec![event], entry: None }
+    Record {
+        first_seq: seq,
+        at: Timestamp::UNIX_EPOCH,
+        events: vec![event],
+        entry: None,
+    }
 }
 
 pub(crate) fn new_run(run: &str, worker: &str, status: Status) -> NewRun {
@@ -46,7 +52,11 @@ pub(crate) fn new_run(run: &str, worker: &str, status: Status) -> NewRun {
 /// Creates a run that its creator holds.
 pub(crate) async fn begin(store: &PostgresStore, run: &str, worker: &str) -> Claim {
     store.renew(worker, Timestamp::MAX).await.unwrap();
-    match store.create(new_run(run, worker, Status::Running)).await.unwrap() {
+    match store
+        .create(new_run(run, worker, Status::Running))
+        .await
+        .unwrap()
+    {
         Created::New(claim) => claim,
         Created::Exists(run) => panic!("{run:?}"),
     }
@@ -54,12 +64,23 @@ pub(crate) async fn begin(store: &PostgresStore, run: &str, worker: &str) -> Cla
 
 /// A commit of one more record.
 pub(crate) fn append(claim: Claim, run: &str, seq: u64, status: Status) -> Commit {
-    Commit { claim, records: vec![record(run, seq)], status, due_at: None }
+    Commit {
+        claim,
+        records: vec![record(run, seq)],
+        status,
+        due_at: None,
+    }
 }
 
 /// A claim of whatever is due.
 pub(crate) fn any(worker: &str) -> ClaimRequest {
-    ClaimRequest { worker: worker.into(), now: Timestamp::MAX, run: None, workflows: None, limit: 9 }
+    ClaimRequest {
+        worker: worker.into(),
+        now: Timestamp::MAX,
+        run: None,
+        workflows: None,
+        limit: 9,
+    }
 }
 
 pub(crate) fn texts(events: &[(Position, EncodedEvent)]) -> Vec<&str> {

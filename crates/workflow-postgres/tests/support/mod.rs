@@ -1,6 +1,10 @@
 //! What the tests of the store share: one server per test binary, a database per store.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "every test binary compiles this module and uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test binary compiles this module and uses a part of it"
+)]
 
 pub(crate) mod hand;
 pub(crate) mod pair;
@@ -22,18 +26,26 @@ pub(crate) fn runtime() -> &'static Handle {
 /// The server of this test binary; `None`, with a word on it, where there is none to be had.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| started(&["autovacuum=off", "max_connections=200"])).as_ref()
+    SERVER
+        .get_or_init(|| started(&["autovacuum=off", "max_connections=200"]))
+        .as_ref()
 }
 
-/// Has a test run while no other of its binary does: transactions of the whole server delay what is read.
+/// Has a test run while no other of its binary does: transactions of the whole server delay what is
+/// read.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns how much of something is tried: in CI, or in the long form (`cargo xtask postgres --long`).
+/// Returns how much of something is tried: in CI, or in the long form (`cargo xtask postgres
+/// --long`).
 pub(crate) fn sized<T>(short: T, long: T) -> T {
-    if std::env::var_os("WF_LONG").is_some() { long } else { short }
+    if std::env::var_os("WF_LONG").is_some() {
+        long
+    } else {
+        short
+    }
 }
 
 /// Starts a server with settings.
@@ -49,11 +61,14 @@ pub(crate) fn started(settings: &[&str]) -> Option<Server> {
     }
 }
 
-/// Returns where a server of our own listens; `None`, with a word on it, for one that was there before.
+/// Returns where a server of our own listens; `None`, with a word on it, for one that was there
+/// before.
 pub(crate) fn address(server: &Server) -> Option<(&'static str, u16)> {
     let address = server.address();
     if address.is_none() {
-        eprintln!("skipped: it needs a server that it may configure and stop, and WF_TEST_PG_URL is set");
+        eprintln!(
+            "skipped: it needs a server that it may configure and stop, and WF_TEST_PG_URL is set"
+        );
     }
     address
 }
@@ -81,8 +96,17 @@ pub(crate) async fn fresh(server: &Server) -> Arc<dyn Store> {
 /// The same, with where it is: the connection string, and the schema's name as SQL has it.
 pub(crate) async fn fresh_in(server: &Server) -> (String, String, PostgresStore) {
     static LAST: AtomicU32 = AtomicU32::new(0);
-    let schema = format!("wf {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+    let schema = format!(
+        "wf {} {}",
+        std::process::id(),
+        LAST.fetch_add(1, Ordering::Relaxed)
+    );
     let url = server.url_of("postgres");
-    let store = options().schema(&schema).listen(false).connect(&url).await.unwrap();
+    let store = options()
+        .schema(&schema)
+        .listen(false)
+        .connect(&url)
+        .await
+        .unwrap();
     (url, format!("\"{schema}\""), store)
 }

@@ -13,10 +13,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// `None`, with a word on it, where there are no servers to be had, or none that can be stopped.
+    /// `None`, with a word on it, where there are no servers to be had, or none that can be
+    /// stopped.
     pub(crate) async fn start() -> Option<Self> {
         let settings = ["autovacuum=off", "max_connections=50"];
-        let primary = tokio::task::spawn_blocking(move || started(&settings)).await.unwrap()?;
+        let primary = tokio::task::spawn_blocking(move || started(&settings))
+            .await
+            .unwrap()?;
         address(&primary)?;
         let replica = primary.replica().await.unwrap();
         Some(Self { primary, replica })
@@ -28,7 +31,8 @@ impl Pair {
     }
 
     pub(crate) async fn connect_as(&self, options: &Options) -> PostgresStore {
-        let ports = [&self.primary, &self.replica].map(|server| server.address().unwrap().1.to_string());
+        let ports =
+            [&self.primary, &self.replica].map(|server| server.address().unwrap().1.to_string());
         let url = format!(
             "host=127.0.0.1,127.0.0.1 port={} user=wf dbname=postgres target_session_attrs=read-write",
             ports.join(",")
@@ -39,13 +43,28 @@ impl Pair {
     /// Waits until the replica has everything, and lets it have no more.
     pub(crate) async fn part(&self) {
         let sql = "SELECT pg_current_wal_flush_lsn()::text";
-        let here: String = raw(&self.primary.url_of("postgres")).await.query_one(sql, &[]).await.unwrap().get(0);
+        let here: String = raw(&self.primary.url_of("postgres"))
+            .await
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get(0);
         let replica = raw(&self.replica.url_of("postgres")).await;
         let caught_up = format!("SELECT pg_last_wal_replay_lsn() >= '{here}'::pg_lsn");
         until(&replica, &caught_up).await;
-        replica.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.unwrap();
-        replica.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        until(&replica, "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)").await;
+        replica
+            .batch_execute("ALTER SYSTEM SET primary_conninfo = ''")
+            .await
+            .unwrap();
+        replica
+            .batch_execute("SELECT pg_reload_conf()")
+            .await
+            .unwrap();
+        until(
+            &replica,
+            "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)",
+        )
+        .await;
     }
 
     /// The primary is gone for good, and the replica takes its place.

@@ -16,10 +16,15 @@ pub(crate) enum Kept {
 }
 
 impl Arguments {
-    pub(crate) const USAGE: &str = "quickstart [orders.jsonl] [--endpoint URL] [--data DIR] [--store sqlite|memory]";
+    pub(crate) const USAGE: &str =
+        "quickstart [orders.jsonl] [--endpoint URL] [--data DIR] [--store sqlite|memory]";
 
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut read = Self { orders: None, endpoint: None, kept: Kept::In(PathBuf::from(".wf/quickstart")) };
+        let mut read = Self {
+            orders: None,
+            endpoint: None,
+            kept: Kept::In(PathBuf::from(".wf/quickstart")),
+        };
         while let Some(argument) = arguments.next() {
             let mut value = |what: &str| arguments.next().ok_or(format!("{argument} needs {what}"));
             match argument.as_str() {

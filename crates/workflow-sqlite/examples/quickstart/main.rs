@@ -1,14 +1,17 @@
-//! One workflow run per order, three steps each against a real HTTP shop, every event delivered over a real socket;
-//! on SQLite, so that it can be killed at any moment and started again to go on.
+//! One workflow run per order, three steps each against a real HTTP shop, every event delivered
+//! over a real socket; on SQLite, so that it can be killed at any moment and started again to go
+//! on.
 //!
 //! CI: run
 //!
-//! `cargo run --release --example quickstart -- [orders.jsonl] [--endpoint URL] [--data DIR] [--store sqlite|memory]`
+//! `cargo run --release --example quickstart -- [orders.jsonl] [--endpoint URL] [--data DIR]
+//! [--store sqlite|memory]`
 //!
-//! Runs and undelivered events are kept in `.wf/quickstart`, unless `--data` says where, or `--store memory` keeps them
-//! nowhere. Without `--endpoint` it starts a receiver of its own that answers 503 for the first half second and loses
-//! one acknowledgement. With it, `TRACKER_TOKEN` is sent as the bearer token, if it is set.
-//! The exit code is 1 unless every accepted event is delivered and the receiver's count agrees; 2 for wrong usage.
+//! Runs and undelivered events are kept in `.wf/quickstart`, unless `--data` says where, or
+//! `--store memory` keeps them nowhere. Without `--endpoint` it starts a receiver of its own that
+//! answers 503 for the first half second and loses one acknowledgement. With it, `TRACKER_TOKEN` is
+//! sent as the bearer token, if it is set. The exit code is 1 unless every accepted event is
+//! delivered and the receiver's count agrees; 2 for wrong usage.
 
 mod arguments;
 mod orders;
@@ -26,7 +29,9 @@ use orders::Order;
 use progress::Progress;
 use shop::{Shop, ShopClient};
 use tracker_http::testing::{Answer, FaultServer};
-use workflow_engine::{Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, RunFilter, Store, Workflow};
+use workflow_engine::{
+    Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, RunFilter, Store, Workflow,
+};
 use workflow_sqlite::SqliteStore;
 
 const ORDER: Workflow<Order, String> = Workflow::new("order");
@@ -63,11 +68,24 @@ async fn main() -> ExitCode {
 async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let orders = orders::read(arguments.orders.as_deref())?;
     let shop = Shop::open().await?;
-    let receiver = if arguments.endpoint.is_none() { Some(faulty_receiver().await?) } else { None };
-    let endpoint = arguments.endpoint.or(receiver.as_ref().map(|receiver| receiver.url())).unwrap_or_default();
-    println!("{} orders, three steps each at {}; events go to {endpoint}", orders.valid.len(), shop.address());
+    let receiver = if arguments.endpoint.is_none() {
+        Some(faulty_receiver().await?)
+    } else {
+        None
+    };
+    let endpoint = arguments
+        .endpoint
+        .or(receiver.as_ref().map(|receiver| receiver.url()))
+        .unwrap_or_default();
+    println!(
+        "{} orders, three steps each at {}; events go to {endpoint}",
+        orders.valid.len(),
+        shop.address()
+    );
     if receiver.is_some() {
-        println!("that receiver answers 503 for the first half second and loses one acknowledgement");
+        println!(
+            "that receiver answers 503 for the first half second and loses one acknowledgement"
+        );
     }
 
     let store: Arc<dyn Store> = match &arguments.kept {
@@ -92,7 +110,8 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
 
     let started = Instant::now();
     let progress = Progress::new(orders.valid.len());
-    // An order that was finished before returns its outcome; one that was under way goes on where it was.
+    // An order that was finished before returns its outcome; one that was under way goes on where
+    // it was.
     let runs = stream::iter(orders.valid).map(|order| engine.run(&ORDER, order.id.clone(), order));
     let mut totals = Totals::default();
     let mut outcomes = runs.buffer_unordered(AT_ONCE);
@@ -132,18 +151,26 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
     }
     println!("  seconds    {:>7.2}", started.elapsed().as_secs_f64());
     println!();
-    let Some(sink) = report.sink("receiver") else { return Ok(false) };
+    let Some(sink) = report.sink("receiver") else {
+        return Ok(false);
+    };
     println!("{}", sink.books);
     if let Some(stop) = &sink.stop {
         println!("delivery ended early: {stop}");
     }
     let agrees = receiver.is_none_or(|receiver| {
         let (received, distinct) = (receiver.received(), receiver.distinct());
-        println!("the receiver counted {distinct} events, after {} duplicates were dropped", received - distinct);
+        println!(
+            "the receiver counted {distinct} events, after {} duplicates were dropped",
+            received - distinct
+        );
         distinct as u64 == sink.books.accepted - before.settled
     });
     if let Kept::In(folder) = &arguments.kept {
-        println!("kept in {}: start it again, and nothing is done twice", folder.display());
+        println!(
+            "kept in {}: start it again, and nothing is done twice",
+            folder.display()
+        );
     }
     Ok(report.is_complete() && sink.books.is_balanced() && agrees)
 }
@@ -158,13 +185,23 @@ struct Before {
 
 /// Says what an earlier process has left.
 async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::error::Error>> {
-    let all = engine.list(&RunFilter { limit: usize::MAX >> 1, ..RunFilter::default() }).await?;
+    let all = engine
+        .list(&RunFilter {
+            limit: usize::MAX >> 1,
+            ..RunFilter::default()
+        })
+        .await?;
     let finished = all.iter().filter(|run| run.status.is_terminal()).count();
     let report = engine.report().await;
-    let books = report.sink("receiver").map(|sink| sink.books).unwrap_or_default();
+    let books = report
+        .sink("receiver")
+        .map(|sink| sink.books)
+        .unwrap_or_default();
     match kept {
         Kept::Nowhere => println!("kept in memory: a kill loses everything"),
-        Kept::In(folder) if all.is_empty() => println!("kept in {}: nothing to recover", folder.display()),
+        Kept::In(folder) if all.is_empty() => {
+            println!("kept in {}: nothing to recover", folder.display())
+        }
         Kept::In(folder) => println!(
             "kept in {}: recovered {} runs under way, {finished} finished, {} events not delivered yet",
             folder.display(),
@@ -172,7 +209,10 @@ async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::
             books.pending(),
         ),
     }
-    Ok(Before { finished, settled: books.accepted - books.pending() })
+    Ok(Before {
+        finished,
+        settled: books.accepted - books.pending(),
+    })
 }
 
 /// A receiver that fails like real ones: it comes up late, and an answer of its gets lost.

@@ -30,16 +30,21 @@ pub(crate) struct Orders {
     pub(crate) malformed: usize,
 }
 
-/// Reads the file at `path`, or the sample; reports every malformed line with its number and goes on.
+/// Reads the file at `path`, or the sample; reports every malformed line with its number and goes
+/// on.
 pub(crate) fn read(path: Option<&str>) -> io::Result<Orders> {
     let (name, text) = match path {
         Some(path) => {
-            let text = std::fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+            let text = std::fs::read(path)
+                .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
             (path, text)
         }
         None => ("sample", SAMPLE.into()),
     };
-    let mut orders = Orders { valid: Vec::new(), malformed: 0 };
+    let mut orders = Orders {
+        valid: Vec::new(),
+        malformed: 0,
+    };
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
         if line.trim_ascii().is_empty() {
             continue;
@@ -51,7 +56,10 @@ pub(crate) fn read(path: Option<&str>) -> io::Result<Orders> {
                 let text = error.to_string();
                 // The parser saw one line only, so the line number in its text says nothing.
                 let problem = text.split(" at line ").next().unwrap_or_default();
-                eprintln!("{name}, line {number}, column {}: not an order, skipped: {problem}", error.column());
+                eprintln!(
+                    "{name}, line {number}, column {}: not an order, skipped: {problem}",
+                    error.column()
+                );
             }
         }
     }

@@ -12,7 +12,11 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(total: usize) -> Self {
-        Self { total, done: Cell::new(0), shown: stderr().is_terminal() }
+        Self {
+            total,
+            done: Cell::new(0),
+            shown: stderr().is_terminal(),
+        }
     }
 
     pub(crate) fn advance(&self) {

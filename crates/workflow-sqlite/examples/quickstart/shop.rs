@@ -35,7 +35,11 @@ impl Shop {
         let address = listener.local_addr()?.to_string();
         let calls = Arc::new(AtomicUsize::new(0));
         let server = tokio::spawn(serve(listener, calls.clone()));
-        Ok(Self { address, calls, server })
+        Ok(Self {
+            address,
+            calls,
+            server,
+        })
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -49,7 +53,10 @@ impl Shop {
 
     pub(crate) fn client(&self) -> ShopClient {
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        ShopClient { client, address: self.address.clone() }
+        ShopClient {
+            client,
+            address: self.address.clone(),
+        }
     }
 }
 
@@ -65,21 +72,31 @@ async fn serve(listener: TcpListener, calls: Arc<AtomicUsize>) {
         let calls = calls.clone();
         connections.spawn(async move {
             let answer = service_fn(move |request| answer(request, calls.clone()));
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer);
             // A client that goes away is no concern of the shop.
             let _ = connection.await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, calls: Arc<AtomicUsize>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    calls: Arc<AtomicUsize>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     calls.fetch_add(1, Ordering::Relaxed);
     let action = request.uri().path().trim_start_matches('/').to_owned();
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     let (status, text) = match serde_json::from_slice::<Order>(&body) {
-        Ok(order) if action == "charge" && order.amount_cents > CREDIT_LIMIT => {
-            (StatusCode::PAYMENT_REQUIRED, format!("{} cents are above the credit limit", order.amount_cents))
-        }
+        Ok(order) if action == "charge" && order.amount_cents > CREDIT_LIMIT => (
+            StatusCode::PAYMENT_REQUIRED,
+            format!("{} cents are above the credit limit", order.amount_cents),
+        ),
         Ok(order) => (StatusCode::OK, format!("{action}:{}", order.id)),
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()),
     };
@@ -100,7 +117,10 @@ impl ShopClient {
     pub(crate) async fn call(&self, action: &str, order: &Order) -> Result<String, Failure> {
         let uri: Uri = format!("http://{}/{action}", self.address).parse()?;
         let mut request = Request::post(uri).body(Full::from(serde_json::to_vec(order)?))?;
-        request.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(
+            "content-type",
+            hyper::header::HeaderValue::from_static("application/json"),
+        );
         let response = self.client.request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();

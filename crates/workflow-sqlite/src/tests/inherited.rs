@@ -15,7 +15,11 @@ fn a_store_that_is_closed_has_given_back_a_lock_that_a_forked_process_has_open()
     let path = folder.path().join("runs.db");
     let lock = Lock::take(&path, Duration::ZERO).unwrap();
     // It shares the lock for as long as it has the file open: here as its standard input.
-    let mut forked = Command::new("sleep").arg("60").stdin(lock.inherited().unwrap()).spawn().unwrap();
+    let mut forked = Command::new("sleep")
+        .arg("60")
+        .stdin(lock.inherited().unwrap())
+        .spawn()
+        .unwrap();
     let store = SqliteStore::start(&path, lock, Durability::ProcessCrash).unwrap();
     let refused = Lock::take(&path, Duration::ZERO);
     let closed = store.closed();
@@ -25,7 +29,10 @@ fn a_store_that_is_closed_has_given_back_a_lock_that_a_forked_process_has_open()
     forked.kill().unwrap();
     forked.wait().unwrap();
     assert!(refused.is_err(), "it was open");
-    assert!(taken.is_ok(), "it is closed, and the lock is still held: {taken:?}");
+    assert!(
+        taken.is_ok(),
+        "it is closed, and the lock is still held: {taken:?}"
+    );
 }
 
 #[test]
@@ -34,10 +41,17 @@ fn a_store_that_cannot_be_opened_gives_the_lock_back() {
     let path = folder.path().join("runs.db");
     std::fs::write(&path, "no database".repeat(1_000)).unwrap();
     let lock = Lock::take(&path, Duration::ZERO).unwrap();
-    let mut forked = Command::new("sleep").arg("60").stdin(lock.inherited().unwrap()).spawn().unwrap();
+    let mut forked = Command::new("sleep")
+        .arg("60")
+        .stdin(lock.inherited().unwrap())
+        .spawn()
+        .unwrap();
     let opened = SqliteStore::start(&path, lock, Durability::ProcessCrash);
     let taken = Lock::take(&path, Duration::ZERO);
     forked.kill().unwrap();
     forked.wait().unwrap();
-    assert!(opened.is_err() && taken.is_ok(), "{opened:?}, and then {taken:?}");
+    assert!(
+        opened.is_err() && taken.is_ok(),
+        "{opened:?}, and then {taken:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Tests that look inside: what SQLite does for each operation, and what a forked process keeps open.
+//! Tests that look inside: what SQLite does for each operation, and what a forked process keeps
+//! open.
 
 mod inherited;
 mod operations;

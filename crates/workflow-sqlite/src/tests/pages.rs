@@ -14,18 +14,32 @@ fn large(records: i64, events: i64) -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
     schema::migrate(&mut connection).unwrap();
     let event = format!("\"{}\"", "x".repeat(9_998));
-    let array = format!("[{}]", vec![event; usize::try_from(events).unwrap()].join(","));
+    let array = format!(
+        "[{}]",
+        vec![event; usize::try_from(events).unwrap()].join(",")
+    );
     let sql = "INSERT INTO history (position, run, seq, last_seq, at, events) VALUES (?1, ?1, 1, ?2, 0, ?3)";
     for record in 0..records {
-        connection.execute(sql, (1 + record * events, events, &array)).unwrap();
+        connection
+            .execute(sql, (1 + record * events, events, &array))
+            .unwrap();
     }
     connection
 }
 
 #[test]
 fn of_large_events_no_more_are_read_than_are_returned() {
-    let page = Page { events: 512, bytes: 25_000 };
-    for (events, after, returned, read) in [(1, 0, 2, 2), (1, 7, 2, 2), (5, 0, 2, 1), (5, 4, 2, 2), (5, 5, 2, 1)] {
+    let page = Page {
+        events: 512,
+        bytes: 25_000,
+    };
+    for (events, after, returned, read) in [
+        (1, 0, 2, 2),
+        (1, 7, 2, 2),
+        (5, 0, 2, 1),
+        (5, 4, 2, 2),
+        (5, 5, 2, 1),
+    ] {
         let mut connection = large(40, events);
         let texts = Arc::new(AtomicUsize::new(0));
         let counter = texts.clone();
@@ -36,12 +50,27 @@ fn of_large_events_no_more_are_read_than_are_returned() {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         };
-        connection.trace_v2(TraceEventCodes::SQLITE_TRACE_ROW, Some(count)).unwrap();
+        connection
+            .trace_v2(TraceEventCodes::SQLITE_TRACE_ROW, Some(count))
+            .unwrap();
         let found = reads::outbox(&connection, Position(after), page).unwrap();
-        assert_eq!((found.len(), texts.load(Ordering::Relaxed)), (returned, read), "{events} a record, after {after}");
-        // One that has no room on any page comes alone. How long the rest of a record is, is known once it is read.
-        let more = if after % events.unsigned_abs() == 0 { 1 } else { 2 };
+        assert_eq!(
+            (found.len(), texts.load(Ordering::Relaxed)),
+            (returned, read),
+            "{events} a record, after {after}"
+        );
+        // One that has no room on any page comes alone. How long the rest of a record is, is known
+        // once it is read.
+        let more = if after % events.unsigned_abs() == 0 {
+            1
+        } else {
+            2
+        };
         let alone = reads::outbox(&connection, Position(after), Page { bytes: 9, ..page }).unwrap();
-        assert_eq!((alone.len(), texts.load(Ordering::Relaxed)), (1, read + more), "{events} a record, after {after}");
+        assert_eq!(
+            (alone.len(), texts.load(Ordering::Relaxed)),
+            (1, read + more),
+            "{events} a record, after {after}"
+        );
     }
 }

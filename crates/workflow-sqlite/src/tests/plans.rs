@@ -8,8 +8,9 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::operations::{all, filled};
 
-/// The statements that may read a table from its beginning, because they read its first row, or a page; or a table that
-/// has few rows; and those that may sort, because they have made sure that there is little to sort.
+/// The statements that may read a table from its beginning, because they read its first row, or a
+/// page; or a table that has few rows; and those that may sort, because they have made sure that
+/// there is little to sort.
 const FINE: [&str; 7] = [
     "SCAN runs USING COVERING INDEX runs_due",
     "SCAN history",
@@ -22,8 +23,13 @@ const FINE: [&str; 7] = [
 
 /// Returns what SQLite does for a statement, line by line.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
-    let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-    let lines = explained.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>();
+    let mut explained = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let lines = explained
+        .raw_query()
+        .mapped(|row| row.get(3))
+        .collect::<Result<_, _>>();
     lines.unwrap()
 }
 
@@ -40,15 +46,23 @@ fn every_statement_finds_its_rows_by_an_index() {
             }
         };
         db.connection.execute_batch("BEGIN").unwrap();
-        db.connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note)).unwrap();
+        db.connection
+            .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note))
+            .unwrap();
         operation(&mut db);
-        db.connection.trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>).unwrap();
+        db.connection
+            .trace_v2(TraceEventCodes::empty(), None::<fn(TraceEvent<'_>)>)
+            .unwrap();
         db.connection.execute_batch("ROLLBACK").unwrap();
         db.held.clear();
         for sql in std::mem::take(&mut *seen.lock().unwrap()) {
             for line in plan(&db.connection, &sql) {
-                let read_all = line.starts_with("SCAN") && !FINE.contains(&line.as_str()) && !line.contains("subquery");
-                let sorted = line.contains("TEMP B-TREE") && name != "list: rare ids" && name != "list: no such ids";
+                let read_all = line.starts_with("SCAN")
+                    && !FINE.contains(&line.as_str())
+                    && !line.contains("subquery");
+                let sorted = line.contains("TEMP B-TREE")
+                    && name != "list: rare ids"
+                    && name != "list: no such ids";
                 if read_all || sorted {
                     bad.push(format!("{name}: {line}: {sql}"));
                 }

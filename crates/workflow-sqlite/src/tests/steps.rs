@@ -1,4 +1,5 @@
-//! What an operation costs depends on what it returns, and not on what is kept: SQLite's steps are counted.
+//! What an operation costs depends on what it returns, and not on what is kept: SQLite's steps are
+//! counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,9 @@ fn steps(db: &mut Db, operation: &dyn Fn(&mut Db)) -> u64 {
     };
     db.connection.progress_handler(1, Some(count)).unwrap();
     operation(db);
-    db.connection.progress_handler(0, None::<fn() -> bool>).unwrap();
+    db.connection
+        .progress_handler(0, None::<fn() -> bool>)
+        .unwrap();
     db.connection.execute_batch("ROLLBACK").unwrap();
     db.held.clear();
     steps.load(Ordering::Relaxed)
@@ -26,13 +29,18 @@ fn steps(db: &mut Db, operation: &dyn Fn(&mut Db)) -> u64 {
 /// A million rows of each kind take minutes: `WORKFLOW_SQLITE_ROWS=1000000`.
 #[test]
 fn an_operation_costs_what_it_returns_however_much_is_kept() {
-    let rows = std::env::var("WORKFLOW_SQLITE_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(100_000);
+    let rows = std::env::var("WORKFLOW_SQLITE_ROWS")
+        .ok()
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(100_000);
     let (mut few, mut many) = (filled(1_000), filled(rows));
     let mut expensive = Vec::new();
     for (name, operation) in all() {
         let (before, after) = (steps(&mut few, &*operation), steps(&mut many, &*operation));
         if after > before * 5 / 4 + 100 {
-            expensive.push(format!("{name}: {before} steps among few, {after} among many"));
+            expensive.push(format!(
+                "{name}: {before} steps among few, {after} among many"
+            ));
         }
     }
     assert!(expensive.is_empty(), "{expensive:#?}");

@@ -1,13 +1,18 @@
 //! What the tests of the store share.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "every test binary compiles this module and uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test binary compiles this module and uses a part of it"
+)]
 
 use std::path::PathBuf;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 use workflow_engine::{
-    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store, Timestamp,
+    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store,
+    Timestamp,
 };
 use workflow_sqlite::SqliteStore;
 
@@ -55,12 +60,24 @@ pub(crate) fn record(first_seq: u64, events: u64) -> Record {
         payload: Some(Payload::encode(&first_seq).unwrap()),
     };
     let events = (first_seq..first_seq + events).map(event).collect();
-    Record { first_seq, at: Timestamp::UNIX_EPOCH, events, entry: Some(entry) }
+    Record {
+        first_seq,
+        at: Timestamp::UNIX_EPOCH,
+        events,
+        entry: Some(entry),
+    }
 }
 
 pub(crate) fn new_run(id: &str, status: Status) -> NewRun {
     let (workflow, worker) = ("workflow".into(), "worker".into());
-    NewRun { id: id.into(), workflow, execution_id: None, status, worker, record: record(1, 1) }
+    NewRun {
+        id: id.into(),
+        workflow,
+        execution_id: None,
+        status,
+        worker,
+        record: record(1, 1),
+    }
 }
 
 /// Creates a run that its creator holds.
@@ -73,5 +90,10 @@ pub(crate) async fn started(store: &SqliteStore, id: &str) -> Claim {
 }
 
 pub(crate) fn commit(claim: Claim, records: Vec<Record>, status: Status) -> Commit {
-    Commit { claim, records, status, due_at: None }
+    Commit {
+        claim,
+        records,
+        status,
+        due_at: None,
+    }
 }

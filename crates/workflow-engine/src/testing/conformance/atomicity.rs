@@ -25,17 +25,47 @@ impl Scene {
         let paused = running(store, "paused", "w", at(0)).await;
         commit(store, pause(paused, "paused", 2, at(9))).await;
         let released = running(store, "released", "w", at(0)).await;
-        store.release(released, Due::At(at(8))).await.expect("a claim is released");
+        store
+            .release(released, Due::At(at(8)))
+            .await
+            .expect("a claim is released");
         let over = ended(store, "over", Status::Completed, at(2)).await;
-        let unknown = Claim { key: RunKey(over.key.0 + 1_000), epoch: 1 };
-        Self { running: running_run, to_cancel, queued, paused, released, over, unknown }
+        let unknown = Claim {
+            key: RunKey(over.key.0 + 1_000),
+            epoch: 1,
+        };
+        Self {
+            running: running_run,
+            to_cancel,
+            queued,
+            paused,
+            released,
+            over,
+            unknown,
+        }
     }
 
     /// Claims under which nothing can be done.
     fn ended(&self) -> [Claim; 6] {
-        let older = Claim { epoch: 0, ..self.running };
-        let newer = Claim { epoch: 2, ..self.running };
-        [self.paused, self.released, self.over, older, newer, Claim { epoch: 0, ..self.queued }]
+        let older = Claim {
+            epoch: 0,
+            ..self.running
+        };
+        let newer = Claim {
+            epoch: 2,
+            ..self.running
+        };
+        [
+            self.paused,
+            self.released,
+            self.over,
+            older,
+            newer,
+            Claim {
+                epoch: 0,
+                ..self.queued
+            },
+        ]
     }
 }
 
@@ -55,24 +85,60 @@ pub(super) async fn a_refused_commit_changes_nothing(store: Shared) {
         pause(scene.to_cancel, "to cancel", 2, at(4)),
     ];
     for claim in scene.ended() {
-        let next = if claim.key == scene.running.key || claim.key == scene.queued.key { 2 } else { 3 };
-        commits.extend([Status::Running, Status::Cancelled].map(|status| append(claim, "x", next, status, at(3))));
+        let next = if claim.key == scene.running.key || claim.key == scene.queued.key {
+            2
+        } else {
+            3
+        };
+        commits.extend(
+            [Status::Running, Status::Cancelled]
+                .map(|status| append(claim, "x", next, status, at(3))),
+        );
         commits.push(pause(claim, "x", next, at(4)));
     }
     // The fault is in the last of several records.
-    let records = vec![record("x", 2, at(3), 2), record("x", 4, at(3), 1), record("x", 6, at(3), 1)];
-    commits.push(Commit { claim: scene.running, records, status: Status::Running, due_at: None });
+    let records = vec![
+        record("x", 2, at(3), 2),
+        record("x", 4, at(3), 1),
+        record("x", 6, at(3), 1),
+    ];
+    commits.push(Commit {
+        claim: scene.running,
+        records,
+        status: Status::Running,
+        due_at: None,
+    });
     for refused in commits {
         let answer = store.commit(refused.clone()).await;
         assert!(answer.is_err(), "it must be refused: {refused:?}");
-        assert_eq!(Snapshot::of(&store).await, before, "{answer:?} must leave everything as it was");
+        assert_eq!(
+            Snapshot::of(&store).await,
+            before,
+            "{answer:?} must leave everything as it was"
+        );
     }
     // The claims that stand still stand.
-    commit(&store, append(scene.running, "running", 2, Status::Running, at(3))).await;
-    commit(&store, append(scene.to_cancel, "to cancel", 2, Status::Cancelled, at(3))).await;
-    commit(&store, append(scene.queued, "queued", 2, Status::Running, at(3))).await;
+    commit(
+        &store,
+        append(scene.running, "running", 2, Status::Running, at(3)),
+    )
+    .await;
+    commit(
+        &store,
+        append(scene.to_cancel, "to cancel", 2, Status::Cancelled, at(3)),
+    )
+    .await;
+    commit(
+        &store,
+        append(scene.queued, "queued", 2, Status::Running, at(3)),
+    )
+    .await;
     let claims = claim(&store, any("w", at(9), 9)).await;
-    assert_eq!(ids(&claims), ["released", "paused"], "what was due is due when it was");
+    assert_eq!(
+        ids(&claims),
+        ["released", "paused"],
+        "what was due is due when it was"
+    );
 }
 
 pub(super) async fn a_refused_release_changes_nothing(store: Shared) {
@@ -84,29 +150,54 @@ pub(super) async fn a_refused_release_changes_nothing(store: Shared) {
             panic!("releasing {claim:?} must be fenced, but: {answer:?}")
         };
         assert_eq!(Claim { key, epoch }, claim, "the refusal names the claim");
-        assert_eq!(Snapshot::of(&store).await, before, "a refused release changes nothing");
+        assert_eq!(
+            Snapshot::of(&store).await,
+            before,
+            "a refused release changes nothing"
+        );
     }
     let answer = store.release(scene.unknown, Due::At(at(1))).await;
     assert!(
         matches!(answer, Err(StoreError::UnknownRun { key }) if key == scene.unknown.key),
         "there is no such run, but: {answer:?}"
     );
-    assert_eq!(Snapshot::of(&store).await, before, "a refused release changes nothing");
+    assert_eq!(
+        Snapshot::of(&store).await,
+        before,
+        "a refused release changes nothing"
+    );
 }
 
 pub(super) async fn a_refused_creation_changes_nothing(store: Shared) {
     Scene::set(&store).await;
     let before = Snapshot::of(&store).await;
     let refused = [
-        NewRun { status: Status::Completed, ..new_run("new", at(3)) },
-        NewRun { status: Status::Paused, ..new_run("new", at(3)) },
-        NewRun { record: record("new", 2, at(3), 1), ..new_run("new", at(3)) },
-        NewRun { status: Status::Running, record: record("new", 1, at(3), 0), ..new_run("new", at(3)) },
+        NewRun {
+            status: Status::Completed,
+            ..new_run("new", at(3))
+        },
+        NewRun {
+            status: Status::Paused,
+            ..new_run("new", at(3))
+        },
+        NewRun {
+            record: record("new", 2, at(3), 1),
+            ..new_run("new", at(3))
+        },
+        NewRun {
+            status: Status::Running,
+            record: record("new", 1, at(3), 0),
+            ..new_run("new", at(3))
+        },
     ];
     for new in refused {
         let answer = store.create(new.clone()).await;
         assert!(answer.is_err(), "it must be refused: {new:?}");
-        assert_eq!(Snapshot::of(&store).await, before, "{answer:?} must leave everything as it was");
+        assert_eq!(
+            Snapshot::of(&store).await,
+            before,
+            "{answer:?} must leave everything as it was"
+        );
     }
     queued(&store, "new", at(3)).await;
 }
@@ -118,18 +209,57 @@ pub(super) async fn refusals_come_in_the_documented_order(store: Shared) {
     assert_eq!(held.key, queued_cancel);
     cancel(&store, "queued to cancel", please("enough", at(1))).await;
     let cases = [
-        ("an unknown run", append(scene.unknown, "x", 7, Status::Queued, at(3)), "UnknownRun"),
-        ("an ended claim, a gap and no transition", append(scene.over, "x", 9, Status::Queued, at(3)), "Fenced"),
         (
-            "an older claim, a gap and no transition",
-            { append(Claim { epoch: 0, ..scene.running }, "x", 9, Status::Queued, at(3)) },
+            "an unknown run",
+            append(scene.unknown, "x", 7, Status::Queued, at(3)),
+            "UnknownRun",
+        ),
+        (
+            "an ended claim, a gap and no transition",
+            append(scene.over, "x", 9, Status::Queued, at(3)),
             "Fenced",
         ),
-        ("a gap and no transition", append(scene.running, "x", 9, Status::Queued, at(3)), "Behind"),
-        ("a gap and a cancel", append(scene.to_cancel, "x", 9, Status::Completed, at(3)), "Behind"),
-        ("a gap, no transition and a cancel", append(held, "x", 9, Status::Completed, at(3)), "Behind"),
-        ("no transition and a cancel", append(held, "x", 2, Status::Completed, at(3)), "Transition"),
-        ("a cancel", append(scene.to_cancel, "x", 2, Status::Completed, at(3)), "CancelRequested"),
+        (
+            "an older claim, a gap and no transition",
+            {
+                append(
+                    Claim {
+                        epoch: 0,
+                        ..scene.running
+                    },
+                    "x",
+                    9,
+                    Status::Queued,
+                    at(3),
+                )
+            },
+            "Fenced",
+        ),
+        (
+            "a gap and no transition",
+            append(scene.running, "x", 9, Status::Queued, at(3)),
+            "Behind",
+        ),
+        (
+            "a gap and a cancel",
+            append(scene.to_cancel, "x", 9, Status::Completed, at(3)),
+            "Behind",
+        ),
+        (
+            "a gap, no transition and a cancel",
+            append(held, "x", 9, Status::Completed, at(3)),
+            "Behind",
+        ),
+        (
+            "no transition and a cancel",
+            append(held, "x", 2, Status::Completed, at(3)),
+            "Transition",
+        ),
+        (
+            "a cancel",
+            append(scene.to_cancel, "x", 2, Status::Completed, at(3)),
+            "CancelRequested",
+        ),
     ];
     for (what, refused, expected) in cases {
         let answer = store.commit(refused).await;

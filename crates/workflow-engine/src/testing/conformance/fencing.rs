@@ -11,7 +11,10 @@ async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
         append(claim, "x", next_seq, Status::Running, at(9)),
         append(claim, "x", next_seq, Status::Completed, at(9)),
         append(claim, "x", next_seq, Status::Cancelled, at(9)),
-        Commit { due_at: Some(at(9)), ..append(claim, "x", next_seq, Status::Paused, at(9)) },
+        Commit {
+            due_at: Some(at(9)),
+            ..append(claim, "x", next_seq, Status::Paused, at(9))
+        },
     ];
     for commit in commits {
         let answer = store.commit(commit).await;
@@ -21,19 +24,42 @@ async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
         assert_eq!(Claim { key, epoch }, claim, "the refusal names the claim");
     }
     let answer = store.release(claim, Due::At(at(9))).await;
-    assert!(matches!(answer, Err(StoreError::Fenced { .. })), "a release of {claim:?} must be fenced, but: {answer:?}");
-    assert_eq!(Snapshot::of(store).await, before, "what is fenced changes nothing");
+    assert!(
+        matches!(answer, Err(StoreError::Fenced { .. })),
+        "a release of {claim:?} must be fenced, but: {answer:?}"
+    );
+    assert_eq!(
+        Snapshot::of(store).await,
+        before,
+        "what is fenced changes nothing"
+    );
 }
 
 pub(super) async fn a_claim_that_never_was_is_refused(store: Shared) {
     let held = running(&store, "held", "w", at(0)).await;
-    let due = Claim { key: queued(&store, "due", at(0)).await, epoch: 0 };
-    for claim in [Claim { epoch: 0, ..held }, Claim { epoch: 2, ..held }, due, Claim { epoch: 1, ..due }] {
+    let due = Claim {
+        key: queued(&store, "due", at(0)).await,
+        epoch: 0,
+    };
+    for claim in [
+        Claim { epoch: 0, ..held },
+        Claim { epoch: 2, ..held },
+        due,
+        Claim { epoch: 1, ..due },
+    ] {
         fenced(&store, claim, 2).await;
     }
-    let nobody = Claim { key: RunKey(due.key.0 + 1), epoch: 1 };
-    let answer = store.commit(append(nobody, "x", 1, Status::Running, at(1))).await;
-    assert!(matches!(answer, Err(StoreError::UnknownRun { key }) if key == nobody.key), "no such run: {answer:?}");
+    let nobody = Claim {
+        key: RunKey(due.key.0 + 1),
+        epoch: 1,
+    };
+    let answer = store
+        .commit(append(nobody, "x", 1, Status::Running, at(1)))
+        .await;
+    assert!(
+        matches!(answer, Err(StoreError::UnknownRun { key }) if key == nobody.key),
+        "no such run: {answer:?}"
+    );
     commit(&store, append(held, "held", 2, Status::Running, at(1))).await;
 }
 
@@ -41,7 +67,14 @@ pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: Shared)
     let mut claim = running(&store, "a", "w", at(0)).await;
     for next_seq in 2..6 {
         let newer = take(&store, "w", at(1), "a").await.claim;
-        assert_eq!(newer, Claim { epoch: claim.epoch + 1, ..claim }, "each claim has the next epoch");
+        assert_eq!(
+            newer,
+            Claim {
+                epoch: claim.epoch + 1,
+                ..claim
+            },
+            "each claim has the next epoch"
+        );
         fenced(&store, claim, next_seq).await;
         commit(&store, append(newer, "a", next_seq, Status::Running, at(1))).await;
         claim = newer;
@@ -50,7 +83,10 @@ pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: Shared)
 
 pub(super) async fn a_released_claim_is_refused(store: Shared) {
     let claim = running(&store, "a", "w", at(0)).await;
-    store.release(claim, Due::At(at(5))).await.expect("a claim is released");
+    store
+        .release(claim, Due::At(at(5)))
+        .await
+        .expect("a claim is released");
     fenced(&store, claim, 2).await;
     let again = take(&store, "w", at(5), "a").await.claim;
     fenced(&store, claim, 2).await;
@@ -98,8 +134,20 @@ pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
         let claim = ended(&store, status.as_str(), status, at(1)).await;
         fenced(&store, claim, 3).await;
-        fenced(&store, Claim { epoch: claim.epoch + 1, ..claim }, 3).await;
+        fenced(
+            &store,
+            Claim {
+                epoch: claim.epoch + 1,
+                ..claim
+            },
+            3,
+        )
+        .await;
         let none = super::fixture::claim(&store, one("w", at(50), status.as_str())).await;
-        assert_eq!((ids(&none), none.next_due), (vec![], None), "a run that has ended is never claimed");
+        assert_eq!(
+            (ids(&none), none.next_due),
+            (vec![], None),
+            "a run that has ended is never claimed"
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use workflow_events::Timestamp;
 
 use crate::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Created, EncodedEvent, Entry, EntryKind,
-    NewRun, Payload, Record, Run, RunFilter, RunKey, Status, Store,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Created,
+    EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Run, RunFilter, RunKey, Status, Store,
 };
 
 /// A store under test.
@@ -18,7 +18,8 @@ pub(super) const WORKFLOW: &str = "order";
 
 /// A moment, in seconds after the beginning of the check.
 pub(super) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_millis(1_772_366_400_000 + seconds * 1_000).expect("a check takes less than a thousand years")
+    Timestamp::from_millis(1_772_366_400_000 + seconds * 1_000)
+        .expect("a check takes less than a thousand years")
 }
 
 /// An event that no other is equal to.
@@ -43,13 +44,23 @@ pub(super) fn record(run: &str, first_seq: u64, at: Timestamp, events: u64) -> R
         due_at: None,
         payload: Some(Payload::encode(&first_seq).expect("a number is JSON")),
     };
-    Record { entry: Some(entry), ..note(run, first_seq, at, events) }
+    Record {
+        entry: Some(entry),
+        ..note(run, first_seq, at, events)
+    }
 }
 
 /// A record of `events` events, without an entry: no progress.
 pub(super) fn note(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Record {
-    let events = (0..events).map(|n| event(run, first_seq.saturating_add(n))).collect();
-    Record { first_seq, at, events, entry: None }
+    let events = (0..events)
+        .map(|n| event(run, first_seq.saturating_add(n)))
+        .collect();
+    Record {
+        first_seq,
+        at,
+        events,
+        entry: None,
+    }
 }
 
 /// A run to be created as `Queued`, with one event.
@@ -79,9 +90,27 @@ pub(super) async fn queued(store: &Shared, id: &str, created_at: Timestamp) -> R
 }
 
 /// Creates a `Running` run of one event that `worker` holds with a lease of an hour.
-pub(super) async fn running(store: &Shared, id: &str, worker: &str, created_at: Timestamp) -> Claim {
-    lease(store, worker, created_at.saturating_add(std::time::Duration::from_secs(3_600))).await;
-    create(store, NewRun { status: Status::Running, worker: worker.to_owned(), ..new_run(id, created_at) }).await
+pub(super) async fn running(
+    store: &Shared,
+    id: &str,
+    worker: &str,
+    created_at: Timestamp,
+) -> Claim {
+    lease(
+        store,
+        worker,
+        created_at.saturating_add(std::time::Duration::from_secs(3_600)),
+    )
+    .await;
+    create(
+        store,
+        NewRun {
+            status: Status::Running,
+            worker: worker.to_owned(),
+            ..new_run(id, created_at)
+        },
+    )
+    .await
 }
 
 /// Creates a `Paused` run of three events that waits for `due_at`.
@@ -90,10 +119,24 @@ pub(super) async fn waiting(store: &Shared, id: &str, due_at: Timestamp) -> RunK
 }
 
 /// The same, of another workflow.
-pub(super) async fn waiting_of(store: &Shared, workflow: &str, id: &str, due_at: Timestamp) -> RunKey {
+pub(super) async fn waiting_of(
+    store: &Shared,
+    workflow: &str,
+    id: &str,
+    due_at: Timestamp,
+) -> RunKey {
     lease(store, "pauser", at(1)).await;
     let (workflow, worker) = (workflow.to_owned(), "pauser".to_owned());
-    let held = create(store, NewRun { status: Status::Running, workflow, worker, ..new_run(id, at(0)) }).await;
+    let held = create(
+        store,
+        NewRun {
+            status: Status::Running,
+            workflow,
+            worker,
+            ..new_run(id, at(0))
+        },
+    )
+    .await;
     commit(store, pause(held, id, 2, due_at)).await;
     held.key
 }
@@ -111,13 +154,27 @@ pub(super) async fn held(store: &Shared, worker: &str) -> Vec<String> {
 }
 
 /// A commit of one record with one event and an entry, and no due time.
-pub(super) fn append(claim: Claim, run: &str, first_seq: u64, status: Status, at: Timestamp) -> Commit {
-    Commit { claim, records: vec![record(run, first_seq, at, 1)], status, due_at: None }
+pub(super) fn append(
+    claim: Claim,
+    run: &str,
+    first_seq: u64,
+    status: Status,
+    at: Timestamp,
+) -> Commit {
+    Commit {
+        claim,
+        records: vec![record(run, first_seq, at, 1)],
+        status,
+        due_at: None,
+    }
 }
 
 /// A commit that pauses a run until `due_at`.
 pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) -> Commit {
-    Commit { due_at: Some(due_at), ..append(claim, run, first_seq, Status::Paused, at(0)) }
+    Commit {
+        due_at: Some(due_at),
+        ..append(claim, run, first_seq, Status::Paused, at(0))
+    }
 }
 
 /// Commits, and insists that it is accepted; returns the cancel in the reply.
@@ -129,20 +186,36 @@ pub(super) async fn commit(store: &Shared, commit: Commit) -> Option<CancelReque
 }
 
 /// Sets until when the lease of `worker` lasts; returns the cancels of what it holds, by key.
-pub(super) async fn lease(store: &Shared, worker: &str, until: Timestamp) -> Vec<(RunKey, CancelRequest)> {
-    let mut cancels = store.renew(worker, until).await.expect("a lease is renewed");
+pub(super) async fn lease(
+    store: &Shared,
+    worker: &str,
+    until: Timestamp,
+) -> Vec<(RunKey, CancelRequest)> {
+    let mut cancels = store
+        .renew(worker, until)
+        .await
+        .expect("a lease is renewed");
     cancels.sort_by_key(|(key, _)| *key);
     cancels
 }
 
 /// Asks for any run, whatever its workflow.
 pub(super) fn any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
-    ClaimRequest { worker: worker.to_owned(), now, run: None, workflows: None, limit }
+    ClaimRequest {
+        worker: worker.to_owned(),
+        now,
+        run: None,
+        workflows: None,
+        limit,
+    }
 }
 
 /// Asks for one run.
 pub(super) fn one(worker: &str, now: Timestamp, run: &str) -> ClaimRequest {
-    ClaimRequest { run: Some(run.to_owned()), ..any(worker, now, 1) }
+    ClaimRequest {
+        run: Some(run.to_owned()),
+        ..any(worker, now, 1)
+    }
 }
 
 /// Claims as asked.
@@ -161,7 +234,11 @@ pub(super) async fn take(store: &Shared, worker: &str, now: Timestamp, run: &str
 
 /// Returns the ids of what was claimed, in the order of the answer.
 pub(super) fn ids(claims: &Claims) -> Vec<&str> {
-    claims.runs.iter().map(|claimed| claimed.run.id.as_str()).collect()
+    claims
+        .runs
+        .iter()
+        .map(|claimed| claimed.run.id.as_str())
+        .collect()
 }
 
 /// Returns a run that is there.
@@ -172,12 +249,22 @@ pub(super) async fn read(store: &Shared, id: &str) -> Run {
 
 /// Returns every run.
 pub(super) async fn list_all(store: &Shared) -> Vec<Run> {
-    store.list(&RunFilter { limit: 1_000_000, ..RunFilter::default() }).await.expect("runs are listed")
+    store
+        .list(&RunFilter {
+            limit: 1_000_000,
+            ..RunFilter::default()
+        })
+        .await
+        .expect("runs are listed")
 }
 
 /// Asks for a cancel at `at`.
 pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
-    CancelRequest { reason: Some(reason.to_owned()), at_once: false, at }
+    CancelRequest {
+        reason: Some(reason.to_owned()),
+        at_once: false,
+        at,
+    }
 }
 
 /// Asks for a cancel, and insists that it is accepted.

@@ -1,11 +1,12 @@
 //! The suite that every [`Store`] must pass.
 //!
-//! Give [`all`] a function that makes a fresh, empty store. [`CHECKS`] has the same checks one by one, each to be run
-//! on a store of its own. [`model`] compares a store with a naive one over random operations, and
-//! [`many_runs`](scale::many_runs) tries it with a hundred thousand runs; both are part of the suite, but each is a
-//! call of its own, for they take longer.
+//! Give [`all`] a function that makes a fresh, empty store. [`CHECKS`] has the same checks one by
+//! one, each to be run on a store of its own. [`model`] compares a store with a naive one over
+//! random operations, and [`many_runs`](scale::many_runs) tries it with a hundred thousand runs;
+//! both are part of the suite, but each is a call of its own, for they take longer.
 //!
-//! The suite never sleeps and never reads a clock: every time is an argument. It needs no runtime of its own.
+//! The suite never sleeps and never reads a clock: every time is an argument. It needs no runtime
+//! of its own.
 //!
 //! # Examples
 //!
@@ -84,7 +85,9 @@ impl Check {
 
 fn message(breach: &(dyn Any + Send)) -> &str {
     let owned = breach.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| breach.downcast_ref::<&str>().copied()).unwrap_or("it panicked without words")
+    owned
+        .or_else(|| breach.downcast_ref::<&str>().copied())
+        .unwrap_or("it panicked without words")
 }
 
 macro_rules! checks {

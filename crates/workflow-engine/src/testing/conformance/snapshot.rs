@@ -36,14 +36,23 @@ impl Snapshot {
 
 /// Returns the history of a run.
 pub(super) async fn history(store: &Shared, run: &Run) -> Vec<Written> {
-    let records = store.records(run.key, Span::All).await.expect("records are read");
+    let records = store
+        .records(run.key, Span::All)
+        .await
+        .expect("records are read");
     records.iter().map(Written::from).collect()
 }
 
 /// Returns every event behind `after`.
 pub(super) async fn events(store: &Shared, after: Position) -> Vec<(Position, String)> {
-    let events = store.outbox(after, Page::events(1_000_000)).await.expect("the outbox is read");
-    events.into_iter().map(|(position, event)| (position, event.as_str().to_owned())).collect()
+    let events = store
+        .outbox(after, Page::events(1_000_000))
+        .await
+        .expect("the outbox is read");
+    events
+        .into_iter()
+        .map(|(position, event)| (position, event.as_str().to_owned()))
+        .collect()
 }
 
 /// A [`Record`] that can be compared.
@@ -73,9 +82,21 @@ impl From<&Record> for Written {
             occurrence: entry.occurrence,
             attempt: entry.attempt,
             due_at: entry.due_at,
-            payload: entry.payload.as_ref().map(|payload| payload.as_str().to_owned()),
+            payload: entry
+                .payload
+                .as_ref()
+                .map(|payload| payload.as_str().to_owned()),
         });
-        let events = record.events.iter().map(|event| event.as_str().to_owned()).collect();
-        Self { first_seq: record.first_seq, at: record.at, events, entry }
+        let events = record
+            .events
+            .iter()
+            .map(|event| event.as_str().to_owned())
+            .collect();
+        Self {
+            first_seq: record.first_seq,
+            at: record.at,
+            events,
+            entry,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Random operations on a store and on a model of it, whose answers must be the same.
 //!
-//! The model is naive on purpose: lists that are searched from end to end. It shares no code with any store. Keys and
-//! places are the store's own business: they are compared by their order.
+//! The model is naive on purpose: lists that are searched from end to end. It shares no code with
+//! any store. Keys and places are the store's own business: they are compared by their order.
 
 mod naive;
 mod op;
@@ -29,12 +29,15 @@ pub struct Sequences {
 impl Default for Sequences {
     /// 200 sequences of 100 operations.
     fn default() -> Self {
-        Self { seeds: 0..200, operations: 100 }
+        Self {
+            seeds: 0..200,
+            operations: 100,
+        }
     }
 }
 
-/// Runs random sequences of operations, each on a fresh, empty store, and compares every answer with that of the
-/// model.
+/// Runs random sequences of operations, each on a fresh, empty store, and compares every answer
+/// with that of the model.
 ///
 /// # Panics
 ///
@@ -55,15 +58,27 @@ async fn sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
         for op in generator.next(&model) {
             let told = format!("seed {seed}, operation {number}: {op:?}");
             let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
-            assert!(actual == expected, "{told}: the store answers {actual:#?}, the model {expected:#?}");
+            assert!(
+                actual == expected,
+                "{told}: the store answers {actual:#?}, the model {expected:#?}"
+            );
             subject.read_on(&model, &told).await;
-            let (expected, actual) = (model.runs(), subject.translated(list_all(subject.store()).await));
-            assert!(actual == expected, "{told}: the store now has {actual:#?}, the model {expected:#?}");
+            let (expected, actual) = (
+                model.runs(),
+                subject.translated(list_all(subject.store()).await),
+            );
+            assert!(
+                actual == expected,
+                "{told}: the store now has {actual:#?}, the model {expected:#?}"
+            );
         }
     }
     for op in model.everything() {
         let told = format!("seed {seed}, at the end: {op:?}");
         let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
-        assert!(actual == expected, "{told}: the store answers {actual:#?}, the model {expected:#?}");
+        assert!(
+            actual == expected,
+            "{told}: the store answers {actual:#?}, the model {expected:#?}"
+        );
     }
 }

@@ -6,8 +6,8 @@ use super::super::snapshot::Written;
 use super::op::Op;
 use super::subject::{Answer, Refusal};
 use crate::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, OutboxEnd, Page, Position, Purge,
-    Purged, Record, Run, RunFilter, RunKey, Span, Status,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, OutboxEnd, Page,
+    Position, Purge, Purged, Record, Run, RunFilter, RunKey, Span, Status,
 };
 
 /// A store that is slow and plainly right.
@@ -46,7 +46,13 @@ impl Naive {
             Op::Outbox(after, page) => {
                 let mut events = self.events(after);
                 events.truncate(page.events);
-                while events.len() > 1 && events.iter().map(|(_, event)| event.len() + 1).sum::<usize>() > page.bytes {
+                while events.len() > 1
+                    && events
+                        .iter()
+                        .map(|(_, event)| event.len() + 1)
+                        .sum::<usize>()
+                        > page.bytes
+                {
                     events.pop();
                 }
                 Answer::Events(events)
@@ -95,14 +101,21 @@ impl Naive {
             cancel: None,
         };
         let epoch = u64::from(held);
-        self.runs.push(NaiveRun { run, waits: false, epoch, records: Vec::new() });
+        self.runs.push(NaiveRun {
+            run,
+            waits: false,
+            epoch,
+            records: Vec::new(),
+        });
         self.append(key, vec![new.record]);
         Answer::Created(Claim { key, epoch })
     }
 
     fn commit(&mut self, commit: Commit) -> Answer {
         let key = commit.claim.key;
-        let Some(index) = self.index(key) else { return Answer::Refused(Refusal::Unknown) };
+        let Some(index) = self.index(key) else {
+            return Answer::Refused(Refusal::Unknown);
+        };
         if !self.standing().contains(&commit.claim) {
             return Answer::Refused(Refusal::Fenced);
         }
@@ -114,12 +127,17 @@ impl Naive {
             }
             next += record.events.len() as u64;
         }
-        let Some(last) = commit.records.last() else { return Answer::Refused(Refusal::Behind) };
+        let Some(last) = commit.records.last() else {
+            return Answer::Refused(Refusal::Behind);
+        };
         let ended_at = last.at;
         if Status::check(Some(run.status), commit.status).is_err() {
             return Answer::Refused(Refusal::Transition);
         }
-        let refuses = matches!(commit.status, Status::Paused | Status::Completed | Status::Failed);
+        let refuses = matches!(
+            commit.status,
+            Status::Paused | Status::Completed | Status::Failed
+        );
         if let (true, Some(cancel)) = (refuses, &run.cancel) {
             return Answer::Refused(Refusal::Cancel(cancel.clone()));
         }
@@ -134,7 +152,10 @@ impl Naive {
             (run.due_at, run.worker) = (commit.due_at, None);
             *waits = true;
         }
-        if matches!(run.status, Status::Completed | Status::Failed | Status::Cancelled) {
+        if matches!(
+            run.status,
+            Status::Completed | Status::Failed | Status::Cancelled
+        ) {
             (run.ended_at, run.worker) = (Some(ended_at), None);
         }
         Answer::Committed(run.cancel.clone())
@@ -143,16 +164,29 @@ impl Naive {
     fn claim(&mut self, request: &ClaimRequest) -> Answer {
         self.expire(request);
         let considered = |run: &Run| request.run.is_none() || request.run.as_ref() == Some(&run.id);
-        let wanted =
-            |run: &Run| request.workflows.is_none() || request.workflows.iter().flatten().any(|w| *w == run.workflow);
+        let wanted = |run: &Run| {
+            request.workflows.is_none()
+                || request
+                    .workflows
+                    .iter()
+                    .flatten()
+                    .any(|w| *w == run.workflow)
+        };
         let mut due = Vec::new();
         let mut times = Vec::new();
         let mut unknown = Vec::new();
-        for (index, NaiveRun { run, waits, .. }) in
-            self.runs.iter().enumerate().filter(|(_, kept)| considered(&kept.run))
+        for (index, NaiveRun { run, waits, .. }) in self
+            .runs
+            .iter()
+            .enumerate()
+            .filter(|(_, kept)| considered(&kept.run))
         {
-            let is_due = run.due_at.is_some_and(|due_at| !waits || due_at <= request.now);
-            let its_own = request.run.is_some() && run.due_at.is_none() && run.worker.as_ref() == Some(&request.worker);
+            let is_due = run
+                .due_at
+                .is_some_and(|due_at| !waits || due_at <= request.now);
+            let its_own = request.run.is_some()
+                && run.due_at.is_none()
+                && run.worker.as_ref() == Some(&request.worker);
             if is_due && !wanted(run) && !unknown.contains(&run.workflow) {
                 unknown.push(run.workflow.clone());
             }
@@ -160,7 +194,10 @@ impl Naive {
                 due.push((run.due_at, run.key, index));
             } else if wanted(run) {
                 times.extend(run.due_at);
-                let another = run.worker.iter().filter(|worker| **worker != request.worker);
+                let another = run
+                    .worker
+                    .iter()
+                    .filter(|worker| **worker != request.worker);
                 times.extend(another.filter_map(|worker| self.lease(worker)));
             }
         }
@@ -177,14 +214,27 @@ impl Naive {
             *epoch += 1;
             run.recoveries += u32::from(died);
             (run.due_at, run.worker) = (None, Some(request.worker.clone()));
-            runs.push((Claim { key: run.key, epoch: *epoch }, run.clone(), died));
+            runs.push((
+                Claim {
+                    key: run.key,
+                    epoch: *epoch,
+                },
+                run.clone(),
+                died,
+            ));
         }
-        Answer::Claims { runs, next_due: times.into_iter().min(), unknown }
+        Answer::Claims {
+            runs,
+            next_due: times.into_iter().min(),
+            unknown,
+        }
     }
 
     /// Makes ready what the workers whose leases have run out hold.
     fn expire(&mut self, request: &ClaimRequest) {
-        let over = |(worker, until): &&(String, Timestamp)| *until <= request.now && *worker != request.worker;
+        let over = |(worker, until): &&(String, Timestamp)| {
+            *until <= request.now && *worker != request.worker
+        };
         for (worker, until) in self.leases.iter().filter(over) {
             for NaiveRun { run, waits, .. } in &mut self.runs {
                 if run.due_at.is_none() && run.worker.as_ref() == Some(worker) {
@@ -196,7 +246,9 @@ impl Naive {
     }
 
     fn release(&mut self, claim: Claim, due: Due) -> Answer {
-        let Some(index) = self.index(claim.key) else { return Answer::Refused(Refusal::Unknown) };
+        let Some(index) = self.index(claim.key) else {
+            return Answer::Refused(Refusal::Unknown);
+        };
         if !self.standing().contains(&claim) {
             return Answer::Refused(Refusal::Fenced);
         }
@@ -212,20 +264,30 @@ impl Naive {
     fn renew(&mut self, worker: &str, until: Timestamp) -> Answer {
         self.leases.retain(|(name, _)| name != worker);
         self.leases.push((worker.to_owned(), until));
-        let held = self.runs.iter().map(|kept| &kept.run).filter(|run| holds(worker, run));
-        Answer::Cancels(held.filter_map(|run| Some((run.key, run.cancel.clone()?))).collect())
+        let held = self
+            .runs
+            .iter()
+            .map(|kept| &kept.run)
+            .filter(|run| holds(worker, run));
+        Answer::Cancels(
+            held.filter_map(|run| Some((run.key, run.cancel.clone()?)))
+                .collect(),
+        )
     }
 
     fn retire(&mut self, worker: &str, now: Timestamp) -> Answer {
         self.leases.retain(|(name, _)| name != worker);
-        for NaiveRun { run, waits, .. } in self.runs.iter_mut().filter(|kept| holds(worker, &kept.run)) {
+        for NaiveRun { run, waits, .. } in
+            self.runs.iter_mut().filter(|kept| holds(worker, &kept.run))
+        {
             (run.due_at, run.worker, *waits) = (Some(now), None, false);
         }
         Answer::Done
     }
 
     fn cancel(&mut self, id: &str, request: CancelRequest) -> CancelReply {
-        let Some(NaiveRun { run, waits, .. }) = self.runs.iter_mut().find(|kept| kept.run.id == id) else {
+        let Some(NaiveRun { run, waits, .. }) = self.runs.iter_mut().find(|kept| kept.run.id == id)
+        else {
             return CancelReply::Unknown;
         };
         if run.ended_at.is_some() {
@@ -233,7 +295,10 @@ impl Naive {
         }
         let is_held = run.due_at.is_none() && run.worker.is_some();
         if !is_held {
-            (run.due_at, *waits) = (Some(run.due_at.unwrap_or(request.at).min(request.at)), false);
+            (run.due_at, *waits) = (
+                Some(run.due_at.unwrap_or(request.at).min(request.at)),
+                false,
+            );
         }
         match &mut run.cancel {
             Some(standing) => standing.at_once |= request.at_once,
@@ -243,7 +308,9 @@ impl Naive {
     }
 
     fn records(&self, key: RunKey, span: Span) -> Vec<Written> {
-        let Some(index) = self.index(key) else { return Vec::new() };
+        let Some(index) = self.index(key) else {
+            return Vec::new();
+        };
         let records: Vec<_> = self.runs[index].records.iter().map(Written::from).collect();
         let last = records.len() - 1;
         let asked_for = |n: usize| match span {
@@ -251,14 +318,26 @@ impl Naive {
             Span::Last => n == last,
             Span::All => true,
         };
-        records.into_iter().enumerate().filter(|(n, _)| asked_for(*n)).map(|(_, record)| record).collect()
+        records
+            .into_iter()
+            .enumerate()
+            .filter(|(n, _)| asked_for(*n))
+            .map(|(_, record)| record)
+            .collect()
     }
 
     fn list(&self, filter: &RunFilter) -> Vec<Run> {
         let mut runs = self.runs();
         runs.retain(|run| filter.statuses.is_empty() || filter.statuses.contains(&run.status));
-        runs.retain(|run| filter.workflow.is_none() || filter.workflow.as_ref() == Some(&run.workflow));
-        runs.retain(|run| filter.id_prefix.iter().all(|prefix| run.id.starts_with(prefix)));
+        runs.retain(|run| {
+            filter.workflow.is_none() || filter.workflow.as_ref() == Some(&run.workflow)
+        });
+        runs.retain(|run| {
+            filter
+                .id_prefix
+                .iter()
+                .all(|prefix| run.id.starts_with(prefix))
+        });
         runs.retain(|run| Some(run.key) > filter.after);
         runs.truncate(filter.limit);
         runs
@@ -269,7 +348,10 @@ impl Naive {
             return cursor;
         }
         let missed = self.log.iter().filter(|event| event.is_none()).count() as u64;
-        let cursor = Cursor { missed, ..Cursor::default() };
+        let cursor = Cursor {
+            missed,
+            ..Cursor::default()
+        };
         self.cursors.push((sink.to_owned(), cursor));
         cursor
     }
@@ -278,7 +360,10 @@ impl Naive {
         self.open(sink);
         for (_, standing) in self.cursors.iter_mut().filter(|(name, _)| name == sink) {
             if cursor.position > standing.position {
-                *standing = Cursor { missed: standing.missed, ..cursor };
+                *standing = Cursor {
+                    missed: standing.missed,
+                    ..cursor
+                };
             }
         }
         Answer::Done
@@ -293,11 +378,21 @@ impl Naive {
                 Status::Cancelled => purge.cancelled,
                 _ => None,
             };
-            let (Some(ended_at), Some(before)) = (run.ended_at, before) else { continue };
-            let theirs =
-                self.log.iter().zip(1..).filter(|(event, _)| matches!(event, Some((key, _)) if *key == run.key));
+            let (Some(ended_at), Some(before)) = (run.ended_at, before) else {
+                continue;
+            };
+            let theirs = self
+                .log
+                .iter()
+                .zip(1..)
+                .filter(|(event, _)| matches!(event, Some((key, _)) if *key == run.key));
             let last = theirs.map(|(_, place)| Position(place)).max();
-            if ended_at < before && self.cursors.iter().all(|(_, cursor)| Some(cursor.position) >= last) {
+            if ended_at < before
+                && self
+                    .cursors
+                    .iter()
+                    .all(|(_, cursor)| Some(cursor.position) >= last)
+            {
                 over.push((ended_at, run.key));
             }
         }
@@ -311,13 +406,21 @@ impl Naive {
             }
         }
         self.runs.retain(|kept| !gone(kept.run.key));
-        Purged { runs: over.len() as u64, events }
+        Purged {
+            runs: over.len() as u64,
+            events,
+        }
     }
 
     fn append(&mut self, key: RunKey, records: Vec<Record>) {
         let Some(index) = self.index(key) else { return };
         for record in records {
-            self.log.extend(record.events.iter().map(|event| Some((key, event.as_str().to_owned()))));
+            self.log.extend(
+                record
+                    .events
+                    .iter()
+                    .map(|event| Some((key, event.as_str().to_owned()))),
+            );
             self.runs[index].run.last_seq += record.events.len() as u64;
             self.runs[index].records.push(record);
         }
@@ -327,7 +430,13 @@ impl Naive {
     pub(super) fn everything(&self) -> Vec<Op> {
         let histories = (1..=self.last_key).map(|key| Op::Records(RunKey(key), Span::All));
         let cursors = self.cursors.iter().map(|(sink, _)| Op::Open(sink.clone()));
-        histories.chain(cursors).chain([Op::Outbox(Position(0), Page::events(usize::MAX)), Op::Cursors]).collect()
+        histories
+            .chain(cursors)
+            .chain([
+                Op::Outbox(Position(0), Page::events(usize::MAX)),
+                Op::Cursors,
+            ])
+            .collect()
     }
 
     pub(super) fn runs(&self) -> Vec<Run> {
@@ -336,20 +445,33 @@ impl Naive {
 
     /// The claims under which runs can be advanced.
     pub(super) fn standing(&self) -> Vec<Claim> {
-        let held = self.runs.iter().filter(|kept| kept.run.due_at.is_none() && kept.run.worker.is_some());
-        held.map(|kept| Claim { key: kept.run.key, epoch: kept.epoch }).collect()
+        let held = self
+            .runs
+            .iter()
+            .filter(|kept| kept.run.due_at.is_none() && kept.run.worker.is_some());
+        held.map(|kept| Claim {
+            key: kept.run.key,
+            epoch: kept.epoch,
+        })
+        .collect()
     }
 
     /// The events that stand behind a place, with theirs.
     pub(super) fn events(&self, after: Position) -> Vec<(Position, String)> {
         let places = (1..).map(Position);
-        let events = places.zip(&self.log).filter_map(|(place, event)| Some((place, event.as_ref()?.1.clone())));
+        let events = places
+            .zip(&self.log)
+            .filter_map(|(place, event)| Some((place, event.as_ref()?.1.clone())));
         events.filter(|(place, _)| *place > after).collect()
     }
 
     pub(super) fn end(&self) -> OutboxEnd {
         let position = Position(self.accepted());
-        OutboxEnd { position, accepted: self.accepted(), readable: position }
+        OutboxEnd {
+            position,
+            accepted: self.accepted(),
+            readable: position,
+        }
     }
 
     pub(super) fn accepted(&self) -> u64 {
@@ -361,7 +483,8 @@ impl Naive {
     }
 
     pub(super) fn last_seq(&self, key: RunKey) -> u64 {
-        self.index(key).map_or(0, |index| self.runs[index].run.last_seq)
+        self.index(key)
+            .map_or(0, |index| self.runs[index].run.last_seq)
     }
 
     pub(super) fn epoch(&self, key: RunKey) -> u64 {
@@ -369,11 +492,17 @@ impl Naive {
     }
 
     pub(super) fn cursor(&self, sink: &str) -> Option<Cursor> {
-        self.cursors.iter().find(|(name, _)| name == sink).map(|(_, cursor)| *cursor)
+        self.cursors
+            .iter()
+            .find(|(name, _)| name == sink)
+            .map(|(_, cursor)| *cursor)
     }
 
     fn lease(&self, worker: &str) -> Option<Timestamp> {
-        self.leases.iter().find(|(name, _)| name == worker).map(|(_, until)| *until)
+        self.leases
+            .iter()
+            .find(|(name, _)| name == worker)
+            .map(|(_, until)| *until)
     }
 
     fn index(&self, key: RunKey) -> Option<usize> {

@@ -5,8 +5,8 @@ use workflow_events::Timestamp;
 use super::super::fixture::{at, note, record};
 use super::naive::Naive;
 use crate::{
-    CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record, RunFilter, RunKey,
-    Span, Status,
+    CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record,
+    RunFilter, RunKey, Span, Status,
 };
 
 /// One call of a store. Keys and places are those of the model.
@@ -45,7 +45,10 @@ pub(super) struct Generator {
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), now: 0 }
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            now: 0,
+        }
     }
 
     /// Draws an operation, with those that must come before it.
@@ -63,8 +66,15 @@ impl Generator {
             78..80 => vec![self.records(model)],
             80..83 => vec![self.list(model)],
             83..86 => {
-                let bytes = if self.random.bool() { usize::MAX } else { self.random.usize(0..2_000) };
-                let page = Page { events: self.random.usize(0..8), bytes };
+                let bytes = if self.random.bool() {
+                    usize::MAX
+                } else {
+                    self.random.usize(0..2_000)
+                };
+                let page = Page {
+                    events: self.random.usize(0..8),
+                    bytes,
+                };
                 vec![Op::Outbox(self.place(model), page)]
             }
             86..95 => vec![self.cursor(model)],
@@ -79,7 +89,11 @@ impl Generator {
             1..11 => Status::Queued,
             _ => Status::Running,
         };
-        let (first_seq, events) = if self.rarely() { (self.random.u64(0..3), 0) } else { (1, self.random.u64(1..3)) };
+        let (first_seq, events) = if self.rarely() {
+            (self.random.u64(0..3), 0)
+        } else {
+            (1, self.random.u64(1..3))
+        };
         let mut record = self.record(&id, first_seq, events);
         if self.random.bool() {
             record.at = self.around(3_000);
@@ -123,7 +137,12 @@ impl Generator {
             record.at = self.time(-age);
         }
         let due_at = (status == Status::Paused && !self.rarely()).then(|| self.around(5_000));
-        Op::Commit(Commit { claim, records, status, due_at })
+        Op::Commit(Commit {
+            claim,
+            records,
+            status,
+            due_at,
+        })
     }
 
     fn claim(&mut self) -> Vec<Op> {
@@ -134,15 +153,29 @@ impl Generator {
             wanted.map(|&name| name.to_owned()).collect()
         });
         // Clocks are set back, and are not the same everywhere.
-        let now = if self.rarely() { self.time(-20_000) } else { self.time(0) };
-        let request = ClaimRequest { worker: worker.clone(), now, run, workflows, limit: self.random.usize(0..4) };
+        let now = if self.rarely() {
+            self.time(-20_000)
+        } else {
+            self.time(0)
+        };
+        let request = ClaimRequest {
+            worker: worker.clone(),
+            now,
+            run,
+            workflows,
+            limit: self.random.usize(0..4),
+        };
         // A worker that claims has a lease.
         vec![self.lease(worker), Op::Claim(request)]
     }
 
     fn release(&mut self, model: &Naive) -> Op {
         let time = self.around(5_000);
-        let due = if self.random.bool() { Due::Now(time) } else { Due::At(time) };
+        let due = if self.random.bool() {
+            Due::Now(time)
+        } else {
+            Due::At(time)
+        };
         Op::Release(self.any_claim(model), due)
     }
 
@@ -160,7 +193,14 @@ impl Generator {
         let id = self.pick(&IDS);
         let now = self.around(1_000);
         let reason = self.random.bool().then(|| format!("reason {}", self.now));
-        Op::Cancel(id, CancelRequest { reason, at_once: self.random.bool(), at: now })
+        Op::Cancel(
+            id,
+            CancelRequest {
+                reason,
+                at_once: self.random.bool(),
+                at: now,
+            },
+        )
     }
 
     fn records(&mut self, model: &Naive) -> Op {
@@ -169,11 +209,17 @@ impl Generator {
     }
 
     fn list(&mut self, model: &Naive) -> Op {
-        let statuses = Status::ALL.into_iter().filter(|_| self.random.u32(0..3) == 0).collect();
+        let statuses = Status::ALL
+            .into_iter()
+            .filter(|_| self.random.u32(0..3) == 0)
+            .collect();
         Op::List(RunFilter {
             statuses,
             workflow: self.rarely().then(|| self.pick(&WORKFLOWS)),
-            id_prefix: self.random.bool().then(|| self.pick(&["a", "a%", "a_", "", "x"])),
+            id_prefix: self
+                .random
+                .bool()
+                .then(|| self.pick(&["a", "a%", "a_", "", "x"])),
             after: self.random.bool().then(|| self.any_claim(model).key),
             limit: self.random.usize(0..6),
             ..RunFilter::default()
@@ -184,9 +230,17 @@ impl Generator {
         let sink = self.pick(&SINKS);
         let Some(standing) = model.cursor(&sink) else {
             // A cursor at the start holds up every purge, so that not too many may be opened.
-            return if self.random.u32(0..4) == 0 { Op::Open(sink) } else { self.purge() };
+            return if self.random.u32(0..4) == 0 {
+                Op::Open(sink)
+            } else {
+                self.purge()
+            };
         };
-        let position = if self.random.u32(0..4) > 0 { Position(model.accepted()) } else { self.place(model) };
+        let position = if self.random.u32(0..4) > 0 {
+            Position(model.accepted())
+        } else {
+            self.place(model)
+        };
         match self.random.u32(0..13) {
             0..2 => Op::Open(sink),
             12 => Op::Cursors,
@@ -195,7 +249,15 @@ impl Generator {
             _ if position == standing.position => Op::Set(sink, standing),
             _ => {
                 let (delivered, rejected) = (self.random.u64(0..50), self.random.u64(0..5));
-                Op::Set(sink, Cursor { position, delivered, rejected, missed: self.random.u64(0..5) })
+                Op::Set(
+                    sink,
+                    Cursor {
+                        position,
+                        delivered,
+                        rejected,
+                        missed: self.random.u64(0..5),
+                    },
+                )
             }
         }
     }
@@ -206,7 +268,12 @@ impl Generator {
             (!self.rarely()).then(|| self.time(-age))
         };
         let (completed, failed, cancelled) = (before(), before(), before());
-        Op::Purge(Purge { completed, failed, cancelled, limit: self.random.usize(0..4) })
+        Op::Purge(Purge {
+            completed,
+            failed,
+            cancelled,
+            limit: self.random.usize(0..4),
+        })
     }
 
     /// Draws a claim: mostly one that stands, else one that stood, or never was.
@@ -218,7 +285,10 @@ impl Generator {
         // The last key is that of a run to come.
         let key = RunKey(self.random.u64(1..=model.last_key() + 1));
         let epoch = model.epoch(key) + self.random.u64(0..2);
-        Claim { key, epoch: epoch.saturating_sub(self.random.u64(0..2)) }
+        Claim {
+            key,
+            epoch: epoch.saturating_sub(self.random.u64(0..2)),
+        }
     }
 
     fn record(&mut self, run: &str, first_seq: u64, events: u64) -> Record {
@@ -240,7 +310,11 @@ impl Generator {
 
     /// A number below `end`, and rarely 0.
     fn some(&mut self, end: u64) -> u64 {
-        if self.rarely() { 0 } else { self.random.u64(1..end) }
+        if self.rarely() {
+            0
+        } else {
+            self.random.u64(1..end)
+        }
     }
 
     fn rarely(&mut self) -> bool {
