@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use tracker_core::Clock;
 use workflow_events::{EventKind, Timestamp};
 
-use crate::history::{Draft, Ids, Outgoing};
-use crate::retry::Retry;
-use crate::seed::Seed;
-use crate::settings::Retention;
-use crate::time::{after, ceil, millis, wall};
+use crate::clock::{after, ceil, millis, wall};
+use crate::execution::outgoing::{Draft, Ids, Outgoing};
+use crate::random::Seed;
+use crate::worker::settings::Retention;
+use crate::workflow::retry::Retry;
 
 const MILLI: Duration = Duration::from_millis(1);
 

@@ -2,81 +2,50 @@
 
 mod engine;
 
-mod builder;
-mod outcome;
-mod settings;
-mod signal;
-mod workflow;
+mod delivery;
 
-mod cancel;
-mod create;
-mod handle;
-
-mod context;
-mod determinism;
-mod failure;
-mod retry;
-mod sleep;
-mod step;
-
-mod active;
-mod driver;
-mod ends;
-mod execution;
-mod executor;
-mod gate;
-mod history;
-mod lease;
-mod machine;
-mod operation;
-mod recorded;
-mod replay;
-mod seed;
-mod status;
-mod time;
 mod worker;
 
+mod workflow;
+
+mod execution;
+
+pub mod store;
+
 pub mod limits;
+
+mod clock;
 mod payload;
-
-mod relay;
-mod report;
-
-mod store;
-
-mod error;
+mod random;
+mod shutdown;
+mod sync;
 
 #[cfg(test)]
 mod domains;
 
-#[cfg(feature = "testing")]
-pub mod testing;
-
-pub use builder::EngineBuilder;
-pub use cancel::{Cancel, CancelError, Cancelled};
-pub use context::Context;
-pub use determinism::DeterminismError;
-pub use engine::Engine;
-pub use error::{BuildError, ForgetSinkError, RunError};
-pub use failure::{DurableError, Failure, StepError, StepFailure};
-pub use handle::RunHandle;
-pub use limits::NameError;
-pub use outcome::{NotCompleted, Outcome, RunFailure, RunOptions};
-pub use payload::{EncodedEvent, Payload};
-pub use report::{EngineReport, RejectedEvent, RelayStop, SinkReport, UnregisteredSink};
-pub use retry::{Retry, RetryError};
-pub use settings::Retention;
-pub use sleep::Sleep;
-pub use status::{IllegalTransition, Status};
-pub use step::Step;
-pub use store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created,
-    Cursor, Due, Entry, EntryKind, MemoryStore, NewRun, OutboxEnd, Page, Position, Purge, Purged,
-    Record, Run, RunFilter, RunKey, SinkClaim, Span, Store, StoreError, Woken,
+pub use delivery::report::{EngineReport, RejectedEvent, RelayStop, SinkReport, UnregisteredSink};
+pub use engine::{
+    BuildError, Cancel, CancelError, Cancelled, Engine, EngineBuilder, ForgetSinkError, Idle,
+    NotCompleted, Outcome, RunError, RunFailure, RunHandle, RunOptions,
 };
-pub use worker::Idle;
-pub use workflow::Workflow;
-pub use workflow_events::{EncodeError, Timestamp};
+pub use execution::determinism::DeterminismError;
+pub use limits::NameError;
+pub use payload::{EncodedEvent, Payload};
+pub use store::{MemoryStore, Purged, Run, RunFilter, RunKey, Status, Store, StoreError};
+pub use worker::settings::Retention;
+pub use workflow::context::Context;
+pub use workflow::definition::Workflow;
+pub use workflow::failure::{DurableError, Failure, StepError, StepFailure};
+pub use workflow::retry::{Retry, RetryError};
+pub use workflow::sleep::Sleep;
+pub use workflow::step::Step;
+
+pub use tracker_core::{
+    Books, Clock, Config, ConfigBuilder, ConfigError, Reason, SendError, Stop, Transport,
+};
+pub use workflow_events::{
+    EncodeError, ErrorInfo, Event, EventKind, PauseReason, RunView, Timestamp,
+};
 
 #[cfg(feature = "http")]
 pub use tracker_http::{HttpTransport, TokioClock};

@@ -3,7 +3,7 @@
 //!
 //! | what | limit | refused with |
 //! | --- | --- | --- |
-//! | an input | [`value_limit`](crate::EngineBuilder::value_limit), [`VALUE_DEPTH`], and that it can be read back | [`RunError`](crate::RunError) |
+//! | an input | [`max_value_bytes`](crate::EngineBuilder::max_value_bytes), [`VALUE_DEPTH`], and that it can be read back | [`RunError`](crate::RunError) |
 //! | a step's result, a run's output | the same | the step, or the run, fails: [`StepFailure`](crate::StepFailure) |
 //! | an error of a step or a run | the same | its words are recorded instead of its own type |
 //! | a run's id, an execution id | [`ID_BYTES`], no control characters | [`RunError::Id`](crate::RunError::Id), [`CancelError::Id`](crate::CancelError::Id) |

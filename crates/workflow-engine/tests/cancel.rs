@@ -11,11 +11,12 @@ use std::time::Duration;
 use futures::future::{join, join3};
 use support::{Bench, STEPS, now, work_off};
 use tracker_core::Clock;
-use workflow_engine::testing::FaultStore;
+use workflow_engine::store::{CancelReply, CancelRequest};
 use workflow_engine::{
-    Cancel, CancelError, CancelReply, CancelRequest, Cancelled, Context, Engine, Failure, Outcome,
-    Retry, Status, Store, Workflow,
+    Cancel, CancelError, Cancelled, Context, Engine, Failure, Outcome, Retry, Status, Store,
+    Workflow,
 };
+use workflow_testing::FaultStore;
 
 const WF: Workflow<(), ()> = Workflow::new("wf");
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures::executor::block_on;
-use workflow_engine::testing::conformance::{self, model, scale};
 use workflow_engine::{MemoryStore, Store};
+use workflow_testing::conformance::{self, model, scale};
 
 async fn fresh() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new())

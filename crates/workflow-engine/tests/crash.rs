@@ -5,7 +5,7 @@
 
 mod scenarios;
 
-use workflow_engine::testing::CrashTest;
+use workflow_testing::CrashTest;
 
 #[test]
 fn nothing_is_lost_wherever_a_process_dies_and_wherever_the_next_one_does() {

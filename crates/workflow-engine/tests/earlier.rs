@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use support::Bench;
 use tracker_core::Clock;
+use workflow_engine::store::{Commit, Created, Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
-    Commit, Context, Created, DurableError, EncodedEvent, Entry, EntryKind, Failure, NewRun,
-    Outcome, Payload, Record, RunFailure, Status, StepError, StepFailure, Store, Timestamp,
-    Workflow,
+    Context, DurableError, EncodedEvent, Failure, Outcome, Payload, RunFailure, Status, StepError,
+    StepFailure, Store, Timestamp, Workflow,
 };
 use workflow_events::{Event, EventKind};
 

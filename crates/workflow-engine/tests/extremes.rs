@@ -128,8 +128,8 @@ fn settings_at_the_ends_of_their_domains_execute_runs() {
             .lease(duration)
             .poll_interval(duration);
         let builder = builder
-            .suspend_from(duration)
-            .runs_at_once(number)
+            .suspend_after(duration)
+            .max_concurrent_runs(number)
             .max_recoveries(u32::MAX);
         let engine = builder.retention(Retention::all(duration)).build().unwrap();
         bench.clock.run(async {

@@ -14,9 +14,9 @@ use std::time::Duration;
 use futures::future::{Either, join, join3, select};
 use support::{Bench, STEPS, killed_after, now, types, work_off};
 use tracker_core::Clock;
+use workflow_engine::store::EntryKind;
 use workflow_engine::{
-    Cancel, Cancelled, Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status,
-    Workflow,
+    Cancel, Cancelled, Context, Engine, Failure, Outcome, Retry, RunError, Status, Workflow,
 };
 use workflow_events::{EventKind, RunView};
 

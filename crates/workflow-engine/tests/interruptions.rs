@@ -16,11 +16,12 @@ use futures::FutureExt;
 use futures::future::{join, join_all, poll_fn, select};
 use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
-use workflow_engine::testing::{Fault, FaultStore};
+use workflow_engine::store::EntryKind;
 use workflow_engine::{
-    Context, Engine, EntryKind, Failure, Outcome, Retry, RunError, Status, Store, Workflow,
+    Context, Engine, Failure, Outcome, Retry, RunError, Status, Store, Workflow,
 };
 use workflow_events::RunView;
+use workflow_testing::{Fault, FaultStore};
 
 const WF: Workflow<u32, u32> = Workflow::new("wf");
 
@@ -170,7 +171,7 @@ fn two_engines_that_want_the_same_runs_share_them() {
     let engines = [(); 2].map(|()| {
         engine(&bench, &tries)
             .lease(lease)
-            .runs_at_once(3)
+            .max_concurrent_runs(3)
             .build()
             .unwrap()
     });

@@ -14,8 +14,8 @@ use futures::future::{Either, join, select};
 use support::*;
 use tracker_core::Clock;
 use tracker_core::testing::TestClock;
-use workflow_engine::testing::FaultStore;
 use workflow_engine::{Context, Engine, EngineBuilder, Failure, Status, Store, Workflow};
+use workflow_testing::FaultStore;
 
 /// One step that takes so many milliseconds.
 const WAIT: Workflow<u64, ()> = Workflow::new("wait");

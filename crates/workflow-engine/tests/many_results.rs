@@ -10,11 +10,12 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use support::{Bench, STEPS};
 use tracker_core::testing::TestClock;
-use workflow_engine::testing::FaultStore;
+use workflow_engine::store::{Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
-    CancelError, Cancelled, Context, EncodedEvent, Engine, Entry, EntryKind, Failure, MemoryStore,
-    NewRun, Outcome, Payload, Record, RunError, Status, Store, Timestamp, Workflow,
+    CancelError, Cancelled, Context, EncodedEvent, Engine, Failure, MemoryStore, Outcome, Payload,
+    RunError, Status, Store, Timestamp, Workflow,
 };
+use workflow_testing::FaultStore;
 
 const MANY: Workflow<usize, usize> = Workflow::new("many");
 

@@ -14,11 +14,11 @@ use futures::future::{Either, select};
 use support::{Bench, STEPS, Sink, steps};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{Clock, SendError, Stop};
-use workflow_engine::testing::FaultStore;
 use workflow_engine::{
     EncodedEvent, Engine, ForgetSinkError, MemoryStore, Outcome, Purged, RelayStop, Retention,
     SinkReport,
 };
+use workflow_testing::FaultStore;
 
 const SECOND: Duration = Duration::from_secs(1);
 

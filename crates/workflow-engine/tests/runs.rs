@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use support::{Bench, STEPS, types};
+use workflow_engine::store::EntryKind;
 use workflow_engine::{
-    BuildError, Context, DurableError, Engine, EntryKind, Failure, Outcome, RunError, StepError,
-    StepFailure, Workflow,
+    BuildError, Context, DurableError, Engine, Failure, Outcome, RunError, StepError, StepFailure,
+    Workflow,
 };
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures::future::{join, select};
 use support::{Bench, STEPS, Sink, decode, steps, types};
 use tracker_core::{Clock, Config, SendError, Stop};
-use workflow_engine::testing::FaultStore;
 use workflow_engine::{Context, Engine, Failure, Outcome, RelayStop, RunError, Workflow};
+use workflow_testing::FaultStore;
 
 #[test]
 fn a_sink_that_is_down_delays_no_other_and_no_run() {

@@ -410,7 +410,7 @@ fn a_short_retry_is_waited_for_in_memory() {
     let bench = Bench::new();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
-    let engine = bench.builder().suspend_from(Duration::from_secs(61));
+    let engine = bench.builder().suspend_after(Duration::from_secs(61));
     let engine = engine
         .workflow(&FLAKY, move |ctx, failures| {
             flaky(ctx, failures, counted.clone())

@@ -13,12 +13,12 @@ use std::time::Duration;
 use futures::future::{join, join_all, join3, select};
 use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
-use workflow_engine::testing::{Fault, FaultStore};
 use workflow_engine::{
     Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store,
     Workflow,
 };
 use workflow_events::EventKind;
+use workflow_testing::{Fault, FaultStore};
 
 const WF: Workflow<(), u32> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -51,7 +51,7 @@ fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
     let engine = bench
         .builder()
         .workflow(&WF, sleeps)
-        .runs_at_once(4)
+        .max_concurrent_runs(4)
         .build()
         .unwrap();
     bench.clock.run(async {
@@ -341,7 +341,7 @@ fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
     };
     let engine = bench
         .builder()
-        .value_limit(1_000)
+        .max_value_bytes(1_000)
         .workflow(&LARGE, function)
         .build()
         .unwrap();

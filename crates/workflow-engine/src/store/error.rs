@@ -1,7 +1,8 @@
 //! Why a store did not do what it was asked for.
 
-use crate::status::IllegalTransition;
-use crate::store::{CancelRequest, RunKey};
+use crate::store::cancel::CancelRequest;
+use crate::store::key::RunKey;
+use crate::store::status::IllegalTransition;
 
 /// A store did not do what it was asked for. Nothing was changed, unless it is
 /// [`Backend`](Self::Backend).

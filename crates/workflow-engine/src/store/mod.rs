@@ -1,10 +1,20 @@
 //! The seam to storage: runs, their histories, who works on them, and the cursors of the sinks.
 
-mod error;
 mod memory;
+
+mod claim;
+mod commit;
 mod outbox;
-mod record;
+mod purge;
 mod run;
+
+mod record;
+
+mod error;
+
+mod cancel;
+mod key;
+mod status;
 
 use std::fmt::Debug;
 use std::future::pending;
@@ -12,16 +22,19 @@ use std::future::pending;
 use async_trait::async_trait;
 use workflow_events::Timestamp;
 
+pub use cancel::CancelRequest;
+pub use claim::{Claim, ClaimRequest, Claimed, Claims, Due};
+pub use commit::{Commit, Committed, Created};
 pub use error::StoreError;
+pub use key::RunKey;
 pub use memory::MemoryStore;
 pub use outbox::{Cursor, OutboxEnd, Page, Position, SinkClaim};
+pub use purge::{Purge, Purged};
 pub use record::{Entry, EntryKind, Record, Span};
-pub use run::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Committed, Created,
-    Due, NewRun, Purge, Purged, Run, RunFilter, RunKey,
-};
+pub use run::{CancelReply, NewRun, Run, RunFilter};
+pub use status::{IllegalTransition, Status};
 
-use crate::payload::EncodedEvent;
+pub use crate::payload::{EncodedEvent, Payload};
 
 /// What another process has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 use workflow_events::Timestamp;
 
 use crate::payload::{EncodedEvent, Payload};
-use crate::store::{RunKey, StoreError};
+use crate::store::error::StoreError;
+use crate::store::key::RunKey;
 
 /// One entry of a run's history: the lifecycle events that it is, and what a replay needs of it.
 #[derive(Clone, Debug)]
@@ -178,7 +179,6 @@ impl fmt::Display for EntryKind {
 
 /// Which records of a history are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Span {
     /// All of them.
     All,

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use workflow_engine::testing::Effects;
 use workflow_engine::{Cancel, Context, Engine, EngineBuilder, Failure, Retry, Status, Workflow};
+use workflow_testing::Effects;
 
 /// A workflow, and what a process does with it.
 pub struct Scenario {
@@ -172,7 +172,7 @@ fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'st
 /// Registers what is waited with: a step on the engine's clock, so that nothing is suspended.
 fn waiting(builder: EngineBuilder) -> EngineBuilder {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
-    builder.suspend_from(Duration::from_secs(3600)).workflow(
+    builder.suspend_after(Duration::from_secs(3600)).workflow(
         &WAIT,
         |ctx: Context, millis: u64| async move {
             ctx.sleep(Duration::from_millis(millis)).await;
@@ -274,7 +274,7 @@ fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 
 fn sleep(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(
-        waiting(builder).suspend_from(Duration::from_secs(1)),
+        waiting(builder).suspend_after(Duration::from_secs(1)),
         effects,
         |ctx, input, effects| async move {
             ctx.step("before", || note(&effects, ctx.run_id(), "before"))

@@ -55,7 +55,7 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
             .sink("sink", sink.clone());
         // A wait of ten milliseconds suspends a run here; a shorter one stays in memory.
         builder
-            .suspend_from(Duration::from_millis(10))
+            .suspend_after(Duration::from_millis(10))
             .poll_interval(Duration::from_millis(20))
             .build()
             .unwrap()

@@ -14,9 +14,9 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use tracker_core::Clock;
 use tracker_core::testing::{MemoryTransport, TestClock};
+use workflow_engine::store::{Record, Span};
 use workflow_engine::{
-    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Record, Span, Store,
-    Timestamp, Workflow,
+    Context, EncodedEvent, Engine, EngineBuilder, Failure, MemoryStore, Store, Timestamp, Workflow,
 };
 use workflow_events::Event;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use workflow_events::Timestamp;
 
-use super::{Kept, Queue};
+use super::state::{Kept, Queue};
 use crate::store::{Claim, ClaimRequest, Claimed, Claims, Due, RunKey};
 
 impl Kept {

@@ -2,7 +2,7 @@
 
 use workflow_events::Timestamp;
 
-use super::{Kept, KeptSink};
+use super::state::{Kept, KeptSink};
 use crate::store::{Cursor, SinkClaim, StoreError};
 
 impl Kept {

@@ -1,0 +1,26 @@
+//! Why the execution of a run stops before the run ends.
+
+use crate::execution::determinism::DeterminismError;
+use crate::store::StoreError;
+
+/// Why a run cannot go on here; it is left as it is.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// The store did not take a record.
+    Store(StoreError),
+    /// Another worker has the run.
+    Fenced,
+    /// The engine was shut down.
+    Stopped,
+    /// The code of the workflow cannot be followed.
+    Determinism(DeterminismError),
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced { .. } | StoreError::UnknownRun { .. } => Self::Fenced,
+            other => Self::Store(other),
+        }
+    }
+}

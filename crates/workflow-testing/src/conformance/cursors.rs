@@ -1,0 +1,395 @@
+//! How far each sink has come.
+
+use super::fixture::*;
+use super::snapshot::events;
+use workflow_engine::store::{Cursor, Position, Purge, SinkClaim};
+use workflow_engine::{Status, StoreError};
+
+/// Returns a sink's cursor.
+pub(super) async fn open(store: &Shared, sink: &str) -> Cursor {
+    store.open_cursor(sink).await.expect("a cursor is opened")
+}
+
+/// Claims a sink, and insists that it is handed out.
+async fn hold(store: &Shared, sink: &str, worker: &str) -> SinkClaim {
+    let held = store
+        .claim_sink(sink, worker, at(0))
+        .await
+        .expect("a sink is claimed");
+    held.unwrap_or_else(|| panic!("the sink {sink:?} must be handed out to {worker:?}"))
+}
+
+/// Moves a sink's cursor.
+pub(super) async fn set(
+    store: &Shared,
+    sink: &str,
+    position: Position,
+    delivered: u64,
+    rejected: u64,
+) {
+    let cursor = Cursor {
+        position,
+        delivered,
+        rejected,
+        missed: 0,
+    };
+    let held = hold(store, sink, "relay").await;
+    store
+        .set_cursor(&held, cursor)
+        .await
+        .expect("a cursor is moved");
+}
+
+pub(super) async fn a_new_cursor_is_at_the_start(store: Shared) {
+    assert_eq!(
+        open(&store, "early").await,
+        Cursor::default(),
+        "nothing has a fate"
+    );
+    ended(&store, "a", Status::Completed, at(0)).await;
+    for _ in 0..2 {
+        assert_eq!(
+            open(&store, "late").await,
+            Cursor::default(),
+            "nothing was purged, so nothing is missed"
+        );
+    }
+}
+
+pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
+    for id in ["a", "b", "c"] {
+        ended(&store, id, Status::Completed, at(0)).await;
+    }
+    let places: Vec<_> = events(&store, Position(0))
+        .await
+        .into_iter()
+        .map(|(position, _)| position)
+        .collect();
+    open(&store, "s").await;
+    set(&store, "s", places[2], 2, 1).await;
+    let standing = Cursor {
+        position: places[2],
+        delivered: 2,
+        rejected: 1,
+        missed: 0,
+    };
+    assert_eq!(
+        open(&store, "s").await,
+        standing,
+        "it is where it was moved to"
+    );
+    set(&store, "s", places[1], 2, 0).await;
+    set(&store, "s", Position(0), 0, 0).await;
+    assert_eq!(
+        open(&store, "s").await,
+        standing,
+        "it stands further already"
+    );
+    let lies = Cursor {
+        position: places[4],
+        delivered: 3,
+        rejected: 2,
+        missed: 77,
+    };
+    let held = hold(&store, "s", "relay").await;
+    store
+        .set_cursor(&held, lies)
+        .await
+        .expect("a cursor is moved");
+    assert_eq!(
+        open(&store, "s").await,
+        Cursor { missed: 0, ..lies },
+        "what was missed only the store sets"
+    );
+}
+
+pub(super) async fn every_cursor_is_told(store: Shared) {
+    let told = async || store.cursors().await.expect("the cursors are read");
+    assert_eq!(told().await, [], "a fresh store has none");
+    ended(&store, "a", Status::Completed, at(0)).await;
+    let places: Vec<_> = events(&store, Position(0))
+        .await
+        .into_iter()
+        .map(|(position, _)| position)
+        .collect();
+    for sink in ["b", "Z", "a", "a\"\\ é", "a\u{10ffff}", "", "aa"] {
+        open(&store, sink).await;
+    }
+    hold(&store, "claimed", "relay").await;
+    set(&store, "b", places[0], 1, 0).await;
+    let moved = Cursor {
+        position: places[0],
+        delivered: 1,
+        ..Cursor::default()
+    };
+    let cursors = told().await;
+    let names: Vec<_> = cursors.iter().map(|(sink, _)| sink.as_str()).collect();
+    assert_eq!(
+        names,
+        ["", "Z", "a", "a\"\\ é", "aa", "a\u{10ffff}", "b", "claimed"],
+        "in the order of their bytes"
+    );
+    assert!(cursors.iter().all(|(sink, cursor)| *cursor
+        == if sink == "b" {
+            moved
+        } else {
+            Cursor::default()
+        }));
+    store.drop_cursor("a").await.expect("a cursor is dropped");
+    assert!(
+        told().await.iter().all(|(sink, _)| sink != "a"),
+        "one that is forgotten is not told"
+    );
+}
+
+pub(super) async fn cursors_are_independent(store: Shared) {
+    ended(&store, "a", Status::Completed, at(0)).await;
+    let places: Vec<_> = events(&store, Position(0))
+        .await
+        .into_iter()
+        .map(|(position, _)| position)
+        .collect();
+    for sink in ["one", "two", "One", "it's"] {
+        open(&store, sink).await;
+    }
+    set(&store, "one", places[1], 2, 0).await;
+    set(&store, "it's", places[0], 0, 1).await;
+    assert_eq!(
+        open(&store, "one").await,
+        Cursor {
+            position: places[1],
+            delivered: 2,
+            ..Cursor::default()
+        }
+    );
+    assert_eq!(
+        open(&store, "it's").await,
+        Cursor {
+            position: places[0],
+            rejected: 1,
+            ..Cursor::default()
+        }
+    );
+    for untouched in ["two", "One"] {
+        assert_eq!(
+            open(&store, untouched).await,
+            Cursor::default(),
+            "{untouched:?} has not moved"
+        );
+    }
+}
+
+/// Purges every completed run that every sink has settled.
+async fn purge_all(store: &Shared) -> u64 {
+    let purge = Purge {
+        completed: Some(at(1_000)),
+        limit: 100,
+        ..Purge::default()
+    };
+    super::purge::purge(store, purge).await.events
+}
+
+pub(super) async fn what_was_purged_before_is_missed(store: Shared) {
+    open(&store, "early").await;
+    ended(&store, "a", Status::Completed, at(0)).await;
+    ended(&store, "b", Status::Completed, at(0)).await;
+    let end = store.outbox_end().await.expect("the end is read");
+    set(&store, "early", end.position, 3, 1).await;
+    assert_eq!(purge_all(&store).await, 4);
+    let early = Cursor {
+        position: end.position,
+        delivered: 3,
+        rejected: 1,
+        missed: 0,
+    };
+    assert_eq!(open(&store, "early").await, early, "it missed nothing");
+    let late = Cursor {
+        missed: 4,
+        ..Cursor::default()
+    };
+    assert_eq!(
+        open(&store, "late").await,
+        late,
+        "the late sink can never see what is gone"
+    );
+    ended(&store, "c", Status::Completed, at(1)).await;
+    let end = store.outbox_end().await.expect("the end is read");
+    for sink in ["early", "late"] {
+        let before = open(&store, sink).await;
+        set(
+            &store,
+            sink,
+            end.position,
+            before.delivered + 2,
+            before.rejected,
+        )
+        .await;
+    }
+    assert_eq!(purge_all(&store).await, 2);
+    assert_eq!(
+        open(&store, "late").await.missed,
+        4,
+        "what it has seen it has not missed"
+    );
+    assert_eq!(open(&store, "latest").await.missed, 6, "all that is gone");
+}
+
+pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
+    let drop_cursor = async |sink| store.drop_cursor(sink).await.expect("a cursor is dropped");
+    assert!(!drop_cursor("s").await, "there was none");
+    open(&store, "s").await;
+    open(&store, "other").await;
+    ended(&store, "a", Status::Completed, at(0)).await;
+    let end = store.outbox_end().await.expect("the end is read");
+    set(&store, "s", end.position, 2, 0).await;
+    assert_eq!(
+        purge_all(&store).await,
+        0,
+        "the other sink has settled nothing"
+    );
+    assert!(drop_cursor("other").await, "there was one");
+    assert!(!drop_cursor("other").await, "there is none any more");
+    assert_eq!(
+        open(&store, "s").await.position,
+        end.position,
+        "another sink is not meant"
+    );
+    assert_eq!(
+        purge_all(&store).await,
+        2,
+        "a sink that is forgotten holds up nothing"
+    );
+    assert!(drop_cursor("s").await, "there was one");
+    assert_eq!(
+        open(&store, "s").await,
+        Cursor {
+            missed: 2,
+            ..Cursor::default()
+        },
+        "it begins anew"
+    );
+}
+
+/// Insists that a claim on a sink has ended.
+async fn fenced(store: &Shared, claim: &SinkClaim) {
+    let end = store.outbox_end().await.expect("the end is read");
+    let before = open(store, &claim.sink).await;
+    let refused = store
+        .set_cursor(
+            claim,
+            Cursor {
+                position: end.position,
+                delivered: 9,
+                ..Cursor::default()
+            },
+        )
+        .await;
+    let expected = claim.clone();
+    assert!(
+        matches!(&refused, Err(StoreError::SinkFenced { sink, epoch }) if (sink, *epoch) == (&expected.sink, expected.epoch)),
+        "{claim:?} has ended: {refused:?}"
+    );
+    assert_eq!(
+        open(store, &claim.sink).await,
+        before,
+        "and nothing was changed"
+    );
+}
+
+pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
+    ended(&store, "a", Status::Completed, at(0)).await;
+    lease(&store, "w", at(10)).await;
+    lease(&store, "other", at(1_000)).await;
+    let first = store
+        .claim_sink("s", "w", at(0))
+        .await
+        .expect("a sink is claimed")
+        .expect("nobody has it");
+    assert_eq!(
+        open(&store, "s").await,
+        Cursor::default(),
+        "a claim opens the cursor"
+    );
+    assert_eq!(
+        store
+            .claim_sink("s", "other", at(9))
+            .await
+            .expect("it is answered"),
+        None,
+        "another has it"
+    );
+    let another = store
+        .claim_sink("t", "other", at(9))
+        .await
+        .expect("it is answered");
+    assert!(another.is_some(), "another sink is not meant");
+    let second = store
+        .claim_sink("s", "w", at(9))
+        .await
+        .expect("it is answered")
+        .expect("its holder may claim it");
+    assert!(second.epoch > first.epoch, "each claim has a higher epoch");
+    fenced(&store, &first).await;
+    let third = store
+        .claim_sink("s", "other", at(10))
+        .await
+        .expect("it is answered")
+        .expect("the lease is over");
+    assert!(third.epoch > second.epoch, "each claim has a higher epoch");
+    fenced(&store, &second).await;
+    store
+        .set_cursor(
+            &third,
+            Cursor {
+                position: Position(1),
+                delivered: 1,
+                ..Cursor::default()
+            },
+        )
+        .await
+        .expect("its own");
+}
+
+pub(super) async fn a_released_sink_is_free(store: Shared) {
+    ended(&store, "a", Status::Completed, at(0)).await;
+    lease(&store, "w", at(1_000)).await;
+    lease(&store, "other", at(1_000)).await;
+    let first = hold(&store, "s", "w").await;
+    store
+        .release_sink(&first)
+        .await
+        .expect("a sink is released");
+    fenced(&store, &first).await;
+    let second = hold(&store, "s", "other").await;
+    store.release_sink(&first).await.expect("nothing happens");
+    assert_eq!(
+        store
+            .claim_sink("s", "w", at(0))
+            .await
+            .expect("it is answered"),
+        None,
+        "the other one has it still"
+    );
+    store
+        .retire("other", at(0))
+        .await
+        .expect("a worker retires");
+    let third = hold(&store, "s", "w").await;
+    fenced(&store, &second).await;
+    store.drop_cursor("s").await.expect("a sink is dropped");
+    let gone = store
+        .set_cursor(
+            &third,
+            Cursor {
+                position: Position(1),
+                ..Cursor::default()
+            },
+        )
+        .await;
+    assert!(
+        matches!(gone, Err(StoreError::SinkFenced { .. })),
+        "what was dropped stays dropped: {gone:?}"
+    );
+    let again = hold(&store, "s", "other").await;
+    assert!(again.epoch > third.epoch, "an epoch is never used again");
+}

@@ -1,0 +1,279 @@
+//! What a replay needs comes back as it was written.
+
+use workflow_events::Timestamp;
+
+use super::fixture::*;
+use super::snapshot::{Written, history};
+use workflow_engine::store::{Commit, Due, Entry, EntryKind, NewRun, Record};
+use workflow_engine::{Payload, Status};
+
+/// Writes these entries, one a record, and insists that they come back.
+async fn round_trip(store: &Shared, entries: impl IntoIterator<Item = Entry>) {
+    let claim = running(store, "entries", "w", at(0)).await;
+    for (seq, entry) in (2..).zip(entries) {
+        let what = format!("{entry:?}");
+        let record = Record {
+            entry: Some(entry),
+            ..note("entries", seq, at(1), 1)
+        };
+        let expected = Written::from(&record);
+        commit(
+            store,
+            Commit {
+                claim,
+                records: vec![record],
+                status: Status::Running,
+                due_at: None,
+            },
+        )
+        .await;
+        let last = store
+            .records(claim.key, workflow_engine::store::Span::Last)
+            .await
+            .expect("records are read");
+        assert!(
+            last.iter().map(Written::from).eq([expected]),
+            "the entry must come back as it was written: {what}"
+        );
+    }
+}
+
+/// An entry without anything.
+fn bare(kind: EntryKind) -> Entry {
+    Entry {
+        kind,
+        name: String::new(),
+        occurrence: 0,
+        attempt: 0,
+        due_at: None,
+        payload: None,
+    }
+}
+
+fn payload(json: &str) -> Option<Payload> {
+    Some(Payload::from_json(json.to_owned()).expect("it is JSON"))
+}
+
+pub(super) async fn every_kind_of_entry_comes_back(store: Shared) {
+    let full = |kind| Entry {
+        name: "charge".to_owned(),
+        occurrence: u32::MAX,
+        attempt: u32::MAX - 1,
+        due_at: Some(at(77)),
+        payload: payload(r#"{"a":[1,2]}"#),
+        ..bare(kind)
+    };
+    let kinds = EntryKind::ALL.into_iter();
+    round_trip(&store, kinds.flat_map(|kind| [full(kind), bare(kind)])).await;
+    let first = Record {
+        entry: None,
+        ..record("none", 1, at(0), 2)
+    };
+    create(
+        &store,
+        NewRun {
+            record: first.clone(),
+            ..new_run("none", at(0))
+        },
+    )
+    .await;
+    let written = history(&store, &read(&store, "none").await).await;
+    assert_eq!(
+        written,
+        [Written::from(&first)],
+        "no entry is not an empty entry"
+    );
+}
+
+/// Texts that have broken stores before.
+const ODD: [&str; 10] = [
+    "it's \"quoted\" `here`",
+    "'; drop table runs; --",
+    "ünïcödé 流程 🦀 e\u{301} \u{202e}",
+    "%_\\%\\_*?[a]",
+    " spaces ",
+    "tab\tline\nreturn\r\n",
+    "\u{1}\u{7f}\u{feff}",
+    "null",
+    "0012",
+    "?1 :a @b $c {}",
+];
+
+pub(super) async fn odd_texts_come_back(store: Shared) {
+    round_trip(
+        &store,
+        ODD.map(|name| Entry {
+            name: name.to_owned(),
+            ..bare(EntryKind::StepCompleted)
+        }),
+    )
+    .await;
+    for text in ODD {
+        let new = NewRun {
+            workflow: text.to_owned(),
+            execution_id: Some(text.to_owned()),
+            ..new_run(text, at(0))
+        };
+        lease(&store, text, at(100)).await;
+        create(&store, new).await;
+        let claimed = take(&store, text, at(0), text).await;
+        cancel(&store, text, please(text, at(1))).await;
+        let run = read(&store, text).await;
+        assert_eq!((run.id.as_str(), run.workflow.as_str()), (text, text));
+        assert_eq!(
+            (run.execution_id.as_deref(), run.worker.as_deref()),
+            (Some(text), Some(text))
+        );
+        assert_eq!(run.cancel, Some(please(text, at(1))));
+        assert_eq!(
+            lease(&store, text, at(100)).await,
+            [(claimed.claim.key, please(text, at(1)))]
+        );
+    }
+    for text in ["", "Entries", "entries "] {
+        assert_eq!(
+            store.run(text).await.expect("a run is read"),
+            None,
+            "{text:?} is another id"
+        );
+    }
+    let empty = NewRun {
+        execution_id: Some(String::new()),
+        ..new_run("empty", at(0))
+    };
+    create(&store, empty).await;
+    assert_eq!(
+        read(&store, "empty").await.execution_id.as_deref(),
+        Some(""),
+        "an empty text is not an absent one"
+    );
+}
+
+pub(super) async fn empty_payloads_come_back(store: Shared) {
+    let empty = [
+        "null",
+        "\"\"",
+        "[]",
+        "{}",
+        "0",
+        "-0",
+        "0.0",
+        "false",
+        " null ",
+        "1e400",
+        "\"\\u0000\"",
+    ];
+    let with = |json: &&str| Entry {
+        payload: payload(json),
+        ..bare(EntryKind::StepCompleted)
+    };
+    round_trip(&store, empty.iter().map(with)).await;
+}
+
+pub(super) async fn a_large_payload_comes_back(store: Shared) {
+    let text = "ä€🦀\\n".repeat(95_326);
+    assert!(text.len() > 1 << 20, "larger than a step's result may be");
+    let large = Entry {
+        payload: payload(&format!("\"{text}\"")),
+        ..bare(EntryKind::StepCompleted)
+    };
+    round_trip(&store, [large]).await;
+}
+
+/// Writes a time wherever there is one, and insists that it comes back everywhere.
+async fn times(store: &Shared, times: &[Timestamp]) {
+    // A lease that never ends: some of the times are in the far future.
+    lease(store, "w", Timestamp::MAX).await;
+    for &time in times {
+        let run = time.to_string();
+        let entry = Entry {
+            due_at: Some(time),
+            ..bare(EntryKind::SleepStarted)
+        };
+        let first = Record {
+            entry: Some(entry),
+            ..note(&run, 1, time, 1)
+        };
+        let worker = "w".to_owned();
+        let new = NewRun {
+            status: Status::Running,
+            worker,
+            record: first.clone(),
+            ..new_run(&run, at(0))
+        };
+        let held = create(store, new).await;
+        let kept = read(store, &run).await;
+        assert_eq!(kept.created_at, time, "the time of the creation");
+        assert_eq!(
+            history(store, &kept).await,
+            [Written::from(&first)],
+            "the times of a record"
+        );
+        commit(store, pause(held, &run, 2, time)).await;
+        assert_eq!(
+            read(store, &run).await.due_at,
+            Some(time),
+            "the time when a run is due"
+        );
+        let held = take(store, "w", time, &run).await.claim;
+        let kept = cancel(store, &run, please("x", time)).await;
+        assert_eq!(
+            kept.cancel.map(|cancel| cancel.at),
+            Some(time),
+            "the time of a cancel"
+        );
+        store
+            .release(held, Due::At(time))
+            .await
+            .expect("a claim is released");
+        assert_eq!(
+            read(store, &run).await.due_at,
+            Some(time),
+            "the time when a run is due"
+        );
+        let held = take(store, "w", time, &run).await.claim;
+        commit(store, append(held, &run, 3, Status::Cancelled, time)).await;
+        assert_eq!(
+            read(store, &run).await.ended_at,
+            Some(time),
+            "the time of the end"
+        );
+    }
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    for &time in times {
+        waiting(store, &format!("due {time}"), time).await;
+    }
+    for time in sorted {
+        let claims = claim(store, any("w", time, 9)).await;
+        assert_eq!(
+            ids(&claims),
+            [format!("due {time}")],
+            "times are told apart, and in order"
+        );
+    }
+}
+
+pub(super) async fn times_come_back_to_the_millisecond(store: Shared) {
+    let text = [
+        "2026-03-01T11:59:59.999Z",
+        "2026-03-01T12:00:00.001Z",
+        "1969-12-31T23:59:59.999Z",
+    ];
+    times(
+        &store,
+        &text.map(|time| time.parse().expect("it is a time")),
+    )
+    .await;
+}
+
+pub(super) async fn the_first_and_the_last_time_come_back(store: Shared) {
+    let whole = |time: Timestamp| {
+        Timestamp::from_millis(time.as_millis()).expect("it is not before the first")
+    };
+    times(
+        &store,
+        &[Timestamp::MIN, Timestamp::UNIX_EPOCH, whole(Timestamp::MAX)],
+    )
+    .await;
+}

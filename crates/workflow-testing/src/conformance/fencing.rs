@@ -1,0 +1,154 @@
+//! A run is advanced under its newest claim only.
+
+use super::fixture::*;
+use super::snapshot::Snapshot;
+use workflow_engine::store::{Claim, Commit, Due};
+use workflow_engine::{RunKey, Status, StoreError};
+
+/// Insists that nothing can be done under `claim`, and that trying changes nothing.
+async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
+    let before = Snapshot::of(store).await;
+    let commits = [
+        append(claim, "x", next_seq, Status::Running, at(9)),
+        append(claim, "x", next_seq, Status::Completed, at(9)),
+        append(claim, "x", next_seq, Status::Cancelled, at(9)),
+        Commit {
+            due_at: Some(at(9)),
+            ..append(claim, "x", next_seq, Status::Paused, at(9))
+        },
+    ];
+    for commit in commits {
+        let answer = store.commit(commit).await;
+        let Err(StoreError::Fenced { key, epoch }) = answer else {
+            panic!("a commit under {claim:?} must be fenced, but: {answer:?}")
+        };
+        assert_eq!(Claim { key, epoch }, claim, "the refusal names the claim");
+    }
+    let answer = store.release(claim, Due::At(at(9))).await;
+    assert!(
+        matches!(answer, Err(StoreError::Fenced { .. })),
+        "a release of {claim:?} must be fenced, but: {answer:?}"
+    );
+    assert_eq!(
+        Snapshot::of(store).await,
+        before,
+        "what is fenced changes nothing"
+    );
+}
+
+pub(super) async fn a_claim_that_never_was_is_refused(store: Shared) {
+    let held = running(&store, "held", "w", at(0)).await;
+    let due = Claim {
+        key: queued(&store, "due", at(0)).await,
+        epoch: 0,
+    };
+    for claim in [
+        Claim { epoch: 0, ..held },
+        Claim { epoch: 2, ..held },
+        due,
+        Claim { epoch: 1, ..due },
+    ] {
+        fenced(&store, claim, 2).await;
+    }
+    let nobody = Claim {
+        key: RunKey(due.key.0 + 1),
+        epoch: 1,
+    };
+    let answer = store
+        .commit(append(nobody, "x", 1, Status::Running, at(1)))
+        .await;
+    assert!(
+        matches!(answer, Err(StoreError::UnknownRun { key }) if key == nobody.key),
+        "no such run: {answer:?}"
+    );
+    commit(&store, append(held, "held", 2, Status::Running, at(1))).await;
+}
+
+pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: Shared) {
+    let mut claim = running(&store, "a", "w", at(0)).await;
+    for next_seq in 2..6 {
+        let newer = take(&store, "w", at(1), "a").await.claim;
+        assert_eq!(
+            newer,
+            Claim {
+                epoch: claim.epoch + 1,
+                ..claim
+            },
+            "each claim has the next epoch"
+        );
+        fenced(&store, claim, next_seq).await;
+        commit(&store, append(newer, "a", next_seq, Status::Running, at(1))).await;
+        claim = newer;
+    }
+}
+
+pub(super) async fn a_released_claim_is_refused(store: Shared) {
+    let claim = running(&store, "a", "w", at(0)).await;
+    store
+        .release(claim, Due::At(at(5)))
+        .await
+        .expect("a claim is released");
+    fenced(&store, claim, 2).await;
+    let again = take(&store, "w", at(5), "a").await.claim;
+    fenced(&store, claim, 2).await;
+    commit(&store, append(again, "a", 2, Status::Completed, at(5))).await;
+}
+
+pub(super) async fn a_retired_claim_is_refused(store: Shared) {
+    let claim = running(&store, "a", "w", at(0)).await;
+    store.retire("w", at(5)).await.expect("a worker retires");
+    fenced(&store, claim, 2).await;
+    lease(&store, "w", at(100)).await;
+    fenced(&store, claim, 2).await;
+    lease(&store, "other", at(100)).await;
+    let again = take(&store, "other", at(5), "a").await.claim;
+    fenced(&store, claim, 2).await;
+    commit(&store, append(again, "a", 2, Status::Completed, at(5))).await;
+}
+
+pub(super) async fn an_expired_claim_is_refused_once_it_is_noticed(store: Shared) {
+    let claim = running(&store, "a", "w", at(0)).await;
+    lease(&store, "w", at(10)).await;
+    lease(&store, "other", at(100)).await;
+    // Asking for runs notices it, whether the run is handed out or not.
+    let none = super::fixture::claim(&store, any("other", at(10), 0)).await;
+    assert_eq!(ids(&none), [""; 0], "none were asked for");
+    fenced(&store, claim, 2).await;
+    lease(&store, "w", at(100)).await;
+    fenced(&store, claim, 2).await;
+    let again = take(&store, "other", at(11), "a").await.claim;
+    fenced(&store, claim, 2).await;
+    commit(&store, append(again, "a", 2, Status::Completed, at(11))).await;
+}
+
+pub(super) async fn a_paused_run_refuses_its_old_claim(store: Shared) {
+    let claim = running(&store, "a", "w", at(0)).await;
+    commit(&store, pause(claim, "a", 2, at(5))).await;
+    fenced(&store, claim, 3).await;
+    let again = take(&store, "w", at(5), "a").await.claim;
+    fenced(&store, claim, 3).await;
+    commit(&store, append(again, "a", 3, Status::Running, at(5))).await;
+}
+
+pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
+    lease(&store, "w", at(100)).await;
+    for status in [Status::Completed, Status::Failed, Status::Cancelled] {
+        let claim = ended(&store, status.as_str(), status, at(1)).await;
+        fenced(&store, claim, 3).await;
+        fenced(
+            &store,
+            Claim {
+                epoch: claim.epoch + 1,
+                ..claim
+            },
+            3,
+        )
+        .await;
+        let none = super::fixture::claim(&store, one("w", at(50), status.as_str())).await;
+        assert_eq!(
+            (ids(&none), none.next_due),
+            (vec![], None),
+            "a run that has ended is never claimed"
+        );
+    }
+}

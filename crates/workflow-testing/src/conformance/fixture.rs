@@ -1,0 +1,276 @@
+//! What the checks make runs, records and commits of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use workflow_engine::store::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Created, Entry,
+    EntryKind, NewRun, Record,
+};
+use workflow_engine::{EncodedEvent, Payload, Run, RunFilter, RunKey, Status, Store};
+use workflow_events::Timestamp;
+
+/// A store under test.
+pub(super) type Shared = Arc<dyn Store>;
+
+/// The workflow of most runs.
+pub(super) const WORKFLOW: &str = "order";
+
+/// A moment, in seconds after the beginning of the check.
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_772_366_400_000 + seconds * 1_000)
+        .expect("a check takes less than a thousand years")
+}
+
+/// An event that no other is equal to.
+pub(super) fn event(run: &str, seq: u64) -> EncodedEvent {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let id = LAST.fetch_add(1, Ordering::Relaxed);
+    let run = Payload::encode(run).expect("a text is JSON");
+    EncodedEvent::from_json(format!(
+        r#"{{"eventId":"0197a3c0-5c00-7000-8000-{id:012x}","timestamp":"2026-03-01T12:00:00.000Z","source":"workflow","type":"step.started","workflowId":{},"workflowName":"order","seq":{seq},"stepName":"s","attempt":1}}"#,
+        run.as_str()
+    ))
+    .expect("it is JSON")
+}
+
+/// A record of `events` events, with an entry.
+pub(super) fn record(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Record {
+    let entry = Entry {
+        kind: EntryKind::StepCompleted,
+        name: "charge".to_owned(),
+        occurrence: 1,
+        attempt: 1,
+        due_at: None,
+        payload: Some(Payload::encode(&first_seq).expect("a number is JSON")),
+    };
+    Record {
+        entry: Some(entry),
+        ..note(run, first_seq, at, events)
+    }
+}
+
+/// A record of `events` events, without an entry: no progress.
+pub(super) fn note(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Record {
+    let events = (0..events)
+        .map(|n| event(run, first_seq.saturating_add(n)))
+        .collect();
+    Record {
+        first_seq,
+        at,
+        events,
+        entry: None,
+    }
+}
+
+/// A run to be created as `Queued`, with one event.
+pub(super) fn new_run(id: &str, created_at: Timestamp) -> NewRun {
+    NewRun {
+        id: id.to_owned(),
+        workflow: WORKFLOW.to_owned(),
+        execution_id: None,
+        status: Status::Queued,
+        worker: "creator".to_owned(),
+        record: record(id, 1, created_at, 1),
+    }
+}
+
+/// Creates a run, and insists that it is new.
+pub(super) async fn create(store: &Shared, new: NewRun) -> Claim {
+    let id = new.id.clone();
+    match store.create(new).await {
+        Ok(Created::New(claim)) => claim,
+        other => panic!("the run {id:?} must be created, not {other:?}"),
+    }
+}
+
+/// Creates a `Queued` run of one event. It is ready, also before `created_at`.
+pub(super) async fn queued(store: &Shared, id: &str, created_at: Timestamp) -> RunKey {
+    create(store, new_run(id, created_at)).await.key
+}
+
+/// Creates a `Running` run of one event that `worker` holds with a lease of an hour.
+pub(super) async fn running(
+    store: &Shared,
+    id: &str,
+    worker: &str,
+    created_at: Timestamp,
+) -> Claim {
+    lease(
+        store,
+        worker,
+        created_at.saturating_add(std::time::Duration::from_secs(3_600)),
+    )
+    .await;
+    create(
+        store,
+        NewRun {
+            status: Status::Running,
+            worker: worker.to_owned(),
+            ..new_run(id, created_at)
+        },
+    )
+    .await
+}
+
+/// Creates a `Paused` run of three events that waits for `due_at`.
+pub(super) async fn waiting(store: &Shared, id: &str, due_at: Timestamp) -> RunKey {
+    waiting_of(store, WORKFLOW, id, due_at).await
+}
+
+/// The same, of another workflow.
+pub(super) async fn waiting_of(
+    store: &Shared,
+    workflow: &str,
+    id: &str,
+    due_at: Timestamp,
+) -> RunKey {
+    lease(store, "pauser", at(1)).await;
+    let (workflow, worker) = (workflow.to_owned(), "pauser".to_owned());
+    let held = create(
+        store,
+        NewRun {
+            status: Status::Running,
+            workflow,
+            worker,
+            ..new_run(id, at(0))
+        },
+    )
+    .await;
+    commit(store, pause(held, id, 2, due_at)).await;
+    held.key
+}
+
+/// Creates a run that ends as `status` at `ended_at`, with `2` events.
+pub(super) async fn ended(store: &Shared, id: &str, status: Status, ended_at: Timestamp) -> Claim {
+    let claim = running(store, id, "ender", ended_at).await;
+    commit(store, append(claim, id, 2, status, ended_at)).await;
+    claim
+}
+
+/// The ids of the runs that a worker holds.
+pub(super) async fn held(store: &Shared, worker: &str) -> Vec<String> {
+    store.held(worker).await.expect("the store works")
+}
+
+/// A commit of one record with one event and an entry, and no due time.
+pub(super) fn append(
+    claim: Claim,
+    run: &str,
+    first_seq: u64,
+    status: Status,
+    at: Timestamp,
+) -> Commit {
+    Commit {
+        claim,
+        records: vec![record(run, first_seq, at, 1)],
+        status,
+        due_at: None,
+    }
+}
+
+/// A commit that pauses a run until `due_at`.
+pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) -> Commit {
+    Commit {
+        due_at: Some(due_at),
+        ..append(claim, run, first_seq, Status::Paused, at(0))
+    }
+}
+
+/// Commits, and insists that it is accepted; returns the cancel in the reply.
+pub(super) async fn commit(store: &Shared, commit: Commit) -> Option<CancelRequest> {
+    match store.commit(commit.clone()).await {
+        Ok(committed) => committed.cancel,
+        Err(error) => panic!("the commit must be accepted, not refused with {error:?}: {commit:?}"),
+    }
+}
+
+/// Sets until when the lease of `worker` lasts; returns the cancels of what it holds, by key.
+pub(super) async fn lease(
+    store: &Shared,
+    worker: &str,
+    until: Timestamp,
+) -> Vec<(RunKey, CancelRequest)> {
+    let mut cancels = store
+        .renew(worker, until)
+        .await
+        .expect("a lease is renewed");
+    cancels.sort_by_key(|(key, _)| *key);
+    cancels
+}
+
+/// Asks for any run, whatever its workflow.
+pub(super) fn any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
+    ClaimRequest {
+        worker: worker.to_owned(),
+        now,
+        run: None,
+        workflows: None,
+        limit,
+    }
+}
+
+/// Asks for one run.
+pub(super) fn one(worker: &str, now: Timestamp, run: &str) -> ClaimRequest {
+    ClaimRequest {
+        run: Some(run.to_owned()),
+        ..any(worker, now, 1)
+    }
+}
+
+/// Claims as asked.
+pub(super) async fn claim(store: &Shared, request: ClaimRequest) -> Claims {
+    store.claim(request).await.expect("a claim is answered")
+}
+
+/// Claims one run, and insists that it is handed out.
+pub(super) async fn take(store: &Shared, worker: &str, now: Timestamp, run: &str) -> Claimed {
+    let claims = claim(store, one(worker, now, run)).await;
+    match <[Claimed; 1]>::try_from(claims.runs) {
+        Ok([claimed]) if claimed.run.id == run => claimed,
+        other => panic!("the run {run:?} must be claimed, not {other:?}"),
+    }
+}
+
+/// Returns the ids of what was claimed, in the order of the answer.
+pub(super) fn ids(claims: &Claims) -> Vec<&str> {
+    claims
+        .runs
+        .iter()
+        .map(|claimed| claimed.run.id.as_str())
+        .collect()
+}
+
+/// Returns a run that is there.
+pub(super) async fn read(store: &Shared, id: &str) -> Run {
+    let run = store.run(id).await.expect("a run is read");
+    run.unwrap_or_else(|| panic!("the run {id:?} must be there"))
+}
+
+/// Returns every run.
+pub(super) async fn list_all(store: &Shared) -> Vec<Run> {
+    store
+        .list(&RunFilter {
+            limit: 1_000_000,
+            ..RunFilter::default()
+        })
+        .await
+        .expect("runs are listed")
+}
+
+/// Asks for a cancel at `at`.
+pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
+    CancelRequest {
+        reason: Some(reason.to_owned()),
+        at_once: false,
+        at,
+    }
+}
+
+/// Asks for a cancel, and insists that it is accepted.
+pub(super) async fn cancel(store: &Shared, run: &str, request: CancelRequest) -> Run {
+    match store.request_cancel(run, request).await {
+        Ok(CancelReply::Accepted(run)) => *run,
+        other => panic!("the cancel of {run:?} must be accepted, not {other:?}"),
+    }
+}

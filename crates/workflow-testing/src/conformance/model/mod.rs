@@ -1,0 +1,84 @@
+//! Random operations on a store and on a model of it, whose answers must be the same.
+//!
+//! The model is naive on purpose: lists that are searched from end to end. It shares no code with
+//! any store. Keys and places are the store's own business: they are compared by their order.
+
+mod naive;
+mod op;
+mod subject;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use naive::Naive;
+use op::Generator;
+use subject::Subject;
+
+use super::fixture::list_all;
+use workflow_engine::Store;
+
+/// Which random sequences are tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequences {
+    /// One sequence for each of these seeds; the same seed makes the same sequence.
+    pub seeds: Range<u64>,
+    /// How many operations each has.
+    pub operations: usize,
+}
+
+impl Default for Sequences {
+    /// 200 sequences of 100 operations.
+    fn default() -> Self {
+        Self {
+            seeds: 0..200,
+            operations: 100,
+        }
+    }
+}
+
+/// Runs random sequences of operations, each on a fresh, empty store, and compares every answer
+/// with that of the model.
+///
+/// # Panics
+///
+/// At the first answer that differs; the message has the seed and the operation.
+pub async fn agrees<F>(mut fresh: impl FnMut() -> F, sequences: Sequences)
+where
+    F: Future<Output = Arc<dyn Store>>,
+{
+    for seed in sequences.seeds {
+        sequence(fresh().await, seed, sequences.operations).await;
+    }
+}
+
+async fn sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
+    let (mut model, mut generator) = (Naive::default(), Generator::new(seed));
+    let mut subject = Subject::new(store);
+    for number in 1..=operations {
+        for op in generator.next(&model) {
+            let told = format!("seed {seed}, operation {number}: {op:?}");
+            let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
+            assert!(
+                actual == expected,
+                "{told}: the store answers {actual:#?}, the model {expected:#?}"
+            );
+            subject.read_on(&model, &told).await;
+            let (expected, actual) = (
+                model.runs(),
+                subject.translated(list_all(subject.store()).await),
+            );
+            assert!(
+                actual == expected,
+                "{told}: the store now has {actual:#?}, the model {expected:#?}"
+            );
+        }
+    }
+    for op in model.everything() {
+        let told = format!("seed {seed}, at the end: {op:?}");
+        let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
+        assert!(
+            actual == expected,
+            "{told}: the store answers {actual:#?}, the model {expected:#?}"
+        );
+    }
+}

@@ -1,0 +1,420 @@
+//! Crash enumeration: a workflow is killed at every write that it makes, and must come out right
+//! every time.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::{BoxFuture, Either, select};
+use tracker_core::Clock;
+use tracker_core::testing::{MemoryTransport, TestClock};
+use workflow_engine::store::{EntryKind, Span};
+use workflow_engine::{EncodedEvent, Engine, EngineBuilder, RunFilter, Status, Store};
+use workflow_events::{Event, RunView, Timestamp};
+
+use crate::fault_store::{Fault, FaultStore, block_on};
+
+/// What is outside of the process, and so survives its crashes: the effects that steps had.
+#[derive(Clone, Debug, Default)]
+pub struct Effects(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    store: Option<Arc<dyn Store>>,
+    effects: Vec<(String, String)>,
+    breaches: Vec<String>,
+}
+
+impl Effects {
+    /// Notes that the step `step` of the run `run` has had its effect. Call it in the step's body;
+    /// give steps different names.
+    pub fn happened(&self, run: &str, step: &str) {
+        let store = self.lock(|seen| {
+            seen.effects.push((run.to_owned(), step.to_owned()));
+            seen.store.clone()
+        });
+        let Some(store) = store else { return };
+        let records = block_on(async {
+            let run = store.run(run).await.ok()??;
+            store.records(run.key, Span::All).await.ok()
+        });
+        let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
+        let entries = records
+            .iter()
+            .flatten()
+            .filter_map(|record| record.entry.as_ref());
+        if entries
+            .filter(|entry| ends(entry.kind))
+            .any(|entry| entry.name == step)
+        {
+            self.lock(|seen| {
+                seen.breaches.push(format!(
+                    "step {step} of {run} had an effect after its end was recorded"
+                ))
+            });
+        }
+    }
+
+    /// Returns how often the step has had its effect.
+    pub fn count(&self, run: &str, step: &str) -> usize {
+        self.lock(|seen| {
+            seen.effects
+                .iter()
+                .filter(|effect| effect.0 == run && effect.1 == step)
+                .count()
+        })
+    }
+
+    fn lock<T>(&self, read: impl FnOnce(&mut Seen) -> T) -> T {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Opens the same storage again, as a process does that starts.
+pub type Reopen = Box<dyn FnMut() -> Arc<dyn Store>>;
+
+/// Registers the workflows under test.
+type Build = Box<dyn Fn(EngineBuilder, &Effects) -> EngineBuilder>;
+
+/// What a process does with its engine after its start.
+type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
+
+/// Kills a process at every write to its store, before and after it, starts it again, and checks
+/// what comes out.
+///
+/// It is checked of every run that it ends as without any crash; that every step which is recorded
+/// as completed has had its effect, and none after its record; that the history is contiguous and
+/// its transitions are legal; and that every sink has received every event, in order, once after
+/// duplicates are dropped.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use workflow_engine::{Context, Failure, MemoryStore, Workflow, testing::CrashTest};
+///
+/// const ORDER: Workflow<(), ()> = Workflow::new("order");
+///
+/// let report = CrashTest::in_memory(|engine, effects| {
+///     let effects = effects.clone();
+///     engine.workflow(&ORDER, move |ctx: Context, (): ()| {
+///         let effects = effects.clone();
+///         async move {
+///             ctx.step("charge", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "charge")) }).await?;
+///             ctx.step("ship", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "ship")) }).await?;
+///             Ok::<_, Failure>(())
+///         }
+///     })
+/// })
+/// .run(|engine| Box::pin(async move { drop(engine.run(&ORDER, "order-17", ()).await) }));
+/// assert!(report.crashes >= 10, "{report}");
+/// ```
+pub struct CrashTest {
+    storage: Box<dyn Fn() -> Reopen>,
+    build: Build,
+    sinks: usize,
+    twice: bool,
+    outcomes: Vec<Status>,
+}
+
+/// What a crash enumeration has been through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CrashReport {
+    /// How many writes the process makes without any crash.
+    pub writes: usize,
+    /// How many processes were killed.
+    pub crashes: usize,
+}
+
+impl fmt::Display for CrashReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} writes, {} crashes", self.writes, self.crashes)
+    }
+}
+
+/// What came out of one history of crashes.
+struct Outcome {
+    /// By run: how it ended, and the text of its output or error.
+    ends: BTreeMap<String, (Status, String)>,
+    /// How many writes each process made.
+    writes: Vec<usize>,
+}
+
+impl CrashTest {
+    /// A test on a store in memory, which the crashes leave as it is. `build` registers the
+    /// workflows.
+    pub fn in_memory(build: impl Fn(EngineBuilder, &Effects) -> EngineBuilder + 'static) -> Self {
+        let storage = || -> Reopen {
+            let store: Arc<dyn Store> = Arc::new(workflow_engine::MemoryStore::new());
+            Box::new(move || store.clone())
+        };
+        Self::new(storage, build)
+    }
+
+    /// A test on storage of your own: `storage` makes new storage, and what it returns opens that
+    /// again after each crash.
+    pub fn new(
+        storage: impl Fn() -> Reopen + 'static,
+        build: impl Fn(EngineBuilder, &Effects) -> EngineBuilder + 'static,
+    ) -> Self {
+        Self {
+            storage: Box::new(storage),
+            build: Box::new(build),
+            sinks: 1,
+            twice: false,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Sets how many sinks there are; 1 unless set.
+    #[must_use]
+    pub fn sinks(self, sinks: usize) -> Self {
+        Self { sinks, ..self }
+    }
+
+    /// Kills the process that recovers as well, at every write that it makes.
+    #[must_use]
+    pub fn twice(self) -> Self {
+        Self {
+            twice: true,
+            ..self
+        }
+    }
+
+    /// Accepts that a run ends with one of these statuses, and not as it does without a crash: for
+    /// what races with the crash, such as a cancel.
+    #[must_use]
+    pub fn accepting(self, outcomes: &[Status]) -> Self {
+        Self {
+            outcomes: outcomes.to_vec(),
+            ..self
+        }
+    }
+
+    /// Runs the enumeration. `script` is what a process does after its start; then it works until
+    /// nothing is due any more, through all sleeps. After a crash the next process does the same.
+    ///
+    /// # Panics
+    ///
+    /// When something comes out wrong; the message says what, and at which writes the processes
+    /// were killed.
+    pub fn run(self, script: impl Fn(Engine) -> BoxFuture<'static, ()> + 'static) -> CrashReport {
+        let script: Script = Box::new(script);
+        let undisturbed = self.history(&script, &[], None);
+        let mut report = CrashReport {
+            writes: undisturbed.writes[0],
+            crashes: 0,
+        };
+        for first in points(undisturbed.writes[0]) {
+            let outcome = self.history(&script, &[first], Some(&undisturbed));
+            report.crashes += 1;
+            let again = if self.twice {
+                outcome.writes.get(1).copied().unwrap_or(0)
+            } else {
+                0
+            };
+            for second in points(again) {
+                self.history(&script, &[first, second], Some(&undisturbed));
+                report.crashes += 2;
+            }
+        }
+        report
+    }
+
+    /// One history of processes, each but the last killed where `crashes` says.
+    fn history(
+        &self,
+        script: &Script,
+        crashes: &[(usize, Fault)],
+        undisturbed: Option<&Outcome>,
+    ) -> Outcome {
+        let clock = Arc::new(TestClock::new());
+        let mut reopen = (self.storage)();
+        let effects = Effects::default();
+        let sinks: Vec<Arc<MemoryTransport<EncodedEvent>>> = (0..self.sinks)
+            .map(|_| Arc::new(MemoryTransport::new()))
+            .collect();
+        let mut writes = Vec::new();
+        for crash in crashes.iter().copied().map(Some).chain([None]) {
+            let store = FaultStore::new(reopen());
+            let store = Arc::new(match crash {
+                Some((write, fault)) => store.with_fault(write, fault),
+                None => store,
+            });
+            effects.lock(|seen| seen.store = Some(store.inner().clone()));
+            let mut builder = Engine::builder().store(store.clone()).clock(clock.clone());
+            for (number, sink) in (1..).zip(&sinks) {
+                builder = builder.sink(format!("sink-{number}"), sink.clone());
+            }
+            let engine = (self.build)(builder, &effects)
+                .build()
+                .expect("the engine of a crash test can be built");
+            let process = live(engine, script, clock.clone());
+            let died = clock.run(async {
+                matches!(
+                    select(pin!(process), pin!(store.died())).await,
+                    Either::Right(_)
+                )
+            });
+            writes.push(store.writes());
+            // Delays are random, so a process may make fewer writes than the one before it, and end
+            // well.
+            assert!(
+                crash.is_some() || !died,
+                "a process died that was not told to, with {crashes:?}"
+            );
+            effects.lock(|seen| seen.store = None);
+        }
+        let store = reopen();
+        let ends = check(&*store, &effects, &sinks, crashes);
+        if let Some(undisturbed) = undisturbed {
+            for (run, end) in &undisturbed.ends {
+                let got = ends
+                    .get(run)
+                    .unwrap_or_else(|| panic!("run {run} is lost after {crashes:?}"));
+                assert!(
+                    got == end || self.outcomes.contains(&got.0),
+                    "run {run} ended as {got:?} instead of {end:?} after {crashes:?}"
+                );
+            }
+        }
+        Outcome { ends, writes }
+    }
+}
+
+/// Every write, before and after it.
+fn points(writes: usize) -> impl Iterator<Item = (usize, Fault)> {
+    (0..writes).flat_map(|write| [(write, Fault::DieBefore), (write, Fault::DieAfter)])
+}
+
+/// The life of a process.
+async fn live(engine: Engine, script: &Script, clock: Arc<TestClock>) {
+    script(engine.clone()).await;
+    loop {
+        let idle = engine
+            .run_until_idle()
+            .await
+            .expect("the store of a crash test does not fail");
+        let Some(next_wake) = idle.next_wake else {
+            break;
+        };
+        let now = Timestamp::try_from(clock.wall()).expect("a test clock's time is a timestamp");
+        clock.sleep(next_wake.duration_since(now)).await;
+    }
+    let report = engine.shutdown(std::time::Duration::from_secs(60)).await;
+    assert!(report.is_complete(), "{report}");
+}
+
+/// Checks what all the crashes have come to.
+fn check(
+    store: &dyn Store,
+    effects: &Effects,
+    sinks: &[Arc<MemoryTransport<EncodedEvent>>],
+    crashes: &[(usize, Fault)],
+) -> BTreeMap<String, (Status, String)> {
+    effects.lock(|seen| {
+        assert!(
+            seen.breaches.is_empty(),
+            "{:?} after {crashes:?}",
+            seen.breaches
+        )
+    });
+    let filter = RunFilter {
+        limit: usize::MAX >> 1,
+        ..RunFilter::default()
+    };
+    let runs = block_on(store.list(&filter)).expect("the runs can be listed");
+    let (mut ends, mut written) = (BTreeMap::new(), BTreeSet::new());
+    for run in runs {
+        let records = block_on(store.records(run.key, Span::All)).expect("the history can be read");
+        let events = records.iter().flat_map(|record| &record.events);
+        let events: Vec<Event> = events
+            .map(|event| event.decode().expect("an event can be read"))
+            .collect();
+        let told: Vec<_> = events.iter().map(|event| event.kind.type_name()).collect();
+        assert!(
+            events.iter().zip(1..).all(|(event, seq)| event.seq == seq),
+            "{told:?} has gaps after {crashes:?}"
+        );
+        assert!(
+            run.status.is_terminal(),
+            "run {} is left as {} after {crashes:?}: {told:?}",
+            run.id,
+            run.status
+        );
+        let view = RunView::from_events(&events);
+        assert_eq!(
+            view.status().as_str(),
+            run.status.as_str(),
+            "status and events differ after {crashes:?}: {told:?}"
+        );
+        assert!(
+            view.is_complete() && view.conflicts().next().is_none(),
+            "{told:?} after {crashes:?}"
+        );
+        let entries = || records.iter().filter_map(|record| record.entry.as_ref());
+        for step in entries().filter(|entry| entry.kind == EntryKind::StepCompleted) {
+            let noted =
+                effects.lock(|seen| seen.effects.iter().any(|effect| effect.1 == step.name));
+            let count = effects.count(&run.id, &step.name);
+            assert!(
+                !noted || count > 0,
+                "step {} is recorded without its effect after {crashes:?}",
+                step.name
+            );
+        }
+        let end = entries()
+            .next_back()
+            .and_then(|entry| entry.payload.as_ref());
+        ends.insert(
+            run.id,
+            (
+                run.status,
+                end.map(|end| end.as_str().to_owned()).unwrap_or_default(),
+            ),
+        );
+        written.extend(events.iter().map(|event| event.event_id));
+    }
+    for sink in sinks {
+        let received = sink.delivered();
+        let received: Vec<Event> = received
+            .iter()
+            .map(|event| event.decode().expect("an event can be read"))
+            .collect();
+        let mut known = HashSet::new();
+        let once: Vec<&Event> = received
+            .iter()
+            .filter(|event| known.insert(event.event_id))
+            .collect();
+        assert_eq!(
+            once.len(),
+            written.len(),
+            "a sink has not received every event once after {crashes:?}"
+        );
+        assert!(
+            once.iter().all(|event| written.contains(&event.event_id)),
+            "an event from nowhere: {crashes:?}"
+        );
+        let mut last = BTreeMap::new();
+        for event in once {
+            let last = last.entry(event.workflow_id.clone()).or_insert(0);
+            assert_eq!(
+                event.seq,
+                *last + 1,
+                "a sink has received events out of order after {crashes:?}"
+            );
+            *last = event.seq;
+        }
+    }
+    ends
+}
+
+impl fmt::Debug for CrashTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CrashTest")
+            .field("sinks", &self.sinks)
+            .field("twice", &self.twice)
+            .finish_non_exhaustive()
+    }
+}

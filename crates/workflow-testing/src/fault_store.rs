@@ -1,0 +1,368 @@
+//! A store that fails or dies at a chosen write.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracker_core::Clock;
+use workflow_engine::store::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
+    Due, NewRun, OutboxEnd, Page, Position, Purge, Record, SinkClaim, Span, Woken,
+};
+use workflow_engine::{EncodedEvent, Purged, Run, RunFilter, RunKey, Store, StoreError};
+use workflow_events::Timestamp;
+
+/// What happens at a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, and has not happened.
+    FailBefore,
+    /// It fails, and has happened.
+    FailAfter,
+    /// The process dies before it happens: it never returns, and nothing else ever does.
+    DieBefore,
+    /// The process dies after it has happened.
+    DieAfter,
+}
+
+/// A [`Store`] around another one, with faults at chosen writes.
+///
+/// Every operation is done when its future is polled first, also if the store behind has threads of
+/// its own: so it can be used on a [`TestClock`](super::TestClock), which does not wait for other
+/// threads.
+pub struct FaultStore {
+    inner: Arc<dyn Store>,
+    state: Mutex<State>,
+    latency: Option<(Arc<dyn Clock>, Duration)>,
+}
+
+/// What is done to the store behind, from beside, right before a write.
+type Meddle = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
+
+#[derive(Default)]
+struct State {
+    writes: usize,
+    faults: HashMap<usize, Fault>,
+    meddles: HashMap<usize, Meddle>,
+    dead: bool,
+    wakers: Vec<Waker>,
+    late: usize,
+    failing_reads: usize,
+    panicking_reads: usize,
+    outbox_events: usize,
+}
+
+impl FaultStore {
+    /// Wraps `inner`, without any fault.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            state: Mutex::default(),
+            latency: None,
+        }
+    }
+
+    /// Answers every write only `latency` after it has happened: what happens meanwhile, or to whom
+    /// the answer never comes, is where bugs are.
+    #[must_use]
+    pub fn with_latency(self, clock: Arc<dyn Clock>, latency: Duration) -> Self {
+        Self {
+            latency: Some((clock, latency)),
+            ..self
+        }
+    }
+
+    /// Adds a fault at a write, counted from 0.
+    #[must_use]
+    pub fn with_fault(self, write: usize, fault: Fault) -> Self {
+        self.lock().faults.insert(write, fault);
+        self
+    }
+
+    /// Does something to the store behind right before a write, counted from 0: what another
+    /// process might do.
+    #[must_use]
+    pub fn with_meddle(
+        self,
+        write: usize,
+        meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static,
+    ) -> Self {
+        self.lock().meddles.insert(write, Box::new(meddle));
+        self
+    }
+
+    /// Has the first `reads` of the outbox find nothing, as if a write that began before had not
+    /// ended.
+    #[must_use]
+    pub fn with_late_outbox(self, reads: usize) -> Self {
+        self.lock().late = reads;
+        self
+    }
+
+    /// Has the next `reads` fail, as those of a server that restarts.
+    pub fn fail_reads(&self, reads: usize) {
+        self.lock().failing_reads = reads;
+    }
+
+    /// Has the next `reads` panic, as those of a store with a bug.
+    pub fn panic_reads(&self, reads: usize) {
+        self.lock().panicking_reads = reads;
+    }
+
+    /// Returns how many events were read from the outbox.
+    pub fn outbox_events(&self) -> usize {
+        self.lock().outbox_events
+    }
+
+    /// Returns how many writes were begun.
+    pub fn writes(&self) -> usize {
+        self.lock().writes
+    }
+
+    /// Completes when the process has died.
+    pub async fn died(&self) {
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.dead {
+                return Poll::Ready(());
+            }
+            state.wakers.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Returns the store behind.
+    pub fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    async fn write<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let (fault, meddle) = {
+            let mut state = self.lock();
+            let write = state.writes;
+            state.writes += usize::from(!state.dead);
+            let fault = if state.dead {
+                Some(Fault::DieBefore)
+            } else {
+                state.faults.get(&write).copied()
+            };
+            (fault, state.meddles.remove(&write).filter(|_| !state.dead))
+        };
+        if let Some(meddle) = meddle {
+            meddle(&self.inner);
+        }
+        let failed = || Err(StoreError::Backend("a fault was injected".into()));
+        match fault {
+            None => {
+                let answer = block_on(operation);
+                if let Some((clock, latency)) = &self.latency {
+                    clock.sleep(*latency).await;
+                }
+                answer
+            }
+            Some(Fault::FailBefore) => failed(),
+            Some(Fault::FailAfter) => block_on(operation).and_then(|_| failed()),
+            Some(Fault::DieBefore) => self.die().await,
+            Some(Fault::DieAfter) => {
+                // What it returned, nobody will ever know.
+                let _ = block_on(operation);
+                self.die().await
+            }
+        }
+    }
+
+    async fn read<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let (dead, fails, panics) = {
+            let mut state = self.lock();
+            let (fails, panics) = (state.failing_reads > 0, state.panicking_reads > 0);
+            state.failing_reads -= usize::from(fails);
+            state.panicking_reads -= usize::from(panics);
+            (state.dead, fails, panics)
+        };
+        assert!(!panics, "a panic was injected");
+        match (dead, fails) {
+            (true, _) => self.die().await,
+            (false, true) => Err(StoreError::Backend("a fault was injected".into())),
+            (false, false) => block_on(operation),
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        {
+            let mut state = self.lock();
+            state.dead = true;
+            state.wakers.drain(..).for_each(Waker::wake);
+        }
+        pending().await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Polls `future` on this thread until it is ready.
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+#[async_trait]
+impl Store for FaultStore {
+    async fn create(&self, new: NewRun) -> Result<Created, StoreError> {
+        self.write(self.inner.create(new)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.write(self.inner.commit(commit)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError> {
+        self.write(self.inner.claim(request)).await
+    }
+
+    async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
+        self.write(self.inner.release(claim, due)).await
+    }
+
+    async fn renew(
+        &self,
+        worker: &str,
+        until: Timestamp,
+    ) -> Result<Vec<(RunKey, CancelRequest)>, StoreError> {
+        self.write(self.inner.renew(worker, until)).await
+    }
+
+    async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(self.inner.retire(worker, now)).await
+    }
+
+    async fn request_cancel(
+        &self,
+        run: &str,
+        request: CancelRequest,
+    ) -> Result<CancelReply, StoreError> {
+        self.write(self.inner.request_cancel(run, request)).await
+    }
+
+    async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        self.read(self.inner.run(id)).await
+    }
+
+    async fn records(&self, key: RunKey, span: Span) -> Result<Vec<Record>, StoreError> {
+        self.read(self.inner.records(key, span)).await
+    }
+
+    async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError> {
+        self.read(self.inner.list(filter)).await
+    }
+
+    async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
+        self.read(self.inner.held(worker)).await
+    }
+
+    async fn outbox(
+        &self,
+        after: Position,
+        page: Page,
+    ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
+        let late = {
+            let mut state = self.lock();
+            let late = state.late > 0;
+            state.late = state.late.saturating_sub(1);
+            late
+        };
+        let events = self.read(self.inner.outbox(after, page)).await?;
+        self.lock().outbox_events += events.len();
+        Ok(if late { Vec::new() } else { events })
+    }
+
+    async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
+        let late = self.lock().late > 0;
+        let end = self.read(self.inner.outbox_end()).await?;
+        Ok(if late {
+            OutboxEnd {
+                readable: Position::default(),
+                ..end
+            }
+        } else {
+            end
+        })
+    }
+
+    async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
+        self.write(self.inner.open_cursor(sink)).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
+        self.read(self.inner.cursors()).await
+    }
+
+    async fn claim_sink(
+        &self,
+        sink: &str,
+        worker: &str,
+        now: Timestamp,
+    ) -> Result<Option<SinkClaim>, StoreError> {
+        self.write(self.inner.claim_sink(sink, worker, now)).await
+    }
+
+    async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError> {
+        self.write(self.inner.release_sink(claim)).await
+    }
+
+    async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), StoreError> {
+        self.write(self.inner.set_cursor(claim, cursor)).await
+    }
+
+    async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError> {
+        self.write(self.inner.drop_cursor(sink)).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        self.write(self.inner.purge(purge)).await
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(self.inner.now()).await
+    }
+
+    async fn woken(&self) -> Woken {
+        self.inner.woken().await
+    }
+}
+
+impl fmt::Debug for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let writes = self.lock().writes;
+        f.debug_struct("FaultStore")
+            .field("inner", &self.inner)
+            .field("writes", &writes)
+            .finish_non_exhaustive()
+    }
+}
