@@ -92,7 +92,8 @@ type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use workflow_engine::{Context, Failure, MemoryStore, Workflow, testing::CrashTest};
+/// use workflow_engine::{Context, Failure, MemoryStore, Workflow};
+/// use workflow_testing::CrashTest;
 ///
 /// const ORDER: Workflow<(), ()> = Workflow::new("order");
 ///

@@ -103,7 +103,7 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
         ..Purge::default()
     };
     assert_eq!(
-        super::purge::purge(&store, purge).await.runs,
+        super::fixture::purge(&store, purge).await.runs,
         1,
         "as many as there are"
     );

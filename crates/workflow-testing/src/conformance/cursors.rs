@@ -5,41 +5,6 @@ use super::snapshot::events;
 use workflow_engine::store::{Cursor, Position, Purge, SinkClaim};
 use workflow_engine::{Status, StoreError};
 
-/// Returns a sink's cursor.
-pub(super) async fn open(store: &Shared, sink: &str) -> Cursor {
-    store.open_cursor(sink).await.expect("a cursor is opened")
-}
-
-/// Claims a sink, and insists that it is handed out.
-async fn hold(store: &Shared, sink: &str, worker: &str) -> SinkClaim {
-    let held = store
-        .claim_sink(sink, worker, at(0))
-        .await
-        .expect("a sink is claimed");
-    held.unwrap_or_else(|| panic!("the sink {sink:?} must be handed out to {worker:?}"))
-}
-
-/// Moves a sink's cursor.
-pub(super) async fn set(
-    store: &Shared,
-    sink: &str,
-    position: Position,
-    delivered: u64,
-    rejected: u64,
-) {
-    let cursor = Cursor {
-        position,
-        delivered,
-        rejected,
-        missed: 0,
-    };
-    let held = hold(store, sink, "relay").await;
-    store
-        .set_cursor(&held, cursor)
-        .await
-        .expect("a cursor is moved");
-}
-
 pub(super) async fn a_new_cursor_is_at_the_start(store: Shared) {
     assert_eq!(
         open(&store, "early").await,
@@ -186,7 +151,7 @@ async fn purge_all(store: &Shared) -> u64 {
         limit: 100,
         ..Purge::default()
     };
-    super::purge::purge(store, purge).await.events
+    super::fixture::purge(store, purge).await.events
 }
 
 pub(super) async fn what_was_purged_before_is_missed(store: Shared) {

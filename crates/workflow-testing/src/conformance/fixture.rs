@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use workflow_engine::store::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Created, Entry,
-    EntryKind, NewRun, Record,
+    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Commit, Created, Cursor,
+    Entry, EntryKind, NewRun, Position, Purge, Record, SinkClaim,
 };
-use workflow_engine::{EncodedEvent, Payload, Run, RunFilter, RunKey, Status, Store};
+use workflow_engine::{EncodedEvent, Payload, Purged, Run, RunFilter, RunKey, Status, Store};
 use workflow_events::Timestamp;
 
 /// A store under test.
@@ -273,4 +273,65 @@ pub(super) async fn cancel(store: &Shared, run: &str, request: CancelRequest) ->
         Ok(CancelReply::Accepted(run)) => *run,
         other => panic!("the cancel of {run:?} must be accepted, not {other:?}"),
     }
+}
+
+/// Returns a sink's cursor.
+pub(super) async fn open(store: &Shared, sink: &str) -> Cursor {
+    store.open_cursor(sink).await.expect("a cursor is opened")
+}
+
+/// Moves a sink's cursor.
+pub(super) async fn set(
+    store: &Shared,
+    sink: &str,
+    position: Position,
+    delivered: u64,
+    rejected: u64,
+) {
+    let cursor = Cursor {
+        position,
+        delivered,
+        rejected,
+        missed: 0,
+    };
+    let held = hold(store, sink, "relay").await;
+    store
+        .set_cursor(&held, cursor)
+        .await
+        .expect("a cursor is moved");
+}
+
+/// Purges until the limit is reached or nothing can go: one call may remove fewer.
+pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
+    let mut purged = Purged::default();
+    loop {
+        let left = purge.limit - purged.runs as usize;
+        let more = store
+            .purge(Purge {
+                limit: left,
+                ..purge
+            })
+            .await
+            .expect("runs are purged");
+        assert!(
+            more.runs as usize <= left,
+            "{more:?} must be within {left} runs"
+        );
+        purged = Purged {
+            runs: purged.runs + more.runs,
+            events: purged.events + more.events,
+        };
+        if more.runs == 0 {
+            return purged;
+        }
+    }
+}
+
+/// Claims a sink, and insists that it is handed out.
+pub(super) async fn hold(store: &Shared, sink: &str, worker: &str) -> SinkClaim {
+    let held = store
+        .claim_sink(sink, worker, at(0))
+        .await
+        .expect("a sink is claimed");
+    held.unwrap_or_else(|| panic!("the sink {sink:?} must be handed out to {worker:?}"))
 }

@@ -1,36 +1,9 @@
 //! What is removed, what is kept, and that nothing of the removed comes back.
 
-use super::cursors::{open, set};
 use super::fixture::*;
 use super::snapshot::{Snapshot, events, history};
 use workflow_engine::store::{CancelReply, Claim, Due, NewRun, Position, Purge, Span};
 use workflow_engine::{Purged, Status, StoreError};
-
-/// Purges until the limit is reached or nothing can go: one call may remove fewer.
-pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
-    let mut purged = Purged::default();
-    loop {
-        let left = purge.limit - purged.runs as usize;
-        let more = store
-            .purge(Purge {
-                limit: left,
-                ..purge
-            })
-            .await
-            .expect("runs are purged");
-        assert!(
-            more.runs as usize <= left,
-            "{more:?} must be within {left} runs"
-        );
-        purged = Purged {
-            runs: purged.runs + more.runs,
-            events: purged.events + more.events,
-        };
-        if more.runs == 0 {
-            return purged;
-        }
-    }
-}
 
 /// Purges runs of every status that ended before `before`.
 fn every(before: i64, limit: usize) -> Purge {

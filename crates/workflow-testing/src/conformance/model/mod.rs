@@ -3,15 +3,18 @@
 //! The model is naive on purpose: lists that are searched from end to end. It shares no code with
 //! any store. Keys and places are the store's own business: they are compared by their order.
 
+mod generator;
 mod naive;
-mod op;
 mod subject;
+
+mod answer;
+mod op;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use generator::Generator;
 use naive::Naive;
-use op::Generator;
 use subject::Subject;
 
 use super::fixture::list_all;

@@ -3,8 +3,8 @@
 use workflow_events::Timestamp;
 
 use super::super::snapshot::Written;
+use super::answer::{Answer, Refusal};
 use super::op::Op;
-use super::subject::{Answer, Refusal};
 use workflow_engine::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, OutboxEnd, Page,
     Position, Purge, Record, Span,

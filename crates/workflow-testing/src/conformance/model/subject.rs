@@ -5,49 +5,11 @@ use std::sync::Arc;
 use workflow_events::Timestamp;
 
 use super::super::snapshot::{Written, events};
+use super::answer::{Answer, Refusal};
 use super::naive::Naive;
 use super::op::Op;
-use workflow_engine::store::{
-    CancelReply, CancelRequest, Claim, Commit, Created, Cursor, OutboxEnd, Position,
-};
-use workflow_engine::{Purged, Run, RunFilter, RunKey, Store, StoreError};
-
-/// What an operation is answered with. Keys and places are those of the model.
-#[derive(Debug, PartialEq)]
-pub(super) enum Answer {
-    Created(Claim),
-    Exists(Run),
-    Committed(Option<CancelRequest>),
-    Claims {
-        runs: Vec<(Claim, Run, bool)>,
-        next_due: Option<Timestamp>,
-        unknown: Vec<String>,
-    },
-    Done,
-    Cancels(Vec<(RunKey, CancelRequest)>),
-    Cancel(CancelReply),
-    Run(Option<Run>),
-    Records(Vec<Written>),
-    Runs(Vec<Run>),
-    Events(Vec<(Position, String)>),
-    Cursor(Cursor),
-    Cursors(Vec<(String, Cursor)>),
-    Dropped(bool),
-    Purged(Purged),
-    Refused(Refusal),
-}
-
-/// Why an operation was refused.
-#[derive(Debug, PartialEq)]
-pub(super) enum Refusal {
-    Unknown,
-    Fenced,
-    Behind,
-    Transition,
-    Cancel(CancelRequest),
-    /// Never the model's answer.
-    Failed(String),
-}
+use workflow_engine::store::{CancelReply, Claim, Commit, Created, Cursor, OutboxEnd, Position};
+use workflow_engine::{Run, RunFilter, RunKey, Store, StoreError};
 
 /// A store under test.
 #[derive(Debug)]
@@ -190,7 +152,7 @@ impl Subject {
                 Answer::Done
             }
             Op::Drop(sink) => Answer::Dropped(store.drop_cursor(&sink).await?),
-            Op::Purge(purge) => Answer::Purged(super::super::purge::purge(&store, purge).await),
+            Op::Purge(purge) => Answer::Purged(super::super::fixture::purge(&store, purge).await),
         })
     }
 
