@@ -1,5 +1,5 @@
-//! What the engine accepts: one place, the same for every store, refused before anything is
-//! written.
+//! The limits of what the engine accepts. They are the same for every store, and are checked before
+//! anything is written.
 //!
 //! | what | limit | refused with |
 //! | --- | --- | --- |
@@ -11,39 +11,38 @@
 //! | a step's name | [`STEP_NAME_BYTES`], no control characters | [`StepFailure::InvalidName`](crate::StepFailure::InvalidName) |
 //! | the reason of a cancel | [`CANCEL_REASON_BYTES`] | [`CancelError::Reason`](crate::CancelError::Reason) |
 //!
-//! Events are bounded as [`workflow_events::bounds`] says. What a store holds already is not
-//! judged: a run that an earlier version created goes on.
+//! Events are bounded as [`workflow_events::bounds`] says. Values that a store holds already are
+//! not checked, so a run that an earlier version created continues.
 
 use workflow_events::bounds::cut;
 
 use crate::payload::Payload;
 
-/// How large a value may be unless the engine is built otherwise, in bytes of JSON: 1 MiB.
+/// The default of the largest value, in bytes of JSON: 1 MiB.
 pub const VALUE_BYTES: usize = 1024 * 1024;
-/// How deep arrays and objects may be nested in a value: 100 levels. Most readers of JSON take 128,
-/// and what wraps the value on its way takes some of them.
+/// The deepest nesting of arrays and objects in a value: 100 levels. Most readers of JSON accept
+/// 128, and some of these levels are taken by what wraps the value on its way.
 pub const VALUE_DEPTH: usize = 100;
-/// How long a run's id and an execution id may be, in bytes of UTF-8: 512, and at least 1.
+/// The longest run id and execution id, in bytes of UTF-8: 512. The shortest has 1.
 pub const ID_BYTES: usize = 512;
-/// How long the name of a workflow and the name of a sink may be, in bytes of UTF-8: 256, and at
-/// least 1.
+/// The longest name of a workflow and of a sink, in bytes of UTF-8: 256. The shortest has 1.
 pub const NAME_BYTES: usize = 256;
-/// How long a step's name may be, in bytes of UTF-8: 512, and at least 1.
+/// The longest name of a step, in bytes of UTF-8: 512. The shortest has 1.
 pub const STEP_NAME_BYTES: usize = 512;
-/// How long the reason of a cancel may be, in bytes of UTF-8: 16 KiB.
+/// The longest reason of a cancel, in bytes of UTF-8: 16 KiB.
 pub const CANCEL_REASON_BYTES: usize = 16 * 1024;
 
-/// How much is shown of a name that is not accepted.
+/// The most bytes that are shown of a name that is not accepted.
 const SHOWN_BYTES: usize = 128;
 
-/// An id or a name that is not accepted.
+/// Error of an id or a name that is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// It has no character.
+    /// The name is empty.
     #[error("it is empty")]
     Empty,
-    /// It is longer than its limit.
+    /// The name is longer than its limit.
     #[error("it has {bytes} bytes, and the limit is {limit}")]
     TooLong {
         /// Its length in bytes of UTF-8.
@@ -51,17 +50,17 @@ pub enum NameError {
         /// The limit.
         limit: usize,
     },
-    /// It has a control character, NUL for instance, or the end of a line.
+    /// The name has a control character, for instance NUL or the end of a line.
     #[error("it has a control character, {character:?}, at byte {at}")]
     ControlCharacter {
         /// The first one.
         character: char,
-        /// Where it is, in bytes of UTF-8 from 0.
+        /// Its place, in bytes of UTF-8 from 0.
         at: usize,
     },
 }
 
-/// A value that is not accepted.
+/// Error of a value that is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ValueError {
     #[error("it has {bytes} bytes, and the limit is {limit}")]
@@ -105,8 +104,8 @@ pub(crate) fn check_value(value: &Payload, limit: usize) -> Result<(), ValueErro
     }
 }
 
-/// Returns a name that is not accepted as it may be shown and recorded: it is short and has no
-/// control characters.
+/// Returns the form of a name that is not accepted in which it may be shown and recorded: short,
+/// and without control characters.
 pub(crate) fn shown(name: &str) -> String {
     let visible = |character: char| {
         if character.is_control() {

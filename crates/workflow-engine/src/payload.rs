@@ -1,4 +1,4 @@
-//! Events in their JSON form: encoded once, shared, delivered as they are.
+//! Events in their JSON form, which are encoded once and never changed.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -6,10 +6,9 @@ use workflow_events::{EncodeError, Event, ReadEventError};
 
 pub use workflow_events::Payload;
 
-/// A lifecycle event as it stands in the history and goes over the wire.
+/// A lifecycle event as the history keeps it and the wire carries it.
 ///
-/// It is encoded when its record is written, so every delivery and redelivery is the same to the
-/// byte.
+/// An event is encoded when its record is written, so every delivery of it has the same bytes.
 #[derive(Clone, Debug)]
 pub struct EncodedEvent(Payload);
 
@@ -18,16 +17,18 @@ impl EncodedEvent {
     ///
     /// # Errors
     ///
-    /// When the event has no JSON form; what was read, and what an engine writes, always has one.
+    /// When the event has no JSON form. An event that was decoded, or that an engine writes, always
+    /// has one.
     pub fn encode(event: &Event) -> Result<Self, EncodeError> {
         Payload::encode(event).map(Self)
     }
 
-    /// Takes an event's JSON text as it is, for instance from a store.
+    /// Wraps an event's JSON text, for instance from a store.
     ///
     /// # Errors
     ///
-    /// When the text is not valid JSON. Whether it is that of an event shows when it is decoded.
+    /// When the text is not valid JSON. Whether it is an event is checked by
+    /// [`decode`](Self::decode).
     pub fn from_json(json: String) -> Result<Self, serde_json::Error> {
         Payload::from_json(json).map(Self)
     }
@@ -36,7 +37,7 @@ impl EncodedEvent {
     ///
     /// # Errors
     ///
-    /// When the text is not that of an event; one that this crate encoded always is.
+    /// When the text is not an event. A text that this crate encoded always is.
     pub fn decode(&self) -> Result<Event, ReadEventError> {
         Event::from_json(self.as_str().as_bytes())
     }

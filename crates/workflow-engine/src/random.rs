@@ -1,12 +1,12 @@
-//! Randomness that a replay repeats: numbers that follow from the run and from nothing else.
+//! Randomness that a replay repeats: numbers that are derived from the run alone.
 
 use uuid::{Builder, Uuid};
 
 /// The state of a generator (splitmix64: G. Steele et al., "Fast Splittable Pseudorandom Number
 /// Generators", 2014).
 ///
-/// It is written out here, and not taken from a crate, because every version of this one must give
-/// the same numbers: they are part of the history of runs that are in flight.
+/// This crate has its own implementation because each of its versions must produce the same
+/// numbers: they are part of the history of runs that have not ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seed(u64);
 
@@ -16,13 +16,13 @@ impl Seed {
         Self(seed)
     }
 
-    /// A seed that follows from a text (FNV-1a).
+    /// Derives a seed from a text (FNV-1a).
     pub(crate) fn of(text: &str) -> Self {
         let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
     }
 
-    /// A seed that follows from this one and a text.
+    /// Derives a seed from this one and a text.
     pub(crate) fn with(self, text: &str) -> Self {
         Self(self.0 ^ Self::of(text).0)
     }

@@ -1,5 +1,4 @@
-//! The relay: from the history, which is the outbox, to one sink; a cursor in the store says how
-//! far it came.
+//! The relay: delivers the outbox to one sink, and keeps its place as a cursor in the store.
 
 use std::fmt;
 use std::pin::pin;
@@ -23,11 +22,12 @@ use crate::sync::lock;
 use crate::worker::lease::Lease;
 use crate::worker::store_clock::StoreClock;
 
-/// How long to wait before the store is asked again whether there is more, or another worker has
-/// delivered it; it doubles up to a second.
+/// The wait before the store is asked again for events that cannot be read yet, or that another
+/// worker delivers; it doubles up to 1 second.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
-/// Delivers the outbox to one sink. It holds no events: after any crash it goes on at the cursor.
+/// Delivers the outbox to one sink. A relay holds no events: after a crash delivery continues at
+/// the cursor.
 pub(crate) struct Relay {
     name: String,
     transport: Arc<dyn Transport<EncodedEvent>>,
@@ -36,12 +36,12 @@ pub(crate) struct Relay {
     lease: Arc<Lease>,
     config: Config,
     far_end: FarEnd,
-    /// The first events that the sink has refused for good since this engine was built.
+    /// The first events that the sink has rejected since this engine was built.
     rejections: StdMutex<Vec<RejectedEvent>>,
-    /// One delivery at a time, so that a sink sees one order; and what this worker holds of the
-    /// sink, so that no other delivers either.
-    turn: Mutex<Option<SinkClaim>>,
-    /// How many tasks deliver events as they come.
+    /// The claim on the sink while this worker holds it. The lock admits one delivery at a time,
+    /// and the claim one worker, so that a sink receives events in one order.
+    claim: Mutex<Option<SinkClaim>>,
+    /// The number of tasks that deliver continuously.
     serving: AtomicUsize,
 }
 
@@ -63,7 +63,7 @@ impl Relay {
             config,
             far_end: FarEnd::new(),
             rejections: StdMutex::default(),
-            turn: Mutex::new(None),
+            claim: Mutex::new(None),
             serving: AtomicUsize::new(0),
         }
     }
@@ -84,13 +84,12 @@ impl Relay {
         &self.name
     }
 
-    /// Says that a caller waits for the delivery until `deadline`; see [`FarEnd::hurry`].
+    /// Announces that a caller waits for the delivery until `deadline`; see [`FarEnd::hurry`].
     pub(crate) fn hurry(&self, deadline: Duration) -> Hurry<'_> {
         self.far_end.hurry(deadline)
     }
 
-    /// Delivers everything up to `barrier`, or waits for others who are at it, in this process or
-    /// another.
+    /// Delivers everything up to `barrier`, or waits for another task or process that does.
     pub(crate) async fn deliver(
         &self,
         barrier: Position,
@@ -99,8 +98,8 @@ impl Relay {
         // A delivery that is under way makes its next attempt soon.
         let _hurry = (deadline < Duration::MAX).then(|| self.hurry(deadline));
         let left = deadline.saturating_sub(self.clock.now());
-        let mut turn = match select(pin!(self.turn.lock()), self.clock.sleep(left)).await {
-            Either::Left((turn, _)) => turn,
+        let mut held = match select(pin!(self.claim.lock()), self.clock.sleep(left)).await {
+            Either::Left((held, _)) => held,
             Either::Right(_) => {
                 return Err(RelayStop::Delivery(Stop::Deadline {
                     last: self.far_end.trouble(),
@@ -113,26 +112,26 @@ impl Relay {
             if cursor.position >= barrier {
                 return Ok(());
             }
-            match &*turn {
+            match &*held {
                 None => {
                     self.lease.ensure().await?;
-                    *turn = self
+                    *held = self
                         .store
                         .claim_sink(&self.name, &self.lease.worker_id, wall(&*self.clock))
                         .await?;
-                    if turn.is_none() {
+                    if held.is_none() {
                         pauses.pause(&*self.clock).await?;
                     }
-                    // The cursor is read again: it counts only from when the sink is held.
+                    // The cursor is read again, because it is valid only while the sink is held.
                 }
-                // Whoever delivers holds the sink for as long as its lease lasts.
+                // This worker holds the sink for as long as its lease lasts.
                 Some(claim) => match self
                     .lease
                     .keep_during(self.deliver_held(claim, &mut cursor, barrier, deadline))
                     .await
                 {
                     // Another worker took over, while this one was silent.
-                    Err(RelayStop::Store(StoreError::SinkFenced { .. })) => *turn = None,
+                    Err(RelayStop::Store(StoreError::SinkFenced { .. })) => *held = None,
                     outcome => return outcome,
                 },
             }
@@ -159,13 +158,13 @@ impl Relay {
                     .await?;
                 pauses = Pauses::until(deadline);
             } else if readable {
-                // Everything up to the barrier could be read before this looked, so the rest was
+                // Everything up to the barrier was readable before this read, so the rest was
                 // purged.
                 return Ok(());
             } else {
                 let end = self.store.outbox_end().await?;
-                // An end before the barrier is that of a history that was cut: its server failed
-                // over to one that had less.
+                // An end before the barrier belongs to a history that was cut: its server failed
+                // over to a standby that had less.
                 readable = end.readable >= barrier.min(end.position);
                 if !readable {
                     // A write that began before has not ended.
@@ -176,25 +175,27 @@ impl Relay {
         Ok(())
     }
 
-    /// Notes that events are delivered as they come until the guard is dropped: the sink is held
-    /// meanwhile.
+    /// Keeps the claim on the sink between deliveries until the guard is dropped.
     pub(crate) fn serve(&self) -> Serving<'_> {
         self.serving.fetch_add(1, Ordering::AcqRel);
         Serving(self)
     }
 
-    /// Lets others have the sink, unless it is served here.
+    /// Releases the claim on the sink, unless a task here delivers continuously.
     pub(crate) async fn release(&self) {
         if self.serving.load(Ordering::Acquire) > 0 {
             return;
         }
-        let Some(mut turn) = self.turn.try_lock() else {
+        let Some(mut held) = self.claim.try_lock() else {
             return;
         };
-        if let Some(claim) = turn.take()
+        if let Some(claim) = held.take()
             && let Err(error) = self.store.release_sink(&claim).await
         {
-            tracing::warn!(sink = self.name, %error, "a sink could not be released; it is once the lease is over");
+            tracing::warn!(
+                sink = self.name, %error,
+                "failed to release a sink; its claim will expire with the lease"
+            );
         }
     }
 
@@ -245,7 +246,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Keeps what the sink said of events that it refused for good.
+    /// Keeps the reasons of the first events that the sink has rejected.
     fn reject<'a>(&self, rejected: impl Iterator<Item = (&'a EncodedEvent, Reason)>) {
         let mut kept = lock(&self.rejections);
         let mut events = 0_u64;
@@ -266,7 +267,7 @@ impl Relay {
     }
 
     async fn books(&self) -> Result<Books, StoreError> {
-        // The cursor first: read the other way round, it could be ahead of the end.
+        // Read the cursor first: after the end it could be ahead of the end.
         let cursor = self.store.open_cursor(&self.name).await?;
         Ok(books(cursor, self.store.outbox_end().await?.accepted))
     }
@@ -287,8 +288,8 @@ impl Relay {
     }
 }
 
-/// Returns where the events are of which `accepted` were ever put into the outbox, as far as a
-/// cursor is concerned.
+/// Returns the books of one sink: `accepted` events were ever put into the outbox, and `cursor` is
+/// the sink's place.
 pub(crate) fn books(cursor: Cursor, accepted: u64) -> Books {
     let Cursor {
         delivered,
@@ -307,7 +308,7 @@ pub(crate) fn books(cursor: Cursor, accepted: u64) -> Books {
     }
 }
 
-/// A task delivers events as they come.
+/// Counts a task that delivers continuously, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Serving<'a>(&'a Relay);
 
@@ -317,7 +318,7 @@ impl Drop for Serving<'_> {
     }
 }
 
-/// Waits that grow.
+/// Waits whose length doubles, until a deadline.
 struct Pauses {
     next: Duration,
     deadline: Duration,

@@ -1,4 +1,4 @@
-//! What a flush or a shutdown of the engine achieved.
+//! Reports on delivery: what a flush or a shutdown of the engine has achieved.
 
 use std::fmt;
 
@@ -14,16 +14,17 @@ use crate::store::StoreError;
 pub struct EngineReport {
     /// One entry per sink, in the order in which they were added.
     pub sinks: Vec<SinkReport>,
-    /// Sinks that the store has a cursor for and that are not registered in this engine: another
-    /// engine's, or removed, or renamed. No run is purged before each of them has settled its
-    /// events; if nobody will deliver to one any more,
-    /// [`Engine::forget_sink`](crate::Engine::forget_sink) ends it.
+    /// Sinks that have a cursor in the store and are not registered in this engine: sinks of
+    /// another engine, and sinks that were removed or renamed. They hold up purges until their
+    /// events have a fate; [`Engine::forget_sink`](crate::Engine::forget_sink) removes one that is
+    /// not used any more.
     pub unregistered: Vec<UnregisteredSink>,
-    /// Runs that were still being executed. After a shutdown they write nothing more; they stay in
-    /// the store.
+    /// Number of runs that are still being executed. After a shutdown they write nothing more, and
+    /// stay in the store.
     pub active_runs: usize,
-    /// Why [`Engine::work`](crate::Engine::work) has ended, if it has although the engine was not
-    /// shut down: a panic of code that is not the engine's, such as a clock without a timer.
+    /// Why [`Engine::work`](crate::Engine::work) has ended although the engine was not shut down: a
+    /// panic of code that is not the engine's, such as a clock without a timer. `None` if it has
+    /// not.
     pub work_ended: Option<Reason>,
 }
 
@@ -32,27 +33,25 @@ pub struct EngineReport {
 pub struct SinkReport {
     /// The sink's name.
     pub sink: String,
-    /// Where every event of the history is, as far as this sink is concerned. Pending events stay
-    /// in the store.
+    /// The fates of all events of the history at this sink. Pending events stay in the store.
     pub books: Books,
-    /// Why delivery ended early, if it did; `None` means that every event committed before the call
-    /// has a fate.
+    /// Why delivery ended early. `None` means that every event committed before the call has a
+    /// fate.
     pub stop: Option<RelayStop>,
-    /// How the last attempt to deliver failed; `None` after a success, and before the first
-    /// attempt.
+    /// The error of the last delivery attempt; `None` after a success and before the first attempt.
     pub trouble: Option<SendError>,
-    /// The first events that the sink has refused for good since this engine was built, at most
-    /// [`REJECTIONS_KEPT`](Self::REJECTIONS_KEPT); the books count all, and those of earlier
-    /// engines.
+    /// The first events that the sink has rejected since this engine was built, at most
+    /// [`REJECTIONS_KEPT`](Self::REJECTIONS_KEPT). The books count all rejections, also those
+    /// before.
     pub rejections: Vec<RejectedEvent>,
 }
 
 impl SinkReport {
-    /// How many rejections a report lists.
+    /// The most rejections that a report lists.
     pub const REJECTIONS_KEPT: usize = 32;
 }
 
-/// An event that a sink refused for good.
+/// An event that a sink has rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedEvent {
     /// The event's `eventId`.
@@ -61,13 +60,13 @@ pub struct RejectedEvent {
     pub run: String,
     /// Its place in the run's history.
     pub seq: u64,
-    /// What the sink said.
+    /// The reason that the sink gave.
     pub reason: Reason,
 }
 
 impl RejectedEvent {
     pub(crate) fn new(event: &EncodedEvent, reason: Reason) -> Self {
-        /// What every event has.
+        /// The fields of an event that identify it.
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Envelope {
@@ -90,20 +89,20 @@ impl RejectedEvent {
     }
 }
 
-/// A sink that the store knows and this engine does not.
+/// A sink that has a cursor in the store and is not registered in this engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnregisteredSink {
     /// The sink's name.
     pub sink: String,
-    /// Where every event of the history is, as far as it is concerned.
+    /// The fates of all events of the history at this sink.
     pub books: Books,
 }
 
-/// Why the delivery to a sink ended early.
+/// Why delivery to a sink ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayStop {
-    /// The sink did not take the events in time, or not at all.
+    /// The sink did not accept the events, or not in time.
     #[error(transparent)]
     Delivery(#[from] Stop),
     /// The store failed.
@@ -112,19 +111,18 @@ pub enum RelayStop {
 }
 
 impl EngineReport {
-    /// Returns whether every event committed before the flush is delivered to every sink: what a
-    /// flush should achieve.
+    /// Returns whether every event committed before the call was delivered to every sink: the goal
+    /// of a flush.
     ///
-    /// Events that were committed meanwhile may be pending. A sink that has ever rejected an event
-    /// is not delivered.
+    /// Events that were committed since may be pending. After a rejection, even one of an earlier
+    /// engine, this returns false.
     pub fn is_delivered(&self) -> bool {
         self.sinks
             .iter()
             .all(|sink| sink.stop.is_none() && sink.books.rejected == 0)
     }
 
-    /// Returns whether nothing at all is pending and no run is active: what a shutdown should
-    /// achieve.
+    /// Returns whether no event is pending and no run is active: the goal of a shutdown.
     pub fn is_complete(&self) -> bool {
         self.active_runs == 0
             && self.is_delivered()

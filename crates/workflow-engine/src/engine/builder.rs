@@ -1,4 +1,4 @@
-//! Putting an engine together.
+//! The configuration of an engine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct EngineBuilder {
     settings: Settings,
 }
 
-/// Makes a body once the limit of its output is known.
+/// Builds a body once the limit of its output is known.
 type MakeBody = Box<dyn FnOnce(usize) -> Body + Send>;
 
 impl Engine {
@@ -66,17 +66,19 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the clock; tokio's unless set (with the feature `http`). Of its time of day a store
-    /// that has a clock of its own makes no use: all engines on such a store go by that one.
+    /// Sets the clock. The default is tokio's clock, with the feature `http`; without that feature
+    /// a clock is required.
+    ///
+    /// Wall-clock time comes from the store instead, if the store has its own clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Sets how events are delivered: batch sizes, retry delays, timeouts; the defaults of
-    /// [`Config`] unless set.
+    /// Sets how events are delivered: batch sizes, retry delays, timeouts. The default is that of
+    /// [`Config`].
     ///
-    /// Capacity and overflow do not apply: the history holds the events.
+    /// Its capacity and overflow policy do not apply, because the history holds the events.
     pub fn delivery(mut self, config: Config) -> Self {
         self.delivery = config;
         self
@@ -109,56 +111,63 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets how long runs are kept after their end; for ever unless set.
+    /// Sets how long runs are kept after their end. The default is for ever.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.settings.retention = retention;
         self
     }
 
-    /// Sets from which wait on a run is suspended: its future is dropped, and it is replayed when
-    /// it is due. One second unless set; shorter waits stay in memory, with the same events but for
-    /// `workflow.paused` and `workflow.resumed`.
+    /// Sets the shortest wait that suspends a run. The default is 1 second.
+    ///
+    /// The future of a suspended run is dropped, and the run is replayed when it is due. A shorter
+    /// wait stays in memory, with the same events except `workflow.paused` and `workflow.resumed`.
     pub fn suspend_after(mut self, wait: Duration) -> Self {
         self.settings.suspend_after = wait;
         self
     }
 
-    /// Sets how many runs each call of [`Engine::work`] executes at once; 256 unless set, and at
-    /// least 1.
+    /// Sets how many runs each call of [`Engine::work`] executes at once. The default is 256, the
+    /// minimum 1.
     pub fn max_concurrent_runs(mut self, runs: usize) -> Self {
         self.settings.max_concurrent_runs = runs.max(1);
         self
     }
 
-    /// Sets how large an input, an output, the result of a step, or an error may be, in bytes of
-    /// JSON; 1 MiB unless set. An error that is larger is recorded by its words, cut.
+    /// Sets the largest input, output, step result and error, in bytes of JSON. The default is 1
+    /// MiB.
+    ///
+    /// Of a larger error only the text is recorded, cut to what an event carries.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_value_bytes = bytes;
         self
     }
 
-    /// Sets how long this engine may be silent before its runs are taken over by another one on the
-    /// same store; 30 seconds unless set, and at least 1. It renews its lease three times as often.
+    /// Sets how long the lease of this engine lasts: after that time without a renewal, another
+    /// engine on the same store may claim its runs. The default is 30 seconds, the minimum 1
+    /// second.
+    ///
+    /// The engine renews its lease after each third of this time.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease.max(Duration::from_secs(1));
         self
     }
 
-    /// Sets how often a run may be recovered after a crash of its process without making progress,
-    /// before it fails; 10 unless set.
+    /// Sets how many times in a row a run is recovered after a crash of its process without making
+    /// progress, before the run fails. The default is 10.
     pub fn max_recoveries(mut self, recoveries: u32) -> Self {
         self.settings.max_recoveries = recoveries;
         self
     }
 
-    /// Sets how often a worker that idles looks for runs that other processes have created, and a
-    /// handle for an end elsewhere; 1 second unless set, and at least 1 millisecond.
+    /// Sets how often a worker without work asks the store for runs that other processes have
+    /// created, and how often a handle asks whether its run has ended. The default is 1 second, the
+    /// minimum 1 millisecond.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// Makes the engine.
+    /// Builds the engine.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::limits::{CANCEL_REASON_BYTES, ID_BYTES, check_name};
 use crate::store::{CancelReply, CancelRequest, Status};
 use crate::worker::Worker;
 
-/// How a run is cancelled. A text is a cancel with that reason.
+/// Options of a cancel. A string converts into a cancel with that reason.
 ///
 /// # Examples
 ///
@@ -28,8 +28,8 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// A cancel with a reason of at most 16 KiB, which the event `workflow.cancelled` carries; the
-    /// steps under way finish.
+    /// A cancel with a reason, which the event `workflow.cancelled` carries. The steps under way
+    /// finish. The reason has at most 16 KiB.
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: Some(reason.into()),
@@ -44,8 +44,8 @@ impl Cancel {
 
     /// Drops the steps under way where they await, instead of letting them finish.
     ///
-    /// For a run that another process executes this happens when that one hears of it: with its
-    /// next record, or when it renews its lease (10 s, unless set otherwise).
+    /// Another process that executes the run learns of the cancel with its next record, or when it
+    /// renews its lease (every 10 seconds by default).
     #[must_use]
     pub fn at_once(self) -> Self {
         Self {
@@ -67,26 +67,26 @@ impl From<String> for Cancel {
     }
 }
 
-/// What a cancel came to. Either way it is durable.
+/// Result of a cancel request. The request is durable in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// The run is cancelled.
     Done,
-    /// The run is being executed, and ends as cancelled once its steps under way have.
+    /// The run is being executed; it ends as cancelled once its steps under way have ended.
     Requested,
 }
 
 impl Engine {
-    /// Cancels a run. Once this returns the cancel is durable: the run can end in no other way.
+    /// Cancels a run. When this returns, the cancel is durable: the run can end in no other way.
     ///
-    /// A run that waits, or is queued, is cancelled at once. In one that is being executed the
-    /// steps under way finish and are recorded, or are dropped where they await if
-    /// [`Cancel::at_once`] asks for that; nothing further begins. The workflow's code does not see
-    /// it: its future is dropped.
+    /// A run that waits or is queued is cancelled at once. In a run that is being executed nothing
+    /// further begins; the steps under way finish and are recorded, or are dropped where they await
+    /// if [`Cancel::at_once`] asks for that. The workflow's code does not see the cancel: its
+    /// future is dropped.
     ///
     /// # Errors
     ///
-    /// [`CancelError`]: there is no such run, or it has ended; nothing was changed.
+    /// [`CancelError`] if there is no such run, or the run has ended; nothing was changed.
     pub async fn cancel(
         &self,
         id: &str,

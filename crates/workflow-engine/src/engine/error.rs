@@ -6,20 +6,20 @@ use crate::execution::determinism::DeterminismError;
 use crate::limits::NameError;
 use crate::store::{Status, StoreError};
 
-/// An engine that cannot be built.
+/// Error of [`EngineBuilder::build`](crate::EngineBuilder::build).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// No store was given.
     #[error("an engine needs a store")]
     NoStore,
-    /// No clock was given, and without the feature `http` there is no default.
+    /// No clock was given; there is no default without the feature `http`.
     #[error("an engine needs a clock: enable the feature http, or give it one")]
     NoClock,
     /// The name of a workflow or of a sink is not accepted.
     #[error("the name of the {what} {name:?} is not accepted: {source}")]
     Name {
-        /// What has the name: a workflow, or a sink.
+        /// The owner of the name: a workflow, or a sink.
         what: &'static str,
         /// The name, cut, and without its control characters.
         name: String,
@@ -32,7 +32,7 @@ pub enum BuildError {
         /// The name.
         name: String,
     },
-    /// Two sinks have the same name, and so the same cursor.
+    /// Two sinks have the same name, and so would share one cursor.
     #[error("the sink {name} is added twice")]
     DuplicateSink {
         /// The name.
@@ -40,8 +40,8 @@ pub enum BuildError {
     },
 }
 
-/// A run was not executed to its end. A workflow that fails is no such error: that is an
-/// [`Outcome`](crate::Outcome).
+/// Error of a run that was not executed to its end. A workflow that fails is an
+/// [`Outcome`](crate::Outcome) instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -74,13 +74,13 @@ pub enum RunError {
     /// recorded.
     #[error("the input is nested {levels} levels deep, and the limit is {limit}")]
     InputTooDeep {
-        /// How deep its JSON form is.
+        /// The depth of its JSON form.
         levels: usize,
         /// The limit.
         limit: usize,
     },
-    /// The input's JSON form cannot be read back as the input of the registered workflow; nothing
-    /// was recorded.
+    /// The input has a JSON form that cannot be read back as the input of the registered workflow;
+    /// nothing was recorded.
     #[error("the input's JSON form cannot be read back: {0}")]
     InputUnreadable(#[source] serde_json::Error),
     /// The id is taken by a run of another workflow or with another input; nothing was changed.
@@ -91,14 +91,14 @@ pub enum RunError {
         /// What differs: the workflow, or the input.
         what: &'static str,
     },
-    /// There is no run with this id; it may have been purged.
+    /// There is no run with this id. A run may have been purged.
     #[error("there is no run {id}")]
     UnknownRun {
         /// The id.
         id: String,
     },
-    /// The code of the workflow cannot be followed. The run is left as it is, and goes on with code
-    /// that fits.
+    /// The code of the workflow does not fit the history of the run. The run stays as it is, and
+    /// continues with code that fits.
     #[error("the run {id} is left as it is: {error}")]
     Determinism {
         /// The id.
@@ -107,7 +107,7 @@ pub enum RunError {
         #[source]
         error: DeterminismError,
     },
-    /// What is recorded of the run's end is not of the types given.
+    /// The recorded end of the run is not of the workflow's types.
     #[error("the recorded result of run {id} is of another type: {source}")]
     Decode {
         /// The id.
@@ -115,34 +115,34 @@ pub enum RunError {
         /// What the decoder said.
         source: serde_json::Error,
     },
-    /// The engine is shut down. If the run had begun it is left as it is.
+    /// The engine is shut down. A run that had begun stays as it is.
     #[error("the engine is shut down")]
     Closed,
-    /// The store failed. If the run had begun it is left as it is.
+    /// The store failed. A run that had begun stays as it is.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A sink that cannot be forgotten.
+/// Error of [`Engine::forget_sink`](crate::Engine::forget_sink).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForgetSinkError {
-    /// The sink is registered in this engine, which would open its cursor again, at the start.
+    /// The sink is registered in this engine, which would open a new cursor for it.
     #[error("the sink {sink} is registered in this engine: build one without it first")]
     Registered {
         /// The sink.
         sink: String,
     },
-    /// The store failed; the sink is forgotten or not.
+    /// The store failed; the sink may have been forgotten or not.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A run that cannot be cancelled; nothing was changed.
+/// Error of [`Engine::cancel`](crate::Engine::cancel); nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CancelError {
-    /// The run's id is not one that a run can have.
+    /// The run's id is not accepted.
     #[error("the run id is not accepted: {0}")]
     Id(#[source] NameError),
     /// The reason is too long.
@@ -159,7 +159,7 @@ pub enum CancelError {
         /// The id.
         id: String,
     },
-    /// The run has ended before.
+    /// The run has already ended.
     #[error("the run {id} has already ended as {status}")]
     Ended {
         /// The id.
@@ -167,7 +167,7 @@ pub enum CancelError {
         /// How it ended.
         status: Status,
     },
-    /// The store failed; the cancel may stand or not.
+    /// The store failed; the cancel may have been recorded or not.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

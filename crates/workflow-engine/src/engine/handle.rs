@@ -16,10 +16,10 @@ use crate::execution::replay::Replay;
 use crate::store::{Run, Span, Status, StoreError};
 use crate::worker::Worker;
 
-/// A run that was created, wherever it is executed. Made by [`Engine::start`](crate::Engine::start) and
-/// [`Engine::handle`](crate::Engine::handle).
+/// Handle of a run, wherever the run is executed. Made by [`Engine::start`](crate::Engine::start)
+/// and [`Engine::handle`](crate::Engine::handle).
 ///
-/// Dropping it changes nothing.
+/// Dropping a handle does not affect the run.
 pub struct RunHandle<Output, Error> {
     worker: Arc<Worker>,
     id: String,
@@ -40,15 +40,16 @@ impl<Output, Error> RunHandle<Output, Error> {
         &self.id
     }
 
-    /// Waits until the run has ended, through its sleeps and recoveries, and returns how. It
-    /// executes nothing.
+    /// Waits until the run has ended, through its sleeps and recoveries, and returns its outcome.
+    /// Executes nothing itself.
     ///
-    /// A run that ends in another process is noticed within a second.
+    /// The end of a run in another process is noticed within the [poll
+    /// interval](crate::EngineBuilder::poll_interval), 1 second by default.
     ///
     /// # Errors
     ///
     /// [`RunError::UnknownRun`], [`RunError::Decode`], [`RunError::Store`]; [`RunError::Closed`]
-    /// when this engine is shut down and the run has not ended: it goes on in the next one.
+    /// when this engine is shut down before the run has ended; the next engine continues the run.
     pub async fn result(&self) -> Result<Outcome<Output, Error>, RunError>
     where
         Output: DeserializeOwned,
@@ -61,7 +62,7 @@ impl<Output, Error> RunHandle<Output, Error> {
         })
     }
 
-    /// Returns the run as it is kept; `None` if there is none.
+    /// Returns the run as the store keeps it; `None` if there is no such run.
     ///
     /// # Errors
     ///
@@ -88,11 +89,11 @@ impl<Output, Error> RunHandle<Output, Error> {
         inspect::history(&self.worker, &self.id).await
     }
 
-    /// Returns the names of the steps that have completed, in the order in which they did.
+    /// Returns the names of the completed steps, in the order of their completion.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the store fails, or what it holds cannot be read.
+    /// [`StoreError`] when the store fails, or holds a record that cannot be read.
     pub async fn completed_steps(&self) -> Result<Vec<String>, StoreError> {
         let Some(run) = self.run().await? else {
             return Ok(Vec::new());

@@ -17,23 +17,23 @@ use crate::worker::poll::{UNCLAIMABLE_RUN_WAIT, drive};
 /// the engine is idle.
 const MAX_VAIN_CLAIMS: usize = 8;
 
-/// What [`Engine::run_until_idle`] came to.
+/// Result of [`Engine::run_until_idle`].
 #[derive(Debug)]
 #[must_use = "it says when there will be work again, and whether every event was delivered"]
 pub struct Idle {
-    /// How many executions of runs there were; a run that was suspended and went on counts twice.
+    /// Number of executions; a run that was suspended and then continued counts twice.
     pub executed: usize,
-    /// When the next run is due; `None` if none is.
+    /// When the next run is due; `None` if no run waits for a time.
     pub next_wake: Option<Timestamp>,
-    /// Workflows that have runs which are due, and that this engine does not know.
+    /// Workflows that have runs which are due, and that are not registered in this engine.
     pub unknown: Vec<String>,
-    /// What was delivered.
+    /// State of delivery.
     pub report: EngineReport,
 }
 
 impl Engine {
-    /// Executes everything that can be executed now, delivers its events, and returns when there
-    /// will be work again: the whole life of a short-lived process.
+    /// Executes everything that can be executed now, delivers the events, and returns. This is the
+    /// whole life of a short-lived process; [`Idle::next_wake`] says when to start the next one.
     ///
     /// Delivery takes at most [`Config::flush_timeout`](tracker_core::Config::flush_timeout).
     ///

@@ -21,12 +21,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the store fails, or what it holds cannot be read.
+    /// [`StoreError`] when the store fails, or holds a record that cannot be read.
     pub async fn history(&self, id: &str) -> Result<Vec<Event>, StoreError> {
         history(&self.worker, id).await
     }
 
-    /// Returns the view of a run that its events give; `None` if there is no such run.
+    /// Returns the view of a run, computed from its events; `None` if there is no such run.
     ///
     /// # Errors
     ///

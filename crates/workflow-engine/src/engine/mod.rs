@@ -44,10 +44,10 @@ const COMMIT_GRACE: Duration = Duration::from_millis(100);
 
 /// Executes workflows on a [`Store`] and delivers their lifecycle events to sinks.
 ///
-/// Cloning it makes another handle to the same engine. It starts no task of its own: a task of
-/// yours runs [`work`](Self::work), which executes runs and delivers their events;
-/// [`run`](Self::run) executes one on the task that calls it. A short-lived process calls
-/// [`run_until_idle`](Self::run_until_idle) instead.
+/// A clone is another handle to the same engine. An engine starts no task of its own. A long-lived
+/// process spawns a task that calls [`work`](Self::work), which executes runs and delivers their
+/// events. A short-lived process calls [`run_until_idle`](Self::run_until_idle) instead.
+/// [`run`](Self::run) executes one run on the task that calls it.
 ///
 /// # Examples
 ///
@@ -87,23 +87,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Executes runs that are due, delivers events, and purges what its retention is over, until
-    /// the engine is shut down. Run it on a task of its own, or on several: each executes other
-    /// runs.
+    /// Executes runs that are due, delivers events, and purges runs whose retention has expired,
+    /// until the engine is shut down. Call it on a task of its own, or on several: each executes
+    /// other runs.
     ///
-    /// It takes up runs that were [started](Self::start), whose sleep or retry is due, and whose
-    /// process has died.
+    /// A worker claims runs that were [started](Self::start), runs whose sleep or retry is due, and
+    /// runs whose process has died.
     ///
     /// # Cancel safety
     ///
-    /// The runs that it was executing are taken up by the next call, or by another worker once this
-    /// engine's lease is over.
+    /// If the future is dropped, the next call continues the runs that it was executing, or another
+    /// worker does once the lease of this engine has expired.
     ///
     /// # Panics
     ///
-    /// When the clock or the store panics. Workflows, steps, and transports may panic without harm.
-    /// The panic is logged, and [`report`](Self::report) says from then on that the worker has
-    /// ended.
+    /// When the clock or the store panics. The panic is logged, and [`report`](Self::report) says
+    /// from then on that the worker has ended. Panics of workflows, steps and transports are
+    /// caught.
     pub async fn work(&self) {
         let worker = &*self.worker;
         let work = join4(
@@ -125,14 +125,14 @@ impl Engine {
         resume_unwind(panic)
     }
 
-    /// Delivers events as they are committed, until the engine is shut down. Run it on a task of
-    /// its own.
+    /// Delivers events as they are committed, until the engine is shut down. Call it on a task of
+    /// its own; [`work`](Self::work) includes it.
     ///
-    /// Each sink is served by itself: one that is down delays no other, and no run.
+    /// Each sink has its own delivery: a sink that is down delays no other sink and no run.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the task that runs it can be aborted at any time.
+    /// Cancel safe: the task can be aborted at any time.
     pub async fn deliver(&self) {
         let poll_interval = self.worker.settings.poll_interval;
         let relays = self.relays.iter();
@@ -151,16 +151,16 @@ impl Engine {
             .await
     }
 
-    /// Stops taking runs, lets the steps that are being executed finish, delivers everything, and
-    /// reports; for at most `timeout`.
+    /// Stops claiming runs, lets the steps under way finish, delivers everything, and reports;
+    /// takes at most `timeout`.
     ///
-    /// A run goes no further than the end of its steps under way, and is left for the next engine
-    /// on this store. One whose steps take longer than there is time writes nothing more: its next
-    /// record is refused. Events that were not delivered stay pending in the store. Idempotent.
+    /// A run stops behind its steps under way, and the next engine on this store continues it. If
+    /// its steps take longer than `timeout`, the run writes nothing more: its next record is
+    /// refused. Events that were not delivered stay pending in the store. Idempotent.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the engine stays closed; call it again.
+    /// Cancel safe: the engine stays closed, and the call can be repeated.
     pub async fn shutdown(&self, timeout: Duration) -> EngineReport {
         let Worker {
             clock,
@@ -192,23 +192,24 @@ impl Engine {
         report
     }
 
-    /// Returns the state of delivery as it is, without delivering anything.
+    /// Returns the state of delivery without delivering anything.
     pub async fn report(&self) -> EngineReport {
         let relays = self.relays.iter();
         let sinks = join_all(relays.map(|relay| relay.report(Ok(())))).await;
         self.report_with(sinks).await
     }
 
-    /// Forgets a sink that nobody delivers to any more, so that it holds up purges no longer;
-    /// returns whether the store knew it. [`report`](Self::report) names such sinks.
+    /// Forgets a sink that is not used any more, so that it stops holding up purges; returns
+    /// whether the store knew the sink. [`report`](Self::report) names such sinks.
     ///
-    /// Its place in the history is gone with it: a sink that is added under this name later gets
+    /// The sink's position in the history is lost: a sink that is added under this name later gets
     /// every event that is still kept.
     ///
     /// # Errors
     ///
-    /// [`ForgetSinkError::Registered`] for a sink of this engine. Those of other engines on the
-    /// same store are not known here: one that still delivers to the sink begins at the start.
+    /// [`ForgetSinkError::Registered`] for a sink of this engine. The sinks of other engines on the
+    /// same store are not known here: an engine that still delivers to the sink starts again with
+    /// the first event that is kept.
     pub async fn forget_sink(&self, sink: &str) -> Result<bool, ForgetSinkError> {
         if self.is_registered(sink) {
             return Err(ForgetSinkError::Registered {
@@ -219,10 +220,10 @@ impl Engine {
         Ok(self.worker.retried(|| store.drop_cursor(sink)).await?)
     }
 
-    /// Removes the runs whose [retention](crate::Retention) is over and whose events every sink has
-    /// settled.
+    /// Removes the runs whose [retention](crate::Retention) has expired and whose events have a
+    /// fate at every sink.
     ///
-    /// [`work`](Self::work) does it every minute, [`run_until_idle`](Self::run_until_idle) at its
+    /// [`work`](Self::work) purges every minute, [`run_until_idle`](Self::run_until_idle) at its
     /// end.
     ///
     /// # Errors

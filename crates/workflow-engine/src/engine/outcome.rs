@@ -23,10 +23,10 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Options for the run with this id. It names the run for good: use what identifies the work,
-    /// an order's number.
+    /// Options for the run with this id. The id names the run for good: use what identifies the
+    /// work, such as the number of an order.
     ///
-    /// It has 1 to 512 bytes and no control characters, which is checked when it is used.
+    /// An id has 1 to 512 bytes and no control characters; the call that uses it checks that.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -34,8 +34,8 @@ impl RunOptions {
         }
     }
 
-    /// Sets the `executionId` that stands on every event of the run; absent unless set. It has 1 to
-    /// 512 bytes and no control characters.
+    /// Sets the `executionId` of every event of the run. The default is none. It has 1 to 512 bytes
+    /// and no control characters.
     #[must_use]
     pub fn execution_id(mut self, id: impl Into<String>) -> Self {
         self.execution_id = Some(id.into());
@@ -55,25 +55,25 @@ impl From<String> for RunOptions {
     }
 }
 
-/// What an execution of a run came to.
+/// Outcome of an execution of a run.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a run may have failed"]
 #[non_exhaustive]
 pub enum Outcome<Output, Error> {
-    /// It returned this output.
+    /// The workflow returned this output.
     Completed(Output),
-    /// It failed.
+    /// The run failed.
     Failed(RunFailure<Error>),
-    /// It was cancelled.
+    /// The run was cancelled.
     Cancelled {
-        /// The words of whoever cancelled it.
+        /// The reason that the canceller gave.
         reason: Option<String>,
     },
-    /// It is suspended, and goes on at `resume_at` where an engine [works](crate::Engine::work).
+    /// The run is suspended. A [worker](crate::Engine::work) continues it at `resume_at`.
     Paused {
-        /// What it waits for.
+        /// What the run waits for.
         reason: PauseReason,
-        /// When it goes on.
+        /// When the run continues.
         resume_at: Timestamp,
     },
 }
@@ -98,19 +98,19 @@ impl<Output, Error> Outcome<Output, Error> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotCompleted<Error> {
-    /// It failed.
+    /// The run failed.
     #[error(transparent)]
     Failed(RunFailure<Error>),
-    /// It was cancelled.
+    /// The run was cancelled.
     #[error("the run was cancelled{}", .reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     Cancelled {
-        /// The words of whoever cancelled it.
+        /// The reason that the canceller gave.
         reason: Option<String>,
     },
-    /// It is suspended.
+    /// The run is suspended.
     #[error("the run is suspended until {resume_at}")]
     Paused {
-        /// When it goes on.
+        /// When the run continues.
         resume_at: Timestamp,
     },
 }
@@ -119,11 +119,13 @@ pub enum NotCompleted<Error> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("the workflow failed: {}", .info.message)]
 pub struct RunFailure<Error> {
-    /// What the event `workflow.failed` says; what is too long is cut, with a mark.
+    /// The error as the event `workflow.failed` carries it; long text is cut, with a mark.
     pub info: Box<ErrorInfo>,
-    /// The workflow's own error; `None` if it ended otherwise, for instance by a panic, or if the
-    /// error could not be recorded as its own type: it was too large, too deep, or its JSON form
-    /// cannot be read back. [`info`](Self::info) has its words.
+    /// The error that the workflow returned.
+    ///
+    /// `None` if the run failed in another way, for instance by a panic, or if the error could not
+    /// be recorded as its own type because it is too large, too deep, or has a JSON form that
+    /// cannot be read back. [`info`](Self::info) has its text.
     pub error: Option<Error>,
 }
 

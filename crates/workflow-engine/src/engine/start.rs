@@ -25,22 +25,23 @@ use crate::workflow::definition::Workflow;
 use crate::workflow::failure::DurableError;
 
 impl Engine {
-    /// Creates a run and executes it on this task, until it ends or is suspended.
+    /// Creates a run and executes it on this task, until the run ends or is suspended.
     ///
-    /// `options` is the run's id, or [`RunOptions`] with more. For an id that exists, with the same
-    /// workflow and the same input, this is the way to go on with it: if the run has ended, its
-    /// outcome is returned and nothing is executed; if it is due, or its process has died, it is
-    /// executed here; if it is being executed elsewhere, this waits. A workflow that fails is an
+    /// `options` is the run's id, or [`RunOptions`] with more. A workflow that fails is an
     /// [`Outcome`], not an error.
+    ///
+    /// The same id with the same workflow and the same input continues the run that exists. If that
+    /// run has ended, its outcome is returned and nothing is executed. If it is due, or its process
+    /// has died, it is executed here. If it is being executed elsewhere, this call waits.
     ///
     /// # Errors
     ///
-    /// [`RunError`]: the run was not executed, or was left before its end.
+    /// [`RunError`] if the run was not executed, or not to its end.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the run as it is, as if the process had died;
-    /// [`work`](Self::work), or another `run` of the same id, takes it up.
+    /// Dropping the future has the effect of a crash: the run stays as it is, and
+    /// [`work`](Self::work) or another `run` of the same id continues it.
     pub async fn run<I, O, E>(
         &self,
         workflow: &Workflow<I, O, E>,
@@ -59,19 +60,21 @@ impl Engine {
         decode(ending).map_err(|source| RunError::Decode { id, source })
     }
 
-    /// Creates a run for an engine that [works](Self::work), and returns at once: it is recorded,
-    /// and will be executed whatever happens to this process.
+    /// Creates a run for a [worker](Self::work) and returns its handle. The run is recorded when
+    /// this returns, and is executed even if this process dies.
     ///
-    /// For an id that exists, with the same workflow and the same input, nothing happens, and the
-    /// handle is that of the run there is.
+    /// If the id exists with the same workflow and the same input, nothing happens, and the handle
+    /// is that of the existing run.
     ///
     /// # Errors
     ///
-    /// [`RunError`]: nothing was recorded, or, for [`RunError::Store`], it may have been.
+    /// [`RunError`] if nothing was recorded; for [`RunError::Store`] the run may have been
+    /// recorded.
     ///
     /// # Cancel safety
     ///
-    /// The run may have been created or not; call it again with the same id.
+    /// If the future is dropped, the run may have been created or not; repeat the call with the
+    /// same id.
     pub async fn start<I, O, E>(
         &self,
         workflow: &Workflow<I, O, E>,
@@ -93,8 +96,8 @@ impl Engine {
         Ok(RunHandle::new(Arc::clone(worker), id))
     }
 
-    /// Returns the handle of a run that was created before. Whether there is one shows when it is
-    /// used.
+    /// Returns the handle of a run that was created before. A run that does not exist is reported
+    /// when the handle is used.
     pub fn handle<I, O, E>(
         &self,
         _workflow: &Workflow<I, O, E>,

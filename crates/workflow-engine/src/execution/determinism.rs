@@ -1,27 +1,28 @@
-//! What is wrong with a workflow's code that its history, or the engine, cannot follow.
+//! Errors of a workflow whose code does not fit its history, or waits for something that is not
+//! durable.
 
 use std::fmt;
 
-/// The code of a workflow and its history do not go together, or the code waits for what is not
+/// Error of a workflow whose code does not fit its history, or waits for something that is not
 /// durable.
 ///
-/// Nothing was recorded and the run is left as it is: it goes on once code that fits is deployed.
-/// `docs/determinism.md` explains each kind, and how to mend it.
+/// Nothing was recorded and the run stays as it is. The run continues once code that fits is
+/// deployed. `docs/determinism.md` explains each kind and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeterminismError {
-    /// The history goes on with an operation that the code does not call.
+    /// The history continues with an operation that the code does not call.
     #[error("the history goes on with {recorded}, but the code {awaits}", awaits = Awaited(.awaited))]
     Mismatch {
         /// The operation in the history.
         recorded: String,
-        /// What the code waits for instead; empty if it waits for nothing durable.
+        /// The operations that the code waits for instead; empty if it waits for nothing durable.
         awaited: Vec<String>,
     },
-    /// The code has returned, and the history has more.
+    /// The code has returned, but the history continues.
     #[error("the code has returned, but the history goes on with {recorded}")]
     LeftOver {
-        /// The first operation that nobody asked for.
+        /// The first operation that the code has not called.
         recorded: String,
     },
     /// An operation was called with other arguments than in the history.
@@ -41,7 +42,7 @@ pub enum DeterminismError {
     Type {
         /// The operation.
         operation: String,
-        /// What the decoder said.
+        /// The message of the decoder.
         problem: String,
     },
     /// An operation was called inside the body of a step.
@@ -62,12 +63,12 @@ pub enum DeterminismError {
         /// The operation.
         operation: String,
     },
-    /// The code waits for something, and none of its steps or sleeps is going on.
+    /// The code waits for something, but none of its steps or sleeps is under way.
     #[error("the code waits for something that is not durable: put it inside a step")]
     NotDurable,
 }
 
-/// Says what a workflow's code waits for.
+/// Formats what a workflow's code waits for.
 struct Awaited<'a>(&'a [String]);
 
 impl fmt::Display for Awaited<'_> {

@@ -7,19 +7,20 @@ use crate::execution::outgoing::Outgoing;
 use crate::payload::Payload;
 use crate::store::{EntryKind, Record, Status, StoreError};
 
-/// What a workflow's function came to, in its recorded form.
+/// Result of a workflow's function, in its recorded form.
 #[derive(Clone, Debug)]
 pub(crate) enum RunResult {
     Completed(Payload),
     Failed(RecordedFailure),
 }
 
-/// A failure as it is recorded.
+/// A failure in its recorded form.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RecordedFailure {
     pub(crate) info: ErrorInfo,
-    /// Absent if the run did not end by an error of its own type, or that could not be recorded.
-    /// Earlier versions wrote that as `null`, which is also how an error without fields looks.
+    /// The workflow's own error. It is absent if the run failed in another way, or if the error
+    /// could not be recorded. Earlier versions wrote `null` then, which is also the form of an
+    /// error without fields.
     #[serde(
         default,
         deserialize_with = "present",
@@ -28,7 +29,7 @@ pub(crate) struct RecordedFailure {
     pub(crate) error: Option<Payload>,
 }
 
-/// Reads a field that is there, so that a null is a value.
+/// Reads a field that is present, so that null is a value.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
     Payload::deserialize(deserializer).map(Some)
 }
@@ -62,7 +63,7 @@ impl Ending {
         })
     }
 
-    /// Returns the record that ends an execution, and what the run is with it.
+    /// Returns the record that ends an execution, and the status and due time of the run with it.
     pub(crate) fn record(
         &self,
         now: Timestamp,

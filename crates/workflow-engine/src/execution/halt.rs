@@ -3,16 +3,16 @@
 use crate::execution::determinism::DeterminismError;
 use crate::store::StoreError;
 
-/// Why a run cannot go on here; it is left as it is.
+/// Why an execution stops; the run stays as it is.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// The store did not take a record.
+    /// The store did not accept a record.
     Store(StoreError),
     /// Another worker has the run.
     Fenced,
     /// The engine was shut down.
     Stopped,
-    /// The code of the workflow cannot be followed.
+    /// The code of the workflow does not fit its history.
     Determinism(DeterminismError),
 }
 

@@ -13,8 +13,8 @@ use crate::store::{
     CancelRequest, Claim, Commit, Committed, Record, Span, Status, Store, StoreError,
 };
 
-/// How long to wait before a commit that the storage failed is tried again; then the run is left as
-/// it is.
+/// The waits before an operation that failed because of the storage is retried. After the last one
+/// the error is returned.
 pub(crate) const STORE_RETRY_DELAYS: [Duration; 5] = [
     Duration::from_millis(10),
     Duration::from_millis(40),
@@ -23,7 +23,7 @@ pub(crate) const STORE_RETRY_DELAYS: [Duration; 5] = [
     Duration::from_millis(2_560),
 ];
 
-/// Appends to the history of one run under one claim. There is one commit at a time.
+/// The history of one run under one claim, to which one commit at a time appends.
 pub(crate) struct History {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shutdown: Arc<Shutdown>,
@@ -44,7 +44,7 @@ pub(crate) enum Appended {
 }
 
 impl History {
-    /// Prepares a commit; the future does it, and tries again where the storage fails.
+    /// Prepares a commit. The future executes it, and retries where the storage fails.
     pub(crate) fn append(
         &self,
         outgoing: &[Outgoing],
@@ -82,7 +82,8 @@ impl History {
                         clock.sleep(delay).await;
                         is_repeated = true;
                     }
-                    // The try before this one may have happened, though the store failed.
+                    // The attempt before this one may have succeeded although the store reported a
+                    // failure.
                     Err(_) if is_repeated && has_happened(&*store, &commit).await => {
                         return Ok(Appended::Committed(Committed::default()));
                     }
@@ -92,7 +93,7 @@ impl History {
         })
     }
 
-    /// Notes that records were committed.
+    /// Advances past records that were committed.
     pub(crate) fn advance(&mut self, outgoing: &[Outgoing], status: Status) {
         self.last_seq += outgoing
             .iter()
@@ -102,8 +103,8 @@ impl History {
     }
 }
 
-/// Returns whether a history ends with what `commit` was to append. Event ids are unique, so that
-/// is proof.
+/// Returns whether a history ends with the records of `commit`. Event ids are unique, so equal
+/// events prove it.
 async fn has_happened(store: &dyn Store, commit: &Commit) -> bool {
     let Ok(last) = store.records(commit.claim.key, Span::Last).await else {
         return false;

@@ -10,7 +10,7 @@ use crate::execution::operation::OpKey;
 use crate::payload::{EncodedEvent, Payload};
 use crate::store::{Entry, EntryKind, Record, StoreError};
 
-/// What every event of a run says of it.
+/// The identity of a run, which every event of the run carries.
 #[derive(Clone, Debug)]
 pub(crate) struct Ids {
     pub(crate) run: String,
@@ -18,14 +18,14 @@ pub(crate) struct Ids {
     pub(crate) execution: Option<String>,
 }
 
-/// An event before it has its place in the history.
+/// An event that has no place in the history yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) at: Timestamp,
     pub(crate) kind: EventKind,
 }
 
-/// A record before it has its place in the history.
+/// A record that has no place in the history yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     pub(crate) at: Timestamp,
@@ -36,7 +36,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// A record that is its events and nothing else.
+    /// A record that consists of its events and has nothing for a replay.
     pub(crate) fn events(drafts: Vec<Draft>) -> Self {
         let at = drafts
             .last()
@@ -49,7 +49,7 @@ impl Outgoing {
         }
     }
 
-    /// A record of the run itself, not of an operation.
+    /// A record of the run itself and not of an operation.
     pub(crate) fn of_run(
         at: Timestamp,
         event: EventKind,
@@ -74,7 +74,7 @@ impl Outgoing {
 }
 
 impl Ids {
-    /// Gives records their places behind `last_seq`, and their events ids.
+    /// Gives records their places after `last_seq`, and their events ids.
     ///
     /// # Errors
     ///

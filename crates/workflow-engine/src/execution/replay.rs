@@ -1,4 +1,5 @@
-//! What a history tells a replay: how operations ended, in order, and which have begun.
+//! A history as a replay uses it: the completions of operations in order, and the operations that
+//! have begun.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,15 +16,15 @@ pub(crate) struct Replay {
     pub(crate) input: Payload,
     pub(crate) seed: Seed,
     pub(crate) created_at: Timestamp,
-    /// When the first execution began; `None` if it began when the run was created, or has not
-    /// begun.
+    /// When the first execution began; `None` if that was when the run was created, or has not
+    /// happened.
     pub(crate) started_at: Option<Timestamp>,
-    /// The operations that have ended, in the order in which they did.
+    /// The completions of operations, in order.
     pub(crate) completions: VecDeque<Completion>,
-    /// The operations that have begun and not ended, by what was recorded of them last.
+    /// The operations that have begun and not completed, with the last record of each.
     pub(crate) begun: HashMap<OpKey, Begun>,
     pub(crate) completed_steps: Vec<String>,
-    /// What the run was suspended for, if that is the last that is known of it.
+    /// Why the run was suspended; `None` if anything was recorded since.
     pub(crate) paused: Option<PauseReason>,
     pub(crate) last_seq: u64,
 }
@@ -56,9 +57,9 @@ impl Replay {
         Ok(replay)
     }
 
-    /// The replay of a run of which there is only its first record.
+    /// Returns the replay of a run that has only its first record.
     pub(crate) fn begin(input: Payload, first: &Record) -> Self {
-        // An event's id is random, and it is the same in every replay.
+        // The id of an event is random, and the same in every replay.
         let seed = Seed::of(first.events.first().map_or("", |event| event.as_str()));
         Self {
             input,

@@ -2,13 +2,13 @@
 
 use workflow_events::Timestamp;
 
-/// Asks that a run be cancelled.
+/// Request to cancel a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CancelRequest {
-    /// The caller's words.
+    /// The caller's reason.
     pub reason: Option<String>,
-    /// Whether the steps that are being executed are dropped; otherwise they finish.
+    /// Whether the steps under way are dropped; otherwise they finish.
     pub at_once: bool,
-    /// When it was asked for.
+    /// When the cancel was requested.
     pub at: Timestamp,
 }

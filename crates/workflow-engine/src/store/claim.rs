@@ -10,43 +10,43 @@ use crate::store::run::Run;
 pub struct Claim {
     /// The run.
     pub key: RunKey,
-    /// One higher with each claim of the run; the first is 1.
+    /// Number of this claim among the claims of the run, from 1.
     pub epoch: u64,
 }
 
-/// What a worker asks for.
+/// Argument of [`Store::claim`](crate::Store::claim).
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// Who asks; it must have a lease.
+    /// The worker that claims; it must have a lease.
     pub worker: String,
-    /// The time by which runs that wait are due and leases over.
+    /// The time at which runs that wait are due and leases have expired.
     pub now: Timestamp,
-    /// Only this run; `None` for any.
+    /// Claims only this run; `None` for any.
     pub run: Option<String>,
-    /// Only runs of these workflows; `None` for any.
+    /// Claims only runs of these workflows; `None` for any.
     pub workflows: Option<Vec<String>>,
-    /// How many runs at most.
+    /// The most runs that are claimed.
     pub limit: usize,
 }
 
-/// The answer to [`Store::claim`](crate::Store::claim).
+/// Result of [`Store::claim`](crate::Store::claim).
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     /// The claimed runs.
     pub runs: Vec<Claimed>,
-    /// When the next claim may find something: the earliest time that a run not in the answer is
-    /// due, or that a lease of another worker, which holds such a run, is over. `None` if there is
-    /// none. For a run that is ready this is its [`Run::due_at`], but at the latest
+    /// When the next claim may find a run: the earliest time at which a run that is not in this
+    /// result is due, or the lease of another worker that holds such a run expires. `None` if there
+    /// is no such time. A run that is ready counts with its [`Run::due_at`], and at the latest with
     /// [`ClaimRequest::now`].
     pub next_due: Option<Timestamp>,
-    /// The names of workflows that have runs which are due, and that were not asked for.
+    /// The names of workflows that have runs which are due, and that were not requested.
     pub unknown: Vec<String>,
 }
 
 /// A claimed run.
 #[derive(Clone, Debug)]
 pub struct Claimed {
-    /// The right to advance it.
+    /// The right to advance the run.
     pub claim: Claim,
     /// The run, with this claim counted.
     pub run: Run,
@@ -57,14 +57,14 @@ pub struct Claimed {
 /// When a run whose claim was released can be claimed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Due {
-    /// It is ready, whatever the time is, and has its place in the order since this time.
+    /// At any time. The run is ready, and has been due since this time.
     Now(Timestamp),
-    /// It waits for this time.
+    /// At this time. The run waits until then.
     At(Timestamp),
 }
 
 impl Due {
-    /// Returns the time, which is the run's place in the order of what is due.
+    /// Returns the time, which determines the run's place in the order of due runs.
     pub fn time(self) -> Timestamp {
         match self {
             Self::Now(time) | Self::At(time) => time,

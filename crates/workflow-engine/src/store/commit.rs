@@ -8,33 +8,33 @@ use crate::store::record::Record;
 use crate::store::run::Run;
 use crate::store::status::Status;
 
-/// One atomic write.
+/// An atomic write to a claimed run.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// The right to do it.
+    /// The right to advance the run.
     pub claim: Claim,
-    /// What is appended to the history; the first follows on the last record there is. At least
-    /// one.
+    /// The records that are appended to the history, at least one. The first follows the last
+    /// record of the history.
     pub records: Vec<Record>,
-    /// The status from now on.
+    /// The new status.
     pub status: Status,
-    /// Until when a `Paused` run waits; `None` if it waits for a cancel alone, and with every other
+    /// When a `Paused` run is due; `None` if it waits only for a cancel, and for every other
     /// status.
     pub due_at: Option<Timestamp>,
 }
 
-/// The answer to [`Store::commit`](crate::Store::commit).
+/// Result of [`Store::commit`](crate::Store::commit).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The cancel that has been asked for meanwhile.
+    /// The cancel that was requested in the meantime.
     pub cancel: Option<CancelRequest>,
 }
 
-/// The answer to [`Store::create`](crate::Store::create).
+/// Result of [`Store::create`](crate::Store::create).
 #[derive(Clone, Debug)]
 pub enum Created {
-    /// The run was created; the claim counts if it is `Running`.
+    /// The run was created. The claim is valid if the run is `Running`.
     New(Claim),
-    /// The id was taken, by this run; nothing was changed.
+    /// This run has the id already; nothing was changed.
     Exists(Box<Run>),
 }

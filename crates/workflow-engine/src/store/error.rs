@@ -1,11 +1,10 @@
-//! Why a store did not do what it was asked for.
+//! The error of every method of a store.
 
 use crate::store::cancel::CancelRequest;
 use crate::store::key::RunKey;
 use crate::store::status::IllegalTransition;
 
-/// A store did not do what it was asked for. Nothing was changed, unless it is
-/// [`Backend`](Self::Backend).
+/// Error of a store. Nothing was changed, except possibly for [`Backend`](Self::Backend).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -15,7 +14,7 @@ pub enum StoreError {
         /// The key.
         key: RunKey,
     },
-    /// The claim is not, or no longer, the one under which the run may be advanced.
+    /// The claim has ended, so the run may not be advanced under it.
     #[error(
         "the claim on run {key} with epoch {epoch} has ended: the run is claimed again, due, or terminal"
     )]
@@ -25,7 +24,7 @@ pub enum StoreError {
         /// The epoch of the claim.
         epoch: u64,
     },
-    /// The claim is not, or no longer, the one under which events may be delivered to the sink.
+    /// The claim has ended, so events may not be delivered to the sink under it.
     #[error(
         "the claim on sink {sink} with epoch {epoch} has ended: the sink is claimed again, released, or dropped"
     )]
@@ -35,7 +34,7 @@ pub enum StoreError {
         /// The epoch of the claim.
         epoch: u64,
     },
-    /// The first record does not follow on the history.
+    /// The first record does not follow the last one of the history.
     #[error(
         "the history of run {key} ends at {last_seq}, and a record starting with {first_seq} does not follow"
     )]
@@ -47,32 +46,32 @@ pub enum StoreError {
         /// Where the record starts.
         first_seq: u64,
     },
-    /// The run cannot have that status now.
+    /// The run cannot change to that status.
     #[error(transparent)]
     Transition(#[from] IllegalTransition),
     /// A cancel was accepted before: the run can only end as `Cancelled`.
     #[error("the run is to be cancelled")]
     CancelRequested(Box<CancelRequest>),
-    /// What is stored cannot be read. To try again does not help.
+    /// A stored value cannot be read. A retry does not help.
     #[error("the store holds what cannot be read: {what}")]
     Corrupt {
-        /// What it is, and why; never a payload.
+        /// The value, and why it cannot be read; never a payload.
         what: String,
     },
-    /// The store cannot keep a value, however often it is tried: the value is too large, or has a
-    /// form that the storage does not take. Nothing was changed.
+    /// The store cannot keep a value, because the value is too large or has a form that the storage
+    /// does not accept. A retry does not help.
     #[error("the store cannot keep the value: {why}")]
     Refused {
-        /// Why, in the words of the storage; never a payload.
+        /// The message of the storage; never a payload.
         why: String,
     },
-    /// The storage itself failed. What was asked for may have happened or not.
+    /// The storage failed. The operation may have happened or not.
     #[error("the store failed: {0}")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl StoreError {
-    /// Returns whether it may help to try again.
+    /// Returns whether a retry may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Backend(_))
     }

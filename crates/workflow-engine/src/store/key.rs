@@ -1,9 +1,9 @@
-//! The number by which a store knows a run.
+//! The key of a run in its store.
 
 use std::fmt;
 
-/// What a store calls a run: a sequential number that is never used again, unlike the id, which is
-/// free once the run is purged.
+/// The key of a run in its store: a sequential number. A key is never used again; an id is, once
+/// its run was purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunKey(pub u64);
 

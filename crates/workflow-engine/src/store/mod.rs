@@ -1,4 +1,8 @@
-//! The seam to storage: runs, their histories, who works on them, and the cursors of the sinks.
+//! The interface to storage, for authors of stores: the trait [`Store`], the types in its
+//! signatures, and the in-memory store.
+//!
+//! To write a store, implement [`Store`] and run the conformance suite of the crate
+//! `workflow-testing` on it.
 
 mod memory;
 
@@ -36,123 +40,125 @@ pub use status::{IllegalTransition, Status};
 
 pub use crate::payload::{EncodedEvent, Payload};
 
-/// What another process has written.
+/// Kinds of writes of other processes that concern workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Woken {
-    /// Runs that are due.
+    /// Runs have become due.
     Due,
-    /// The cancel of a run that somebody holds: a [renewal](Store::renew) by its holder returns it.
+    /// A cancel of a claimed run was requested; a [renewal](Store::renew) by the run's holder
+    /// returns it.
     Cancel,
 }
 
 /// Keeps runs, their histories, the claims of workers, and the cursors of the sinks.
 ///
-/// A store keeps and orders; it decides nothing. Every method is atomic: it happens as a whole or
-/// not at all, and what it did is kept, as durably as the store says, when it returns. The
-/// conformance suite in [`testing`](crate::testing) states every rule below as a test. Object safe:
-/// hold it as `Arc<dyn Store>`.
+/// A store keeps and orders; it makes no decisions. Every method is atomic: it happens as a whole
+/// or not at all. When a method returns, its effect is as durable as the store promises. The
+/// conformance suite in the crate `workflow-testing` has a test of every rule below. The trait is
+/// object safe: hold a store as `Arc<dyn Store>`.
 ///
 /// # Claims
 ///
-/// A run that is not terminal is *claimed* by one worker, or it is *ready* or *waits*. A worker's
-/// claims live as long as its lease, which it renews for all of them at once with
-/// [`renew`](Self::renew). Each claim has an epoch, one higher than the last; what is done under an
-/// older one is refused with [`StoreError::Fenced`].
+/// A run that is not terminal is in one of three states: a worker has *claimed* it, it is *ready*,
+/// or it *waits*. The claims of a worker last as long as its lease, which [`renew`](Self::renew)
+/// extends for all of them at once. Each claim of a run has an epoch, one higher than the one
+/// before. A write under an older epoch is refused with [`StoreError::Fenced`].
 ///
 /// # Ready and waiting
 ///
-/// A *ready* run can be claimed whatever [`ClaimRequest::now`] is, so that a clock which is set
-/// back strands nothing: it is queued; or its worker has released it with [`Due::Now`], has
-/// retired, or has died; or its cancel was asked for while nobody held it. Only a paused run, and
-/// one that was released with [`Due::At`], *waits* for its time; a run that is paused without a
-/// time waits for a cancel. Ready or waiting, [`Run::due_at`] is its place in the order.
+/// A *ready* run can be claimed at any [`ClaimRequest::now`], so that no run is stranded by a clock
+/// that is set back. A run is ready if it is queued, if its worker has released it with
+/// [`Due::Now`], has retired or has died, or if its cancel was requested while it was not claimed.
+///
+/// A run *waits* for its time if it is paused, or was released with [`Due::At`]. A run that is
+/// paused without a time waits only for a cancel. [`Run::due_at`] determines the place of a ready
+/// or waiting run in the order of claims.
 ///
 /// # Time
 ///
-/// Times come from the engine's clock as arguments, in whole milliseconds. A store that is shared
-/// between machines has a clock of its own, [`now`](Self::now), to which every engine on it sets
-/// its time of day.
+/// Times are arguments in whole milliseconds, and come from the engine's clock. A store that is
+/// shared between machines has a clock of its own, [`now`](Self::now), and every engine on that
+/// store sets its time of day to it.
 ///
 /// # Errors
 ///
 /// Every method may return [`StoreError::Backend`] when the storage fails, and
-/// [`StoreError::Corrupt`] when it holds what cannot be read; then it has changed nothing. What one
-/// run or worker is damaged in keeps no other from being claimed: a claim of any run puts aside
-/// what it cannot read, and says so in the log.
+/// [`StoreError::Corrupt`] when a stored value cannot be read; the latter changes nothing. A
+/// damaged run or worker must not prevent the claim of other runs: a claim of any run puts aside a
+/// run that it cannot read, and logs that.
 ///
 /// # Cancel safety
 ///
 /// A write whose future is dropped, or that fails with [`StoreError::Backend`], may have happened
-/// or not; it is not left half done. What it does in a worker's name (to run what it creates, to
-/// claim, to commit) happens before any renewal that the worker asks for later, or never. What
-/// anyone may ask for (a queued run, a cancel, a cursor) may still happen later; to ask again does
-/// no harm.
+/// or not, and is never half done. A write in the name of a worker (the creation of a `Running`
+/// run, a claim, a commit) happens before any renewal that the worker requests later, or never.
+/// Other writes (the creation of a `Queued` run, a cancel, a cursor) may still happen later;
+/// repeating them does no harm.
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
-    /// Creates a run with the first record of its history, unless its id is taken; then returns
-    /// that run.
+    /// Creates a run with the first record of its history. If the id is taken, returns the run that
+    /// has it.
     ///
-    /// A run that begins as `Running` is claimed by its creator with epoch 1; a `Queued` one is
-    /// ready, since then. Any other status is refused with [`StoreError::Transition`], and a record
-    /// that is not a first one with [`StoreError::Behind`].
+    /// A `Running` run is claimed by its creator with epoch 1; a `Queued` run is ready from its
+    /// creation on. Any other status is refused with [`StoreError::Transition`], and a record that
+    /// is not a first one with [`StoreError::Behind`].
     async fn create(&self, new: NewRun) -> Result<Created, StoreError>;
 
     /// Appends records to the history of a claimed run and sets its status.
     ///
-    /// `Paused` and every terminal status end the claim; a paused run waits for [`Commit::due_at`],
-    /// and with `None` for a cancel. A record with an entry is progress: it sets
-    /// [`Run::recoveries`] back to 0.
+    /// `Paused` and every terminal status end the claim. A paused run waits until
+    /// [`Commit::due_at`], or with `None` only for a cancel. A record with an entry is progress: it
+    /// resets [`Run::recoveries`] to 0.
     ///
     /// # Errors
     ///
-    /// Nothing was changed: [`StoreError::UnknownRun`], [`StoreError::Fenced`],
-    /// [`StoreError::Behind`], [`StoreError::Transition`]; and [`StoreError::CancelRequested`] for
-    /// a commit that would end the claim, other than as `Cancelled`, after a cancel was accepted.
-    /// They are checked in this order.
+    /// In the order in which they are checked: [`StoreError::UnknownRun`], [`StoreError::Fenced`],
+    /// [`StoreError::Behind`], [`StoreError::Transition`], and [`StoreError::CancelRequested`] for
+    /// a commit after a cancel request that would end the claim with a status other than
+    /// `Cancelled`. Nothing was changed.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// Claims runs that are due, which are those that are ready and those whose time has come: the
-    /// longest due first, by [`Run::due_at`], then in the order of their creation; at most
-    /// [`ClaimRequest::limit`].
+    /// Claims runs that are due: those that are ready, and those whose time has come. The order is
+    /// that of [`Run::due_at`], then that of creation. At most [`ClaimRequest::limit`] runs are
+    /// claimed.
     ///
-    /// First, the runs of every other worker whose lease has run out become ready, since the time
-    /// it ran out; the worker that asks is alive. Claiming such a run counts as a recovery: its
-    /// worker died with it.
+    /// First, the runs of every other worker whose lease has expired become ready, and are due
+    /// since that time. The worker that claims counts as alive. The claim of such a run counts as a
+    /// recovery, because its worker died.
     ///
-    /// With [`ClaimRequest::run`] only that run is considered, and it is also claimed if the same
-    /// worker holds it already; that is no recovery. If another worker holds it, `next_due` is the
-    /// end of that one's lease.
+    /// With [`ClaimRequest::run`] only that run is considered. It is also claimed if the same
+    /// worker holds it already, which is not a recovery. If another worker holds it,
+    /// [`Claims::next_due`] is the end of that worker's lease.
     async fn claim(&self, request: ClaimRequest) -> Result<Claims, StoreError>;
 
-    /// Ends a claim and changes nothing else; `due` says when the run can be claimed again.
+    /// Ends a claim and changes nothing else. The run can be claimed again as `due` says.
     ///
     /// # Errors
     ///
     /// [`StoreError::UnknownRun`], [`StoreError::Fenced`]: nothing was changed.
     async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError>;
 
-    /// Sets how long the lease of `worker` lasts; returns the cancels that wait for a run that it
-    /// holds.
+    /// Extends the lease of `worker` until `until`; returns the cancels that were requested of runs
+    /// that it holds.
     ///
-    /// A worker never heard of gets a lease; so does one whose lease had run out (its old claims
-    /// are lost or not, as [`claim`](Self::claim) has decided).
+    /// An unknown worker gets a lease, and so does a worker whose lease has expired. The latter
+    /// keeps those of its claims that no [`claim`](Self::claim) has ended.
     async fn renew(
         &self,
         worker: &str,
         until: Timestamp,
     ) -> Result<Vec<(RunKey, CancelRequest)>, StoreError>;
 
-    /// Ends the lease of `worker` in good order: the runs that it holds are ready since `now`, and
-    /// claiming them does not count as a recovery. The sinks that it has claimed are free for
-    /// others.
+    /// Ends the lease of `worker` in good order. The runs that it holds are ready and due since
+    /// `now`, and their next claim does not count as a recovery. Other workers can claim its sinks.
     async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Asks for the cancel of a run. From then on it can only end as `Cancelled`.
+    /// Requests the cancel of a run. From then on the run can only end as `Cancelled`.
     ///
-    /// A run that nobody holds is ready; its [`Run::due_at`] is [`CancelRequest::at`], unless it is
-    /// earlier already. If a cancel was asked for before, its reason and its time stand; `at_once`
-    /// of either counts.
+    /// A run that is not claimed becomes ready; its [`Run::due_at`] becomes [`CancelRequest::at`],
+    /// unless it is earlier already. After an earlier request, the reason and the time of that one
+    /// stand, and the run is cancelled at once if either request asks for that.
     async fn request_cancel(
         &self,
         run: &str,
@@ -168,12 +174,12 @@ pub trait Store: Debug + Send + Sync {
     /// Returns the runs that a filter admits, in the order of their creation.
     async fn list(&self, filter: &RunFilter) -> Result<Vec<Run>, StoreError>;
 
-    /// Returns the ids of the runs that a worker holds, in the order of their creation; also of one
-    /// that cannot be read otherwise, which must not hide the others.
+    /// Returns the ids of the runs that a worker holds, in the order of their creation. This
+    /// includes runs whose other fields cannot be read.
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Returns the events of all runs that stand behind `after` in the outbox, in order: as many as
-    /// have room on the page, and at least one if there is any and [`Page::events`] is not 0.
+    /// Returns the events of all runs that follow `after` in the outbox, in order: as many as fit
+    /// on the page, and at least one if there is any and [`Page::events`] is not 0.
     ///
     /// The events of one run are in the order of their `seq`. Once an event has been returned, none
     /// will ever appear before it.
@@ -183,21 +189,22 @@ pub trait Store: Debug + Send + Sync {
         page: Page,
     ) -> Result<Vec<(Position, EncodedEvent)>, StoreError>;
 
-    /// Returns where the outbox ends, and how many events were ever put there.
+    /// Returns the end of the outbox, and the number of events that were ever put there.
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError>;
 
-    /// Returns a sink's cursor. A sink never heard of gets one at the start; from then on no purge
-    /// removes what it has not settled.
+    /// Returns a sink's cursor. An unknown sink gets a cursor at the start; from then on no purge
+    /// removes events that have no fate at this sink.
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError>;
 
-    /// Returns every sink that has a cursor, with it, ordered by the bytes of its name.
+    /// Returns every sink that has a cursor, and the cursor, ordered by the bytes of the name.
     async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError>;
 
-    /// Gives the delivery to a sink to `worker`, and opens its cursor; `None` if another worker has
-    /// it whose lease is not over at `now`. One worker at a time delivers to a sink.
+    /// Claims the delivery to a sink for `worker`, and opens the sink's cursor. Returns `None` if
+    /// another worker has claimed the sink and its lease has not expired at `now`. One worker at a
+    /// time delivers to a sink.
     ///
-    /// Each claim of a sink has an epoch, higher than the last, also if the same worker claims it
-    /// again.
+    /// Each claim of a sink has a higher epoch than the one before, also if the same worker claims
+    /// it again.
     async fn claim_sink(
         &self,
         sink: &str,
@@ -205,40 +212,40 @@ pub trait Store: Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Option<SinkClaim>, StoreError>;
 
-    /// Ends a claim on a sink, so that every worker can have it; nothing happens if it has ended
-    /// before.
+    /// Ends a claim on a sink, so that every worker can claim it. Does nothing if the claim has
+    /// ended already.
     async fn release_sink(&self, claim: &SinkClaim) -> Result<(), StoreError>;
 
-    /// Moves the cursor of a claimed sink forward; one that stands further already stays where it
-    /// is.
+    /// Moves the cursor of a claimed sink forward. A cursor that is further already does not move.
     ///
     /// # Errors
     ///
     /// [`StoreError::SinkFenced`]: nothing was changed.
     async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), StoreError>;
 
-    /// Forgets a sink, so that it holds up purges no longer; returns whether there was one.
+    /// Removes the cursor of a sink, so that the sink stops holding up purges; returns whether it
+    /// had one.
     async fn drop_cursor(&self, sink: &str) -> Result<bool, StoreError>;
 
-    /// Removes terminal runs that have ended long enough ago and whose events every sink has
-    /// settled, with everything that belongs to them; the longest ended first.
+    /// Removes terminal runs that have ended long enough ago and whose events have a fate at every
+    /// sink, with everything that belongs to them. The order is that of their end.
     ///
-    /// It may remove fewer runs than [`Purge::limit`] although more could go, so that it holds up
-    /// no other write for long: call it until it removes none. Where very many runs have ended that
-    /// a sink keeps from going, one call may look at a part of them, and the next one at others.
+    /// A call may remove fewer runs than [`Purge::limit`] and leave others, so that it holds up no
+    /// other write for long. Call it until it removes none. Where a sink holds up very many runs,
+    /// one call may examine a part of them, and the next call others.
     ///
     /// Keys and positions are never used again.
     async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
 
-    /// Returns the time of day by the store's own clock; `None` if it has none. Workers on
-    /// different machines agree by it when a run is due and a lease over.
+    /// Returns the time of day by the store's own clock; `None` if it has none. By this clock,
+    /// workers on different machines agree on when a run is due and a lease has expired.
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
 
-    /// Completes when another process has written what workers wait for. It may complete without a
-    /// reason, and it may miss one: workers look by themselves from time to time, as if it did not
-    /// exist. The default never completes.
+    /// Completes when another process has made a write that workers wait for. It may complete
+    /// without such a write, and may miss one, because workers also poll. The default never
+    /// completes.
     async fn woken(&self) -> Woken {
         pending().await
     }

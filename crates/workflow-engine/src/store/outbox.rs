@@ -1,25 +1,25 @@
-//! The outbox as its readers see it: places, its end, the cursors of the sinks, and who delivers to
-//! them.
+//! The outbox as its readers see it: positions, pages, its end, and the cursors and claims of
+//! sinks.
 
 use crate::payload::EncodedEvent;
 
-/// A place in the outbox; the store gives it its meaning, and only the order counts. Nothing stands
-/// at 0.
+/// A position in the outbox. Only the order of positions has a meaning outside of the store. No
+/// event is at position 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
-/// How much of the outbox is read at once.
+/// The size of one read of the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many events at most.
+    /// The most events.
     pub events: usize,
-    /// How many bytes of JSON text the events have at most, where each counts one more, for what
-    /// separates it from the next. The first event is read however large it is.
+    /// The most bytes of JSON text, where each event counts one more for its separator. The first
+    /// event is read even if it is larger.
     pub bytes: usize,
 }
 
 impl Page {
-    /// A page of so many events, whatever their size.
+    /// A page of at most this number of events, of any size.
     pub const fn events(events: usize) -> Self {
         Self {
             events,
@@ -27,13 +27,13 @@ impl Page {
         }
     }
 
-    /// Reads events, for a store, until the page is full; stops before the first one that does not
-    /// fit.
+    /// Reads events until the page is full; stops before the first event that does not fit. For
+    /// stores.
     ///
     /// # Errors
     ///
-    /// The first error of `events`, unless there are events before it: then those are the page, and
-    /// the error comes with the next one.
+    /// The first error of `events`, if no event is before it. Otherwise the page has the events
+    /// before the error, and the next page returns the error.
     pub fn fill<E>(
         self,
         events: impl IntoIterator<Item = Result<(Position, EncodedEvent), E>>,
@@ -58,29 +58,30 @@ impl Page {
     }
 }
 
-/// Where the outbox ends.
+/// The end of the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxEnd {
-    /// The place of its last event, also if that has been purged since.
+    /// The position of the last event, even if that event has been purged.
     pub position: Position,
-    /// How many events were ever put there.
+    /// The number of events that were ever put into the outbox.
     pub accepted: u64,
-    /// Up to here the events can be read; those behind it wait for writes that began before and
-    /// have not ended. In a store that writes one after the other this is `position`.
+    /// The position up to which events can be read. Later events wait for writes that began before
+    /// theirs and have not ended. In a store that executes one write after the other this equals
+    /// `position`.
     pub readable: Position,
 }
 
-/// How far a sink has come. `delivered + rejected + missed` is the number of events up to
+/// The progress of a sink. `delivered + rejected + missed` is the number of events up to
 /// `position`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// Every event up to this place has a fate.
+    /// The position up to which every event has a fate.
     pub position: Position,
-    /// How many of them the sink took.
+    /// The number of these events that the sink accepted.
     pub delivered: u64,
-    /// How many of them the sink refused for good.
+    /// The number of these events that the sink rejected.
     pub rejected: u64,
-    /// How many events had been purged before the sink was first heard of. The store sets it.
+    /// The number of events that were purged before the cursor was opened. Set by the store.
     pub missed: u64,
 }
 
@@ -89,6 +90,6 @@ pub struct Cursor {
 pub struct SinkClaim {
     /// The sink.
     pub sink: String,
-    /// Higher with each claim of the sink.
+    /// A number that is higher with each claim of the sink.
     pub epoch: u64,
 }

@@ -4,7 +4,8 @@ use workflow_events::Timestamp;
 
 use crate::store::status::Status;
 
-/// Which runs are purged: those that ended before these times; `None` keeps all of that status.
+/// Argument of [`Store::purge`](crate::Store::purge): runs that ended before these times are
+/// removed; `None` keeps all runs of that status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purge {
     /// For completed runs.
@@ -13,12 +14,12 @@ pub struct Purge {
     pub failed: Option<Timestamp>,
     /// For cancelled runs.
     pub cancelled: Option<Timestamp>,
-    /// How many runs at most.
+    /// The most runs that are removed.
     pub limit: usize,
 }
 
 impl Purge {
-    /// Returns the time before which a run with this status must have ended to be purged.
+    /// Returns the time before which a run with this status must have ended to be removed.
     pub fn before(&self, status: Status) -> Option<Timestamp> {
         match status {
             Status::Completed => self.completed,
@@ -29,11 +30,11 @@ impl Purge {
     }
 }
 
-/// What a purge removed.
+/// Result of a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// How many runs.
+    /// The number of runs that were removed.
     pub runs: u64,
-    /// How many events.
+    /// The number of events that were removed.
     pub events: u64,
 }

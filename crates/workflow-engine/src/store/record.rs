@@ -1,4 +1,4 @@
-//! What a run's history is made of.
+//! Records, of which a run's history consists.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use crate::payload::{EncodedEvent, Payload};
 use crate::store::error::StoreError;
 use crate::store::key::RunKey;
 
-/// One entry of a run's history: the lifecycle events that it is, and what a replay needs of it.
+/// A record of a run's history: its lifecycle events, and what a replay needs.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The `seq` of its first event.
     pub first_seq: u64,
-    /// When it was written.
+    /// When the record was written.
     pub at: Timestamp,
-    /// Its lifecycle events, with consecutive `seq`; at least one.
+    /// The lifecycle events, with consecutive `seq`; at least one.
     pub events: Vec<EncodedEvent>,
-    /// What a replay needs; `None` where the events say it all.
+    /// What a replay needs; `None` if it needs nothing of this record.
     pub entry: Option<Entry>,
 }
 
@@ -30,8 +30,8 @@ impl Record {
             .saturating_sub(1)
     }
 
-    /// Checks, for a store, that `records` have events and follow on `last_seq`, where the history
-    /// of the run `key` ends, and on each other.
+    /// Checks that each of `records` has events, that the first follows `last_seq`, the end of the
+    /// history of the run `key`, and that each follows the one before. For stores.
     ///
     /// # Errors
     ///
@@ -54,7 +54,8 @@ impl Record {
         }
     }
 
-    /// Returns the events as one JSON array, for a store that keeps them so: plain SQL can read it.
+    /// Returns the events as one JSON array, for a store that keeps them in a form that plain SQL
+    /// can read.
     pub fn events_json(&self) -> String {
         let length: usize = self
             .events
@@ -74,37 +75,37 @@ impl Record {
         json
     }
 
-    /// Returns the events in a JSON array, each to the byte as it was.
+    /// Returns the events of a JSON array, each with its bytes unchanged.
     ///
     /// # Errors
     ///
-    /// When the text is no JSON array.
+    /// When the text is not a JSON array.
     pub fn events_from_json(json: &str) -> Result<Vec<EncodedEvent>, serde_json::Error> {
         let events: Vec<Box<RawValue>> = serde_json::from_str(json)?;
         Ok(events.into_iter().map(EncodedEvent::from).collect())
     }
 }
 
-/// What a replay needs of a record. It is flat, so that a store maps it to columns; the engine
-/// gives it its meaning.
+/// What a replay needs of a record. It is flat, so that a store can map it to columns; only the
+/// engine interprets it.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What it records.
+    /// The kind of the entry.
     pub kind: EntryKind,
-    /// The step's name; empty for what has none.
+    /// The step's name; empty for entries without one.
     pub name: String,
-    /// How many operations of this kind and name the run had called before, plus one; 0 for what is
-    /// no operation.
+    /// The number of the call among the calls of this kind and name, from 1; 0 for entries that are
+    /// not of an operation.
     pub occurrence: u32,
-    /// The attempt of a step, from 1; 0 for what has none.
+    /// The attempt of a step, from 1; 0 for entries without one.
     pub attempt: u32,
-    /// When it is due: the end of a sleep, the next attempt of a step.
+    /// The time of the end of a sleep, or of the next attempt of a step.
     pub due_at: Option<Timestamp>,
-    /// The value that belongs to it.
+    /// The value of the entry.
     pub payload: Option<Payload>,
 }
 
-/// What an [`Entry`] records.
+/// The kinds of an [`Entry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EntryKind {
@@ -112,15 +113,15 @@ pub enum EntryKind {
     Created,
     /// The first execution began.
     Started,
-    /// A step ended well; the payload is its result.
+    /// A step completed; the payload is its result.
     StepCompleted,
-    /// A step failed for good; the payload is its error.
+    /// The last attempt of a step failed; the payload is the step's error.
     StepFailed,
     /// An attempt of a step failed, and the next one is due at `due_at`.
     RetryScheduled,
     /// A sleep began that ends at `due_at`.
     SleepStarted,
-    /// A sleep is over.
+    /// A sleep ended.
     SleepCompleted,
     /// The run was suspended; the payload is the reason.
     Paused,
@@ -148,7 +149,7 @@ impl EntryKind {
         Self::Cancelled,
     ];
 
-    /// Returns the name under which it is stored.
+    /// Returns the name under which stores keep the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -177,13 +178,13 @@ impl fmt::Display for EntryKind {
     }
 }
 
-/// Which records of a history are asked for.
+/// The records of a history that are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     /// All of them.
     All,
     /// The first, which holds the input.
     First,
-    /// The last, which holds how the run ended, once it has.
+    /// The last, which holds how the run ended, if it has.
     Last,
 }

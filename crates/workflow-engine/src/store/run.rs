@@ -7,37 +7,37 @@ use crate::store::key::RunKey;
 use crate::store::record::Record;
 use crate::store::status::Status;
 
-/// A run as it is kept.
+/// A run as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// What the store calls it.
+    /// The key of the run in its store.
     pub key: RunKey,
-    /// Its id.
+    /// The run's id.
     pub id: String,
     /// The name of the workflow's definition.
     pub workflow: String,
     /// The correlation id given at the start.
     pub execution_id: Option<String>,
-    /// Where it is in its life.
+    /// The status.
     pub status: Status,
     /// The `seq` of the last event in its history.
     pub last_seq: u64,
-    /// When it was created.
+    /// When the run was created.
     pub created_at: Timestamp,
-    /// When it ended.
+    /// When the run ended; `None` if it has not.
     pub ended_at: Option<Timestamp>,
-    /// Since when it is ready, or until when it waits; `None` while it is claimed, once it has
-    /// ended, and for a paused run that waits for a cancel alone.
+    /// The time since which the run is ready, or until which it waits. `None` if the run is claimed
+    /// or has ended, or waits only for a cancel.
     pub due_at: Option<Timestamp>,
-    /// Who holds it, or held it when its lease ran out.
+    /// The worker that holds the run, or held it when its lease expired.
     pub worker: Option<String>,
-    /// How often it was recovered since it last made progress.
+    /// The number of recoveries since the run last made progress.
     pub recoveries: u32,
-    /// The cancel that was asked for.
+    /// The cancel that was requested.
     pub cancel: Option<CancelRequest>,
 }
 
-/// A run to be created.
+/// Argument of [`Store::create`](crate::Store::create).
 #[derive(Clone, Debug)]
 pub struct NewRun {
     /// The run's id.
@@ -48,37 +48,37 @@ pub struct NewRun {
     pub execution_id: Option<String>,
     /// `Queued`, or `Running` for a run that its creator executes.
     pub status: Status,
-    /// Who creates it, and holds it if it is `Running`.
+    /// The worker that creates the run, and holds it if it is `Running`.
     pub worker: String,
-    /// The first record of its history; its `at` is when the run was created.
+    /// The first record of the history; its `at` is when the run was created.
     pub record: Record,
 }
 
-/// The answer to [`Store::request_cancel`](crate::Store::request_cancel).
+/// Result of [`Store::request_cancel`](crate::Store::request_cancel).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelReply {
     /// There is no such run.
     Unknown,
     /// The run has ended; nothing was changed.
     Ended(Status),
-    /// The cancel stands. This is the run, with it.
+    /// The cancel was recorded; this is the run with it.
     Accepted(Box<Run>),
 }
 
-/// Which runs are listed. The default admits the first 100.
+/// The runs that are listed. The default is the first 100.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Only these statuses; empty for all.
+    /// Lists only runs with these statuses; empty for all.
     pub statuses: Vec<Status>,
-    /// Only this workflow.
+    /// Lists only runs of this workflow.
     pub workflow: Option<String>,
-    /// Only ids that start with this.
+    /// Lists only runs whose id starts with this.
     pub id_prefix: Option<String>,
-    /// Only runs that this worker holds, or held when its lease ran out.
+    /// Lists only runs that this worker holds, or held when its lease expired.
     pub worker: Option<String>,
-    /// Only runs created after this one: the last of the page before.
+    /// Lists only runs that were created after this one: the last of the page before.
     pub after: Option<RunKey>,
-    /// How many at most.
+    /// The most runs that are listed.
     pub limit: usize,
 }
 

@@ -1,22 +1,22 @@
-//! The statuses of a run, and the one table of legal transitions.
+//! The statuses of a run, and the table of legal transitions.
 
 use std::fmt;
 
-/// Where a run is in its life.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// It was started and has not begun.
+    /// The run was created and has not begun.
     Queued,
-    /// It is being executed, or the process that executed it has died.
+    /// The run is being executed, or the process that executed it has died.
     Running,
-    /// It is suspended: it waits for a time, and nothing of it is in memory.
+    /// The run waits for a time, and nothing of it is in memory.
     Paused,
-    /// It returned its output. Terminal.
+    /// The workflow returned its output. Terminal.
     Completed,
-    /// It returned an error, or it panicked. Terminal.
+    /// The workflow returned an error or panicked, or the engine failed the run. Terminal.
     Failed,
-    /// It was ended from outside. Terminal.
+    /// The run was cancelled. Terminal.
     Cancelled,
 }
 
@@ -31,7 +31,7 @@ impl Status {
         Self::Cancelled,
     ];
 
-    /// Every legal transition; `None` stands for a run that does not exist yet.
+    /// Every legal transition; `None` is a run that does not exist yet.
     const LEGAL: &'static [(Option<Self>, Self)] = &[
         (None, Self::Queued),
         (None, Self::Running),
@@ -46,11 +46,11 @@ impl Status {
         (Some(Self::Paused), Self::Cancelled),
     ];
 
-    /// Checks a transition; staying `Running` while records are appended counts as one.
+    /// Checks a transition. A `Running` run that stays `Running` makes one too.
     ///
     /// # Errors
     ///
-    /// [`IllegalTransition`] with the transitions that would be legal.
+    /// [`IllegalTransition`], whose message has the legal transitions.
     pub fn check(from: Option<Self>, to: Self) -> Result<(), IllegalTransition> {
         if Self::LEGAL.contains(&(from, to)) {
             return Ok(());
@@ -58,7 +58,7 @@ impl Status {
         Err(IllegalTransition { from, to })
     }
 
-    /// Returns whether nothing can follow.
+    /// Returns whether no transition can follow.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -92,12 +92,12 @@ impl fmt::Display for Status {
     }
 }
 
-/// A change of status that cannot be; nothing was changed.
+/// Error of a transition that is not legal; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IllegalTransition {
-    /// The status that the run has; `None` if there is no such run.
+    /// The current status; `None` if there is no such run.
     pub from: Option<Status>,
-    /// The status that was asked for.
+    /// The status that was requested.
     pub to: Status,
 }
 

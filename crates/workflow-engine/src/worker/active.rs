@@ -1,4 +1,4 @@
-//! The runs that this engine is executing, and how they are reached from outside.
+//! The runs that this worker executes, and how requests reach them.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use crate::execution::interrupt::Interrupt;
 use crate::store::{CancelRequest, Claimed, RunKey};
 use crate::sync::lock;
 
-/// The runs that this engine is executing, by id, and who waits for them.
+/// The runs that this worker executes, by id, and the callers that wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveRuns {
     state: Mutex<State>,
-    /// Tells workers that there may be something to claim.
+    /// Notified when there may be a run to claim.
     pub(crate) work_available: Notify,
-    /// Whether a claim may have happened of which nobody here knows.
+    /// Set when a claim's outcome is unknown, so this worker may hold runs that it does not track.
     in_doubt: AtomicBool,
 }
 
@@ -28,13 +28,13 @@ pub(crate) struct ActiveRuns {
 struct State {
     runs: HashMap<String, (RunKey, Arc<Interrupt>)>,
     waiting: HashMap<String, Vec<oneshot::Sender<()>>>,
-    /// Runs that this worker holds and does not execute: their execution was abandoned before its
+    /// Runs that this worker holds and does not execute: their execution was dropped before its
     /// end, or never began.
     abandoned: Vec<String>,
 }
 
 impl ActiveRuns {
-    /// Takes over a run that was claimed.
+    /// Tracks a run that was just claimed.
     pub(crate) fn claimed(self: &Arc<Self>, claimed: Claimed) -> ClaimedRun {
         ClaimedRun {
             active: self.clone(),
@@ -46,14 +46,14 @@ impl ActiveRuns {
         lock(&self.state).runs.contains_key(id)
     }
 
-    /// Orders a cancel, if the run is executed here.
+    /// Requests a cancel, if the run is executed here.
     pub(crate) fn cancel(&self, id: &str, request: &CancelRequest) {
         if let Some((_, interrupt)) = lock(&self.state).runs.get(id) {
             interrupt.cancel(request.clone());
         }
     }
 
-    /// Orders the cancels that a store has told of.
+    /// Requests the cancels that a store has returned.
     pub(crate) fn cancel_all(&self, cancels: Vec<(RunKey, CancelRequest)>) {
         if cancels.is_empty() {
             return;
@@ -66,7 +66,7 @@ impl ActiveRuns {
         }
     }
 
-    /// Orders every run to go no further.
+    /// Requests every run to stop.
     pub(crate) fn stop_all(&self) {
         lock(&self.state)
             .runs
@@ -74,7 +74,7 @@ impl ActiveRuns {
             .for_each(|(_, interrupt)| interrupt.stop());
     }
 
-    /// Completes when the run's state here changes: it ends, is suspended, or is abandoned.
+    /// Completes when an execution of the run here ends for any reason.
     pub(crate) fn changed<'a>(&'a self, id: &'a str) -> RunChanged<'a> {
         let (sender, receiver) = oneshot::channel();
         lock(&self.state)
@@ -89,16 +89,16 @@ impl ActiveRuns {
         }
     }
 
-    /// Tells those who wait for the run.
+    /// Notifies the callers that wait for the run.
     pub(crate) fn notify(&self, id: &str) {
         let waiting = lock(&self.state).waiting.remove(id);
         for sender in waiting.into_iter().flatten() {
-            // Whoever waits no longer does not want to know.
+            // A caller that has stopped waiting needs no notice.
             let _ = sender.send(());
         }
     }
 
-    /// Takes the runs that are to be taken up again, and those that are `held`: each once.
+    /// Takes the abandoned runs and those that are `held`, each once.
     pub(crate) fn take_abandoned(&self, held: Vec<String>) -> AbandonedRuns<'_> {
         let mut ids = std::mem::take(&mut lock(&self.state).abandoned);
         ids.extend(held);
@@ -111,26 +111,25 @@ impl ActiveRuns {
         }
     }
 
-    /// Begins a claim. Unless it is told how that ended, this worker may hold runs of which nobody
-    /// here knows: its future was abandoned, or the store failed in the middle of it.
+    /// Begins a claim. Until it is resolved, this worker may hold runs that it does not track,
+    /// because the future of the claim was dropped or the store failed during it.
     pub(crate) fn begin_claim(&self) -> PendingClaim<'_> {
         PendingClaim(Some(self))
     }
 
-    /// Returns whether this worker may hold runs of which nobody here knows; told once.
+    /// Returns whether this worker may hold runs that it does not track; clears that.
     pub(crate) fn take_in_doubt(&self) -> bool {
         self.in_doubt.swap(false, Ordering::AcqRel)
     }
 
-    /// Has a run that this worker holds taken up again.
+    /// Marks a run that this worker holds as abandoned, so that it is claimed again.
     fn abandon(&self, id: String) {
         lock(&self.state).abandoned.push(id);
         self.work_available.notify_one();
     }
 }
 
-/// Runs that are to be taken up again; those that are left wait until a worker looks for work the
-/// next time.
+/// Abandoned runs that are being claimed again. Those that remain are kept for the next claim.
 #[derive(Debug)]
 pub(crate) struct AbandonedRuns<'a> {
     active: &'a ActiveRuns,
@@ -139,12 +138,12 @@ pub(crate) struct AbandonedRuns<'a> {
 }
 
 impl AbandonedRuns<'_> {
-    /// Takes the next one.
+    /// Takes the next run.
     pub(crate) fn next(&mut self) -> Option<String> {
         self.ids.pop()
     }
 
-    /// Leaves a run for later.
+    /// Keeps a run for the next claim.
     pub(crate) fn postpone(&mut self, id: String) {
         self.postponed.push(id);
     }
@@ -152,7 +151,7 @@ impl AbandonedRuns<'_> {
 
 impl Drop for AbandonedRuns<'_> {
     fn drop(&mut self) {
-        // The others come first the next time.
+        // The postponed runs come last the next time.
         let left = self.postponed.drain(..).chain(self.ids.drain(..));
         lock(&self.active.state).abandoned.extend(left);
     }
@@ -162,13 +161,13 @@ impl Drop for AbandonedRuns<'_> {
 #[derive(Debug)]
 pub(crate) struct ClaimedRun {
     active: Arc<ActiveRuns>,
-    /// `None` once it is executed.
+    /// `None` once the run is executed.
     claimed: Option<Claimed>,
 }
 
 impl ClaimedRun {
-    /// Notes that the run is executed from now on; `None` if it already is, by an execution that
-    /// was fenced by this claim and is still about to notice: then it is taken up again later.
+    /// Marks the run as executing. Returns `None` if an execution that this claim has fenced has
+    /// not noticed that yet; then the run is claimed again later.
     pub(crate) fn activate(mut self) -> Option<(Claimed, ActiveRun)> {
         let mut state = lock(&self.active.state);
         let run = &self.claimed.as_ref()?.run;
@@ -199,7 +198,7 @@ impl Drop for ClaimedRun {
     }
 }
 
-/// Waits for a run to change here.
+/// Waits for an execution of a run here to end.
 #[derive(Debug)]
 pub(crate) struct RunChanged<'a> {
     active: &'a ActiveRuns,
@@ -229,12 +228,12 @@ impl Drop for RunChanged<'_> {
     }
 }
 
-/// A claim whose end is not known.
+/// A claim whose outcome is not known yet.
 #[derive(Debug)]
 pub(crate) struct PendingClaim<'a>(Option<&'a ActiveRuns>);
 
 impl PendingClaim<'_> {
-    /// Notes that it is known how the claim ended.
+    /// Marks the outcome of the claim as known.
     pub(crate) fn resolve(mut self) {
         self.0 = None;
     }
@@ -249,7 +248,8 @@ impl Drop for PendingClaim<'_> {
     }
 }
 
-/// A run that is executed here.
+/// A run that is being executed here. If this is dropped without [`release`](Self::release), the
+/// run is claimed again.
 #[derive(Debug)]
 pub(crate) struct ActiveRun {
     active: Arc<ActiveRuns>,
@@ -259,7 +259,7 @@ pub(crate) struct ActiveRun {
 }
 
 impl ActiveRun {
-    /// Notes that this worker holds the run no longer.
+    /// Marks the run as not held by this worker any more.
     pub(crate) fn release(mut self) {
         self.released = true;
     }

@@ -1,4 +1,4 @@
-//! The lease of this engine as a worker: one for all the runs that it executes.
+//! The lease of this worker: one for all the runs that it executes.
 
 use std::fmt;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::sync::lock;
 use crate::worker::active::ActiveRuns;
 use crate::worker::store_clock::StoreClock;
 
-/// Renews the lease in time, whoever asks for it.
+/// The lease of a worker, renewed by the futures that need it.
 pub(crate) struct Lease {
     pub(crate) worker_id: String,
     store: Arc<dyn Store>,
@@ -26,21 +26,21 @@ pub(crate) struct Lease {
     active: Arc<ActiveRuns>,
     length: Duration,
     renewed: Arc<Mutex<Option<Renewed>>>,
-    /// The renewal under way, if there is one: whoever needs it drives it, so that nobody who does
-    /// not blocks it.
+    /// The renewal under way. Every future that needs the renewal polls it, so that none can block
+    /// it by not being polled.
     renewal: Mutex<Option<WeakShared<Renewal>>>,
-    /// Whether it has ended in good order, for good.
+    /// Whether the lease was ended for good.
     retired: AtomicBool,
 }
 
 type Renewal = BoxFuture<'static, Result<(), Arc<StoreError>>>;
 
-/// A renewal that has happened.
+/// A renewal that has succeeded.
 #[derive(Clone, Copy, Debug)]
 struct Renewed {
     /// When, by the monotonic clock.
     at: Duration,
-    /// Until when the lease lasts, by the time of day.
+    /// The time of day at which the lease expires.
     until: Timestamp,
 }
 
@@ -51,7 +51,8 @@ impl Lease {
         active: Arc<ActiveRuns>,
         length: Duration,
     ) -> Self {
-        // No two engines are the same worker, whatever process and machine they are in.
+        // No two engines are the same worker, also in different processes and on different
+        // machines.
         let worker_id = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
         Self {
             worker_id,
@@ -65,10 +66,10 @@ impl Lease {
         }
     }
 
-    /// Renews the lease, unless it was renewed not long ago.
+    /// Renews the lease, unless it was renewed recently.
     pub(crate) async fn ensure(&self) -> Result<(), StoreError> {
-        // Twice: a renewal that was begun long ago, by a future that nobody has polled since, is
-        // not enough.
+        // Twice, because a renewal that a future began long ago and has not polled since is not
+        // enough.
         for _ in 0..2 {
             if self.retired.load(Ordering::Acquire) || self.is_fresh() {
                 break;
@@ -82,8 +83,8 @@ impl Lease {
         Ok(())
     }
 
-    /// Returns whether the lease needs no renewal, by either clock: a machine that was suspended,
-    /// or whose time of day was set, finds that the two disagree.
+    /// Returns whether the lease needs no renewal, by both clocks. They disagree after a machine
+    /// was suspended, or its time of day was set.
     fn is_fresh(&self) -> bool {
         let Some(Renewed { at, until }) = *lock(&self.renewed) else {
             return false;
@@ -97,44 +98,43 @@ impl Lease {
 
     /// Returns the renewal under way, or begins one.
     fn renewal(&self) -> Shared<Renewal> {
-        let mut standing = lock(&self.renewal);
-        let under_way = standing
+        let mut renewal_under_way = lock(&self.renewal);
+        let under_way = renewal_under_way
             .as_ref()
             .and_then(WeakShared::upgrade)
             .filter(|renewal| renewal.peek().is_none());
         under_way.unwrap_or_else(|| {
-            let (store, clock, worker, length) = (
-                self.store.clone(),
-                self.clock.clone(),
-                self.worker_id.clone(),
-                self.length,
-            );
-            let (active, renewed) = (self.active.clone(), self.renewed.clone());
+            let store = self.store.clone();
+            let clock = self.clock.clone();
+            let worker_id = self.worker_id.clone();
+            let length = self.length;
+            let active = self.active.clone();
+            let renewed = self.renewed.clone();
             let renewal = async move {
                 clock.set(&*store).await?;
-                let (at, until) = (clock.now(), until(&*clock, length));
-                active.cancel_all(store.renew(&worker, until).await?);
+                let at = clock.now();
+                let until = expiry(&*clock, length);
+                active.cancel_all(store.renew(&worker_id, until).await?);
                 *lock(&renewed) = Some(Renewed { at, until });
                 Ok(())
             };
             let renewal = renewal.boxed().shared();
-            *standing = renewal.downgrade();
+            *renewal_under_way = renewal.downgrade();
             renewal
         })
     }
 
-    /// Renews the lease with a write of its own, however long ago that was done last.
+    /// Renews the lease with a write of its own, even if it was renewed recently.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         self.active.cancel_all(
             self.store
-                .renew(&self.worker_id, until(&*self.clock, self.length))
+                .renew(&self.worker_id, expiry(&*self.clock, self.length))
                 .await?,
         );
         Ok(())
     }
 
-    /// Ends the lease: what this engine holds can be claimed by others now. It is not renewed any
-    /// more.
+    /// Ends the lease for good: other workers can claim what this worker holds now.
     pub(crate) async fn retire(&self) -> Result<(), StoreError> {
         self.retired.store(true, Ordering::Release);
         self.store.retire(&self.worker_id, wall(&*self.clock)).await
@@ -153,7 +153,7 @@ impl Lease {
             let delay = match self.ensure().await {
                 Ok(()) => self.interval(),
                 Err(error) => {
-                    tracing::warn!(%error, "the lease could not be renewed; it will be tried again");
+                    tracing::warn!(%error, "failed to renew the lease; it will be retried");
                     self.interval() / 10
                 }
             };
@@ -167,7 +167,7 @@ impl Lease {
     }
 }
 
-fn until(clock: &dyn Clock, length: Duration) -> Timestamp {
+fn expiry(clock: &dyn Clock, length: Duration) -> Timestamp {
     ceil(wall(clock).saturating_add(length))
 }
 

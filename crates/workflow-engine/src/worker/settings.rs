@@ -1,4 +1,4 @@
-//! What can be set of an engine, with its defaults.
+//! The settings of an engine, with their defaults.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use workflow_events::Timestamp;
 use crate::limits::VALUE_BYTES;
 use crate::store::Purge;
 
-/// How long runs are kept after their end, by how they ended; `None`, the default, keeps them for
+/// How long runs are kept after their end, by how they ended. The default, `None`, keeps them for
 /// ever.
 ///
-/// A run is never purged before every sink has settled its events.
+/// A run is never purged before its events have a fate at every sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// For completed runs.
@@ -46,7 +46,7 @@ impl Retention {
     }
 }
 
-/// Everything else that can be set.
+/// The settings of a worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) max_value_bytes: usize,

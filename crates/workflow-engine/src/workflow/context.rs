@@ -1,4 +1,4 @@
-//! What a workflow's function is given: the run's ids, and its durable operations.
+//! The context of a workflow's function: the run's ids, and the durable operations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::workflow::failure::DurableError;
 use crate::workflow::sleep::{Length, Sleep};
 use crate::workflow::step::Step;
 
-/// The handle through which a workflow does what is durable.
+/// Handle of a run, through which its workflow calls durable operations.
 ///
-/// Code between durable operations must be deterministic: what is not belongs in a step.
+/// The code between durable operations must be deterministic. Put code that is not into a step.
 pub struct Context {
     execution: Arc<Execution>,
 }
@@ -26,25 +26,28 @@ impl Context {
         Self { execution }
     }
 
-    /// Runs `body` as a step: its result is recorded before it is returned, failures as well as
+    /// Runs `body` as a step, whose result is recorded before it is returned, failures as well as
     /// successes.
     ///
-    /// The result is a future: nothing runs before it is awaited, and `join!` and `select!` take it
-    /// as it is. `body` may borrow from the workflow, and may run more than once. **A process that
-    /// dies after the effect of a step and before its record runs the step again**, so effects must
-    /// tolerate that (an idempotency key, for instance).
+    /// This returns a future: nothing runs before it is awaited, and `join!` and `select!` accept
+    /// it. `body` may borrow from the workflow, and may run more than once.
     ///
-    /// A step that takes longer than [`Step::SLOW`] has its start recorded at once, so that it can
-    /// be seen running; the start of a quicker one is recorded together with its end.
+    /// **If the process dies after the effect of a step and before its record, the step runs
+    /// again.** An effect must tolerate that, for instance by an idempotency key.
+    ///
+    /// The start of a step is recorded together with its end. A step that takes longer than
+    /// [`Step::SLOW`] has its start recorded before its end, so that it can be seen running.
     ///
     /// # Errors
     ///
-    /// [`StepError`](crate::StepError) when the body returns an error, panics, or returns what
-    /// cannot be recorded: it has no JSON form that can be read back, or is larger or deeper than
-    /// the engine's limits. A name that is empty, longer than
-    /// [`STEP_NAME_BYTES`](crate::limits::STEP_NAME_BYTES), or has a control character fails as
-    /// well, and the body is not executed. Trouble with the store never comes this way: the run is
-    /// then left as it is, and this future does not finish.
+    /// [`StepError`](crate::StepError) when the body returns an error, panics, or returns a value
+    /// that cannot be recorded, because the value has no JSON form that can be read back, or is
+    /// larger or deeper than the engine's limits. A step also fails, without executing the body, if
+    /// its name is empty, is longer than [`STEP_NAME_BYTES`](crate::limits::STEP_NAME_BYTES), or
+    /// has a control character.
+    ///
+    /// A failure of the store is never reported here: the run stays as it is, and this future never
+    /// completes.
     ///
     /// # Examples
     ///
@@ -75,12 +78,12 @@ impl Context {
         )
     }
 
-    /// Sleeps for `duration`; the end is recorded, as a time of day, when the sleep begins.
+    /// Sleeps for `duration`. The time of the end is recorded when the sleep begins.
     ///
-    /// A wait that is not short (one second, unless the engine is built otherwise) suspends the
-    /// run: its future is dropped, nothing of it stays in memory, and it is replayed when the time
-    /// has come, by whichever process works then. A sleep over nothing returns at once and is not
-    /// recorded.
+    /// A wait of at least [`suspend_after`](crate::EngineBuilder::suspend_after) (1 second by
+    /// default) suspends the run: its future is dropped, nothing of it stays in memory, and a
+    /// worker of any process replays it when the sleep ends. A sleep of zero returns at once and is
+    /// not recorded.
     ///
     /// # Examples
     ///
@@ -98,31 +101,31 @@ impl Context {
         Sleep::new(&self.execution, Length::For(duration))
     }
 
-    /// Sleeps until a time of day; one that has passed returns at once.
+    /// Sleeps until a time of day; returns at once if that time has passed.
     ///
-    /// Like [`sleep`](Self::sleep) otherwise.
+    /// In every other way this is like [`sleep`](Self::sleep).
     pub fn sleep_until(&self, at: Timestamp) -> Sleep<'_> {
         Sleep::new(&self.execution, Length::Until(at))
     }
 
-    /// Returns the time of day as the workflow knows it: when the last operation that it awaited
-    /// was recorded, or when it began.
+    /// Returns the time of day as the workflow knows it: the time at which the last operation that
+    /// it awaited was recorded, or the workflow began.
     ///
-    /// A replay gets the same times. Nothing is written.
+    /// A replay returns the same times. Nothing is written.
     pub fn now(&self) -> Timestamp {
         self.execution.machine().now()
     }
 
-    /// Returns a random number; each call of a replay gets the same as before.
+    /// Returns a random number; a replay returns the same numbers.
     ///
-    /// It follows from the run and the number of calls before, so that nothing is written. It is
-    /// not for secrets.
+    /// The number is derived from the run and the number of earlier calls, so nothing is written.
+    /// Do not use it for secrets.
     pub fn random(&self) -> u64 {
         self.execution.machine().random()
     }
 
-    /// Returns a random UUID (version 4); each call of a replay gets the same as before. A good
-    /// idempotency key.
+    /// Returns a random UUID (version 4); a replay returns the same UUIDs. It is a good idempotency
+    /// key.
     pub fn uuid(&self) -> Uuid {
         self.execution.machine().uuid()
     }

@@ -19,7 +19,8 @@ use crate::workflow::failure::{DurableError, Failure, panic_message};
 
 /// The name of a workflow and the types of its input, output and error.
 ///
-/// It is a constant that whoever registers, starts or inspects the workflow shares.
+/// Declare it as a constant, and use the constant wherever the workflow is registered, started or
+/// inspected.
 ///
 /// # Examples
 ///
@@ -35,8 +36,8 @@ pub struct Workflow<Input, Output, Error = Failure> {
 }
 
 impl<Input, Output, Error> Workflow<Input, Output, Error> {
-    /// Names a workflow; the name has 1 to 256 bytes and no control characters, which is checked
-    /// when an engine is built.
+    /// Names a workflow. The name has 1 to 256 bytes and no control characters;
+    /// [`EngineBuilder::build`](crate::EngineBuilder::build) checks that.
     pub const fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -64,7 +65,8 @@ impl<Input, Output, Error> fmt::Debug for Workflow<Input, Output, Error> {
     }
 }
 
-/// A workflow's function with its types erased: the recorded input in, what is to be recorded out.
+/// A workflow's function with its types erased: from the recorded input to the result that is
+/// recorded.
 pub(crate) struct Body {
     execute: Box<dyn Fn(Context, Payload) -> BoxFuture<'static, RunResult> + Send + Sync>,
     check_input: fn(&Payload) -> Result<(), serde_json::Error>,
@@ -79,13 +81,14 @@ impl Body {
         (self.execute)(context, input)
     }
 
-    /// Checks that an input can be read as that of the function.
+    /// Checks that an input can be decoded as that of the function.
     pub(crate) fn check_input(&self, input: &Payload) -> Result<(), serde_json::Error> {
         (self.check_input)(input)
     }
 }
 
-/// Erases the types of `function`. Its panics, and values without a JSON form, become failures.
+/// Erases the types of `function`. Panics, and values without a JSON form, become failures of the
+/// run.
 pub(crate) fn body<I, O, E, F, Fut>(function: F, limit: usize) -> Body
 where
     I: DeserializeOwned + Send + 'static,
@@ -112,7 +115,7 @@ where
                 Err(error) => returned(&error, limit),
             }
         };
-        // All of it may panic: decoding, the function, encoding, the words of an error.
+        // Each of these may panic: decoding, the function, encoding, the text of an error.
         let caught = AssertUnwindSafe(run).catch_unwind();
         let panicked = |panic: Box<dyn Any + Send>| {
             engine_failure(
@@ -130,7 +133,7 @@ where
     }
 }
 
-/// What is recorded of an output.
+/// Returns what is recorded of an output.
 fn completed<O: Serialize + DeserializeOwned>(output: &O, limit: usize) -> RunResult {
     let output = match Payload::encode(output) {
         Ok(output) => output,
@@ -165,8 +168,8 @@ fn completed<O: Serialize + DeserializeOwned>(output: &O, limit: usize) -> RunRe
     }
 }
 
-/// What is recorded of an error; one that is too large or too deep, or cannot be read back, is
-/// recorded by its words alone.
+/// Returns what is recorded of an error. Only the text is recorded of an error that is too large or
+/// too deep, or cannot be read back.
 fn returned<E: DurableError>(error: &E, limit: usize) -> RunResult {
     let is_accepted =
         |recorded: &Payload| check_value(recorded, limit).is_ok() && recorded.decode::<E>().is_ok();

@@ -1,4 +1,4 @@
-//! Errors that are recorded: what steps and workflows may return, and what a failed step becomes.
+//! Errors that are recorded: those that steps and workflows return, and that of a failed step.
 
 use std::error::Error;
 use std::fmt;
@@ -10,13 +10,12 @@ use workflow_events::bounds::{MESSAGE_BYTES, cut};
 
 use crate::payload::Payload;
 
-/// An error of a step or a workflow. It is recorded in its serde form, and comes back as its own
+/// An error of a step or a workflow, which is recorded in its serde form and decoded to its own
 /// type.
 ///
-/// Implement it for your own error types, with nothing inside, or use [`Failure`]. One that cannot
-/// be recorded, because it is larger or deeper than the engine's limits or its JSON form cannot be
-/// read back, is recorded by its words: see [`StepFailure::Unrecorded`] and
-/// [`RunFailure`](crate::RunFailure).
+/// Implement it for your own error types, with an empty body, or use [`Failure`]. Only the text is
+/// recorded of an error that is larger or deeper than the engine's limits, or whose JSON form
+/// cannot be read back: see [`StepFailure::Unrecorded`] and [`RunFailure`](crate::RunFailure).
 ///
 /// # Examples
 ///
@@ -40,7 +39,7 @@ use crate::payload::Payload;
 pub trait DurableError:
     fmt::Display + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// Returns what lifecycle events say of this error: its text as `message`, its serde form as
+    /// Returns the error as lifecycle events carry it: its text as `message`, its serde form as
     /// `details`.
     fn info(&self) -> ErrorInfo {
         ErrorInfo {
@@ -58,9 +57,9 @@ impl DurableError for String {
 
 /// The error for workflows and steps that need no type of their own.
 ///
-/// Every standard error converts into it by `?`, with its causes in the message; so does a failed
-/// step of any kind. (So that this works it is not itself a `std::error::Error`, as with
-/// `anyhow::Error`.)
+/// `?` converts every standard error into it, with the causes in the message, and also the error of
+/// a failed step. To make that possible, this type does not implement `std::error::Error`, like
+/// `anyhow::Error`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Failure(Box<ErrorInfo>);
@@ -71,7 +70,7 @@ impl Failure {
         Self(Box::new(ErrorInfo::new(message)))
     }
 
-    /// Adds a kind: a short word by which programs tell failures apart.
+    /// Adds a kind: a short word by which programs distinguish failures.
     #[must_use]
     pub fn with_kind(mut self, kind: impl Into<String>) -> Self {
         self.0.kind = Some(kind.into());
@@ -132,13 +131,13 @@ impl<E: Error> From<E> for Failure {
 
 impl<E: DurableError> From<StepError<E>> for Failure {
     fn from(error: StepError<E>) -> Self {
-        // What an event would cut is cut here, so that the failure of a large error can itself be
-        // recorded.
+        // Cut what an event would cut, so that the failure of a large error can itself be recorded.
         Self(Box::new(error.info().bounded()))
     }
 }
 
-/// A step failed for good. The failure is recorded: a replay meets the same one.
+/// Error of a step whose last attempt has failed. It is recorded, and a replay returns the same
+/// error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepError<E> {
@@ -146,11 +145,11 @@ pub struct StepError<E> {
     pub step: String,
     /// The attempt that failed last, from 1.
     pub attempt: u32,
-    /// What happened.
+    /// The cause.
     pub cause: StepFailure<E>,
 }
 
-/// A workflow may return it as it is: `Workflow<Input, Output, StepError<PaymentError>>`.
+/// A workflow may return the error of a step: `Workflow<Input, Output, StepError<PaymentError>>`.
 impl<E: DurableError> DurableError for StepError<E> {
     fn info(&self) -> ErrorInfo {
         self.info()
@@ -162,49 +161,49 @@ impl<E: DurableError> DurableError for StepError<E> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum StepFailure<E> {
-    /// It returned this error.
+    /// The body returned this error.
     Returned(E),
-    /// It panicked, with this message.
+    /// The body panicked with this message.
     Panicked(String),
-    /// It took longer than its timeout, and was cut.
+    /// The attempt took longer than its timeout, and its future was dropped.
     #[serde(rename_all = "camelCase")]
     TimedOut {
-        /// How long it was allowed to take, in milliseconds.
+        /// The timeout, in milliseconds.
         timeout_ms: u64,
-        /// How long it really took.
+        /// How long the attempt took, in milliseconds.
         elapsed_ms: u64,
     },
-    /// Its result has no JSON form, or none that can be read back, so it cannot be recorded.
+    /// The result has no JSON form, or one that cannot be read back, so it is not recorded.
     Unencodable(String),
-    /// Its result is larger than the engine's limit, so it is not recorded.
+    /// The result is larger than the engine's limit, so it is not recorded.
     TooLarge {
         /// The size of its JSON form.
         bytes: usize,
         /// The limit.
         limit: usize,
     },
-    /// Its result is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH), so it is not
+    /// The result is nested deeper than [`VALUE_DEPTH`](crate::limits::VALUE_DEPTH), so it is not
     /// recorded.
     TooDeep {
-        /// How deep its JSON form is.
+        /// The depth of its JSON form.
         levels: usize,
         /// The limit.
         limit: usize,
     },
-    /// It returned an error that cannot be recorded as its own type: that is too large, too deep,
-    /// or has no JSON form that can be read back. These are its words.
+    /// The body returned an error that cannot be recorded as its own type, because it is too large,
+    /// too deep, or has no JSON form that can be read back. Only the text is recorded.
     Unrecorded {
-        /// What the error said of itself; what is too long is cut, with a mark.
+        /// The error as lifecycle events carry it; long text is cut, with a mark.
         info: Box<ErrorInfo>,
-        /// Why it cannot be recorded.
+        /// Why the error cannot be recorded.
         problem: String,
     },
-    /// Its name is not accepted, so it was not executed. The name that is recorded is cut.
+    /// The step's name is not accepted, so the body was not executed. The recorded name is cut.
     InvalidName(String),
 }
 
 impl<E: DurableError> StepError<E> {
-    /// Returns what lifecycle events say of it.
+    /// Returns the error as lifecycle events carry it.
     pub fn info(&self) -> ErrorInfo {
         ErrorInfo {
             step_name: Some(self.step.clone()),
@@ -215,7 +214,7 @@ impl<E: DurableError> StepError<E> {
 }
 
 impl<E: DurableError> StepFailure<E> {
-    /// Returns what lifecycle events say of it, without the step.
+    /// Returns the cause as lifecycle events carry it, without the step.
     pub(crate) fn info(&self) -> ErrorInfo {
         match self {
             Self::Returned(error) => error.info(),
@@ -279,7 +278,7 @@ impl<E: fmt::Display> fmt::Display for StepError<E> {
     }
 }
 
-/// The text of a caught panic, cut to what an event carries.
+/// Returns the text of a caught panic, cut to what an event carries.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text

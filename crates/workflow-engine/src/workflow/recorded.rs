@@ -1,4 +1,5 @@
-//! What is recorded of how an attempt ended. It is what the code sees: now, and in every replay.
+//! The recorded form of a step's result. The code sees what this form decodes to, in the first
+//! execution and in every replay.
 
 use std::any::Any;
 
@@ -11,10 +12,10 @@ use crate::limits::{ValueError, check_value};
 use crate::payload::Payload;
 use crate::workflow::failure::{DurableError, StepFailure, panic_message};
 
-/// What the future of an attempt came to; a panic is caught.
+/// The output of an attempt; a panic is caught.
 pub(crate) type Caught<T, E> = Result<Result<T, E>, Box<dyn Any + Send>>;
 
-/// Returns the value as its record is decoded to, and the record, or why there is none.
+/// Returns the value that the record decodes to, and the record; or why there is no record.
 pub(crate) fn recorded_value<T, E>(
     caught: Caught<T, E>,
     limit: usize,
@@ -39,8 +40,8 @@ where
     Ok((value, payload))
 }
 
-/// Returns a failure as its record is decoded to, and the record. An error that cannot be recorded
-/// as its own type is recorded by its words.
+/// Returns the failure that the record decodes to, and the record. Only the text is recorded of an
+/// error that cannot be recorded as its own type.
 pub(crate) fn recorded_failure<E: DurableError>(
     cause: StepFailure<E>,
     info: &ErrorInfo,
@@ -75,7 +76,7 @@ fn unreadable(error: &serde_json::Error) -> String {
     format!("its JSON form cannot be read back: {}", short(error))
 }
 
-/// The words of an encoder or a decoder, which may quote a value.
+/// Returns the message of an encoder or a decoder, cut because it may quote a value.
 fn short(error: &impl ToString) -> String {
     cut(&error.to_string(), WORD_BYTES).into_owned()
 }

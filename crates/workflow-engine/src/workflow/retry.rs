@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::clock::millis;
 use crate::random::Seed;
 
-/// How a step that fails is tried again. It is checked when it is made: an invalid one cannot
+/// How a failed step is retried. A policy is checked when it is made, so an invalid one does not
 /// exist.
 ///
-/// Attempts count executions, the first included. A delay counts from the failure, is drawn evenly
-/// from its upper half (jitter, on unless turned off), never exceeds the cap, and is a whole number
-/// of milliseconds.
+/// The number of attempts includes the first one. A delay starts at the failure, never exceeds the
+/// cap, and is a whole number of milliseconds. With jitter, which is the default, it is drawn
+/// evenly from the upper half of the values up to the delay.
 ///
 /// | preset | delays | cap | attempts |
 /// | --- | --- | --- | --- |
@@ -80,7 +80,7 @@ impl Retry {
         Self::doubling(5_000, 120_000, 10)
     }
 
-    /// Waits the same each time; 3 attempts.
+    /// Waits for the same time before each further attempt; 3 attempts.
     pub fn constant(delay: Duration) -> Self {
         Self::new(Delays::Linear {
             first: delay,
@@ -89,7 +89,7 @@ impl Retry {
         })
     }
 
-    /// Waits `step`, then `step` longer each time, at most `cap`; 3 attempts.
+    /// Waits for `step`, then each time longer by `step`, at most `cap`; 3 attempts.
     pub fn linear(step: Duration, cap: Duration) -> Self {
         Self::new(Delays::Linear {
             first: step,
@@ -98,7 +98,7 @@ impl Retry {
         })
     }
 
-    /// Waits `base`, then `factor` times as long each time, at most `cap`; 3 attempts.
+    /// Waits for `base`, then each time `factor` times as long, at most `cap`; 3 attempts.
     ///
     /// # Errors
     ///
@@ -112,7 +112,8 @@ impl Retry {
         Ok(Self::new(Delays::Exponential { base, factor, cap }))
     }
 
-    /// Waits what `delay` returns for the attempt that failed, from 1; 3 attempts, no jitter.
+    /// Waits for the time that `delay` returns for the number of the failed attempt, from 1; 3
+    /// attempts, no jitter.
     pub fn function(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self {
             jitter: false,
@@ -120,7 +121,7 @@ impl Retry {
         }
     }
 
-    /// Sets how many executions there are at most, the first included; 1 means no retry.
+    /// Sets the most attempts, including the first; 1 means no retry.
     ///
     /// # Errors
     ///
@@ -133,8 +134,8 @@ impl Retry {
         }
     }
 
-    /// Sets a budget from the beginning of the first attempt: a retry that would begin after it is
-    /// not scheduled.
+    /// Sets a budget of time from the beginning of the first attempt. A retry that would begin
+    /// after it is not scheduled.
     #[must_use]
     pub fn within(self, budget: Duration) -> Self {
         Self {
@@ -173,8 +174,8 @@ impl Retry {
         }
     }
 
-    /// Returns the delay after the failure of `attempt`, `elapsed` after the first one began;
-    /// `None` if that was the last.
+    /// Returns the delay after the failure of `attempt`, which ended `elapsed` after the first
+    /// attempt began; `None` if there is no further attempt.
     pub(crate) fn delay(&self, attempt: u32, elapsed: Duration, seed: Seed) -> Option<Duration> {
         if attempt >= self.attempts {
             return None;
@@ -212,7 +213,7 @@ impl Retry {
     }
 }
 
-/// Draws a whole number evenly from the upper half of those up to `bound`, which is among them.
+/// Draws a whole number evenly from the upper half of the numbers up to `bound`, including `bound`.
 fn upper_half(bound: u64, seed: Seed) -> u64 {
     let half = bound.div_ceil(2);
     let others = bound - half;
@@ -242,14 +243,14 @@ impl fmt::Debug for Retry {
     }
 }
 
-/// A retry policy that cannot be.
+/// Error of a retry policy that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetryError {
-    /// It has no attempt at all.
+    /// The policy has no attempt.
     #[error("a retry policy needs at least one attempt")]
     NoAttempt,
-    /// Its delays would shrink, or have no value.
+    /// The delays would shrink, or have no value.
     #[error("the factor of a retry policy must be a finite number from 1, and is {factor}")]
     Factor {
         /// The factor that was given.

@@ -38,7 +38,7 @@ pub(crate) enum Length {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Called,
-    /// It began and ends at these times.
+    /// The sleep began at the first time, and ends at the second.
     Begun(Timestamp, Timestamp),
     Ended,
     Done,
@@ -63,7 +63,7 @@ impl<'a> Sleep<'a> {
         }
     }
 
-    /// Checks that the history has a sleep as the code calls it.
+    /// Checks that the history has a sleep of the length with which the code calls it.
     fn is_recorded_as(&self, entry: &Entry) -> bool {
         let recorded = entry.payload.as_ref().map_or("nothing", Payload::as_str);
         let called = self.length.to_string();
@@ -78,7 +78,7 @@ impl<'a> Sleep<'a> {
         false
     }
 
-    /// Records that it begins.
+    /// Records that the sleep begins.
     fn begin(&mut self) {
         let at = wall(&*self.execution.clock);
         let due_at = match self.length {
@@ -170,7 +170,7 @@ impl Drop for Sleep<'_> {
     }
 }
 
-/// As it stands in the history, in JSON.
+/// Formats the length as the JSON that the history has of it.
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

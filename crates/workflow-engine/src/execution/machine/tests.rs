@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use workflow_events::{EventKind, PauseReason, Timestamp};
 
-use crate::execution::machine::{Machine, Permission, Released};
 use crate::execution::determinism::DeterminismError;
+use crate::execution::machine::{Machine, Permission, Released};
 use crate::execution::operation::{Completion, OpKey, OpKind};
 use crate::execution::outgoing::{Draft, Outgoing};
 use crate::execution::replay::Replay;

@@ -1,13 +1,13 @@
-//! Who holds which run, and when the others are due.
+//! Claims of runs, and the queues of the runs that are due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use workflow_events::Timestamp;
 
-use super::state::{Kept, Queue};
+use super::state::{Queue, State};
 use crate::store::{Claim, ClaimRequest, Claimed, Claims, Due, RunKey};
 
-impl Kept {
+impl State {
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Claims {
         self.expire(request);
         match &request.run {
@@ -85,7 +85,7 @@ impl Kept {
     }
 
     fn take(&mut self, key: RunKey, worker: &str) -> Claimed {
-        // A run that is due and still has a worker was held when its lease ran out.
+        // A run that is due and still has a worker was held when the worker's lease expired.
         let before = &self.runs[&key].run;
         let died = before.due_at.is_some() && before.worker.is_some();
         self.hold(key, worker.to_owned());
@@ -104,8 +104,8 @@ impl Kept {
         }
     }
 
-    /// Makes ready what dead workers held; they stay on the runs, as the mark that they died with
-    /// them. The worker that asks is alive.
+    /// Makes the runs of workers whose lease has expired ready. The name of the worker stays on the
+    /// run, which marks the next claim as a recovery. The worker that claims counts as alive.
     fn expire(&mut self, request: &ClaimRequest) {
         let is_over =
             |worker: &String, until: Timestamp| until <= request.now && *worker != request.worker;
@@ -134,8 +134,8 @@ impl Kept {
         kept.run.worker = Some(worker);
     }
 
-    /// Ends a claim in good order.
-    pub(super) fn let_go(&mut self, key: RunKey, due: Option<Due>) {
+    /// Ends a claim, without a recovery.
+    pub(super) fn release(&mut self, key: RunKey, due: Option<Due>) {
         self.set_due(key, due);
         let worker = self
             .runs
@@ -185,7 +185,7 @@ impl ClaimRequest {
         }
     }
 
-    /// When a run that is left over can be claimed.
+    /// Returns when a run that was not claimed can be.
     fn next(&self, due: Due) -> Timestamp {
         match due {
             Due::Now(since) => since.min(self.now),

@@ -1,12 +1,12 @@
 //! Creating runs, appending to their histories, and cancelling them.
 
-use super::state::{Kept, KeptRun};
+use super::state::{State, StoredRun};
 use crate::store::{
     CancelReply, CancelRequest, Claim, Commit, Committed, Created, Due, NewRun, Record, Run,
     RunKey, Status, StoreError,
 };
 
-impl Kept {
+impl State {
     pub(super) fn create(&mut self, new: NewRun) -> Result<Created, StoreError> {
         if let Some(existing) = self.keys.get(&new.id).and_then(|key| self.runs.get(key)) {
             return Ok(Created::Exists(Box::new(existing.run.clone())));
@@ -41,7 +41,7 @@ impl Kept {
         self.keys.insert(id, key);
         self.runs.insert(
             key,
-            KeptRun {
+            StoredRun {
                 run,
                 due: None,
                 epoch: 0,
@@ -52,7 +52,7 @@ impl Kept {
         self.append(key, vec![record]);
         match status {
             Status::Running => self.hold(key, worker),
-            _ => self.let_go(key, Some(Due::Now(created_at))),
+            _ => self.release(key, Some(Due::Now(created_at))),
         }
         Ok(Created::New(Claim {
             key,
@@ -83,13 +83,13 @@ impl Kept {
             .filter(|_| status.is_terminal());
         let progress = records.iter().any(|record| record.entry.is_some());
         self.append(claim.key, records);
-        if let Some(KeptRun { run, .. }) = self.runs.get_mut(&claim.key) {
+        if let Some(StoredRun { run, .. }) = self.runs.get_mut(&claim.key) {
             run.status = status;
             run.ended_at = ended_at;
             run.recoveries = if progress { 0 } else { run.recoveries };
         }
         if status.ends_claim() {
-            self.let_go(
+            self.release(
                 claim.key,
                 due_at.filter(|_| status == Status::Paused).map(Due::At),
             );

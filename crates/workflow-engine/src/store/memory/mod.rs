@@ -1,4 +1,4 @@
-//! The in-memory store: complete, and gone with the process.
+//! The in-memory store: complete, and lost with the process.
 
 mod claims;
 mod commits;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use workflow_events::Timestamp;
 
-use state::Kept;
+use state::State;
 
 use crate::payload::EncodedEvent;
 use crate::store::{
@@ -23,12 +23,12 @@ use crate::store::{
     SinkClaim, Span, Store, StoreError,
 };
 
-/// A [`Store`] in memory: for tests, and for programs whose runs need not outlive them.
+/// A [`Store`] in memory, for tests and for programs whose runs need not outlive the process.
 ///
-/// It survives nothing: when the process ends, runs and undelivered events are gone.
+/// When the process ends, runs and undelivered events are lost.
 #[derive(Default)]
 pub struct MemoryStore {
-    kept: Mutex<Kept>,
+    kept: Mutex<State>,
 }
 
 impl MemoryStore {
@@ -37,8 +37,9 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// No critical section can be left half done by a panic, so poisoning says nothing.
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    /// Locks the state. No critical section can be left half done by a panic, so poisoning does not
+    /// matter.
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,7 +61,7 @@ impl Store for MemoryStore {
     async fn release(&self, claim: Claim, due: Due) -> Result<(), StoreError> {
         let mut kept = self.lock();
         kept.claimed(claim)?;
-        kept.let_go(claim.key, Some(due));
+        kept.release(claim.key, Some(due));
         Ok(())
     }
 
@@ -87,7 +88,7 @@ impl Store for MemoryStore {
             .map(|(_, held)| held)
             .unwrap_or_default()
         {
-            kept.let_go(key, Some(Due::Now(now)));
+            kept.release(key, Some(Due::Now(now)));
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Removing runs that have ended.
 
-use super::state::{Kept, KeptRun};
+use super::state::{State, StoredRun};
 use crate::store::{Purge, Purged};
 
-impl Kept {
+impl State {
     pub(super) fn purge(&mut self, purge: &Purge) -> Purged {
         let settled = self.sinks.values().map(|sink| sink.cursor.position).min();
-        let over = |kept: &&KeptRun| {
+        let over = |kept: &&StoredRun| {
             let ended_at = kept
                 .run
                 .ended_at

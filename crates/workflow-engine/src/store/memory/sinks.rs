@@ -1,20 +1,20 @@
-//! Who delivers to which sink.
+//! Cursors of sinks, and claims on their delivery.
 
 use workflow_events::Timestamp;
 
-use super::state::{Kept, KeptSink};
+use super::state::{State, StoredSink};
 use crate::store::{Cursor, SinkClaim, StoreError};
 
-impl Kept {
-    /// Returns what is kept of a sink; one never heard of begins at the start.
-    pub(super) fn open(&mut self, sink: &str) -> &mut KeptSink {
+impl State {
+    /// Returns the state of a sink; an unknown sink gets a cursor at the start.
+    pub(super) fn open(&mut self, sink: &str) -> &mut StoredSink {
         let missed = self.purged;
-        let new = || KeptSink {
+        let new = || StoredSink {
             cursor: Cursor {
                 missed,
                 ..Cursor::default()
             },
-            ..KeptSink::default()
+            ..StoredSink::default()
         };
         self.sinks.entry(sink.to_owned()).or_insert_with(new)
     }
@@ -47,7 +47,10 @@ impl Kept {
     }
 
     /// Returns the sink, if `claim` is the right to deliver to it.
-    pub(super) fn claimed_sink(&mut self, claim: &SinkClaim) -> Result<&mut KeptSink, StoreError> {
+    pub(super) fn claimed_sink(
+        &mut self,
+        claim: &SinkClaim,
+    ) -> Result<&mut StoredSink, StoreError> {
         let SinkClaim { sink, epoch } = claim.clone();
         let kept = self
             .sinks

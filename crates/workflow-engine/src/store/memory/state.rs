@@ -1,4 +1,4 @@
-//! What the in-memory store keeps, and how its parts belong together.
+//! The state of the in-memory store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,19 +8,19 @@ use crate::payload::EncodedEvent;
 use crate::store::{Claim, Cursor, Due, OutboxEnd, Position, Record, Run, RunKey, StoreError};
 
 #[derive(Default)]
-pub(super) struct Kept {
-    pub(super) runs: BTreeMap<RunKey, KeptRun>,
+pub(super) struct State {
+    pub(super) runs: BTreeMap<RunKey, StoredRun>,
     pub(super) keys: HashMap<String, RunKey>,
     pub(super) last_key: u64,
     /// The runs that are ready or wait for a time, by workflow.
     pub(super) due: HashMap<String, Queue>,
-    /// The workers, until when their leases last, and what they hold.
+    /// The workers: until when the lease of each lasts, and the runs that it holds.
     pub(super) workers: HashMap<String, (Timestamp, BTreeSet<RunKey>)>,
-    /// The events that are kept, by place.
+    /// The events that are kept, by position.
     pub(super) outbox: BTreeMap<Position, EncodedEvent>,
     pub(super) end: OutboxEnd,
     pub(super) purged: u64,
-    pub(super) sinks: HashMap<String, KeptSink>,
+    pub(super) sinks: HashMap<String, StoredSink>,
     pub(super) sink_claims: u64,
 }
 
@@ -32,25 +32,25 @@ pub(super) struct Queue {
 }
 
 #[derive(Default)]
-pub(super) struct KeptSink {
+pub(super) struct StoredSink {
     pub(super) cursor: Cursor,
     pub(super) epoch: u64,
     pub(super) holder: Option<String>,
 }
 
-pub(super) struct KeptRun {
+pub(super) struct StoredRun {
     pub(super) run: Run,
-    /// When it is due; the time is that of the run.
+    /// When the run is due; the time equals that of `run`.
     pub(super) due: Option<Due>,
     pub(super) epoch: u64,
     pub(super) records: Vec<Record>,
-    /// The places of its events.
+    /// The positions of the run's events.
     pub(super) positions: Vec<Position>,
 }
 
-impl Kept {
+impl State {
     /// Returns the run, if `claim` is the right to advance it.
-    pub(super) fn claimed(&self, claim: Claim) -> Result<&KeptRun, StoreError> {
+    pub(super) fn claimed(&self, claim: Claim) -> Result<&StoredRun, StoreError> {
         let Claim { key, epoch } = claim;
         let kept = self.runs.get(&key).ok_or(StoreError::UnknownRun { key })?;
         let held = kept.run.due_at.is_none() && kept.run.worker.is_some();
