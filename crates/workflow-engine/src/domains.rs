@@ -92,8 +92,8 @@ proptest! {
 
     #[test]
     fn the_time_of_day_is_the_nearest_there_is(at in moment(), beyond in 1..1_000_000_000_000_u64) {
-        let told = wall(&Still(SystemTime::try_from(at).unwrap()));
-        prop_assert!(told <= at && at.duration_since(told) < MILLI);
+        let rounded = wall(&Still(SystemTime::try_from(at).unwrap()));
+        prop_assert!(rounded <= at && at.duration_since(rounded) < MILLI);
         let beyond = Duration::from_secs(beyond);
         let late = SystemTime::try_from(Timestamp::MAX).unwrap().checked_add(beyond);
         let early = SystemTime::try_from(Timestamp::MIN).unwrap().checked_sub(beyond);
@@ -129,9 +129,9 @@ proptest! {
             prop_assert!(first_id < second_id, "{first} {first_id}, {second} {second_id}");
         }
         if second >= Timestamp::UNIX_EPOCH {
-            let told = second_id.get_timestamp().unwrap().to_unix();
+            let time = second_id.get_timestamp().unwrap().to_unix();
             let seconds = SystemTime::try_from(second).unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs();
-            prop_assert_eq!(told.0, seconds);
+            prop_assert_eq!(time.0, seconds);
         }
     }
 

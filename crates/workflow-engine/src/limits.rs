@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | an input | [`max_value_bytes`](crate::EngineBuilder::max_value_bytes), [`VALUE_DEPTH`], and that it can be read back | [`RunError`](crate::RunError) |
 //! | a step's result, a run's output | the same | the step, or the run, fails: [`StepFailure`](crate::StepFailure) |
-//! | an error of a step or a run | the same | its words are recorded instead of its own type |
+//! | an error of a step or a run | the same | only its text is recorded |
 //! | a run's id, an execution id | [`ID_BYTES`], no control characters | [`RunError::Id`](crate::RunError::Id), [`CancelError::Id`](crate::CancelError::Id) |
 //! | a workflow's name, a sink's name | [`NAME_BYTES`], no control characters | [`BuildError::Name`](crate::BuildError::Name) |
 //! | a step's name | [`STEP_NAME_BYTES`], no control characters | [`StepFailure::InvalidName`](crate::StepFailure::InvalidName) |

@@ -112,7 +112,7 @@ pub enum RunError {
     Decode {
         /// The id.
         id: String,
-        /// What the decoder said.
+        /// The message of the decoder.
         source: serde_json::Error,
     },
     /// The engine is shut down. A run that had begun stays as it is.

@@ -48,11 +48,11 @@ pub(crate) struct Driver {
 
 /// Result of polling the workflow's future.
 enum Polled {
-    /// It was not woken, or does not exist.
+    /// The future was not woken, or does not exist.
     Not,
-    /// It has returned, or waits to be woken.
+    /// The future has returned, or waits to be woken.
     Waits,
-    /// It has woken itself: its task should let others proceed first.
+    /// The future has woken itself, so its task lets others proceed first.
     Yields,
 }
 

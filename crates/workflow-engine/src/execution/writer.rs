@@ -72,7 +72,7 @@ impl Writer {
         self.begin(records, Status::Running, None, None)
     }
 
-    /// Begins to commit records of which the last ends the execution.
+    /// Begins to commit records. The last of them ends the execution.
     pub(crate) fn end(
         &mut self,
         records: Vec<Outgoing>,

@@ -1,4 +1,4 @@
-//! Records, of which a run's history consists.
+//! The records of a run's history.
 
 use std::fmt;
 

@@ -39,7 +39,7 @@ pub(crate) struct Worker {
     pub(crate) active: Arc<ActiveRuns>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) workflows: HashMap<&'static str, Body>,
-    /// The names of the workflows, as the store is asked for them.
+    /// The names of the workflows, as claims list them.
     pub(crate) workflow_names: Vec<String>,
     /// The names of the sinks, whose events no purge removes before they are delivered.
     pub(crate) sinks: Vec<String>,

@@ -5,8 +5,8 @@
 //! only once its completion is in the history, one at a time, by the rule of [`Completions`]. A
 //! replay takes the completions from the history, so it leads the code the same way.
 //!
-//! The machine calls no waker. It collects them, and whoever holds it wakes them once its lock is
-//! free: see [`Machine::take_wakers`].
+//! The machine calls no waker. It collects the wakers of operations that can continue; the guard of
+//! its lock wakes them once the lock is free. See [`Machine::take_wakers`].
 
 mod driving;
 mod operations;
@@ -75,11 +75,12 @@ struct Operation {
 /// What an operation may do when it is polled.
 #[derive(Debug)]
 pub(crate) enum Permission {
-    /// It has completed, with this record.
+    /// The operation has completed, with this record.
     Completed(Entry),
     /// Nothing yet.
     Wait,
-    /// It may begin or continue. The first time, this has what the history knows of its beginning.
+    /// The operation may begin or continue. The first time, this has the record of its beginning,
+    /// if the history has one.
     Proceed(Option<Begun>),
 }
 
