@@ -1,7 +1,7 @@
 //! What can be wrong with a transport's configuration.
 
 use crate::endpoint::EndpointError;
-use crate::token::TokenError;
+use crate::secrets::token::TokenError;
 
 /// A transport or tracker that cannot be built.
 #[derive(Debug, thiserror::Error)]

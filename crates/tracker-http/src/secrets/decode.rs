@@ -1,17 +1,15 @@
 //! Taking encodings off a text, while every character knows where it came from.
 
-use super::folded;
-
 /// A character, folded, and the bytes of the original text that it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Char {
-    pub(super) value: char,
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct Char {
+    pub(crate) value: char,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// Returns the characters of a text as it is.
-pub(super) fn plain(text: &str) -> Vec<Char> {
+pub(crate) fn plain(text: &str) -> Vec<Char> {
     let chars = text.char_indices();
     chars
         .map(|(start, c)| Char {
@@ -22,9 +20,19 @@ pub(super) fn plain(text: &str) -> Vec<Char> {
         .collect()
 }
 
+/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the
+/// plus of a form.
+pub(crate) fn folded(c: char) -> char {
+    if c == '+' || c.is_whitespace() {
+        ' '
+    } else {
+        c.to_lowercase().next().unwrap_or(c)
+    }
+}
+
 /// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if
 /// there is none.
-pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
+pub(crate) fn once(text: &[Char]) -> Option<Vec<Char>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut found = false;
     let mut rest = text;

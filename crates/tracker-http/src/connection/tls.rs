@@ -12,8 +12,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::endpoint::Endpoint;
+use crate::endpoint::host::Host;
 use crate::error::BuildError;
-use crate::host::Host;
 
 /// The handshakes with one endpoint.
 #[derive(Clone)]

@@ -1,81 +1,13 @@
-//! From events to a request body: `{"events":[...]}`, enriched and compressed as configured.
+//! From events to a request body: `{"events":[...]}`, enriched as configured.
 
-use exact_json::{EncodeError, Member, members};
+use exact_json::EncodeError;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use tracker_core::{Reason, SendError};
 
-use crate::event::JsonEvent;
-
-/// The fields that the configuration adds to every event; they win over fields of the same name.
-#[derive(Clone, Default)]
-pub(crate) struct Enrichment {
-    fields: Map<String, Value>,
-    /// The fields as they stand behind the opening brace: `"env":"prod","serviceKey":"k"`.
-    encoded: String,
-}
-
-/// Why an event cannot be part of a request.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    #[error("it is not a JSON object, so no field can be added to it")]
-    NoObject,
-}
-
-impl Enrichment {
-    pub(crate) fn set(&mut self, name: &str, value: String) {
-        self.fields.insert(name.into(), Value::String(value));
-        let object = Value::Object(self.fields.clone()).to_string();
-        self.encoded = object[1..object.len() - 1].to_owned();
-    }
-
-    /// Returns the value of a field, if it is configured.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.fields.get(name)?.as_str()
-    }
-
-    /// Checks that the fields can be added to `event`.
-    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
-        if self.fields.is_empty() || event.as_str().starts_with('{') {
-            Ok(())
-        } else {
-            Err(Unfit::NoObject)
-        }
-    }
-
-    /// Appends the event that stands in `event` as JSON, with the fields added; every other member
-    /// stays as written.
-    fn append(&self, body: &mut Vec<u8>, event: &str) -> Result<(), Unfit> {
-        let members = members(event).ok_or(Unfit::NoObject)?;
-        body.push(b'{');
-        body.extend_from_slice(self.encoded.as_bytes());
-        for member in members.iter().filter(|member| !self.has(member)) {
-            body.push(b',');
-            body.extend_from_slice(member.key.as_bytes());
-            body.push(b':');
-            body.extend_from_slice(member.value.as_bytes());
-        }
-        body.push(b'}');
-        Ok(())
-    }
-
-    /// Whether the configuration has a field of this member's name. A name that is no text is
-    /// nobody else's.
-    fn has(&self, member: &Member<'_>) -> bool {
-        // The name without its quotes is enough, and costs nothing, where it has no escapes.
-        if !member.key.contains('\\') {
-            return self.fields.contains_key(member.key.trim_matches('"'));
-        }
-        member
-            .name()
-            .is_some_and(|name| self.fields.contains_key(&name))
-    }
-}
+use crate::request::enrichment::{Enrichment, Unfit};
 
 /// Encodes `events` as one body.
-pub(crate) fn body<E: Serialize>(
+pub(crate) fn encode<E: Serialize>(
     events: &[E],
     enrichment: &Enrichment,
 ) -> Result<Vec<u8>, SendError> {
@@ -90,7 +22,7 @@ pub(crate) fn body<E: Serialize>(
         if index > 0 {
             body.push(b',');
         }
-        if enrichment.fields.is_empty() {
+        if enrichment.is_empty() {
             write(&mut body, event).map_err(unencodable)?;
             continue;
         }
@@ -118,48 +50,22 @@ fn contains_null(json: &[u8]) -> bool {
     json.windows(4).any(|window| window == b"null")
 }
 
-/// Bodies up to this size, in bytes, are not compressed: it would not pay.
-#[cfg(feature = "gzip")]
-const GZIP_ABOVE: usize = 1024;
-
-/// Compresses `body` if it is large enough; says whether it did.
-#[cfg(feature = "gzip")]
-pub(crate) fn gzip(body: Vec<u8>) -> (bytes::Bytes, bool) {
-    use std::io::Write;
-
-    if body.len() <= GZIP_ABOVE {
-        return (body.into(), false);
-    }
-    let mut encoder = flate2::write::GzEncoder::new(
-        Vec::with_capacity(body.len() / 4),
-        flate2::Compression::fast(),
-    );
-    match encoder.write_all(&body).and_then(|()| encoder.finish()) {
-        Ok(compressed) => (compressed.into(), true),
-        // Writing to memory does not fail; if it did, the plain body is as good.
-        Err(_) => (body.into(), false),
-    }
-}
-
-/// Leaves `body` as it is: this build has no compression.
-#[cfg(not(feature = "gzip"))]
-pub(crate) fn gzip(body: Vec<u8>) -> (bytes::Bytes, bool) {
-    (body.into(), false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashMap;
 
+    use exact_json::members;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    use crate::event::JsonEvent;
 
     fn enriched(event: Value) -> Value {
         let mut enrichment = Enrichment::default();
         enrichment.set("env", "prod".into());
         enrichment.set("serviceKey", "k\"ey".into());
-        let body = body(&[event], &enrichment).unwrap();
+        let body = encode(&[event], &enrichment).unwrap();
         serde_json::from_slice::<Value>(&body).unwrap()["events"][0].clone()
     }
 
@@ -187,7 +93,7 @@ mod tests {
     fn an_overridden_field_stands_once() {
         let mut enrichment = Enrichment::default();
         enrichment.set("env", "prod".into());
-        let body = body(&[json!({"env": "dev"})], &enrichment).unwrap();
+        let body = encode(&[json!({"env": "dev"})], &enrichment).unwrap();
         assert_eq!(body, br#"{"events":[{"env":"prod"}]}"#);
     }
 
@@ -195,10 +101,10 @@ mod tests {
     fn an_event_that_is_not_an_object_cannot_be_enriched() {
         let mut enrichment = Enrichment::default();
         enrichment.set("env", "prod".into());
-        let refused = body(&[json!({}), json!(7)], &enrichment).unwrap_err();
+        let refused = encode(&[json!({}), json!(7)], &enrichment).unwrap_err();
         assert!(matches!(refused, SendError::Unencodable { index: 1, .. }));
         assert_eq!(
-            body(&[json!(7), json!("x")], &Enrichment::default()).unwrap(),
+            encode(&[json!(7), json!("x")], &Enrichment::default()).unwrap(),
             br#"{"events":[7,"x"]}"#
         );
     }
@@ -207,7 +113,7 @@ mod tests {
     fn raw_enriched(text: &str) -> String {
         let mut enrichment = Enrichment::default();
         enrichment.set("env", "prod".into());
-        let body = body(&[JsonEvent::from_json(text).unwrap()], &enrichment).unwrap();
+        let body = encode(&[JsonEvent::from_json(text).unwrap()], &enrichment).unwrap();
         let body = String::from_utf8(body).unwrap();
         body.strip_prefix("{\"events\":[")
             .unwrap()
@@ -259,14 +165,14 @@ mod tests {
         for _ in 0..2 {
             for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
                 let events = [[("a", Some(1.0))], [("a", Some(number))]].map(HashMap::from);
-                let refused = body(&events, &enrichment).unwrap_err();
+                let refused = encode(&events, &enrichment).unwrap_err();
                 assert!(
                     matches!(refused, SendError::Unencodable { index: 1, .. }),
                     "{refused:?}"
                 );
             }
             assert!(
-                body(
+                encode(
                     &[HashMap::from([("a", None::<f64>), ("null", None)])],
                     &enrichment
                 )
@@ -274,14 +180,6 @@ mod tests {
             );
             enrichment.set("env", "prod".into());
         }
-    }
-
-    #[cfg(feature = "gzip")]
-    #[test]
-    fn only_large_bodies_are_compressed() {
-        assert!(!gzip(vec![b'a'; GZIP_ABOVE]).1);
-        let (compressed, encoded) = gzip(vec![b'a'; GZIP_ABOVE + 1]);
-        assert!(encoded && compressed.len() < 100);
     }
 
     /// White space that may stand between two parts.

@@ -1,136 +1,22 @@
-//! `HttpTransport`: one hyper client with a keep-alive pool; a batch in, an answer out.
+//! The configuration of an `HttpTransport`.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use hyper::header::HeaderName;
-use serde::Serialize;
-use tracker_core::{Receipt, SendError, SendOptions, Transport};
-
-use crate::connect::Connector;
-use crate::credentials::Credentials;
-use crate::encode::{Enrichment, Unfit};
+use crate::connection::connector::Connector;
+use crate::connection::pool::Connections;
+use crate::connection::resolver::{self, Lookup, Resolver};
+#[cfg(feature = "tls")]
+use crate::connection::tls::{Identity, Tls};
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
-use crate::event::JsonEvent;
-use crate::exchange::Exchange;
-use crate::headers;
-use crate::pool::Connections;
-use crate::resolve::{self, Lookup, Resolver};
-use crate::sending::marked;
-#[cfg(feature = "tls")]
-use crate::tls::{Identity, Tls};
-use crate::token::{Token, TokenError};
-
-/// Sends batches of events as JSON by HTTP POST.
-///
-/// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do,
-/// with tracker-core's policy. Clones share the connections and the token. Connections are pooled
-/// for each runtime on its own, and outside of a tokio runtime nothing can be sent. Proxies from
-/// the environment are not used.
-///
-/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time
-/// tells it from one that is gone. The policy gives each attempt
-/// [`Config::request_timeout`](tracker_core::Config); give it one of yours otherwise. A `send` that
-/// is dropped before its answer, or that fails on its connection, retires the connections of the
-/// pool: requests under way on them go on, later ones use new connections, so a dead connection
-/// costs one attempt.
-///
-/// What a far end or the network says becomes a reason in errors and reports. Neither there nor in
-/// a `Debug` form are these shown, in whatever form they are echoed: the token and up to eight that
-/// it has replaced, the values of [`header`](HttpTransportBuilder::header)s, the values in the
-/// endpoint's query, and the service key. Eight characters of one in a row are enough to be hidden.
-/// Values of fewer than four characters are not searched for.
-///
-/// # Examples
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// use tracker_core::{SendOptions, Transport};
-/// use tracker_http::HttpTransport;
-/// use tracker_http::testing::FaultServer;
-///
-/// let server = FaultServer::start().await?;
-/// let transport = HttpTransport::builder(server.url()).token("s3cret").build()?;
-/// let receipt = transport.send(&[serde_json::json!({"eventId": "1"})], SendOptions::default()).await?;
-/// assert!(receipt.rejected.is_empty());
-/// assert_eq!(server.events(), [serde_json::json!({"eventId": "1"})]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone)]
-pub struct HttpTransport {
-    exchange: Arc<Exchange>,
-}
-
-impl HttpTransport {
-    /// Starts the configuration of a transport to `endpoint`, a URL such as
-    /// `https://host/v1/events`.
-    pub fn builder(endpoint: impl Into<String>) -> HttpTransportBuilder {
-        HttpTransportBuilder {
-            endpoint: endpoint.into(),
-            plain_http: false,
-            token: None,
-            headers: Vec::new(),
-            public_headers: Vec::new(),
-            enrichment: Enrichment::default(),
-            gzip: false,
-            http2_only: false,
-            connect_timeout: CONNECT_TIMEOUT,
-            lookup: resolve::system(),
-            #[cfg(feature = "tls")]
-            roots: Vec::new(),
-            #[cfg(feature = "tls")]
-            identity: None,
-        }
-    }
-
-    /// Replaces the bearer token, for this transport and its clones; attempts that begin after the
-    /// call have it.
-    ///
-    /// Events that a refused token has kept back are sent with the new one at the next flush, or by
-    /// the background task at its next attempt. The token that was replaced stays hidden in what a
-    /// far end says.
-    ///
-    /// # Errors
-    ///
-    /// [`TokenError`] if the text cannot be a token; the one before it stays in use.
-    pub fn set_token(&self, token: impl Into<String>) -> Result<(), TokenError> {
-        self.exchange.credentials.set_token(Token::new(token)?);
-        Ok(())
-    }
-
-    /// Checks that `event` can be part of a request.
-    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
-        self.exchange.enrichment.check(event)
-    }
-}
-
-#[async_trait]
-impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
-    async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
-        marked(self.exchange.send(events, options)).await
-    }
-}
-
-/// Shows where it sends to and how; no token, no header value.
-impl fmt::Debug for HttpTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self
-            .exchange
-            .headers
-            .keys()
-            .map(HeaderName::as_str)
-            .collect();
-        f.debug_struct("HttpTransport")
-            .field("endpoint", &self.exchange.endpoint)
-            .field("headers", &headers)
-            .finish_non_exhaustive()
-    }
-}
+use crate::request::enrichment::Enrichment;
+use crate::request::headers;
+use crate::secrets::credentials::Credentials;
+use crate::secrets::token::Token;
+use crate::transport::HttpTransport;
+use crate::transport::exchange::Exchange;
 
 /// Configures an [`HttpTransport`].
 #[derive(Clone)]
@@ -154,6 +40,29 @@ pub struct HttpTransportBuilder {
 
 /// The default of [`HttpTransportBuilder::connect_timeout`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl HttpTransport {
+    /// Starts the configuration of a transport to `endpoint`, a URL such as
+    /// `https://host/v1/events`.
+    pub fn builder(endpoint: impl Into<String>) -> HttpTransportBuilder {
+        HttpTransportBuilder {
+            endpoint: endpoint.into(),
+            plain_http: false,
+            token: None,
+            headers: Vec::new(),
+            public_headers: Vec::new(),
+            enrichment: Enrichment::default(),
+            gzip: false,
+            http2_only: false,
+            connect_timeout: CONNECT_TIMEOUT,
+            lookup: resolver::system(),
+            #[cfg(feature = "tls")]
+            roots: Vec::new(),
+            #[cfg(feature = "tls")]
+            identity: None,
+        }
+    }
+}
 
 impl HttpTransportBuilder {
     /// Sends `Authorization: Bearer <token>`; none unless set.

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::header::HeaderValue;
 
-use crate::secrets::{Label, Secrets};
-use crate::token::Token;
+use crate::secrets::redaction::{Label, Secrets};
+use crate::secrets::token::Token;
 
 /// How many tokens that were replaced are still hidden: an answer may echo an earlier one.
 const FORMER_TOKENS: usize = 8;

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::decode::plain;
 use super::*;
+use crate::secrets::decode::plain;
 
 fn secrets(secret: &str) -> Secrets {
     let mut secrets = Secrets::default();

@@ -1,6 +1,11 @@
 //! `HttpTracker`: tracker-core's buffer and protocol over `HttpTransport`, for programs without an
 //! engine.
 
+pub(crate) mod builder;
+
+pub(crate) mod background;
+pub(crate) mod blocking;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +16,12 @@ use tracker_core::{
     Books, BufferedTracker, DeliveryReport, FlushReport, PushError, Reason, Tracker, TrackerReport,
 };
 
-use crate::blocking::{self, BlockingError};
-use crate::encode::Unfit;
 use crate::event::JsonEvent;
+use crate::request::enrichment::Unfit;
+use crate::secrets::token::TokenError;
 use crate::sending::marked;
-use crate::token::TokenError;
-use crate::tracker_builder::{Background, HttpTrackerBuilder};
+use crate::tracker::background::Background;
+use crate::tracker::blocking::{BlockingError, wait_for};
 use crate::transport::HttpTransport;
 
 /// Delivers serializable events to an HTTP endpoint.
@@ -79,11 +84,6 @@ pub struct HttpTracker {
 }
 
 impl HttpTracker {
-    /// Starts the configuration of a tracker that sends to `endpoint`.
-    pub fn builder(endpoint: impl Into<String>) -> HttpTrackerBuilder {
-        HttpTrackerBuilder::new(endpoint.into())
-    }
-
     /// Encodes and accepts `event`, or gives it back; never waits.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl HttpTracker {
     ///
     /// [`BlockingError`], and nothing was sent; the events stay pending.
     pub fn flush_blocking(&self) -> Result<FlushReport, BlockingError> {
-        blocking::wait_for(self.flush())
+        wait_for(self.flush())
     }
 
     /// Does what [`shutdown`](Self::shutdown) does, on the calling thread, for a `main` without a
@@ -188,7 +188,7 @@ impl HttpTracker {
         &self,
         timeout: Duration,
     ) -> Result<DeliveryReport<JsonEvent>, BlockingError> {
-        blocking::wait_for(self.shutdown(timeout))
+        wait_for(self.shutdown(timeout))
     }
 
     /// Replaces the bearer token; see [`HttpTransport::set_token`].

@@ -7,10 +7,11 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use hyper::{Response, StatusCode, Version};
 use tracker_core::{Reason, Receipt, SendError};
 
-use crate::body::{self, Decoded, End};
-use crate::credentials::Credentials;
-use crate::secrets::Secrets;
-use crate::{retry_after, verdicts};
+use crate::answer::body::{self, Decoded, End};
+use crate::answer::text::{clean, decoded};
+use crate::answer::{retry_after, verdicts};
+use crate::secrets::credentials::Credentials;
+use crate::secrets::redaction::Secrets;
 
 /// How long the text of a refusal is waited for.
 const TEXT_PATIENCE: Duration = Duration::from_millis(100);
@@ -124,7 +125,7 @@ fn receipt(
 /// What a refusal says: the beginning of its text, or else the name of its status.
 fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Secrets) -> Reason {
     let Decoded { bytes, fault } = body::decode(headers, body, TEXT_LIMIT);
-    let text = clean(&verdicts::text(&bytes), secrets);
+    let text = clean(&decoded(&bytes), secrets);
     if !text.is_empty() {
         return Reason::new(text);
     }
@@ -133,30 +134,10 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Sec
     Reason::new(clean(&untold.unwrap_or(phrase.to_owned()), secrets))
 }
 
-/// Makes a text that others wrote fit for a log: short, without secrets, without control
-/// characters.
-pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
-    // What is not seen must not stand between the characters of a secret.
-    let seen = text.replace(is_unseen, "");
-    secrets
-        .redact(&seen)
-        .trim()
-        .replace(|c: char| c.is_control(), " ")
-}
-
-/// Whether a character shows nothing: a control character that separates no words, or one without
-/// width.
-fn is_unseen(c: char) -> bool {
-    let separates = matches!(c, '\t' | '\n' | '\r');
-    let has_no_width =
-        matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}');
-    has_no_width || c.is_control() && !separates
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Token;
+    use crate::secrets::token::Token;
 
     #[test]
     fn a_reason_is_safe_to_log() {

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
-use crate::connect::Connector;
+use crate::connection::connector::Connector;
 use crate::sending::marked;
 
 /// How long an idle connection is kept.

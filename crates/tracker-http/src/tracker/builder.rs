@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::task::JoinHandle;
-use tracker_core::{BufferedTracker, Config, EventBuffer, Observer, Reason};
+use tracker_core::{BufferedTracker, Config, EventBuffer, Observer};
 
 use crate::clock::{self, TokioClock};
 use crate::error::BuildError;
 use crate::event::JsonEvent;
-use crate::sending::marked;
 use crate::tracker::HttpTracker;
-use crate::transport::{HttpTransport, HttpTransportBuilder};
+use crate::tracker::background::Background;
+use crate::transport::HttpTransport;
+use crate::transport::builder::HttpTransportBuilder;
 
 /// Configures an [`HttpTracker`].
 #[must_use]
@@ -20,6 +19,13 @@ pub struct HttpTrackerBuilder {
     transport: HttpTransportBuilder,
     config: Config,
     observer: Arc<dyn Observer<JsonEvent>>,
+}
+
+impl HttpTracker {
+    /// Starts the configuration of a tracker that sends to `endpoint`.
+    pub fn builder(endpoint: impl Into<String>) -> HttpTrackerBuilder {
+        HttpTrackerBuilder::new(endpoint.into())
+    }
 }
 
 impl HttpTrackerBuilder {
@@ -89,45 +95,8 @@ impl HttpTrackerBuilder {
             return Err(BuildError::NoTimer);
         }
         let mut tracker = self.scoped()?;
-        let wanted = Arc::new(AtomicBool::new(true));
-        let running = Running {
-            tracker: tracker.inner.clone(),
-            wanted: wanted.clone(),
-        };
-        let task = runtime.spawn(marked(async move { running.tracker.run().await }));
-        tracker.background = Some(Background { task, wanted });
+        tracker.background = Some(Background::spawn(&runtime, tracker.inner.clone()));
         Ok(tracker)
-    }
-}
-
-/// The task that delivers in the background.
-#[derive(Debug)]
-pub(crate) struct Background {
-    task: JoinHandle<()>,
-    wanted: Arc<AtomicBool>,
-}
-
-/// Ends the task; it only ever holds leases, which give their events back.
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.wanted.store(false, Ordering::Release);
-        self.task.abort();
-    }
-}
-
-/// Lives as long as the task's future, and says when that is gone although the tracker is open: its
-/// runtime has ended.
-struct Running {
-    tracker: Arc<BufferedTracker<JsonEvent>>,
-    wanted: Arc<AtomicBool>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.wanted.load(Ordering::Acquire) {
-            self.tracker
-                .background_ended(Reason::new("its task has ended, because its runtime has"));
-        }
     }
 }
 

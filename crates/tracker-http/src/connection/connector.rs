@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
-use crate::race;
-use crate::resolve::{LookupError, Resolver};
+use crate::connection::race;
+use crate::connection::resolver::{LookupError, Resolver};
 #[cfg(feature = "tls")]
-use crate::tls::Tls;
+use crate::connection::tls::Tls;
 
 // Elsewhere there are no 127.0.0.2 and no queue of connections that can be full.
 #[cfg(all(test, target_os = "linux"))]

@@ -1,11 +1,9 @@
 //! Texts that nothing may show, in whatever form a far end echoes them.
 
-mod decode;
-
 use std::collections::HashMap;
 use std::fmt;
 
-use decode::Char;
+use crate::secrets::decode::{self, Char, folded};
 
 /// Any so many characters of a secret in a row are hidden.
 const WINDOW: usize = 8;
@@ -199,16 +197,6 @@ fn hash(window: impl Iterator<Item = char>) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
 
     window.fold(BASIS, |hash, c| (hash ^ u64::from(c)).wrapping_mul(PRIME))
-}
-
-/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the
-/// plus of a form.
-fn folded(c: char) -> char {
-    if c == '+' || c.is_whitespace() {
-        ' '
-    } else {
-        c.to_lowercase().next().unwrap_or(c)
-    }
 }
 
 /// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a

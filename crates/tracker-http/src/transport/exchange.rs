@@ -7,11 +7,13 @@ use hyper::{Method, Request};
 use serde::Serialize;
 use tracker_core::{Reason, Receipt, SendError, SendOptions};
 
-use crate::answer::{self, Asked};
-use crate::credentials::Credentials;
-use crate::encode::{self, Enrichment};
+use crate::answer::classify::{self, Asked};
+use crate::answer::text::clean;
+use crate::connection::pool::{self, Connections};
 use crate::endpoint::Endpoint;
-use crate::pool::{self, Connections};
+use crate::request::enrichment::Enrichment;
+use crate::request::{body, gzip};
+use crate::secrets::credentials::Credentials;
 
 /// Everything that a request is made of, and the connections that carry it; clones of a transport
 /// share one.
@@ -57,17 +59,14 @@ impl Exchange {
         };
         match attempt.request(request).await {
             Ok(response) => {
-                let answer = answer::read(response, asked, &self.credentials).await;
+                let answer = classify::read(response, asked, &self.credentials).await;
                 if !matches!(answer, Err(SendError::NoAnswer { .. })) {
                     attempt.answered();
                 }
                 answer
             }
             Err(error) => {
-                let reason = Reason::new(answer::clean(
-                    &pool::chain(&error),
-                    &self.credentials.secrets(),
-                ));
+                let reason = Reason::new(clean(&pool::chain(&error), &self.credentials.secrets()));
                 let is_unreachable = error.is_connect();
                 Err(if is_unreachable {
                     SendError::Unreachable { reason }
@@ -83,11 +82,11 @@ impl Exchange {
         events: &[E],
         options: SendOptions,
     ) -> Result<(Request<Full<Bytes>>, Asked), SendError> {
-        let body = encode::body(events, &self.enrichment)?;
+        let body = body::encode(events, &self.enrichment)?;
         let bytes = body.len();
         let compresses = self.gzip && !options.plain;
         let (body, encoded) = if compresses {
-            encode::gzip(body)
+            gzip::compress(body)
         } else {
             (body.into(), false)
         };

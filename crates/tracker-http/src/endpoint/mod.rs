@@ -1,12 +1,14 @@
 //! The address that events are sent to, checked when it is made.
 
+pub(crate) mod host;
+
 use std::fmt;
 use std::fmt::Write;
 use std::str::FromStr;
 
 use hyper::Uri;
 
-use crate::host::Host;
+use crate::endpoint::host::Host;
 
 /// An `http` or `https` URL that means what it says.
 ///

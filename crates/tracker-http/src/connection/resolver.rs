@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::host::Host;
+use crate::endpoint::host::Host;
 
 #[cfg(test)]
 mod tests;

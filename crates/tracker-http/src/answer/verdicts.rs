@@ -1,9 +1,10 @@
 //! What a success says of the single events: `{"rejected":[{"index":3,"reason":"..."}]}`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use exact_json::{elements, members};
+
+use crate::answer::text::{decoded, unquoted};
 
 /// The refused events: by their index in the batch, each with the far end's words.
 pub(crate) type Verdicts = BTreeMap<usize, String>;
@@ -14,7 +15,7 @@ pub(crate) type Verdicts = BTreeMap<usize, String>;
 /// and an entry may be a bare index; a reason may be anything. The `Err` says what cannot be read:
 /// that is no consent.
 pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
-    let text = text(body);
+    let text = decoded(body);
     let text = text.trim();
     let mut verdicts = Verdicts::new();
     let Some(members) = members(text) else {
@@ -31,26 +32,6 @@ pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
         }
     }
     Ok(verdicts)
-}
-
-/// Decodes a body; what is not UTF-8 in it is replaced. A zero byte beside an ASCII character at
-/// the beginning tells UTF-16.
-pub(crate) fn text(body: &[u8]) -> Cow<'_, str> {
-    let wide = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
-        let units: Vec<u16> = body
-            .chunks_exact(2)
-            .map(|pair| unit([pair[0], pair[1]]))
-            .collect();
-        Cow::Owned(String::from_utf16_lossy(&units))
-    };
-    match body {
-        [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8_lossy(rest),
-        [0xFF, 0xFE, _, 0, ..] => wide(u16::from_le_bytes, &body[2..]),
-        [0xFE, 0xFF, 0, ..] => wide(u16::from_be_bytes, &body[2..]),
-        [1..=255, 0, 1..=255, 0, ..] => wide(u16::from_le_bytes, body),
-        [0, 1..=255, 0, 1..=255, ..] => wide(u16::from_be_bytes, body),
-        _ => String::from_utf8_lossy(body),
-    }
 }
 
 /// Whether something that is no object names a field `rejected`.
@@ -126,61 +107,6 @@ fn whole_number(text: &str) -> Option<usize> {
         .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number: f64 = text.parse().ok().filter(|_| is_number)?;
     (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as usize)
-}
-
-/// The most bytes of a text with odd escapes that are decoded; much more than of any is shown.
-const ODD_TEXT_LIMIT: usize = 16 * 1024;
-
-/// Decodes a JSON string, leniently; returns what is none as it is written.
-pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
-    let Some(inner) = value
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
-        return Cow::Borrowed(value);
-    };
-    if !inner.contains('\\') {
-        return Cow::Borrowed(inner);
-    }
-    if let Ok(text) = serde_json::from_str(value) {
-        return Cow::Owned(text);
-    }
-    // Half a surrogate pair, or an escape that JSON does not have.
-    let mut rest = &inner[..inner.floor_char_boundary(ODD_TEXT_LIMIT)];
-    let mut text = String::with_capacity(rest.len());
-    while let Some((before, after)) = rest.split_once('\\') {
-        text.push_str(before);
-        let (decoded, length) = unescaped(after);
-        text.push_str(&decoded);
-        rest = &after[length..];
-    }
-    text.push_str(rest);
-    Cow::Owned(text)
-}
-
-/// Decodes the escape whose backslash stands before `text`; returns how many bytes of `text` it
-/// has.
-fn unescaped(text: &str) -> (String, usize) {
-    /// The lengths of a pair, one half, and a short escape, without the first backslash.
-    const LENGTHS: [usize; 3] = [11, 5, 1];
-
-    for length in LENGTHS {
-        let known = text
-            .get(..length)
-            .and_then(|escape| serde_json::from_str(&format!("\"\\{escape}\"")).ok());
-        if let Some(decoded) = known.filter(|_| length == 1 || text.starts_with('u')) {
-            return (decoded, length);
-        }
-    }
-    if let Some(digits) = text.strip_prefix('u') {
-        let digits = digits
-            .bytes()
-            .take(4)
-            .take_while(u8::is_ascii_hexdigit)
-            .count();
-        return ('\u{FFFD}'.to_string(), 1 + digits);
-    }
-    (String::new(), 0)
 }
 
 /// The beginning of a text, to be shown.

@@ -5,10 +5,10 @@ use hyper::header::{
     ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 
-use crate::encode::Enrichment;
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
-use crate::secrets::Label;
+use crate::request::enrichment::Enrichment;
+use crate::secrets::redaction::Label;
 
 /// The headers that only the transport sets.
 const RESERVED: [&str; 15] = [

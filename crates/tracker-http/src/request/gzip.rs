@@ -1,0 +1,42 @@
+//! Compression of request bodies.
+
+/// Bodies up to this size, in bytes, are not compressed: it would not pay.
+#[cfg(feature = "gzip")]
+const GZIP_ABOVE: usize = 1024;
+
+/// Compresses `body` if it is large enough; says whether it did.
+#[cfg(feature = "gzip")]
+pub(crate) fn compress(body: Vec<u8>) -> (bytes::Bytes, bool) {
+    use std::io::Write;
+
+    if body.len() <= GZIP_ABOVE {
+        return (body.into(), false);
+    }
+    let mut encoder = flate2::write::GzEncoder::new(
+        Vec::with_capacity(body.len() / 4),
+        flate2::Compression::fast(),
+    );
+    match encoder.write_all(&body).and_then(|()| encoder.finish()) {
+        Ok(compressed) => (compressed.into(), true),
+        // Writing to memory does not fail; if it did, the plain body is as good.
+        Err(_) => (body.into(), false),
+    }
+}
+
+/// Leaves `body` as it is: this build has no compression.
+#[cfg(not(feature = "gzip"))]
+pub(crate) fn compress(body: Vec<u8>) -> (bytes::Bytes, bool) {
+    (body.into(), false)
+}
+
+#[cfg(all(test, feature = "gzip"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_bodies_are_compressed() {
+        assert!(!compress(vec![b'a'; GZIP_ABOVE]).1);
+        let (compressed, encoded) = compress(vec![b'a'; GZIP_ABOVE + 1]);
+        assert!(encoded && compressed.len() < 100);
+    }
+}
