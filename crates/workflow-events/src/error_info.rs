@@ -7,7 +7,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Payload;
+use crate::payload::Payload;
 
 /// The fields that this version knows.
 const KNOWN: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];

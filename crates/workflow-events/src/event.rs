@@ -9,9 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::error::ReadEventError;
 use crate::fields::Fields;
+use crate::kind::EventKind;
+use crate::payload::Payload;
+use crate::timestamp::Timestamp;
 use crate::wire::{optional, required};
-use crate::{EventKind, Payload, ReadEventError, Timestamp};
 
 /// The `source` of every event that a workflow engine emits.
 pub const SOURCE: &str = "workflow";

@@ -7,7 +7,8 @@ use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::bounds::{WORD_BYTES, cut};
-use crate::{Payload, ReadEventError};
+use crate::error::ReadEventError;
+use crate::payload::Payload;
 
 /// The fields of an object that may be an event.
 pub(crate) struct Fields(BTreeMap<String, Payload>);

@@ -1,6 +1,10 @@
 //! Every type of event and its fields.
 
-use crate::{CompletedSteps, ErrorInfo, PauseReason, Payload, ResumeReason, Timestamp};
+use crate::completed_steps::CompletedSteps;
+use crate::error_info::ErrorInfo;
+use crate::payload::Payload;
+use crate::reason::{PauseReason, ResumeReason};
+use crate::timestamp::Timestamp;
 
 /// What happened: the `type` of an event and the fields of that type.
 ///

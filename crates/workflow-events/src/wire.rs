@@ -3,8 +3,9 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::error::ReadEventError;
 use crate::fields::TypedFields;
-use crate::{EventKind, ReadEventError};
+use crate::kind::EventKind;
 
 /// The wire contract: one line per field, in the order of writing.
 ///
@@ -154,7 +155,7 @@ pub(crate) mod required {
     use serde::de::DeserializeOwned;
     use serde::ser::SerializeMap;
 
-    use crate::ReadEventError;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
 
     pub(crate) fn read<T: DeserializeOwned>(
@@ -178,7 +179,7 @@ mod object {
     use serde::de::DeserializeOwned;
 
     pub(super) use super::required::write;
-    use crate::ReadEventError;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
 
     /// A derived struct would also read an array, field by position.
@@ -198,7 +199,7 @@ mod object {
 }
 
 pub(crate) mod optional {
-    use crate::ReadEventError;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
     use serde::Serialize;
     use serde::de::DeserializeOwned;
@@ -228,8 +229,9 @@ pub(crate) mod optional {
 
 mod nullable {
     pub(super) use super::optional::write;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
-    use crate::{Payload, ReadEventError};
+    use crate::payload::Payload;
 
     pub(super) fn read(
         fields: &mut TypedFields,
@@ -243,8 +245,9 @@ mod steps {
     use serde::ser::SerializeMap;
 
     use super::{optional, required};
+    use crate::completed_steps::CompletedSteps;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
-    use crate::{CompletedSteps, ReadEventError};
 
     const COUNT: &str = "completedStepCount";
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::{
-    AttemptOutcome, CompletedSteps, EventKind, ResumeReason, RetryView, RunStatus, SleepView,
-    StepView, Timestamp,
-};
+use crate::completed_steps::CompletedSteps;
+use crate::kind::EventKind;
+use crate::reason::ResumeReason;
+use crate::timestamp::Timestamp;
+use crate::view::status::RunStatus;
+use crate::view::step::{AttemptOutcome, RetryView, SleepView, StepView};
 
 /// What a view keeps of one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +18,17 @@ pub(crate) struct Fact {
     pub(crate) event_id: Uuid,
     pub(crate) timestamp: Timestamp,
     pub(crate) kind: EventKind,
+}
+
+impl Fact {
+    /// A total order of different facts. One id is one event, so the text is compared only when
+    /// that contract is broken: even then the same fact wins in every order.
+    pub(crate) fn comes_before(&self, other: &Self) -> bool {
+        let ids = self.event_id.cmp(&other.event_id);
+        let times = || self.timestamp.cmp(&other.timestamp);
+        let texts = || self.kind.text().cmp(&other.kind.text());
+        ids.then_with(times).then_with(texts).is_lt()
+    }
 }
 
 /// The state of a run after the facts so far, taken in order of `seq`.

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::fold::{Fact, Fold};
-use crate::{
-    ErrorInfo, Event, EventKind, Payload, RetryView, RunStatus, SleepView, StepView, Timestamp,
-};
+use crate::error_info::ErrorInfo;
+use crate::event::Event;
+use crate::kind::EventKind;
+use crate::payload::Payload;
+use crate::timestamp::Timestamp;
+use crate::view::fold::{Fact, Fold};
+use crate::view::status::RunStatus;
+use crate::view::step::{RetryView, SleepView, StepView};
 
 /// The view of one run, folded from its events.
 ///
@@ -330,17 +334,6 @@ impl PartialEq for RunView {
             && self.origin == other.origin
             && self.facts == other.facts
             && self.conflicts == other.conflicts
-    }
-}
-
-impl Fact {
-    /// A total order of different facts. One id is one event, so the text is compared only when
-    /// that contract is broken: even then the same fact wins in every order.
-    fn comes_before(&self, other: &Self) -> bool {
-        let ids = self.event_id.cmp(&other.event_id);
-        let times = || self.timestamp.cmp(&other.timestamp);
-        let texts = || self.kind.text().cmp(&other.kind.text());
-        ids.then_with(times).then_with(texts).is_lt()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{PauseReason, Timestamp};
+use crate::reason::PauseReason;
+use crate::timestamp::Timestamp;
 
 /// Where a run stands.
 ///

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{ErrorInfo, Timestamp};
+use crate::error_info::ErrorInfo;
+use crate::timestamp::Timestamp;
 
 /// One step of a run, with its attempts.
 #[derive(Debug, Clone, PartialEq)]

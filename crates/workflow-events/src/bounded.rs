@@ -1,0 +1,152 @@
+//! Cutting errors and events to their bounds.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::bounds::{
+    DETAILS_BYTES, DETAILS_DEPTH, EXTRA_BYTES, MARK_BYTES, MESSAGE_BYTES, WORD_BYTES, cut,
+    json_bytes, mark,
+};
+use crate::error_info::ErrorInfo;
+use crate::kind::EventKind;
+use crate::payload::Payload;
+use crate::reason::{PauseReason, ResumeReason};
+
+/// The name under which an error says how many of its further fields are missing.
+const CUT_FIELDS: &str = "…";
+
+fn cut_all<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
+    for text in texts {
+        if let Cow::Owned(cut) = cut(text, bytes) {
+            *text = cut;
+        }
+    }
+}
+
+impl ErrorInfo {
+    /// Returns the error as an event may carry it: whatever is longer than its bound is cut, with a
+    /// mark.
+    ///
+    /// Details that are too large or too deep become a text, the beginning of their JSON form.
+    /// Further fields that are too large become a text with a mark, or, where there are too many,
+    /// are counted under the name `…`.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        cut_all([&mut self.message], MESSAGE_BYTES);
+        cut_all(self.kind.iter_mut().chain(&mut self.step_name), WORD_BYTES);
+        if let Some(details) = self.details.take() {
+            let is_small =
+                details.as_str().len() <= DETAILS_BYTES && details.depth() <= DETAILS_DEPTH;
+            let as_text = |details: &Payload| text(&cut(details.as_str(), DETAILS_BYTES - 2));
+            self.details = Some(if is_small { details } else { as_text(&details) });
+        }
+        self.extra = bounded_fields(std::mem::take(&mut self.extra));
+        self
+    }
+}
+
+fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload> {
+    let size = |name: &str, value: &Payload| {
+        name.chars().map(json_bytes).sum::<usize>() + value.as_str().len() + "\"\":,".len()
+    };
+    let is_flat = |value: &Payload| value.depth() <= DETAILS_DEPTH;
+    if fields
+        .iter()
+        .map(|(name, value)| size(name, value))
+        .sum::<usize>()
+        <= EXTRA_BYTES
+        && fields.values().all(is_flat)
+    {
+        return fields;
+    }
+    // Some room is kept for the count of what is missing.
+    let (mut room, mut missing) = (EXTRA_BYTES - 2 * MARK_BYTES, 0_usize);
+    let mut kept = BTreeMap::new();
+    for (name, value) in fields {
+        let fits = |value: &Payload| is_flat(value) && size(&name, value) <= room;
+        let value = if fits(&value) {
+            value
+        } else {
+            text(&mark(value.as_str().len()))
+        };
+        if !fits(&value) {
+            missing += 1;
+            continue;
+        }
+        room -= size(&name, &value);
+        kept.insert(name, value);
+    }
+    if missing > 0 {
+        kept.insert(
+            CUT_FIELDS.to_owned(),
+            text(&format!("({missing} fields cut)")),
+        );
+    }
+    kept
+}
+
+/// The payload that is this text.
+fn text(text: &str) -> Payload {
+    serde_json::Value::from(text).into()
+}
+
+impl EventKind {
+    /// Returns the event as it may be written: whatever is longer than its bound is cut, with a
+    /// mark.
+    ///
+    /// Inputs, outputs and the fields of an unknown type stay as they are.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::WorkflowQueued { .. } | Self::WorkflowStarted { .. } | Self::Unknown { .. } => {}
+            Self::WorkflowPaused {
+                reason, step_name, ..
+            } => {
+                if let PauseReason::Other(word) = reason {
+                    cut_all([word], WORD_BYTES);
+                }
+                cut_all(step_name, WORD_BYTES);
+            }
+            Self::WorkflowResumed { reason } => {
+                if let ResumeReason::Other(word) = reason {
+                    cut_all([word], WORD_BYTES);
+                }
+            }
+            Self::WorkflowCompleted {
+                completed_steps, ..
+            } => completed_steps.bound(),
+            Self::WorkflowFailed {
+                error,
+                completed_steps,
+            } => {
+                bound_error(error);
+                completed_steps.bound();
+            }
+            Self::WorkflowCancelled {
+                reason,
+                completed_steps,
+            } => {
+                cut_all(reason, MESSAGE_BYTES);
+                completed_steps.bound();
+            }
+            Self::StepFailed {
+                step_name, error, ..
+            } => {
+                cut_all([step_name], WORD_BYTES);
+                bound_error(error);
+            }
+            Self::StepStarted { step_name, .. }
+            | Self::StepCompleted { step_name, .. }
+            | Self::RetryScheduled { step_name, .. }
+            | Self::RetryExhausted { step_name, .. }
+            | Self::TimeoutSet { step_name, .. }
+            | Self::TimeoutExceeded { step_name, .. } => cut_all([step_name], WORD_BYTES),
+            Self::SleepStarted { .. } | Self::SleepCompleted { .. } => {}
+        }
+        self
+    }
+}
+
+fn bound_error(error: &mut ErrorInfo) {
+    *error = std::mem::replace(error, ErrorInfo::new("")).bounded();
+}
