@@ -7,11 +7,11 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
 
 /// How the reading of a body ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum ReadEnd {
     /// Everything was read.
-    Whole,
+    Complete,
     /// There is more than the limit.
-    BeyondLimit,
+    TooLong,
     /// The connection broke, for this reason.
     Broken(String),
 }
@@ -21,7 +21,7 @@ pub(crate) enum End {
 /// # Cancel safety
 ///
 /// What was read before the future was dropped is in `read`.
-pub(crate) async fn read<B>(body: &mut B, limit: usize, read: &mut Vec<u8>) -> End
+pub(crate) async fn read<B>(body: &mut B, limit: usize, read: &mut Vec<u8>) -> ReadEnd
 where
     B: Body + Unpin,
     B::Error: std::fmt::Display,
@@ -32,19 +32,20 @@ where
                 Ok(data) => data,
                 Err(_) => continue,
             },
-            Err(error) => return End::Broken(error.to_string()),
+            Err(error) => return ReadEnd::Broken(error.to_string()),
         };
         while data.has_remaining() {
             let chunk = data.chunk();
-            let (length, room) = (chunk.len(), limit - read.len());
+            let length = chunk.len();
+            let room = limit - read.len();
             read.extend_from_slice(&chunk[..length.min(room)]);
             if length > room {
-                return End::BeyondLimit;
+                return ReadEnd::TooLong;
             }
             data.advance(length);
         }
     }
-    End::Whole
+    ReadEnd::Complete
 }
 
 /// A body without its encodings.
@@ -60,13 +61,13 @@ pub(crate) struct Decoded {
 /// `limit` bytes result.
 pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decoded {
     /// More than this is no answer but a trap.
-    const MOST_ENCODINGS: usize = 4;
+    const MAX_ENCODINGS: usize = 4;
 
     let mut encodings = encodings(headers);
     if bytes.is_empty() || encodings.is_empty() {
         return Decoded { bytes, fault: None };
     }
-    if encodings.len() > MOST_ENCODINGS {
+    if encodings.len() > MAX_ENCODINGS {
         return Decoded {
             bytes: Vec::new(),
             fault: Some("it is encoded too often".into()),
@@ -115,7 +116,7 @@ fn decode_one(encoding: &str, from: &Decoded, limit: usize) -> Decoded {
                 zlib
             }
         }
-        other => unknown(other),
+        other => unknown_encoding(other),
     };
     // What is inside a broken wrapping is broken, too.
     decoded.fault = from.fault.clone().or(decoded.fault);
@@ -124,13 +125,13 @@ fn decode_one(encoding: &str, from: &Decoded, limit: usize) -> Decoded {
 
 #[cfg(not(feature = "gzip"))]
 fn decode_one(encoding: &str, _from: &Decoded, _limit: usize) -> Decoded {
-    unknown(encoding)
+    unknown_encoding(encoding)
 }
 
-fn unknown(encoding: &str) -> Decoded {
-    const SHOWN: usize = 32;
+fn unknown_encoding(encoding: &str) -> Decoded {
+    const MAX_SHOWN_BYTES: usize = 32;
 
-    let encoding = &encoding[..encoding.floor_char_boundary(SHOWN)];
+    let encoding = &encoding[..encoding.floor_char_boundary(MAX_SHOWN_BYTES)];
     Decoded {
         bytes: Vec::new(),
         fault: Some(format!(

@@ -7,21 +7,21 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use hyper::{Response, StatusCode, Version};
 use tracker_core::{Reason, Receipt, SendError};
 
-use crate::answer::body::{self, Decoded, End};
+use crate::answer::body::{self, Decoded, ReadEnd};
 use crate::answer::text::{clean, decoded};
 use crate::answer::{retry_after, verdicts};
 use crate::secrets::credentials::Credentials;
 use crate::secrets::redaction::Secrets;
 
 /// How long the text of a refusal is waited for.
-const TEXT_PATIENCE: Duration = Duration::from_millis(100);
+const REFUSAL_TEXT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The most bytes of a refusal's body that are read.
-const TEXT_LIMIT: usize = 64 * 1024;
+const MAX_REFUSAL_TEXT_BYTES: usize = 64 * 1024;
 
 /// The request that an answer belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct SentRequest {
     /// The number of events in the batch.
     pub(crate) events: usize,
     /// The bytes of the body before it was compressed.
@@ -30,25 +30,25 @@ pub(crate) struct Asked {
     pub(crate) encoded: bool,
 }
 
-impl Asked {
+impl SentRequest {
     /// The most bytes of a success's body that are read: room to say something about each event,
     /// and to repeat it.
-    fn limit(self) -> usize {
-        const FIXED: usize = 64 * 1024;
-        const PER_EVENT: usize = 2 * 1024;
+    fn max_answer_bytes(self) -> usize {
+        const FIXED_BYTES: usize = 64 * 1024;
+        const BYTES_PER_EVENT: usize = 2 * 1024;
 
-        FIXED + PER_EVENT * self.events + 2 * self.bytes
+        FIXED_BYTES + BYTES_PER_EVENT * self.events + 2 * self.bytes
     }
 }
 
 /// Reads `response` and classifies it.
 ///
 /// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent
-/// again, and the far end drops what it has by id. One whose body is longer than [`Asked::limit`],
+/// again, and the far end drops what it has by id. One whose body is longer than [`SentRequest::max_answer_bytes`],
 /// or cannot be decoded or understood, is unreadable: it is not taken for consent.
 pub(crate) async fn read<B>(
     response: Response<B>,
-    asked: Asked,
+    sent: SentRequest,
     credentials: &Credentials,
 ) -> Result<Receipt, SendError>
 where
@@ -64,25 +64,27 @@ where
     if !head.status.is_success() {
         // The status and its headers say what to do; the text is for people, and is not worth a
         // wait.
-        let reading = body::read(&mut body, TEXT_LIMIT, &mut read);
-        let _ = tokio::time::timeout(TEXT_PATIENCE, reading).await;
+        let reading = body::read(&mut body, MAX_REFUSAL_TEXT_BYTES, &mut read);
+        let _ = tokio::time::timeout(REFUSAL_TEXT_TIMEOUT, reading).await;
         return Err(SendError::Answer {
             status: head.status.as_u16(),
             retry_after: retry_after::read(&head.headers, SystemTime::now()),
-            encoded: asked.encoded,
+            encoded: sent.encoded,
             reason: refusal(head.status, &head.headers, read, &credentials.secrets()),
         });
     }
-    let end = match body::read(&mut body, asked.limit(), &mut read).await {
+    let end = match body::read(&mut body, sent.max_answer_bytes(), &mut read).await {
         // hyper reads the reset of a stream without an error code as the end of its body.
-        End::Whole if head.version == Version::HTTP_2 && !body.is_end_stream() => {
-            End::Broken("the stream was reset".into())
+        ReadEnd::Complete if head.version == Version::HTTP_2 && !body.is_end_stream() => {
+            ReadEnd::Broken("the stream was reset".into())
         }
-        End::Whole if length.is_some_and(|length| length > read.len()) => End::Broken(format!(
-            "{} bytes came of {}",
-            read.len(),
-            length.unwrap_or_default()
-        )),
+        ReadEnd::Complete if length.is_some_and(|length| length > read.len()) => {
+            ReadEnd::Broken(format!(
+                "{} bytes came of {}",
+                read.len(),
+                length.unwrap_or_default()
+            ))
+        }
         end => end,
     };
     let secrets = credentials.secrets();
@@ -91,12 +93,12 @@ where
         reason: Reason::new(clean(&fault, &secrets)),
     };
     match end {
-        End::Whole => receipt(&head.headers, read, asked, &secrets).map_err(unreadable),
-        End::BeyondLimit => Err(unreadable(format!(
+        ReadEnd::Complete => receipt(&head.headers, read, sent, &secrets).map_err(unreadable),
+        ReadEnd::TooLong => Err(unreadable(format!(
             "it is longer than {} bytes",
-            asked.limit()
+            sent.max_answer_bytes()
         ))),
-        End::Broken(reason) => Err(SendError::no_answer(clean(
+        ReadEnd::Broken(reason) => Err(SendError::no_answer(clean(
             &format!("the answer broke off: {reason}"),
             &secrets,
         ))),
@@ -107,14 +109,14 @@ where
 fn receipt(
     headers: &HeaderMap,
     body: Vec<u8>,
-    asked: Asked,
+    sent: SentRequest,
     secrets: &Secrets,
 ) -> Result<Receipt, String> {
-    let Decoded { bytes, fault } = body::decode(headers, body, asked.limit());
+    let Decoded { bytes, fault } = body::decode(headers, body, sent.max_answer_bytes());
     if let Some(fault) = fault {
         return Err(fault);
     }
-    let rejected = verdicts::read(&bytes, asked.events)?.into_iter();
+    let rejected = verdicts::read(&bytes, sent.events)?.into_iter();
     Ok(Receipt {
         rejected: rejected
             .map(|(index, reason)| (index, Reason::new(clean(&reason, secrets))))
@@ -124,14 +126,14 @@ fn receipt(
 
 /// What a refusal says: the beginning of its text, or else the name of its status.
 fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Secrets) -> Reason {
-    let Decoded { bytes, fault } = body::decode(headers, body, TEXT_LIMIT);
+    let Decoded { bytes, fault } = body::decode(headers, body, MAX_REFUSAL_TEXT_BYTES);
     let text = clean(&decoded(&bytes), secrets);
     if !text.is_empty() {
         return Reason::new(text);
     }
     let phrase = status.canonical_reason().unwrap_or_default();
-    let untold = fault.map(|fault| format!("{phrase} (the text cannot be shown: {fault})"));
-    Reason::new(clean(&untold.unwrap_or(phrase.to_owned()), secrets))
+    let with_fault = fault.map(|fault| format!("{phrase} (the text cannot be shown: {fault})"));
+    Reason::new(clean(&with_fault.unwrap_or(phrase.to_owned()), secrets))
 }
 
 #[cfg(test)]
@@ -143,39 +145,42 @@ mod tests {
     fn a_reason_is_safe_to_log() {
         let credentials = Credentials::new(Some(Token::new("SECRET").unwrap()), Vec::new());
         let none = HeaderMap::new();
-        let said =
+        let refusal_text =
             |status, body: &[u8]| refusal(status, &none, body.to_vec(), &credentials.secrets());
-        let reason = said(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m");
+        let reason = refusal_text(StatusCode::UNAUTHORIZED, b"bad\r\ntoken SECRET\x1b[31m");
         assert_eq!(reason.as_str(), "bad  token [token][31m");
         let wide = |text: &str| {
             text.encode_utf16()
                 .flat_map(u16::to_le_bytes)
                 .collect::<Vec<u8>>()
         };
-        let marked = [&[0xFF, 0xFE][..], &wide("you sent SECRET")].concat();
+        let with_byte_order_mark = [&[0xFF, 0xFE][..], &wide("you sent SECRET")].concat();
         for body in [
-            marked,
+            with_byte_order_mark,
             wide("you sent SECRET"),
             b"you sent S\0E\0C\xE2\x80\x8BR\x01ET".to_vec(),
         ] {
             assert_eq!(
-                said(StatusCode::UNAUTHORIZED, &body).as_str(),
+                refusal_text(StatusCode::UNAUTHORIZED, &body).as_str(),
                 "you sent [token]"
             );
         }
-        assert_eq!(said(StatusCode::NOT_FOUND, b"").as_str(), "Not Found");
+        assert_eq!(
+            refusal_text(StatusCode::NOT_FOUND, b"").as_str(),
+            "Not Found"
+        );
     }
 
     #[test]
     fn the_limit_follows_the_batch() {
-        let asked = |events, bytes| Asked {
+        let sent = |events, bytes| SentRequest {
             events,
             bytes,
             encoded: false,
         };
-        assert_eq!(asked(1, 0).limit(), 66 * 1024);
+        assert_eq!(sent(1, 0).max_answer_bytes(), 66 * 1024);
         assert_eq!(
-            asked(512, 100_000).limit(),
+            sent(512, 100_000).max_answer_bytes(),
             64 * 1024 + 1024 * 1024 + 200_000
         );
     }

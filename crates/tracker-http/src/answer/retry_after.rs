@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_date_counts_from_our_clock_only_if_the_answer_has_none() {
-        let (now, far) = (epoch_plus(1_000_000_000), epoch_plus(1_500_000_000));
+        let now = epoch_plus(1_000_000_000);
+        let far = epoch_plus(1_500_000_000);
         let date = |time: SystemTime| httpdate::fmt_http_date(time);
         let in_a_minute = date(far + Duration::from_secs(60));
         let minute = Some(Duration::from_secs(60));
@@ -143,7 +144,8 @@ mod tests {
             wait in 0_u64..1_000_000_000,
         ) {
             let until = theirs.saturating_add(wait).min(253_402_300_799);
-            let (date, until_date) = (httpdate::fmt_http_date(epoch_plus(theirs)), httpdate::fmt_http_date(epoch_plus(until)));
+            let date = httpdate::fmt_http_date(epoch_plus(theirs));
+            let until_date = httpdate::fmt_http_date(epoch_plus(until));
             let read = read_at(epoch_plus(ours), &[(RETRY_AFTER, &until_date), (DATE, &date)]);
             prop_assert_eq!(read, Some(Duration::from_secs(until - theirs)));
         }

@@ -25,7 +25,7 @@ pub(crate) fn decoded(body: &[u8]) -> Cow<'_, str> {
 }
 
 /// The most bytes of a text with odd escapes that are decoded; much more than of any is shown.
-const ODD_TEXT_LIMIT: usize = 16 * 1024;
+const MAX_LENIENT_TEXT_BYTES: usize = 16 * 1024;
 
 /// Decodes a JSON string, leniently; returns what is none as it is written.
 pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
@@ -42,7 +42,7 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
         return Cow::Owned(text);
     }
     // Half a surrogate pair, or an escape that JSON does not have.
-    let mut rest = &inner[..inner.floor_char_boundary(ODD_TEXT_LIMIT)];
+    let mut rest = &inner[..inner.floor_char_boundary(MAX_LENIENT_TEXT_BYTES)];
     let mut text = String::with_capacity(rest.len());
     while let Some((before, after)) = rest.split_once('\\') {
         text.push_str(before);
@@ -58,9 +58,9 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
 /// has.
 fn unescaped(text: &str) -> (String, usize) {
     /// The lengths of a pair, one half, and a short escape, without the first backslash.
-    const LENGTHS: [usize; 3] = [11, 5, 1];
+    const ESCAPE_LENGTHS: [usize; 3] = [11, 5, 1];
 
-    for length in LENGTHS {
+    for length in ESCAPE_LENGTHS {
         let known = text
             .get(..length)
             .and_then(|escape| serde_json::from_str(&format!("\"\\{escape}\"")).ok());
@@ -83,7 +83,7 @@ fn unescaped(text: &str) -> (String, usize) {
 /// characters.
 pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
     // What is not seen must not stand between the characters of a secret.
-    let seen = text.replace(is_unseen, "");
+    let seen = text.replace(is_invisible, "");
     secrets
         .redact(&seen)
         .trim()
@@ -92,7 +92,7 @@ pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
 
 /// Whether a character shows nothing: a control character that separates no words, or one without
 /// width.
-fn is_unseen(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     let separates = matches!(c, '\t' | '\n' | '\r');
     let has_no_width =
         matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}');

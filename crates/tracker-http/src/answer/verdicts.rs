@@ -100,23 +100,23 @@ fn read_index(value: &str) -> Option<usize> {
 /// Reads a number without a fraction in any of its forms: `3`, `3.0`, `0.3e1`.
 fn whole_number(text: &str) -> Option<usize> {
     // Beyond these bits a float no longer tells whole numbers apart.
-    const MOST: f64 = 9_007_199_254_740_992.0;
+    const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
     let is_number = text
         .bytes()
         .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number: f64 = text.parse().ok().filter(|_| is_number)?;
-    (number.fract() == 0.0 && (0.0..MOST).contains(&number)).then_some(number as usize)
+    (number.fract() == 0.0 && (0.0..MAX_EXACT_INTEGER).contains(&number)).then_some(number as usize)
 }
 
 /// The beginning of a text, to be shown.
 fn beginning(text: &str) -> &str {
-    const SHOWN: usize = 64;
+    const MAX_SHOWN_BYTES: usize = 64;
 
     if text.is_empty() {
         "nothing"
     } else {
-        &text[..text.floor_char_boundary(SHOWN)]
+        &text[..text.floor_char_boundary(MAX_SHOWN_BYTES)]
     }
 }
 

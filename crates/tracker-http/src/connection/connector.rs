@@ -84,19 +84,19 @@ impl Connector {
     }
 
     #[cfg(feature = "tls")]
-    async fn secure(self, tcp: TcpStream, left: Duration) -> Result<Stream, ConnectError> {
+    async fn secure(self, tcp: TcpStream, remaining: Duration) -> Result<Stream, ConnectError> {
         let tcp = TokioIo::new(tcp);
         let Some(tls) = self.tls else {
             return Ok(tcp.into());
         };
-        match timeout(left, tls.handshake(tcp)).await {
+        match timeout(remaining, tls.handshake(tcp)).await {
             Ok(secured) => Ok(secured.map_err(ConnectError::Tls)?.into()),
             Err(_) => Err(ConnectError::TlsTimedOut { limit: self.limit }),
         }
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn secure(self, tcp: TcpStream, _left: Duration) -> Result<Stream, ConnectError> {
+    async fn secure(self, tcp: TcpStream, _remaining: Duration) -> Result<Stream, ConnectError> {
         Ok(TokioIo::new(tcp))
     }
 }
@@ -116,13 +116,13 @@ impl Service<Uri> for Connector {
 }
 
 /// How many addresses a message names.
-const NAMED: usize = 4;
+const MAX_NAMED_ADDRESSES: usize = 4;
 
 struct Addresses<'a>(&'a [SocketAddr]);
 
 impl fmt::Display for Addresses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        list(f, self.0.iter())
+        write_list(f, self.0.iter())
     }
 }
 
@@ -130,7 +130,7 @@ struct Failures<'a>(&'a [(SocketAddr, io::Error)]);
 
 impl fmt::Display for Failures<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        list(
+        write_list(
             f,
             self.0
                 .iter()
@@ -139,12 +139,12 @@ impl fmt::Display for Failures<'_> {
     }
 }
 
-fn list<T: fmt::Display>(
+fn write_list<T: fmt::Display>(
     f: &mut fmt::Formatter<'_>,
     items: impl ExactSizeIterator<Item = T>,
 ) -> fmt::Result {
-    let more = items.len().saturating_sub(NAMED);
-    for (index, item) in items.take(NAMED).enumerate() {
+    let more = items.len().saturating_sub(MAX_NAMED_ADDRESSES);
+    for (index, item) in items.take(MAX_NAMED_ADDRESSES).enumerate() {
         write!(f, "{}{item}", if index == 0 { "" } else { ", " })?;
     }
     if more > 0 {

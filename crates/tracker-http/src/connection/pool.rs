@@ -16,10 +16,10 @@ use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
 use crate::connection::connector::Connector;
-use crate::sending::marked;
+use crate::sending::while_sending;
 
 /// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Hands out hyper-util's pooling client, and replaces it when one of its connections may be dead.
 ///
@@ -45,7 +45,7 @@ pub(crate) struct Connections {
 }
 
 /// The most runtimes whose clients are kept; the one that began first is given up for another.
-const RUNTIMES: usize = 16;
+const MAX_RUNTIMES: usize = 16;
 
 impl Connections {
     pub(crate) fn new(connector: Connector, http2_only: bool) -> Self {
@@ -57,29 +57,29 @@ impl Connections {
     }
 
     /// Begins an attempt on the client of this runtime; `None` outside of one.
-    pub(crate) fn begin(&self) -> Option<Attempt<'_>> {
+    pub(crate) fn begin_attempt(&self) -> Option<Attempt<'_>> {
         let runtime = Handle::try_current().ok()?.id();
         let mut current = lock(&self.current);
         if let Some(pool) = current.iter().find(|pool| pool.runtime == runtime) {
             return Some(Attempt {
                 connections: self,
                 pool: pool.clone(),
-                answered: false,
+                keeps_pool: false,
             });
         }
         let pool = Arc::new(self.pool(runtime));
         current.push(pool.clone());
-        let superseded = if current.len() > RUNTIMES {
+        let evicted = if current.len() > MAX_RUNTIMES {
             Some(current.remove(0))
         } else {
             None
         };
         drop(current);
-        drop(superseded);
+        drop(evicted);
         Some(Attempt {
             connections: self,
             pool,
-            answered: false,
+            keeps_pool: false,
         })
     }
 
@@ -87,10 +87,10 @@ impl Connections {
     /// is sent again on another one by hyper-util; one that was written may have been read, and is
     /// a matter for the delivery policy.
     fn pool(&self, runtime: runtime::Id) -> Pool {
-        let tasks = Tasks::default();
+        let tasks = ConnectionTasks::default();
         let client = Client::builder(tasks.clone())
             .http2_only(self.http2_only)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .retry_canceled_requests(true)
@@ -116,7 +116,7 @@ impl Connections {
 pub(crate) struct Attempt<'a> {
     connections: &'a Connections,
     pool: Arc<Pool>,
-    answered: bool,
+    keeps_pool: bool,
 }
 
 impl Attempt<'_> {
@@ -129,19 +129,19 @@ impl Attempt<'_> {
     ) -> Result<Response<Incoming>, ClientError> {
         let answer = self.pool.client.request(request).await;
         // A connection that could not be made says nothing about those that are there.
-        self.answered = answer.as_ref().is_err_and(ClientError::is_connect);
+        self.keeps_pool = answer.as_ref().is_err_and(ClientError::is_connect);
         answer
     }
 
     /// Ends the attempt: its connection has done what it should, and may be used again.
     pub(crate) fn answered(mut self) {
-        self.answered = true;
+        self.keeps_pool = true;
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.keeps_pool {
             self.connections.retire(&self.pool);
         }
     }
@@ -151,7 +151,7 @@ impl Drop for Attempt<'_> {
 struct Pool {
     client: Client<Connector, Full<Bytes>>,
     runtime: runtime::Id,
-    tasks: Tasks,
+    tasks: ConnectionTasks,
     retired: AtomicBool,
 }
 
@@ -170,16 +170,16 @@ impl Drop for Pool {
 /// A connection whose far end does not read cannot be closed in good order: its task would wait for
 /// that for ever.
 #[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
+struct ConnectionTasks(Arc<Mutex<Vec<AbortHandle>>>);
 
-impl Tasks {
+impl ConnectionTasks {
     fn abort(&self) {
         let tasks = std::mem::take(&mut *lock(&self.0));
         tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for ConnectionTasks {
     /// Drops the future outside of a runtime: a request that is dropped there cannot give its
     /// connection back.
     fn execute(&self, future: F) {
@@ -188,7 +188,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
         };
         // Not under the lock: a runtime that has ended drops the future at once, which may come
         // back here.
-        let task = runtime.spawn(marked(future)).abort_handle();
+        let task = runtime.spawn(while_sending(future)).abort_handle();
         let mut tasks = lock(&self.0);
         tasks.retain(|task| !task.is_finished());
         tasks.push(task);
@@ -200,7 +200,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The error and its causes; hyper's own text leaves out what the system said.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 
 /// How long an address is tried alone before the next one gets its turn beside it (RFC 8305,
 /// section 5).
-const HEAD_START: Duration = Duration::from_millis(250);
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type TcpAttempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// Connects to one of the addresses, which are tried in this order with the two families in turns.
 ///
@@ -37,9 +37,9 @@ pub(crate) async fn connect(
         .unwrap_or(u32::MAX)
         .max(1)
         .saturating_mul(2);
-    let head_start = HEAD_START.min(limit / turns);
-    let mut waiting = in_turns(addresses).into_iter();
-    let mut under_way: Vec<(SocketAddr, Attempt)> = Vec::new();
+    let attempt_delay = CONNECTION_ATTEMPT_DELAY.min(limit / turns);
+    let mut waiting = alternate_families(addresses).into_iter();
+    let mut under_way: Vec<(SocketAddr, TcpAttempt)> = Vec::new();
     let mut failures = Vec::new();
     loop {
         if let Some(address) = waiting.next() {
@@ -48,12 +48,14 @@ pub(crate) async fn connect(
         if under_way.is_empty() {
             return Err(failures);
         }
-        let ended = if waiting.len() > 0 {
-            timeout(head_start, first(&mut under_way)).await.ok()
+        let finished = if waiting.len() > 0 {
+            timeout(attempt_delay, first_finished(&mut under_way))
+                .await
+                .ok()
         } else {
-            Some(first(&mut under_way).await)
+            Some(first_finished(&mut under_way).await)
         };
-        match ended {
+        match finished {
             Some((_, Ok(stream))) => return Ok(stream),
             Some((address, Err(error))) => failures.push((address, error)),
             None => {}
@@ -62,14 +64,16 @@ pub(crate) async fn connect(
 }
 
 /// Waits for the first attempt that ends, and takes it out.
-async fn first(under_way: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, io::Result<TcpStream>) {
+async fn first_finished(
+    under_way: &mut Vec<(SocketAddr, TcpAttempt)>,
+) -> (SocketAddr, io::Result<TcpStream>) {
     poll_fn(|cx| {
         for index in 0..under_way.len() {
             let (address, attempt) = &mut under_way[index];
-            if let Poll::Ready(ended) = attempt.as_mut().poll(cx) {
+            if let Poll::Ready(finished) = attempt.as_mut().poll(cx) {
                 let address = *address;
                 drop(under_way.swap_remove(index));
-                return Poll::Ready((address, ended));
+                return Poll::Ready((address, finished));
             }
         }
         Poll::Pending
@@ -78,7 +82,7 @@ async fn first(under_way: &mut Vec<(SocketAddr, Attempt)>) -> (SocketAddr, io::R
 }
 
 /// Alternates the address families, beginning with that of the first address (RFC 8305, section 4).
-fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses
         .iter()
@@ -100,7 +104,7 @@ mod tests {
         let order = |addresses: &[&str]| {
             let addresses: Vec<SocketAddr> =
                 addresses.iter().map(|text| text.parse().unwrap()).collect();
-            in_turns(&addresses)
+            alternate_families(&addresses)
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()

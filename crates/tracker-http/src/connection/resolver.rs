@@ -18,7 +18,7 @@ mod tests;
 ///
 /// Without that, a lookup that takes longer than one attempt has would begin again with every
 /// attempt, for ever.
-const KEPT: Duration = Duration::from_secs(10);
+const LATE_ANSWER_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A lookup in the system's resolver, which may take tens of seconds; tests put another in its
 /// place.
@@ -39,7 +39,7 @@ pub(crate) struct Resolver {
     host: Host,
     port: u16,
     lookup: Lookup,
-    under_way: Mutex<Option<UnderWay>>,
+    pending: Mutex<Option<PendingLookup>>,
 }
 
 /// A name that could not be looked up.
@@ -59,10 +59,10 @@ pub(crate) enum LookupError {
     NoAnswer { name: String },
 }
 
-type Answer = Result<Vec<SocketAddr>, LookupError>;
+type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 
 /// A lookup whose answer nobody has read yet, and when it came.
-type UnderWay = watch::Receiver<Option<(Instant, Answer)>>;
+type PendingLookup = watch::Receiver<Option<(Instant, LookupResult)>>;
 
 impl Resolver {
     pub(crate) fn new(host: Host, port: u16, lookup: Lookup) -> Self {
@@ -70,7 +70,7 @@ impl Resolver {
             host,
             port,
             lookup,
-            under_way: Mutex::new(None),
+            pending: Mutex::new(None),
         }
     }
 
@@ -99,8 +99,8 @@ impl Resolver {
         }
     }
 
-    async fn look_up(&self, name: &str) -> Answer {
-        let mut lookup = self.join(name)?;
+    async fn look_up(&self, name: &str) -> LookupResult {
+        let mut lookup = self.join_or_start(name)?;
         let no_answer = || LookupError::NoAnswer {
             name: name.to_owned(),
         };
@@ -109,50 +109,50 @@ impl Resolver {
             .await
             .map(|answer| answer.clone());
         // The answer was read, or never comes: the next who asks starts another lookup.
-        let mut under_way = self.lock();
-        if under_way
+        let mut pending = self.lock();
+        if pending
             .as_ref()
             .is_some_and(|current| current.same_channel(&lookup))
         {
-            *under_way = None;
+            *pending = None;
         }
-        drop(under_way);
+        drop(pending);
         let (_, answer) = answer.ok().flatten().ok_or_else(no_answer)?;
         answer
     }
 
     /// Joins the lookup under way, or starts one.
-    fn join(&self, name: &str) -> Result<UnderWay, LookupError> {
-        let mut under_way = self.lock();
-        if let Some(lookup) = under_way.as_ref()
+    fn join_or_start(&self, name: &str) -> Result<PendingLookup, LookupError> {
+        let mut pending = self.lock();
+        if let Some(lookup) = pending.as_ref()
             && lookup
                 .borrow()
                 .as_ref()
-                .is_none_or(|(at, _)| at.elapsed() < KEPT)
+                .is_none_or(|(at, _)| at.elapsed() < LATE_ANSWER_LIFETIME)
         {
             return Ok(lookup.clone());
         }
         let (answer, lookup) = watch::channel(None);
-        let (owned, look_up) = (name.to_owned(), self.lookup.clone());
+        let owned = name.to_owned();
+        let look_up = self.lookup.clone();
         let thread = thread::Builder::new().name("tracker-lookup".into());
-        let started = thread
-            .spawn(move || answer.send_replace(Some((Instant::now(), ask(&owned, &look_up)))));
+        let started = thread.spawn(move || {
+            answer.send_replace(Some((Instant::now(), run_lookup(&owned, &look_up))))
+        });
         started
             .map_err(|error| LookupError::NoThread {
                 name: name.to_owned(),
                 reason: error.to_string(),
             })
-            .map(|_detached| under_way.insert(lookup).clone())
+            .map(|_detached| pending.insert(lookup).clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<UnderWay>> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<PendingLookup>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn ask(name: &str, look_up: &Lookup) -> Answer {
+fn run_lookup(name: &str, look_up: &Lookup) -> LookupResult {
     match look_up(name) {
         Ok(addresses) if addresses.is_empty() => Err(LookupError::NoAddress {
             name: name.to_owned(),
@@ -166,7 +166,7 @@ fn ask(name: &str, look_up: &Lookup) -> Answer {
 }
 
 /// The system's resolver.
-pub(crate) fn system() -> Lookup {
+pub(crate) fn system_lookup() -> Lookup {
     Arc::new(|name| {
         let mut addresses = Vec::new();
         for address in (name, 0).to_socket_addrs()? {

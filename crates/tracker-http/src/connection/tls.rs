@@ -24,7 +24,7 @@ pub(crate) struct Tls {
 
 /// A certificate chain and its private key, all DER; the key is not shown.
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub(crate) struct ClientIdentity {
     pub(crate) chain: Vec<Vec<u8>>,
     pub(crate) key: Vec<u8>,
 }
@@ -35,18 +35,18 @@ impl Tls {
     pub(crate) fn new(
         endpoint: &Endpoint,
         roots: Vec<Vec<u8>>,
-        identity: Option<Identity>,
+        identity: Option<ClientIdentity>,
         http2_only: bool,
     ) -> Result<Option<Self>, BuildError> {
         let mut store = RootCertStore::empty();
         for root in roots {
-            store.add(root.into()).map_err(cannot)?;
+            store.add(root.into()).map_err(tls_error)?;
         }
         if endpoint.is_https() {
             let native = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(native.certs);
             if store.is_empty() {
-                return Err(cannot(format!(
+                return Err(tls_error(format!(
                     "the platform has no usable root certificate {:?}",
                     native.errors
                 )));
@@ -55,13 +55,15 @@ impl Tls {
         let config =
             ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_safe_default_protocol_versions()
-                .map_err(cannot)?
+                .map_err(tls_error)?
                 .with_root_certificates(store);
         let mut config = match identity {
             None => config.with_no_client_auth(),
             Some(identity) => {
-                let (chain, key) = identity.read()?;
-                config.with_client_auth_cert(chain, key).map_err(unusable)?
+                let (chain, key) = identity.parse()?;
+                config
+                    .with_client_auth_cert(chain, key)
+                    .map_err(certificate_error)?
             }
         };
         if !endpoint.is_https() {
@@ -71,7 +73,7 @@ impl Tls {
         if !http2_only {
             config.alpn_protocols.push(b"http/1.1".to_vec());
         }
-        let server = server_name(endpoint.host()).map_err(cannot)?;
+        let server = server_name(endpoint.host()).map_err(tls_error)?;
         Ok(Some(Self {
             connector: TlsConnector::from(Arc::new(config)),
             server,
@@ -91,8 +93,8 @@ impl Tls {
     }
 }
 
-impl Identity {
-    fn read(
+impl ClientIdentity {
+    fn parse(
         self,
     ) -> Result<
         (
@@ -102,10 +104,10 @@ impl Identity {
         BuildError,
     > {
         if self.chain.is_empty() {
-            return Err(unusable("it has no certificate"));
+            return Err(certificate_error("it has no certificate"));
         }
         let key = PrivateKeyDer::try_from(self.key)
-            .map_err(|_| unusable("the key is not PKCS#8, SEC1 or PKCS#1"))?;
+            .map_err(|_| certificate_error("the key is not PKCS#8, SEC1 or PKCS#1"))?;
         Ok((self.chain.into_iter().map(Into::into).collect(), key))
     }
 }
@@ -118,13 +120,13 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, InvalidDnsNameError> 
     }
 }
 
-fn cannot(reason: impl fmt::Display) -> BuildError {
+fn tls_error(reason: impl fmt::Display) -> BuildError {
     BuildError::Tls {
         reason: reason.to_string(),
     }
 }
 
-fn unusable(reason: impl fmt::Display) -> BuildError {
+fn certificate_error(reason: impl fmt::Display) -> BuildError {
     BuildError::ClientCertificate {
         reason: reason.to_string(),
     }

@@ -13,13 +13,13 @@ pub(crate) enum Host {
 }
 
 /// The most characters of a name, without the dot at its end (RFC 1035, section 2.3.4).
-const NAME_LIMIT: usize = 253;
+const MAX_NAME_CHARS: usize = 253;
 
 /// The most characters of a label.
-const LABEL_LIMIT: usize = 63;
+const MAX_LABEL_CHARS: usize = 63;
 
 /// The ends of names that are used on private networks only.
-const PRIVATE: [&str; 5] = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
+const PRIVATE_SUFFIXES: [&str; 5] = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
 
 impl Host {
     /// Reads a host as a URL spells it, or says what is wrong with it.
@@ -55,18 +55,17 @@ impl Host {
             return Ok(Self::Address(ip.into()));
         }
         let bare = text.strip_suffix('.').unwrap_or(text);
-        if bare.len() > NAME_LIMIT {
+        if bare.len() > MAX_NAME_CHARS {
             return Err("is longer than the 253 characters of a DNS name");
         }
-        let letters = |label: &str| {
+        let has_valid_characters = |label: &str| {
             label
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
-        if !bare
-            .split('.')
-            .all(|label| (1..=LABEL_LIMIT).contains(&label.len()) && letters(label))
-        {
+        if !bare.split('.').all(|label| {
+            (1..=MAX_LABEL_CHARS).contains(&label.len()) && has_valid_characters(label)
+        }) {
             return Err(
                 "is neither an address nor a DNS name of letters, digits, hyphens and underscores",
             );
@@ -87,7 +86,7 @@ impl Host {
     }
 
     /// Whether this is this machine or on a private network, as far as its form tells.
-    pub(crate) fn is_near(&self) -> bool {
+    pub(crate) fn is_local_or_private(&self) -> bool {
         match self {
             Self::Address(ip) => match ip.to_canonical() {
                 IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -102,7 +101,7 @@ impl Host {
                     || self.is_localhost()
                     || self
                         .bare_name()
-                        .is_some_and(|name| PRIVATE.iter().any(|end| name.ends_with(end)))
+                        .is_some_and(|name| PRIVATE_SUFFIXES.iter().any(|end| name.ends_with(end)))
             }
         }
     }

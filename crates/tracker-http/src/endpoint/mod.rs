@@ -147,7 +147,7 @@ impl FromStr for Endpoint {
 
     fn from_str(url: &str) -> Result<Self, EndpointError> {
         let endpoint = Self::allow_plain_http(url)?;
-        if !endpoint.is_https() && !endpoint.host.is_near() {
+        if !endpoint.is_https() && !endpoint.host.is_local_or_private() {
             return Err(EndpointError::PlainHttp {
                 host: endpoint.host.to_string(),
             });
@@ -196,7 +196,7 @@ fn parse_authority(authority: &str) -> Result<(Host, Option<u16>), EndpointError
         return Err(not_a_url("it has no host"));
     }
     let host = Host::parse(host).map_err(|reason| EndpointError::Host {
-        host: visible(host),
+        host: escaped(host),
         reason,
     })?;
     Ok((host, port.strip_prefix(':').map(parse_port).transpose()?))
@@ -214,7 +214,7 @@ fn parse_port(text: &str) -> Result<u16, EndpointError> {
 }
 
 /// Makes a host that was refused fit for a log.
-fn visible(host: &str) -> String {
+fn escaped(host: &str) -> String {
     host.chars()
         .take(64)
         .collect::<String>()

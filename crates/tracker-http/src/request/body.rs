@@ -4,7 +4,7 @@ use exact_json::EncodeError;
 use serde::Serialize;
 use tracker_core::{Reason, SendError};
 
-use crate::request::enrichment::{Enrichment, Unfit};
+use crate::request::enrichment::{Enrichment, UnfitEventError};
 
 /// Encodes `events` as one body.
 pub(crate) fn encode<E: Serialize>(
@@ -15,7 +15,7 @@ pub(crate) fn encode<E: Serialize>(
     let mut json = Vec::new();
     body.extend_from_slice(b"{\"events\":[");
     for (index, event) in events.iter().enumerate() {
-        let unencodable = |unfit: Unfit| SendError::Unencodable {
+        let unencodable = |unfit: UnfitEventError| SendError::Unencodable {
             index,
             reason: Reason::new(unfit.to_string()),
         };
@@ -28,7 +28,7 @@ pub(crate) fn encode<E: Serialize>(
         }
         json.clear();
         write(&mut json, event).map_err(unencodable)?;
-        let text = str::from_utf8(&json).map_err(|_| unencodable(Unfit::NoObject))?;
+        let text = str::from_utf8(&json).map_err(|_| unencodable(UnfitEventError::NotAnObject))?;
         enrichment.append(&mut body, text).map_err(unencodable)?;
     }
     body.extend_from_slice(b"]}");
@@ -36,7 +36,7 @@ pub(crate) fn encode<E: Serialize>(
 }
 
 /// Appends an event as JSON; refuses a number that JSON has no form for.
-fn write<E: Serialize>(body: &mut Vec<u8>, event: &E) -> Result<(), Unfit> {
+fn write<E: Serialize>(body: &mut Vec<u8>, event: &E) -> Result<(), UnfitEventError> {
     let before = body.len();
     serde_json::to_writer(&mut *body, event).map_err(EncodeError::from)?;
     // Such a number is written as null. Most events have none, and are encoded only once.

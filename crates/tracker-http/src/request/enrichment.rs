@@ -15,11 +15,11 @@ pub(crate) struct Enrichment {
 
 /// Why an event cannot be part of a request.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unfit {
+pub(crate) enum UnfitEventError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error("it is not a JSON object, so no field can be added to it")]
-    NoObject,
+    NotAnObject,
 }
 
 impl Enrichment {
@@ -40,18 +40,18 @@ impl Enrichment {
     }
 
     /// Checks that the fields can be added to `event`.
-    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
+    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), UnfitEventError> {
         if self.fields.is_empty() || event.as_str().starts_with('{') {
             Ok(())
         } else {
-            Err(Unfit::NoObject)
+            Err(UnfitEventError::NotAnObject)
         }
     }
 
     /// Appends the event that stands in `event` as JSON, with the fields added; every other member
     /// stays as written.
-    pub(crate) fn append(&self, body: &mut Vec<u8>, event: &str) -> Result<(), Unfit> {
-        let members = members(event).ok_or(Unfit::NoObject)?;
+    pub(crate) fn append(&self, body: &mut Vec<u8>, event: &str) -> Result<(), UnfitEventError> {
+        let members = members(event).ok_or(UnfitEventError::NotAnObject)?;
         body.push(b'{');
         body.extend_from_slice(self.encoded.as_bytes());
         for member in members.iter().filter(|member| !self.has(member)) {

@@ -2,14 +2,14 @@
 
 /// Bodies up to this size, in bytes, are not compressed: it would not pay.
 #[cfg(feature = "gzip")]
-const GZIP_ABOVE: usize = 1024;
+const MAX_PLAIN_BODY_BYTES: usize = 1024;
 
 /// Compresses `body` if it is large enough; says whether it did.
 #[cfg(feature = "gzip")]
 pub(crate) fn compress(body: Vec<u8>) -> (bytes::Bytes, bool) {
     use std::io::Write;
 
-    if body.len() <= GZIP_ABOVE {
+    if body.len() <= MAX_PLAIN_BODY_BYTES {
         return (body.into(), false);
     }
     let mut encoder = flate2::write::GzEncoder::new(
@@ -35,8 +35,8 @@ mod tests {
 
     #[test]
     fn only_large_bodies_are_compressed() {
-        assert!(!compress(vec![b'a'; GZIP_ABOVE]).1);
-        let (compressed, encoded) = compress(vec![b'a'; GZIP_ABOVE + 1]);
+        assert!(!compress(vec![b'a'; MAX_PLAIN_BODY_BYTES]).1);
+        let (compressed, encoded) = compress(vec![b'a'; MAX_PLAIN_BODY_BYTES + 1]);
         assert!(encoded && compressed.len() < 100);
     }
 }

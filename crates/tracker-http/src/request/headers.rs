@@ -11,7 +11,7 @@ use crate::request::enrichment::Enrichment;
 use crate::secrets::redaction::Label;
 
 /// The headers that only the transport sets.
-const RESERVED: [&str; 15] = [
+const RESERVED_NAMES: [&str; 15] = [
     "accept-encoding",
     "authorization",
     "connection",
@@ -32,7 +32,7 @@ const RESERVED: [&str; 15] = [
 ];
 
 /// Returns the headers of every request; `authorization` comes to it with each.
-pub(crate) fn of_every_request(
+pub(crate) fn common(
     secret: Vec<(String, String)>,
     public: Vec<(String, String)>,
 ) -> Result<HeaderMap, BuildError> {
@@ -51,7 +51,7 @@ pub(crate) fn of_every_request(
         else {
             return Err(BuildError::Header { name });
         };
-        if RESERVED.contains(&header.as_str()) {
+        if RESERVED_NAMES.contains(&header.as_str()) {
             return Err(BuildError::ReservedHeader { name });
         }
         value.set_sensitive(sensitive);
@@ -61,7 +61,7 @@ pub(crate) fn of_every_request(
 }
 
 /// Returns what nothing may show, beside the token.
-pub(crate) fn secrets(
+pub(crate) fn configured_secrets(
     endpoint: &Endpoint,
     headers: &[(String, String)],
     enrichment: &Enrichment,

@@ -10,12 +10,12 @@ use crate::secrets::redaction::{Label, Secrets};
 use crate::secrets::token::Token;
 
 /// How many tokens that were replaced are still hidden: an answer may echo an earlier one.
-const FORMER_TOKENS: usize = 8;
+const MAX_FORMER_TOKENS: usize = 8;
 
 /// The current token and all secrets; clones of a transport share one.
 pub(crate) struct Credentials {
     /// The secrets beside the tokens.
-    others: Vec<(String, Label)>,
+    other_secrets: Vec<(String, Label)>,
     current: RwLock<Current>,
 }
 
@@ -26,11 +26,11 @@ struct Current {
 }
 
 impl Credentials {
-    pub(crate) fn new(token: Option<Token>, others: Vec<(String, Label)>) -> Self {
+    pub(crate) fn new(token: Option<Token>, other_secrets: Vec<(String, Label)>) -> Self {
         let tokens = VecDeque::from_iter(token);
-        let secrets = secrets(&tokens, &others);
+        let secrets = collect_secrets(&tokens, &other_secrets);
         Self {
-            others,
+            other_secrets,
             current: RwLock::new(Current { tokens, secrets }),
         }
     }
@@ -39,8 +39,8 @@ impl Credentials {
     pub(crate) fn set_token(&self, token: Token) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.tokens.push_front(token);
-        current.tokens.truncate(1 + FORMER_TOKENS);
-        current.secrets = secrets(&current.tokens, &self.others);
+        current.tokens.truncate(1 + MAX_FORMER_TOKENS);
+        current.secrets = collect_secrets(&current.tokens, &self.other_secrets);
     }
 
     /// Returns the value of `Authorization`, if there is a token.
@@ -60,12 +60,12 @@ impl Credentials {
     }
 }
 
-fn secrets(tokens: &VecDeque<Token>, others: &[(String, Label)]) -> Arc<Secrets> {
+fn collect_secrets(tokens: &VecDeque<Token>, other_secrets: &[(String, Label)]) -> Arc<Secrets> {
     let mut secrets = Secrets::default();
     tokens
         .iter()
         .for_each(|token| secrets.add(token.text(), Label::Token));
-    others
+    other_secrets
         .iter()
         .for_each(|(secret, label)| secrets.add(secret, *label));
     Arc::new(secrets)

@@ -32,7 +32,7 @@ pub(crate) fn folded(c: char) -> char {
 
 /// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if
 /// there is none.
-pub(crate) fn once(text: &[Char]) -> Option<Vec<Char>> {
+pub(crate) fn one_layer(text: &[Char]) -> Option<Vec<Char>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut found = false;
     let mut rest = text;
@@ -112,7 +112,7 @@ fn percent(text: &[Char]) -> Option<(char, usize)> {
 /// `&#65;`, `&#x41;`, `&amp;`; the semicolon of a number may be missing.
 fn entity(text: &[Char]) -> Option<(char, usize)> {
     if text.first()?.value != '#' {
-        return named(text);
+        return named_entity(text);
     }
     let is_hexadecimal = text.get(1)?.value == 'x';
     let before = 1 + usize::from(is_hexadecimal);
@@ -122,7 +122,7 @@ fn entity(text: &[Char]) -> Option<(char, usize)> {
 }
 
 /// The entities of HTML that stand for visible ASCII characters.
-const NAMES: &[(&str, char)] = &[
+const NAMED_ENTITIES: &[(&str, char)] = &[
     ("amp", '&'),
     ("lt", '<'),
     ("gt", '>'),
@@ -161,24 +161,24 @@ const NAMES: &[(&str, char)] = &[
     ("rbrace", '}'),
 ];
 
-fn named(text: &[Char]) -> Option<(char, usize)> {
+fn named_entity(text: &[Char]) -> Option<(char, usize)> {
     let matches = |name: &str| {
         let length = name.len();
         text.len() > length
             && text[length].value == ';'
             && text[..length].iter().map(|c| c.value).eq(name.chars())
     };
-    NAMES
+    NAMED_ENTITIES
         .iter()
         .find(|(name, _)| matches(name))
         .map(|(name, c)| (*c, name.len() + 1))
 }
 
-/// Reads a number of `least` to `most` digits; returns how many there are.
-fn number(text: &[Char], radix: u32, least: usize, most: usize) -> Option<(u32, usize)> {
+/// Reads a number of `min_digits` to `max_digits` digits; returns how many there are.
+fn number(text: &[Char], radix: u32, min_digits: usize, max_digits: usize) -> Option<(u32, usize)> {
     let digits = text
         .iter()
-        .take(most)
+        .take(max_digits)
         .map_while(|c| c.value.to_digit(radix));
     let (value, length) = digits.fold((0_u32, 0), |(value, length), digit| {
         (
@@ -186,7 +186,7 @@ fn number(text: &[Char], radix: u32, least: usize, most: usize) -> Option<(u32, 
             length + 1,
         )
     });
-    (length >= least).then_some((value, length))
+    (length >= min_digits).then_some((value, length))
 }
 
 fn character(value: u32) -> char {
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str) -> Option<String> {
-        Some(once(&plain(text))?.iter().map(|c| c.value).collect())
+        Some(one_layer(&plain(text))?.iter().map(|c| c.value).collect())
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn every_character_knows_where_it_came_from() {
         let text = "é%41\\u0042&#67;";
-        let decoded = once(&plain(text)).unwrap();
+        let decoded = one_layer(&plain(text)).unwrap();
         let parts: Vec<_> = decoded
             .iter()
             .map(|c| (c.value, &text[c.start..c.end]))

@@ -6,20 +6,20 @@ use std::fmt;
 use crate::secrets::decode::{self, Char, folded};
 
 /// Any so many characters of a secret in a row are hidden.
-const WINDOW: usize = 8;
+const WINDOW_CHARS: usize = 8;
 
 /// Texts below this number of characters are not searched for: they would be found everywhere.
-pub(crate) const SHORTEST: usize = 4;
+pub(crate) const MIN_SECRET_CHARS: usize = 4;
 
 /// How often a text may be encoded upon itself.
-const MOST_ROUNDS: usize = 8;
+const MAX_DECODING_ROUNDS: usize = 8;
 
 /// The most bytes of a text that are searched and shown.
-const TEXT_LIMIT: usize = 4 * 1024;
+const MAX_TEXT_BYTES: usize = 4 * 1024;
 
 /// The bytes before a cut that are left out: the beginning of a secret that was cut there cannot be
 /// recognized.
-const BEFORE_THE_CUT: usize = 256;
+const CUT_MARGIN_BYTES: usize = 256;
 
 /// What stands in a secret's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,22 +69,22 @@ struct Form {
 
 /// A part of a text that is not shown.
 #[derive(Clone, Copy)]
-struct Hidden {
+struct HiddenPart {
     start: usize,
     end: usize,
     label: Label,
 }
 
 impl Secrets {
-    /// Adds a secret; one of fewer than [`SHORTEST`] characters is left out.
+    /// Adds a secret; one of fewer than [`MIN_SECRET_CHARS`] characters is left out.
     pub(crate) fn add(&mut self, secret: &str, label: Label) {
-        if secret.chars().count() < SHORTEST {
+        if secret.chars().count() < MIN_SECRET_CHARS {
             return;
         }
-        for form in rounds(decode::plain(secret)) {
+        for form in decoded_forms(decode::plain(secret)) {
             self.add_form(form.iter().map(|c| c.value).collect(), label);
         }
-        if secret.len() >= WINDOW {
+        if secret.len() >= WINDOW_CHARS {
             let encoded = (0..3).map(|offset| base64(secret.as_bytes(), offset));
             let url_safe = encoded
                 .clone()
@@ -97,17 +97,17 @@ impl Secrets {
     }
 
     fn add_form(&mut self, form: Vec<char>, label: Label) {
-        if form.len() < SHORTEST {
+        if form.len() < MIN_SECRET_CHARS {
             return;
         }
-        for window in form.windows(WINDOW) {
+        for window in form.windows(WINDOW_CHARS) {
             self.windows
                 .entry(hash(window.iter().copied()))
                 .or_insert(label);
         }
         let beginning = Form {
-            whole: form.len() < WINDOW,
-            text: form.into_iter().take(WINDOW - 1).collect(),
+            whole: form.len() < WINDOW_CHARS,
+            text: form.into_iter().take(WINDOW_CHARS - 1).collect(),
             label,
         };
         if !self
@@ -121,18 +121,19 @@ impl Secrets {
 
     /// Returns the beginning of `text`, at most 4 KiB, without any secret.
     pub(crate) fn redact(&self, text: &str) -> String {
-        let cut = text.floor_char_boundary(TEXT_LIMIT);
+        let cut = text.floor_char_boundary(MAX_TEXT_BYTES);
         let shown = if cut == text.len() {
             cut
         } else {
-            text.floor_char_boundary(cut - BEFORE_THE_CUT)
+            text.floor_char_boundary(cut - CUT_MARGIN_BYTES)
         };
         let mut hidden = Vec::new();
-        for form in rounds(decode::plain(&text[..cut])) {
+        for form in decoded_forms(decode::plain(&text[..cut])) {
             self.search(&form, &mut hidden);
         }
         hidden.sort_by_key(|part| part.start);
-        let (mut redacted, mut at) = (String::with_capacity(shown), 0);
+        let mut redacted = String::with_capacity(shown);
+        let mut at = 0;
         for part in hidden.into_iter().take_while(|part| part.start < shown) {
             if part.start > at || at == 0 {
                 redacted.push_str(&text[at..part.start]);
@@ -144,17 +145,17 @@ impl Secrets {
         redacted
     }
 
-    fn search(&self, text: &[Char], hidden: &mut Vec<Hidden>) {
+    fn search(&self, text: &[Char], hidden: &mut Vec<HiddenPart>) {
         let mut hide = |found: &[Char], label| {
             if let (Some(first), Some(last)) = (found.first(), found.last()) {
-                hidden.push(Hidden {
+                hidden.push(HiddenPart {
                     start: first.start,
                     end: last.end,
                     label,
                 });
             }
         };
-        for window in text.windows(WINDOW) {
+        for window in text.windows(WINDOW_CHARS) {
             if let Some(label) = self.windows.get(&hash(window.iter().map(|c| c.value))) {
                 hide(window, *label);
             }
@@ -167,13 +168,13 @@ impl Secrets {
         {
             if *whole {
                 text.windows(form.len())
-                    .filter(|window| is_same(window, form))
+                    .filter(|window| equals(window, form))
                     .for_each(|window| hide(window, *label));
             }
             // A text that ends, or was cut, within a secret ends with a beginning of it.
-            for length in (SHORTEST..=form.len().min(text.len())).rev() {
+            for length in (MIN_SECRET_CHARS..=form.len().min(text.len())).rev() {
                 let end = &text[text.len() - length..];
-                if is_same(end, &form[..length]) {
+                if equals(end, &form[..length]) {
                     hide(end, *label);
                     break;
                 }
@@ -183,20 +184,22 @@ impl Secrets {
 }
 
 /// Returns `text` and what every further round of decoding makes of it.
-fn rounds(text: Vec<Char>) -> impl Iterator<Item = Vec<Char>> {
-    std::iter::successors(Some(text), |text| decode::once(text)).take(MOST_ROUNDS)
+fn decoded_forms(text: Vec<Char>) -> impl Iterator<Item = Vec<Char>> {
+    std::iter::successors(Some(text), |text| decode::one_layer(text)).take(MAX_DECODING_ROUNDS)
 }
 
-fn is_same(text: &[Char], form: &[char]) -> bool {
+fn equals(text: &[Char], form: &[char]) -> bool {
     text.iter().map(|c| c.value).eq(form.iter().copied())
 }
 
 /// Hashes the characters of a window; FNV-1a in steps of a character.
 fn hash(window: impl Iterator<Item = char>) -> u64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-    window.fold(BASIS, |hash, c| (hash ^ u64::from(c)).wrapping_mul(PRIME))
+    window.fold(FNV_BASIS, |hash, c| {
+        (hash ^ u64::from(c)).wrapping_mul(FNV_PRIME)
+    })
 }
 
 /// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a
@@ -205,12 +208,12 @@ fn base64(bytes: &[u8], offset: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
     /// The bits that share a character with what stands before.
-    const SHARED: [usize; 3] = [0, 4, 2];
+    const SHARED_BITS: [usize; 3] = [0, 4, 2];
 
     let bits = bytes
         .iter()
         .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1));
-    let own: Vec<bool> = bits.skip(SHARED[offset % 3]).collect();
+    let own: Vec<bool> = bits.skip(SHARED_BITS[offset % 3]).collect();
     own.chunks_exact(6)
         .map(|six| {
             char::from(

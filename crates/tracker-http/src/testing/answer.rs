@@ -68,10 +68,14 @@ pub enum Answer {
 impl Answer {
     /// Returns the answer to this request, if it depends on the request; `has` tells whether an id
     /// was taken before.
-    pub(super) fn to(self, request: &RecordedRequest, mut has: impl FnMut(&str) -> bool) -> Self {
+    pub(super) fn resolve(
+        self,
+        request: &RecordedRequest,
+        mut has: impl FnMut(&str) -> bool,
+    ) -> Self {
         match self {
             Self::AtMost(events) if request.events().len() > events => Self::Status(413),
-            Self::RefuseIf(text) => Self::StatusIf(400, text).to(request, has),
+            Self::RefuseIf(text) => Self::StatusIf(400, text).resolve(request, has),
             Self::StatusIf(status, text) if request.contains(text) => {
                 Self::RefuseAll(status, format!("the body contains {text}"))
             }
@@ -90,13 +94,13 @@ impl Answer {
             Self::AcceptAfterEach(wait) => {
                 Self::AcceptAfter(wait * u32::try_from(request.events().len()).unwrap_or(u32::MAX))
             }
-            Self::Echo(status, form) => Self::RefuseAll(status, form.of(request)),
+            Self::Echo(status, form) => Self::RefuseAll(status, form.repeat(request)),
             other => other,
         }
     }
 
     /// Returns the indices of the events that are not taken; `None` if none is taken.
-    pub(super) fn takes(&self) -> Option<Vec<usize>> {
+    pub(super) fn rejected_indices(&self) -> Option<Vec<usize>> {
         match self {
             Self::Reject(indices) | Self::Take(indices, _) => Some(indices.clone()),
             Self::Accept
@@ -109,7 +113,7 @@ impl Answer {
     }
 
     /// Gives the answer; returns whether the connection goes on.
-    pub(super) async fn give(self, stream: &mut TcpStream) -> io::Result<bool> {
+    pub(super) async fn write(self, stream: &mut TcpStream) -> io::Result<bool> {
         match self {
             Self::AcceptAfter(wait) => {
                 tokio::time::sleep(wait).await;

@@ -102,7 +102,7 @@ impl Echo {
         }
     }
 
-    pub(super) fn of(self, request: &RecordedRequest) -> String {
+    pub(super) fn repeat(self, request: &RecordedRequest) -> String {
         let lines = request
             .headers
             .iter()

@@ -16,7 +16,7 @@ use super::request::RecordedRequest;
 /// A loopback HTTP/1.1 server that records every event it takes, and answers as told.
 ///
 /// Each [`then`](Self::then) appends one answer to its script; when the script has run out it gives
-/// the standing answer: accept, unless [`always`](Self::always) says otherwise. Dropping it closes
+/// the default answer: accept, unless [`always`](Self::always) says otherwise. Dropping it closes
 /// the port and its connections.
 pub struct FaultServer {
     address: String,
@@ -26,7 +26,7 @@ pub struct FaultServer {
 
 struct State {
     script: VecDeque<Answer>,
-    standing: Answer,
+    default_answer: Answer,
     requests: Vec<RecordedRequest>,
     /// The requests whose events were taken and not yet read, with the indices that were not.
     unread: Vec<(usize, Vec<usize>)>,
@@ -75,7 +75,7 @@ impl FaultServer {
         let address = listener.local_addr()?.to_string();
         let state = Arc::new(Mutex::new(State {
             script: VecDeque::new(),
-            standing: Answer::Accept,
+            default_answer: Answer::Accept,
             requests: Vec::new(),
             unread: Vec::new(),
             events: Vec::new(),
@@ -106,7 +106,7 @@ impl FaultServer {
 
     /// Sets the answer for requests beyond the script.
     pub fn always(&self, answer: Answer) {
-        lock(&self.state).standing = answer;
+        lock(&self.state).default_answer = answer;
     }
 
     /// Returns the events taken, in order, duplicates included.
@@ -180,16 +180,16 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             let answer = state
                 .script
                 .pop_front()
-                .unwrap_or_else(|| state.standing.clone());
-            let answer = answer.to(&request, |id| state.has(id));
-            if let Some(rejected) = answer.takes() {
+                .unwrap_or_else(|| state.default_answer.clone());
+            let answer = answer.resolve(&request, |id| state.has(id));
+            if let Some(rejected) = answer.rejected_indices() {
                 let request = state.requests.len();
                 state.unread.push((request, rejected));
             }
             state.requests.push(request);
             answer
         };
-        if !answer.give(stream.get_mut()).await? {
+        if !answer.write(stream.get_mut()).await? {
             break;
         }
     }

@@ -8,46 +8,46 @@ use tokio::task::JoinHandle;
 use tracker_core::{BufferedTracker, Reason};
 
 use crate::event::JsonEvent;
-use crate::sending::marked;
+use crate::sending::while_sending;
 
 /// The task that delivers in the background.
 #[derive(Debug)]
 pub(crate) struct Background {
     task: JoinHandle<()>,
-    wanted: Arc<AtomicBool>,
+    is_wanted: Arc<AtomicBool>,
 }
 
 impl Background {
     /// Starts a task on `runtime` that delivers the events of `tracker`.
     pub(crate) fn spawn(runtime: &Handle, tracker: Arc<BufferedTracker<JsonEvent>>) -> Self {
-        let wanted = Arc::new(AtomicBool::new(true));
-        let running = Running {
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let running = EndReport {
             tracker,
-            wanted: wanted.clone(),
+            is_wanted: is_wanted.clone(),
         };
-        let task = runtime.spawn(marked(async move { running.tracker.run().await }));
-        Self { task, wanted }
+        let task = runtime.spawn(while_sending(async move { running.tracker.run().await }));
+        Self { task, is_wanted }
     }
 }
 
 /// Ends the task; it only ever holds leases, which give their events back.
 impl Drop for Background {
     fn drop(&mut self) {
-        self.wanted.store(false, Ordering::Release);
+        self.is_wanted.store(false, Ordering::Release);
         self.task.abort();
     }
 }
 
 /// Lives as long as the task's future, and says when that is gone although the tracker is open: its
 /// runtime has ended.
-struct Running {
+struct EndReport {
     tracker: Arc<BufferedTracker<JsonEvent>>,
-    wanted: Arc<AtomicBool>,
+    is_wanted: Arc<AtomicBool>,
 }
 
-impl Drop for Running {
+impl Drop for EndReport {
     fn drop(&mut self) {
-        if self.wanted.load(Ordering::Acquire) {
+        if self.is_wanted.load(Ordering::Acquire) {
             self.tracker
                 .background_ended(Reason::new("its task has ended, because its runtime has"));
         }

@@ -21,7 +21,7 @@ pub enum BlockingError {
 }
 
 /// Runs `future` on a runtime of its own, on the calling thread.
-pub(crate) fn wait_for<F: Future>(future: F) -> Result<F::Output, BlockingError> {
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, BlockingError> {
     if Handle::try_current().is_ok() {
         return Err(BlockingError::InsideRuntime);
     }

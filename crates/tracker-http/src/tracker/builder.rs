@@ -70,7 +70,8 @@ impl HttpTrackerBuilder {
     /// [`BuildError`] names the option that is wrong.
     pub fn scoped(self) -> Result<HttpTracker, BuildError> {
         let buffer = EventBuffer::with_size_of(&self.config, JsonEvent::bytes);
-        let (transport, clock) = (self.transport.build()?, Arc::new(TokioClock::new()));
+        let transport = self.transport.build()?;
+        let clock = Arc::new(TokioClock::new());
         let shared = Arc::new(transport.clone());
         // Retries of many processes must not come in step, so the seed is the system's.
         let tracker =

@@ -17,11 +17,11 @@ use tracker_core::{
 };
 
 use crate::event::JsonEvent;
-use crate::request::enrichment::Unfit;
+use crate::request::enrichment::UnfitEventError;
 use crate::secrets::token::TokenError;
-use crate::sending::marked;
+use crate::sending::while_sending;
 use crate::tracker::background::Background;
-use crate::tracker::blocking::{BlockingError, wait_for};
+use crate::tracker::blocking::{BlockingError, block_on};
 use crate::transport::HttpTransport;
 
 /// Delivers serializable events to an HTTP endpoint.
@@ -121,7 +121,7 @@ impl HttpTracker {
             .map_err(|refused| refused.map(|_| event))
     }
 
-    fn encode<E: Serialize>(&self, event: &E) -> Result<JsonEvent, Unfit> {
+    fn encode<E: Serialize>(&self, event: &E) -> Result<JsonEvent, UnfitEventError> {
         let json = JsonEvent::encode(event)?;
         self.transport.check(&json)?;
         Ok(json)
@@ -133,7 +133,7 @@ impl HttpTracker {
     ///
     /// Cancel safe.
     pub async fn flush(&self) -> FlushReport {
-        marked(self.inner.flush()).await
+        while_sending(self.inner.flush()).await
     }
 
     /// Stops accepting, delivers for at most `timeout`, and hands the rest back; see
@@ -143,7 +143,7 @@ impl HttpTracker {
     ///
     /// Cancel safe.
     pub async fn shutdown(&self, timeout: Duration) -> DeliveryReport<JsonEvent> {
-        marked(self.inner.shutdown(timeout)).await
+        while_sending(self.inner.shutdown(timeout)).await
     }
 
     /// Does what [`flush`](Self::flush) does, on the calling thread, for programs without a
@@ -153,7 +153,7 @@ impl HttpTracker {
     ///
     /// [`BlockingError`], and nothing was sent; the events stay pending.
     pub fn flush_blocking(&self) -> Result<FlushReport, BlockingError> {
-        wait_for(self.flush())
+        block_on(self.flush())
     }
 
     /// Does what [`shutdown`](Self::shutdown) does, on the calling thread, for a `main` without a
@@ -188,7 +188,7 @@ impl HttpTracker {
         &self,
         timeout: Duration,
     ) -> Result<DeliveryReport<JsonEvent>, BlockingError> {
-        wait_for(self.shutdown(timeout))
+        block_on(self.shutdown(timeout))
     }
 
     /// Replaces the bearer token; see [`HttpTransport::set_token`].
@@ -213,7 +213,7 @@ impl HttpTracker {
     }
 }
 
-fn unencodable<E>(event: E, unfit: &Unfit) -> PushError<E> {
+fn unencodable<E>(event: E, unfit: &UnfitEventError) -> PushError<E> {
     PushError::Unencodable {
         event,
         reason: Reason::new(unfit.to_string()),

@@ -8,7 +8,7 @@ use crate::connection::connector::Connector;
 use crate::connection::pool::Connections;
 use crate::connection::resolver::{self, Lookup, Resolver};
 #[cfg(feature = "tls")]
-use crate::connection::tls::{Identity, Tls};
+use crate::connection::tls::{ClientIdentity, Tls};
 use crate::endpoint::Endpoint;
 use crate::error::BuildError;
 use crate::request::enrichment::Enrichment;
@@ -23,7 +23,7 @@ use crate::transport::exchange::Exchange;
 #[must_use]
 pub struct HttpTransportBuilder {
     endpoint: String,
-    plain_http: bool,
+    allows_plain_http: bool,
     token: Option<String>,
     headers: Vec<(String, String)>,
     public_headers: Vec<(String, String)>,
@@ -35,11 +35,11 @@ pub struct HttpTransportBuilder {
     #[cfg(feature = "tls")]
     roots: Vec<Vec<u8>>,
     #[cfg(feature = "tls")]
-    identity: Option<Identity>,
+    identity: Option<ClientIdentity>,
 }
 
 /// The default of [`HttpTransportBuilder::connect_timeout`].
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl HttpTransport {
     /// Starts the configuration of a transport to `endpoint`, a URL such as
@@ -47,15 +47,15 @@ impl HttpTransport {
     pub fn builder(endpoint: impl Into<String>) -> HttpTransportBuilder {
         HttpTransportBuilder {
             endpoint: endpoint.into(),
-            plain_http: false,
+            allows_plain_http: false,
             token: None,
             headers: Vec::new(),
             public_headers: Vec::new(),
             enrichment: Enrichment::default(),
             gzip: false,
             http2_only: false,
-            connect_timeout: CONNECT_TIMEOUT,
-            lookup: resolver::system(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            lookup: resolver::system_lookup(),
             #[cfg(feature = "tls")]
             roots: Vec::new(),
             #[cfg(feature = "tls")]
@@ -114,7 +114,7 @@ impl HttpTransportBuilder {
     /// Accepts plain `http` to any host, not only on loopback and private networks (see
     /// [`Endpoint`]).
     pub fn allow_plain_http(mut self) -> Self {
-        self.plain_http = true;
+        self.allows_plain_http = true;
         self
     }
 
@@ -142,7 +142,7 @@ impl HttpTransportBuilder {
     /// [`build`](Self::build) refuses what cannot be used, with [`BuildError::ClientCertificate`].
     #[cfg(feature = "tls")]
     pub fn client_certificate(mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Self {
-        self.identity = Some(Identity { chain, key });
+        self.identity = Some(ClientIdentity { chain, key });
         self
     }
 
@@ -166,14 +166,14 @@ impl HttpTransportBuilder {
     ///
     /// [`BuildError`] names the option that is wrong.
     pub fn build(self) -> Result<HttpTransport, BuildError> {
-        let endpoint = if self.plain_http {
+        let endpoint = if self.allows_plain_http {
             Endpoint::allow_plain_http(&self.endpoint)?
         } else {
             self.endpoint.parse::<Endpoint>()?
         };
         let token = self.token.map(Token::new).transpose()?;
-        let secrets = headers::secrets(&endpoint, &self.headers, &self.enrichment);
-        let headers = headers::of_every_request(self.headers, self.public_headers)?;
+        let secrets = headers::configured_secrets(&endpoint, &self.headers, &self.enrichment);
+        let headers = headers::common(self.headers, self.public_headers)?;
         if self.connect_timeout.is_zero() {
             return Err(BuildError::Zero {
                 option: "connect_timeout",

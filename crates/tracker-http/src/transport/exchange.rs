@@ -7,9 +7,9 @@ use hyper::{Method, Request};
 use serde::Serialize;
 use tracker_core::{Reason, Receipt, SendError, SendOptions};
 
-use crate::answer::classify::{self, Asked};
+use crate::answer::classify::{self, SentRequest};
 use crate::answer::text::clean;
-use crate::connection::pool::{self, Connections};
+use crate::connection::pool::{Connections, error_chain};
 use crate::endpoint::Endpoint;
 use crate::request::enrichment::Enrichment;
 use crate::request::{body, gzip};
@@ -51,22 +51,22 @@ impl Exchange {
         events: &[E],
         options: SendOptions,
     ) -> Result<Receipt, SendError> {
-        let (request, asked) = self.request(events, options)?;
-        let Some(mut attempt) = self.connections.begin() else {
+        let (request, sent) = self.request(events, options)?;
+        let Some(mut attempt) = self.connections.begin_attempt() else {
             return Err(SendError::Unreachable {
                 reason: Reason::new("there is no tokio runtime to send it"),
             });
         };
         match attempt.request(request).await {
             Ok(response) => {
-                let answer = classify::read(response, asked, &self.credentials).await;
+                let answer = classify::read(response, sent, &self.credentials).await;
                 if !matches!(answer, Err(SendError::NoAnswer { .. })) {
                     attempt.answered();
                 }
                 answer
             }
             Err(error) => {
-                let reason = Reason::new(clean(&pool::chain(&error), &self.credentials.secrets()));
+                let reason = Reason::new(clean(&error_chain(&error), &self.credentials.secrets()));
                 let is_unreachable = error.is_connect();
                 Err(if is_unreachable {
                     SendError::Unreachable { reason }
@@ -81,7 +81,7 @@ impl Exchange {
         &self,
         events: &[E],
         options: SendOptions,
-    ) -> Result<(Request<Full<Bytes>>, Asked), SendError> {
+    ) -> Result<(Request<Full<Bytes>>, SentRequest), SendError> {
         let body = body::encode(events, &self.enrichment)?;
         let bytes = body.len();
         let compresses = self.gzip && !options.plain;
@@ -104,7 +104,7 @@ impl Exchange {
         }
         Ok((
             request,
-            Asked {
+            SentRequest {
                 events: events.len(),
                 bytes,
                 encoded,

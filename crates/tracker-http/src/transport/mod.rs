@@ -13,9 +13,9 @@ use serde::Serialize;
 use tracker_core::{Receipt, SendError, SendOptions, Transport};
 
 use crate::event::JsonEvent;
-use crate::request::enrichment::Unfit;
+use crate::request::enrichment::UnfitEventError;
 use crate::secrets::token::{Token, TokenError};
-use crate::sending::marked;
+use crate::sending::while_sending;
 use crate::transport::exchange::Exchange;
 
 /// Sends batches of events as JSON by HTTP POST.
@@ -77,7 +77,7 @@ impl HttpTransport {
     }
 
     /// Checks that `event` can be part of a request.
-    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), Unfit> {
+    pub(crate) fn check(&self, event: &JsonEvent) -> Result<(), UnfitEventError> {
         self.exchange.enrichment.check(event)
     }
 }
@@ -85,7 +85,7 @@ impl HttpTransport {
 #[async_trait]
 impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
     async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError> {
-        marked(self.exchange.send(events, options)).await
+        while_sending(self.exchange.send(events, options)).await
     }
 }
 

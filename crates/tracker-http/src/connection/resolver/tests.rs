@@ -11,7 +11,7 @@ use tracker_core::{SendError, SendOptions, Transport};
 use super::*;
 use crate::HttpTransport;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A lookup that answers once per message, and the number of times it was called.
 fn held() -> (
@@ -20,7 +20,8 @@ fn held() -> (
     Arc<AtomicUsize>,
 ) {
     let (answers, held) = mpsc::channel();
-    let (calls, held) = (Arc::new(AtomicUsize::new(0)), Mutex::new(held));
+    let held = Mutex::new(held);
+    let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let lookup: Lookup = Arc::new(move |_| {
         counted.fetch_add(1, SeqCst);
@@ -70,7 +71,7 @@ fn a_runtime_ends_while_a_lookup_hangs() {
             drop((runtime, transport));
             ended.send(()).unwrap();
         });
-        end.recv_timeout(PATIENCE)
+        end.recv_timeout(TEST_TIMEOUT)
             .expect("the end of the runtime does not wait for the lookup");
         assert_eq!(calls.load(SeqCst), 1);
         drop(answers);
@@ -199,13 +200,13 @@ async fn a_lookup_that_panics_is_no_answer_and_the_next_attempt_asks_again() {
         Ok(addresses(&["10.0.0.1:0"]))
     });
     let resolver = resolver("events.lan", lookup);
-    let error = timeout(PATIENCE, resolver.addresses())
+    let error = timeout(TEST_TIMEOUT, resolver.addresses())
         .await
         .unwrap()
         .unwrap_err();
     assert!(matches!(error, LookupError::NoAnswer { .. }), "{error}");
     assert!(
-        timeout(PATIENCE, resolver.addresses())
+        timeout(TEST_TIMEOUT, resolver.addresses())
             .await
             .unwrap()
             .is_ok()
@@ -243,7 +244,7 @@ async fn this_machine_and_addresses_need_no_lookup() {
 /// The system's resolver is asked for a name that needs no network.
 #[test]
 fn the_systems_resolver_answers_with_addresses() {
-    let found = system()("localhost").unwrap();
+    let found = system_lookup()("localhost").unwrap();
     assert!(
         !found.is_empty() && found.iter().all(|address| address.ip().is_loopback()),
         "{found:?}"
