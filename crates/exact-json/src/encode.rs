@@ -39,8 +39,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeE
     // none.
     if json.get().contains("null")
         && value
-            .serialize(Finite)
-            .is_err_and(|Refused(not_finite)| not_finite)
+            .serialize(FiniteCheck)
+            .is_err_and(|error| error.is_not_finite)
     {
         return Err(EncodeError::NotFinite);
     }
@@ -49,45 +49,51 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeE
 
 /// Serializes into nothing and stops at a number that is not finite.
 #[derive(Clone, Copy)]
-struct Finite;
+struct FiniteCheck;
 
 /// Whether it was refused for a number that is not finite.
 #[derive(Debug)]
-struct Refused(bool);
+struct CheckError {
+    is_not_finite: bool,
+}
 
-impl fmt::Display for Refused {
+impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("refused")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for CheckError {}
 
-impl ser::Error for Refused {
+impl ser::Error for CheckError {
     fn custom<T: fmt::Display>(_: T) -> Self {
-        Self(false)
+        Self {
+            is_not_finite: false,
+        }
     }
 }
 
-fn finite(is_finite: bool) -> Result<(), Refused> {
+fn check(is_finite: bool) -> Result<(), CheckError> {
     if is_finite {
         Ok(())
     } else {
-        Err(Refused(true))
+        Err(CheckError {
+            is_not_finite: true,
+        })
     }
 }
 
-macro_rules! nothing {
+macro_rules! accept {
     ($($name:ident($type:ty))*) => {
-        $(fn $name(self, _: $type) -> Result<(), Refused> {
+        $(fn $name(self, _: $type) -> Result<(), CheckError> {
             Ok(())
         })*
     };
 }
 
-impl Serializer for Finite {
+impl Serializer for FiniteCheck {
     type Ok = ();
-    type Error = Refused;
+    type Error = CheckError;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
@@ -96,30 +102,30 @@ impl Serializer for Finite {
     type SerializeStruct = Self;
     type SerializeStructVariant = Self;
 
-    nothing! {
+    accept! {
         serialize_bool(bool) serialize_char(char) serialize_str(&str) serialize_bytes(&[u8])
         serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64) serialize_i128(i128)
         serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64) serialize_u128(u128)
         serialize_unit_struct(&'static str)
     }
 
-    fn serialize_f32(self, number: f32) -> Result<(), Refused> {
-        finite(number.is_finite())
+    fn serialize_f32(self, number: f32) -> Result<(), CheckError> {
+        check(number.is_finite())
     }
 
-    fn serialize_f64(self, number: f64) -> Result<(), Refused> {
-        finite(number.is_finite())
+    fn serialize_f64(self, number: f64) -> Result<(), CheckError> {
+        check(number.is_finite())
     }
 
-    fn serialize_none(self) -> Result<(), Refused> {
+    fn serialize_none(self) -> Result<(), CheckError> {
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CheckError> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Refused> {
+    fn serialize_unit(self) -> Result<(), CheckError> {
         Ok(())
     }
 
@@ -128,7 +134,7 @@ impl Serializer for Finite {
         _: &'static str,
         _: u32,
         _: &'static str,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CheckError> {
         Ok(())
     }
 
@@ -136,7 +142,7 @@ impl Serializer for Finite {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CheckError> {
         value.serialize(self)
     }
 
@@ -146,19 +152,19 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CheckError> {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Refused> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple(self, _: usize) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, CheckError> {
         Ok(self)
     }
 
@@ -168,15 +174,15 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Self, Refused> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, CheckError> {
         Ok(self)
     }
 
@@ -186,26 +192,26 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Refused> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), CheckError> {
         Ok(())
     }
 }
 
 macro_rules! compound {
     ($($trait:ident::$method:ident($($key:ty)?))*) => {
-        $(impl ser::$trait for Finite {
+        $(impl ser::$trait for FiniteCheck {
             type Ok = ();
-            type Error = Refused;
+            type Error = CheckError;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), Refused> {
+            fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), CheckError> {
                 value.serialize(*self)
             }
 
-            fn end(self) -> Result<(), Refused> {
+            fn end(self) -> Result<(), CheckError> {
                 Ok(())
             }
         })*
@@ -221,20 +227,20 @@ compound! {
     SerializeStructVariant::serialize_field(&'static str)
 }
 
-impl ser::SerializeMap for Finite {
+impl ser::SerializeMap for FiniteCheck {
     type Ok = ();
-    type Error = Refused;
+    type Error = CheckError;
 
     /// JSON refuses a key that is not finite by itself.
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), Refused> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), CheckError> {
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CheckError> {
         value.serialize(*self)
     }
 
-    fn end(self) -> Result<(), Refused> {
+    fn end(self) -> Result<(), CheckError> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::bounds::{
-    DETAILS_BYTES, DETAILS_DEPTH, EXTRA_BYTES, MARK_BYTES, MESSAGE_BYTES, WORD_BYTES, cut,
+    DETAILS_BYTES, DETAILS_DEPTH, EXTRA_BYTES, MAX_MARK_BYTES, MESSAGE_BYTES, WORD_BYTES, cut,
     json_bytes, mark,
 };
 use crate::error_info::ErrorInfo;
@@ -13,9 +13,9 @@ use crate::payload::Payload;
 use crate::reason::{PauseReason, ResumeReason};
 
 /// The name under which an error says how many of its further fields are missing.
-const CUT_FIELDS: &str = "…";
+const CUT_FIELDS_NAME: &str = "…";
 
-fn cut_all<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
+fn cut_each<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
     for text in texts {
         if let Cow::Owned(cut) = cut(text, bytes) {
             *text = cut;
@@ -32,8 +32,8 @@ impl ErrorInfo {
     /// are counted under the name `…`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        cut_all([&mut self.message], MESSAGE_BYTES);
-        cut_all(self.kind.iter_mut().chain(&mut self.step_name), WORD_BYTES);
+        cut_each([&mut self.message], MESSAGE_BYTES);
+        cut_each(self.kind.iter_mut().chain(&mut self.step_name), WORD_BYTES);
         if let Some(details) = self.details.take() {
             let is_small =
                 details.as_str().len() <= DETAILS_BYTES && details.depth() <= DETAILS_DEPTH;
@@ -60,7 +60,8 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
         return fields;
     }
     // Some room is kept for the count of what is missing.
-    let (mut room, mut missing) = (EXTRA_BYTES - 2 * MARK_BYTES, 0_usize);
+    let mut room = EXTRA_BYTES - 2 * MAX_MARK_BYTES;
+    let mut missing = 0_usize;
     let mut kept = BTreeMap::new();
     for (name, value) in fields {
         let fits = |value: &Payload| is_flat(value) && size(&name, value) <= room;
@@ -78,7 +79,7 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
     }
     if missing > 0 {
         kept.insert(
-            CUT_FIELDS.to_owned(),
+            CUT_FIELDS_NAME.to_owned(),
             text(&format!("({missing} fields cut)")),
         );
     }
@@ -103,13 +104,13 @@ impl EventKind {
                 reason, step_name, ..
             } => {
                 if let PauseReason::Other(word) = reason {
-                    cut_all([word], WORD_BYTES);
+                    cut_each([word], WORD_BYTES);
                 }
-                cut_all(step_name, WORD_BYTES);
+                cut_each(step_name, WORD_BYTES);
             }
             Self::WorkflowResumed { reason } => {
                 if let ResumeReason::Other(word) = reason {
-                    cut_all([word], WORD_BYTES);
+                    cut_each([word], WORD_BYTES);
                 }
             }
             Self::WorkflowCompleted {
@@ -126,13 +127,13 @@ impl EventKind {
                 reason,
                 completed_steps,
             } => {
-                cut_all(reason, MESSAGE_BYTES);
+                cut_each(reason, MESSAGE_BYTES);
                 completed_steps.bound();
             }
             Self::StepFailed {
                 step_name, error, ..
             } => {
-                cut_all([step_name], WORD_BYTES);
+                cut_each([step_name], WORD_BYTES);
                 bound_error(error);
             }
             Self::StepStarted { step_name, .. }
@@ -140,7 +141,7 @@ impl EventKind {
             | Self::RetryScheduled { step_name, .. }
             | Self::RetryExhausted { step_name, .. }
             | Self::TimeoutSet { step_name, .. }
-            | Self::TimeoutExceeded { step_name, .. } => cut_all([step_name], WORD_BYTES),
+            | Self::TimeoutExceeded { step_name, .. } => cut_each([step_name], WORD_BYTES),
             Self::SleepStarted { .. } | Self::SleepCompleted { .. } => {}
         }
         self

@@ -24,7 +24,7 @@ pub const EXTRA_BYTES: usize = 16 * 1024;
 pub const DETAILS_DEPTH: usize = 96;
 
 /// What a mark takes at most.
-pub(crate) const MARK_BYTES: usize = 40;
+pub(crate) const MAX_MARK_BYTES: usize = 40;
 /// Cuts a text so that its JSON form has at most `bytes` bytes, the quotes not counted, and says
 /// how much is missing.
 ///
@@ -44,7 +44,7 @@ pub fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     if fits(text, bytes) {
         return Cow::Borrowed(text);
     }
-    let mut room = bytes.saturating_sub(MARK_BYTES);
+    let mut room = bytes.saturating_sub(MAX_MARK_BYTES);
     let end = text.char_indices().find(|(_, character)| {
         let size = json_bytes(*character);
         let is_over = size > room;

@@ -36,13 +36,15 @@ impl CompletedSteps {
         I: IntoIterator<IntoIter: DoubleEndedIterator>,
         I::Item: AsRef<str> + Into<String>,
     {
-        let (mut room, mut names, mut unlisted) = (LISTED_STEPS_BYTES, VecDeque::new(), 0_u64);
+        let mut room = LISTED_STEPS_BYTES;
+        let mut names = VecDeque::new();
+        let mut unlisted = 0_u64;
         for name in all.into_iter().rev() {
             let is_room = unlisted == 0 && names.len() < LISTED_STEPS;
             let bytes = || name.as_ref().chars().map(json_bytes).sum::<usize>() + "\"\",".len();
             match room.checked_sub(if is_room { bytes() } else { usize::MAX }) {
-                Some(left) => {
-                    room = left;
+                Some(remaining) => {
+                    room = remaining;
                     names.push_front(name.into());
                 }
                 None => unlisted += 1,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::payload::Payload;
 
 /// The fields that this version knows.
-const KNOWN: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];
+const KNOWN_FIELDS: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];
 
 /// Why a step or a run failed, as data.
 ///
@@ -85,7 +85,7 @@ impl Serialize for ErrorInfo {
         for (name, value) in self
             .extra
             .iter()
-            .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+            .filter(|(name, _)| !KNOWN_FIELDS.contains(&name.as_str()))
         {
             map.serialize_entry(name, value)?;
         }
@@ -105,7 +105,8 @@ impl<'de> Deserialize<'de> for ErrorInfo {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ErrorInfo, A::Error> {
-                let (mut message, mut error) = (None, ErrorInfo::new(""));
+                let mut message = None;
+                let mut error = ErrorInfo::new("");
                 while let Some(name) = entries.next_key::<String>()? {
                     match name.as_str() {
                         "message" => message = Some(entries.next_value()?),

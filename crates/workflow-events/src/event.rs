@@ -20,7 +20,7 @@ use crate::wire::{optional, required};
 pub const SOURCE: &str = "workflow";
 
 /// The names that belong to the envelope, whatever the type of the event.
-const ENVELOPE: [&str; 8] = [
+const ENVELOPE_FIELDS: [&str; 8] = [
     "eventId",
     "timestamp",
     "source",
@@ -147,7 +147,7 @@ impl Serialize for Event {
         // A shadowed name would appear twice in the object, and no reader would accept it.
         let kind_fields = self.kind.field_names();
         for (name, value) in &self.extra {
-            if !ENVELOPE.contains(&name.as_str()) && !kind_fields.contains(&name.as_str()) {
+            if !ENVELOPE_FIELDS.contains(&name.as_str()) && !kind_fields.contains(&name.as_str()) {
                 map.serialize_entry(name, value)?;
             }
         }

@@ -249,7 +249,7 @@ mod steps {
     use crate::error::ReadEventError;
     use crate::fields::TypedFields;
 
-    const COUNT: &str = "completedStepCount";
+    const COUNT_FIELD: &str = "completedStepCount";
 
     /// Versions that did not count yet have listed all.
     pub(super) fn read(
@@ -257,7 +257,10 @@ mod steps {
         name: &'static str,
     ) -> Result<CompletedSteps, ReadEventError> {
         let names = required::read(fields, name)?;
-        Ok(CompletedSteps::read(names, optional::read(fields, COUNT)?))
+        Ok(CompletedSteps::read(
+            names,
+            optional::read(fields, COUNT_FIELD)?,
+        ))
     }
 
     pub(super) fn write<M: SerializeMap>(
@@ -266,6 +269,6 @@ mod steps {
         steps: &CompletedSteps,
     ) -> Result<(), M::Error> {
         map.serialize_entry(name, steps.names())?;
-        map.serialize_entry(COUNT, &steps.count())
+        map.serialize_entry(COUNT_FIELD, &steps.count())
     }
 }

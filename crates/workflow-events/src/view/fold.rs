@@ -23,7 +23,7 @@ pub(crate) struct Fact {
 impl Fact {
     /// A total order of different facts. One id is one event, so the text is compared only when
     /// that contract is broken: even then the same fact wins in every order.
-    pub(crate) fn comes_before(&self, other: &Self) -> bool {
+    pub(crate) fn precedes(&self, other: &Self) -> bool {
         let ids = self.event_id.cmp(&other.event_id);
         let times = || self.timestamp.cmp(&other.timestamp);
         let texts = || self.kind.text().cmp(&other.kind.text());
@@ -40,9 +40,9 @@ pub(crate) struct Fold {
     pub(crate) queued_at: Option<Timestamp>,
     pub(crate) started_at: Option<Timestamp>,
     /// The `seq` of the event that carries the input.
-    pub(crate) input: Option<u64>,
+    pub(crate) input_seq: Option<u64>,
     /// The `seq` of the event that ended the run.
-    pub(crate) end: Option<u64>,
+    pub(crate) end_seq: Option<u64>,
     pub(crate) completed_steps: CompletedSteps,
     pub(crate) steps: Vec<StepView>,
     pub(crate) step_index: HashMap<String, usize>,
@@ -61,14 +61,14 @@ impl Fold {
     /// Takes the fact that follows all facts so far; some in between may be missing.
     pub(crate) fn advance(&mut self, seq: u64, fact: &Fact) {
         // A run ends once.
-        if self.end.is_some() {
+        if self.end_seq.is_some() {
             return;
         }
         let at = fact.timestamp;
         match &fact.kind {
             EventKind::WorkflowQueued { .. } => {
                 self.queued_at.get_or_insert(at);
-                self.input.get_or_insert(seq);
+                self.input_seq.get_or_insert(seq);
                 if self.status == RunStatus::Unknown {
                     self.status = RunStatus::Queued;
                 }
@@ -76,7 +76,7 @@ impl Fold {
             }
             EventKind::WorkflowStarted { .. } => {
                 self.started_at.get_or_insert(at);
-                self.input.get_or_insert(seq);
+                self.input_seq.get_or_insert(seq);
             }
             EventKind::WorkflowPaused {
                 reason,
@@ -204,7 +204,7 @@ impl Fold {
     }
 
     fn finish(&mut self, seq: u64, status: RunStatus, completed_steps: &CompletedSteps) {
-        self.end = Some(seq);
+        self.end_seq = Some(seq);
         self.status = status;
         // The last word: with gaps, the steps seen to complete are fewer.
         self.completed_steps = completed_steps.clone();

@@ -95,7 +95,7 @@ impl RunView {
                 };
             }
         }
-        self.note_origin(event);
+        self.update_origin(event);
 
         let fact = Fact {
             event_id: event.event_id,
@@ -114,7 +114,7 @@ impl RunView {
             Entry::Occupied(held) if *held.get() == fact => {}
             Entry::Occupied(mut held) => {
                 self.conflicts.insert(event.seq);
-                if fact.comes_before(held.get()) {
+                if fact.precedes(held.get()) {
                     held.insert(fact);
                     self.fold = OnceLock::new();
                 }
@@ -151,7 +151,7 @@ impl RunView {
     /// What the run was started with.
     #[must_use]
     pub fn input(&self) -> Option<&Payload> {
-        match &self.facts.get(&self.fold().input?)?.kind {
+        match &self.facts.get(&self.fold().input_seq?)?.kind {
             EventKind::WorkflowQueued { input } | EventKind::WorkflowStarted { input } => {
                 Some(input)
             }
@@ -162,7 +162,7 @@ impl RunView {
     /// What the run returned.
     #[must_use]
     pub fn output(&self) -> Option<&Payload> {
-        match &self.end()?.kind {
+        match &self.terminal_fact()?.kind {
             EventKind::WorkflowCompleted { output, .. } => output.as_ref(),
             _ => None,
         }
@@ -171,7 +171,7 @@ impl RunView {
     /// The error that ended the run.
     #[must_use]
     pub fn error(&self) -> Option<&ErrorInfo> {
-        match &self.end()?.kind {
+        match &self.terminal_fact()?.kind {
             EventKind::WorkflowFailed { error, .. } => Some(error),
             _ => None,
         }
@@ -180,7 +180,7 @@ impl RunView {
     /// The words of the caller who cancelled the run.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<&str> {
-        match &self.end()?.kind {
+        match &self.terminal_fact()?.kind {
             EventKind::WorkflowCancelled { reason, .. } => reason.as_deref(),
             _ => None,
         }
@@ -201,14 +201,14 @@ impl RunView {
     /// When the run ended.
     #[must_use]
     pub fn finished_at(&self) -> Option<Timestamp> {
-        Some(self.end()?.timestamp)
+        Some(self.terminal_fact()?.timestamp)
     }
 
     /// From start to end, pauses included: as the engine measured it for a completed run, by the
     /// two timestamps for one that failed or was cancelled.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
-        match &self.end()?.kind {
+        match &self.terminal_fact()?.kind {
             EventKind::WorkflowCompleted { duration_ms, .. } => {
                 Some(Duration::from_millis(*duration_ms))
             }
@@ -290,10 +290,10 @@ impl RunView {
     /// [`conflicts`](Self::conflicts).
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.fold().end.is_some() && self.missing().next().is_none()
+        self.fold().end_seq.is_some() && self.missing().next().is_none()
     }
 
-    fn note_origin(&mut self, event: &Event) {
+    fn update_origin(&mut self, event: &Event) {
         let place = (event.seq, event.event_id);
         if self
             .origin
@@ -321,8 +321,8 @@ impl RunView {
         self.fold.get_or_init(|| Fold::replay(&self.facts))
     }
 
-    fn end(&self) -> Option<&Fact> {
-        self.facts.get(&self.fold().end?)
+    fn terminal_fact(&self) -> Option<&Fact> {
+        self.facts.get(&self.fold().end_seq?)
     }
 }
 

@@ -136,9 +136,9 @@ impl StepView {
 
     /// The running attempt of that number; a new one if its start has not arrived.
     pub(crate) fn running(&mut self, number: u32) -> &mut AttemptView {
-        let is_it =
+        let is_running =
             |last: &AttemptView| last.number == number && last.outcome == AttemptOutcome::Running;
-        match self.attempts.iter().rposition(is_it) {
+        match self.attempts.iter().rposition(is_running) {
             Some(last) => &mut self.attempts[last],
             None => self.start(number, None),
         }
