@@ -1,4 +1,4 @@
-//! Knowing that a log comes from the sending of events, so that it is not sent itself.
+//! Marks threads that send events, so that the logs of sending are not sent themselves.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -9,12 +9,12 @@ thread_local! {
     static SENDING_DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Returns whether this thread is at work for a tracker or a transport of this crate: it sends a
-/// request, reads the answer, or serves a connection.
+/// Returns whether this thread currently works for a tracker or a transport of this crate: it sends
+/// a request, reads an answer, or serves a connection.
 ///
-/// hyper, h2 and rustls log what they do. A program whose `tracing` layer emits every log into a
-/// tracker would send the logs of that sending, and then the logs of that, without end. The layer
-/// asks here, and leaves them out:
+/// hyper, h2 and rustls write logs. If a program's `tracing` layer emits every log as an event, the
+/// logs about sending that event become events again, without end. The layer calls this function,
+/// and skips such logs:
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -61,7 +61,7 @@ pub fn is_sending() -> bool {
     SENDING_DEPTH.with(|depth| depth.get() > 0)
 }
 
-/// Marks the thread until it is dropped.
+/// A mark on the current thread, until it is dropped.
 struct SendingMark;
 
 impl SendingMark {

@@ -132,7 +132,7 @@ async fn the_limit_of_an_answer_follows_the_batch() {
 #[tokio::test]
 async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_told() {
     for (body, told) in [
-        (r#"{"rejected":1}"#, "no list: 1"),
+        (r#"{"rejected":1}"#, "not an array: 1"),
         (r#"{"rejected":[{"id":"1"}]}"#, r#"no index: {"id":"1"}"#),
         (
             r#"{"rejected":[{"index":3}]}"#,

@@ -1,26 +1,26 @@
-//! Reading the body of an answer: bounded, and decoded where it came encoded.
+//! Reads the body of an answer up to a limit, and decodes it.
 
 use bytes::Buf;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
 
-/// How the reading of a body ended.
+/// The result of reading a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReadEnd {
     /// Everything was read.
     Complete,
-    /// There is more than the limit.
+    /// The body is longer than the limit.
     TooLong,
-    /// The connection broke, for this reason.
+    /// The connection broke; the text is the error.
     Broken(String),
 }
 
-/// Appends the body to `read` until it ends, or `read` has `limit` bytes.
+/// Appends the body to `read`, until the body ends or `read` has `limit` bytes.
 ///
 /// # Cancel safety
 ///
-/// What was read before the future was dropped is in `read`.
+/// The bytes that were read before the future was dropped are in `read`.
 pub(crate) async fn read<B>(body: &mut B, limit: usize, read: &mut Vec<u8>) -> ReadEnd
 where
     B: Body + Unpin,
@@ -48,19 +48,19 @@ where
     ReadEnd::Complete
 }
 
-/// A body without its encodings.
+/// A decoded body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decoded {
-    /// What could be decoded: everything, or the beginning.
+    /// The decoded bytes: the whole body, or its beginning if there is a fault.
     pub(crate) bytes: Vec<u8>,
-    /// Why it is not everything.
+    /// The fault that stopped the decoding, if there was one.
     pub(crate) fault: Option<String>,
 }
 
-/// Takes off the encodings that `headers` name, although the request has asked for none; at most
-/// `limit` bytes result.
+/// Removes the encodings that `headers` name, although the request accepts none; the result has at
+/// most `limit` bytes.
 pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decoded {
-    /// More than this is no answer but a trap.
+    /// A body with more encodings is an attack, not an answer.
     const MAX_ENCODINGS: usize = 4;
 
     let mut encodings = encodings(headers);
@@ -74,7 +74,7 @@ pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decod
         };
     }
     let mut decoded = Decoded { bytes, fault: None };
-    // The last one named was applied last.
+    // The encoding that is named last was applied last.
     while let Some(encoding) = encodings.pop() {
         decoded = decode_one(&encoding, &decoded, limit);
         if decoded.bytes.is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn decode(headers: &HeaderMap, bytes: Vec<u8>, limit: usize) -> Decod
     decoded
 }
 
-/// The encodings in the order in which they were applied.
+/// Returns the encodings in the order in which they were applied.
 fn encodings(headers: &HeaderMap) -> Vec<String> {
     let named = [CONTENT_ENCODING, TRANSFER_ENCODING].map(|name| headers.get_all(name).into_iter());
     let named = named
@@ -108,7 +108,7 @@ fn decode_one(encoding: &str, from: &Decoded, limit: usize) -> Decoded {
         "gzip" | "x-gzip" => inflate(MultiGzDecoder::new(source), limit),
         "deflate" => {
             let zlib = inflate(ZlibDecoder::new(source), limit);
-            // Some servers leave the wrapping of zlib out.
+            // Some servers omit the zlib header.
             let is_raw = zlib.bytes.is_empty() && zlib.fault.is_some();
             if is_raw {
                 inflate(DeflateDecoder::new(source), limit)
@@ -118,7 +118,7 @@ fn decode_one(encoding: &str, from: &Decoded, limit: usize) -> Decoded {
         }
         other => unknown_encoding(other),
     };
-    // What is inside a broken wrapping is broken, too.
+    // The fault of an outer encoding remains, because the inner data is incomplete then.
     decoded.fault = from.fault.clone().or(decoded.fault);
     decoded
 }
@@ -135,7 +135,7 @@ fn unknown_encoding(encoding: &str) -> Decoded {
     Decoded {
         bytes: Vec::new(),
         fault: Some(format!(
-            "it is encoded as {encoding}, which was not asked for"
+            "it is encoded as {encoding}, which the request does not accept"
         )),
     }
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_decoded_is_decoded() {
+    fn known_encodings_are_removed() {
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(TEXT).unwrap();
         let mut raw = DeflateEncoder::new(Vec::new(), Compression::fast());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_told() {
+    fn a_body_that_cannot_be_decoded_is_a_fault() {
         for (encoding, bytes) in [
             ("br", TEXT.to_vec()),
             ("zstd, gzip", gzip(TEXT)),

@@ -1,4 +1,4 @@
-//! From a response to what the delivery policy understands.
+//! Classifies a response for the delivery policy.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +13,10 @@ use crate::answer::{retry_after, verdicts};
 use crate::secrets::credentials::Credentials;
 use crate::secrets::redaction::Secrets;
 
-/// How long the text of a refusal is waited for.
+/// The longest wait for the body of a refusal.
 const REFUSAL_TEXT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The most bytes of a refusal's body that are read.
+/// The largest part of a refusal's body that is read.
 const MAX_REFUSAL_TEXT_BYTES: usize = 64 * 1024;
 
 /// The request that an answer belongs to.
@@ -24,15 +24,15 @@ const MAX_REFUSAL_TEXT_BYTES: usize = 64 * 1024;
 pub(crate) struct SentRequest {
     /// The number of events in the batch.
     pub(crate) events: usize,
-    /// The bytes of the body before it was compressed.
+    /// The size of the body in bytes, before compression.
     pub(crate) bytes: usize,
     /// Whether the body was compressed.
     pub(crate) encoded: bool,
 }
 
 impl SentRequest {
-    /// The most bytes of a success's body that are read: room to say something about each event,
-    /// and to repeat it.
+    /// Returns the largest size of a success's body that is accepted: room for a verdict on each
+    /// event, and for an echo of the request.
     fn max_answer_bytes(self) -> usize {
         const FIXED_BYTES: usize = 64 * 1024;
         const BYTES_PER_EVENT: usize = 2 * 1024;
@@ -43,9 +43,10 @@ impl SentRequest {
 
 /// Reads `response` and classifies it.
 ///
-/// A success whose body breaks off is no answer: it may have carried verdicts. Its events are sent
-/// again, and the far end drops what it has by id. One whose body is longer than [`SentRequest::max_answer_bytes`],
-/// or cannot be decoded or understood, is unreadable: it is not taken for consent.
+/// A success whose body breaks off is no answer, because the body may have contained verdicts. The
+/// events are sent again, and the server drops duplicates by id. A success whose body is longer
+/// than [`SentRequest::max_answer_bytes`], or cannot be decoded or understood, is unreadable and
+/// does not count as consent.
 pub(crate) async fn read<B>(
     response: Response<B>,
     sent: SentRequest,
@@ -62,8 +63,8 @@ where
         .and_then(|length| length.to_str().ok()?.parse().ok());
     let mut read = Vec::new();
     if !head.status.is_success() {
-        // The status and its headers say what to do; the text is for people, and is not worth a
-        // wait.
+        // The status and the headers decide the action. The text is for people, and is not worth a
+        // long wait.
         let reading = body::read(&mut body, MAX_REFUSAL_TEXT_BYTES, &mut read);
         let _ = tokio::time::timeout(REFUSAL_TEXT_TIMEOUT, reading).await;
         return Err(SendError::Answer {
@@ -74,13 +75,13 @@ where
         });
     }
     let end = match body::read(&mut body, sent.max_answer_bytes(), &mut read).await {
-        // hyper reads the reset of a stream without an error code as the end of its body.
+        // hyper reports a stream that is reset without an error code as the end of its body.
         ReadEnd::Complete if head.version == Version::HTTP_2 && !body.is_end_stream() => {
             ReadEnd::Broken("the stream was reset".into())
         }
         ReadEnd::Complete if length.is_some_and(|length| length > read.len()) => {
             ReadEnd::Broken(format!(
-                "{} bytes came of {}",
+                "{} of {} bytes arrived",
                 read.len(),
                 length.unwrap_or_default()
             ))
@@ -105,7 +106,7 @@ where
     }
 }
 
-/// Reads the body of a success; the `Err` says what cannot be read.
+/// Reads the body of a success; the `Err` describes the unreadable part.
 fn receipt(
     headers: &HeaderMap,
     body: Vec<u8>,
@@ -124,7 +125,8 @@ fn receipt(
     })
 }
 
-/// What a refusal says: the beginning of its text, or else the name of its status.
+/// Returns the reason of a refusal: the beginning of its text, or the name of its status if there
+/// is no text.
 fn refusal(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, secrets: &Secrets) -> Reason {
     let Decoded { bytes, fault } = body::decode(headers, body, MAX_REFUSAL_TEXT_BYTES);
     let text = clean(&decoded(&bytes), secrets);

@@ -1,4 +1,4 @@
-//! The answer: what a response means for the events that were sent.
+//! The answer: the meaning of a response for the events that were sent.
 
 pub(crate) mod classify;
 

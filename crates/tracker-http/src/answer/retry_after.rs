@@ -1,15 +1,15 @@
-//! `Retry-After`, read on the receiver's clock.
+//! `Retry-After`, measured by the server's clock.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// Reads how long a far end asks to wait (RFC 9110, section 10.2.3): seconds, or a date. What is
-/// neither is ignored.
+/// Reads how long the server asks to wait (RFC 9110, section 10.2.3): a number of seconds, or a
+/// date. Any other value is ignored.
 ///
-/// A date is one of the far end's clock, so it counts from the answer's `Date`, and from `now` only
-/// if that is not there. Seconds may have a fraction. A number beyond a duration's range is the
-/// longest wait there is. Of several values the longest counts.
+/// A date is read from the server's clock, so the wait counts from the answer's `Date`, and from
+/// `now` only if the answer has no `Date`. Seconds may have a fraction. A number beyond the range
+/// of a duration becomes the longest duration. Of several values, the longest counts.
 pub(crate) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let texts = |name| {
         headers
@@ -35,7 +35,7 @@ pub(crate) fn read(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     texts(RETRY_AFTER).filter_map(wait).max()
 }
 
-/// Reads `7` and `1.5`.
+/// Reads a number of seconds such as `7` or `1.5`.
 fn seconds(text: &str) -> Option<Duration> {
     const NANOSECOND_DIGITS: usize = 9;
 
@@ -44,7 +44,7 @@ fn seconds(text: &str) -> Option<Duration> {
     if !is_digits(whole) || !is_digits(fraction) {
         return None;
     }
-    // Only a number that is too large fails to parse now.
+    // At this point only a number that is too large fails to parse.
     let whole = whole.parse().unwrap_or(u64::MAX);
     let fraction = &fraction[..fraction.len().min(NANOSECOND_DIGITS)];
     let nanoseconds = format!("{fraction:0<NANOSECOND_DIGITS$}")
@@ -136,7 +136,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the two clocks say, the wait is what the far end meant.
+        /// The wait is what the server meant, for any difference between the two clocks.
         #[test]
         fn a_date_means_the_same_wait_on_every_clock(
             ours in 0_u64..253_402_300_800,

@@ -1,11 +1,10 @@
-//! The texts of a far end: decoded, without quotes, fit for a log.
+//! Texts from the server or the network: decoded, unquoted, cleaned for a log.
 
 use std::borrow::Cow;
 
 use crate::secrets::redaction::Secrets;
 
-/// Decodes a body; what is not UTF-8 in it is replaced. A zero byte beside an ASCII character at
-/// the beginning tells UTF-16.
+/// Decodes a body as UTF-8, or as UTF-16 if its first bytes show that. Invalid parts are replaced.
 pub(crate) fn decoded(body: &[u8]) -> Cow<'_, str> {
     let wide = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
         let units: Vec<u16> = body
@@ -24,10 +23,11 @@ pub(crate) fn decoded(body: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The most bytes of a text with odd escapes that are decoded; much more than of any is shown.
+/// The largest part of a text with invalid escapes that is decoded, in bytes; much more than is
+/// ever shown.
 const MAX_LENIENT_TEXT_BYTES: usize = 16 * 1024;
 
-/// Decodes a JSON string, leniently; returns what is none as it is written.
+/// Decodes a JSON string, also one with invalid escapes; returns any other text as it is written.
 pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
     let Some(inner) = value
         .strip_prefix('"')
@@ -41,7 +41,7 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
     if let Ok(text) = serde_json::from_str(value) {
         return Cow::Owned(text);
     }
-    // Half a surrogate pair, or an escape that JSON does not have.
+    // The string has half a surrogate pair, or an escape that JSON does not have.
     let mut rest = &inner[..inner.floor_char_boundary(MAX_LENIENT_TEXT_BYTES)];
     let mut text = String::with_capacity(rest.len());
     while let Some((before, after)) = rest.split_once('\\') {
@@ -54,10 +54,11 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Decodes the escape whose backslash stands before `text`; returns how many bytes of `text` it
-/// has.
+/// Decodes the escape at the beginning of `text`, without its backslash; returns its length in
+/// bytes, too.
 fn unescaped(text: &str) -> (String, usize) {
-    /// The lengths of a pair, one half, and a short escape, without the first backslash.
+    /// The lengths of a surrogate pair, of one `\u` escape, and of a short escape, without the
+    /// first backslash.
     const ESCAPE_LENGTHS: [usize; 3] = [11, 5, 1];
 
     for length in ESCAPE_LENGTHS {
@@ -79,10 +80,9 @@ fn unescaped(text: &str) -> (String, usize) {
     (String::new(), 0)
 }
 
-/// Makes a text that others wrote fit for a log: short, without secrets, without control
-/// characters.
+/// Cleans a foreign text for a log: short, without secrets, without control characters.
 pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
-    // What is not seen must not stand between the characters of a secret.
+    // An invisible character between the characters of a secret would keep it from being found.
     let seen = text.replace(is_invisible, "");
     secrets
         .redact(&seen)
@@ -90,8 +90,8 @@ pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
         .replace(|c: char| c.is_control(), " ")
 }
 
-/// Whether a character shows nothing: a control character that separates no words, or one without
-/// width.
+/// Returns whether a character is invisible: a control character that does not separate words, or
+/// one without width.
 fn is_invisible(c: char) -> bool {
     let separates = matches!(c, '\t' | '\n' | '\r');
     let has_no_width =

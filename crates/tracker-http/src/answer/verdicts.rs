@@ -1,4 +1,4 @@
-//! What a success says of the single events: `{"rejected":[{"index":3,"reason":"..."}]}`.
+//! Reads the verdicts in the body of a success: `{"rejected":[{"index":3,"reason":"..."}]}`.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use exact_json::{elements, members};
 
 use crate::answer::text::{decoded, unquoted};
 
-/// The refused events: by their index in the batch, each with the far end's words.
+/// The rejected events by their index in the batch, each with the server's reason.
 pub(crate) type Verdicts = BTreeMap<usize, String>;
 
 /// Reads the verdicts on a batch of `events` events.
 ///
-/// Whatever has no `rejected` means that everything was taken. An index may be a number or text,
-/// and an entry may be a bare index; a reason may be anything. The `Err` says what cannot be read:
-/// that is no consent.
+/// A body without `rejected` means that every event was taken. An index may be a number or a text,
+/// an entry may be a bare index, and a reason may be any JSON value. The `Err` describes the
+/// unreadable part; an unreadable body is no consent.
 pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
     let text = decoded(body);
     let text = text.trim();
     let mut verdicts = Verdicts::new();
     let Some(members) = members(text) else {
-        // An object that was cut or broken may have had verdicts, and so may a list or a quoted
-        // text of them.
+        // A cut or broken object may have contained verdicts. So may an array or a quoted text that
+        // mentions them.
         if text.starts_with('{') || mentions_verdicts(text) {
             return Err(format!("it is not a JSON object: {}", beginning(text)));
         }
@@ -34,7 +34,7 @@ pub(crate) fn read(body: &[u8], events: usize) -> Result<Verdicts, String> {
     Ok(verdicts)
 }
 
-/// Whether something that is no object names a field `rejected`.
+/// Returns whether a text that is not an object mentions a field `rejected`.
 fn mentions_verdicts(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.match_indices("rejected")
@@ -50,12 +50,15 @@ fn read_list(value: &str, events: usize, verdicts: &mut Verdicts) -> Result<(), 
         return Ok(());
     }
     let Some(entries) = elements(value) else {
-        return Err(format!("its rejected is no list: {}", beginning(value)));
+        return Err(format!(
+            "its field `rejected` is not an array: {}",
+            beginning(value)
+        ));
     };
     for entry in entries {
         let Some((index, reason)) = read_entry(entry) else {
             return Err(format!(
-                "an entry of its rejected has no index: {}",
+                "an entry of `rejected` has no index: {}",
                 beginning(entry)
             ));
         };
@@ -81,7 +84,7 @@ fn read_entry(entry: &str) -> Option<(usize, String)> {
     for member in members {
         if is_named(member.key, "index") {
             let read = read_index(member.value)?;
-            // Two indices that differ say nothing.
+            // An entry with two different indices is unreadable.
             if index.replace(read).is_some_and(|before| before != read) {
                 return None;
             }
@@ -92,14 +95,14 @@ fn read_entry(entry: &str) -> Option<(usize, String)> {
     Some((index?, reason))
 }
 
-/// Reads an index that is a number or a text.
+/// Reads an index, which is a number or a text.
 fn read_index(value: &str) -> Option<usize> {
     whole_number(unquoted(value).trim())
 }
 
 /// Reads a number without a fraction in any of its forms: `3`, `3.0`, `0.3e1`.
 fn whole_number(text: &str) -> Option<usize> {
-    // Beyond these bits a float no longer tells whole numbers apart.
+    // From 2^53 on, a float cannot tell neighbouring whole numbers apart.
     const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
     let is_number = text
@@ -109,7 +112,7 @@ fn whole_number(text: &str) -> Option<usize> {
     (number.fract() == 0.0 && (0.0..MAX_EXACT_INTEGER).contains(&number)).then_some(number as usize)
 }
 
-/// The beginning of a text, to be shown.
+/// Returns the beginning of a text, for an error message.
 fn beginning(text: &str) -> &str {
     const MAX_SHOWN_BYTES: usize = 64;
 

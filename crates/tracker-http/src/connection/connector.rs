@@ -1,4 +1,5 @@
-//! How a connection is made: the name's addresses, TCP to whichever answers first, and TLS.
+//! Makes a connection: looks up the addresses, connects TCP to the first that answers, and secures
+//! it by TLS.
 
 use std::fmt;
 use std::io;
@@ -19,7 +20,7 @@ use crate::connection::resolver::{LookupError, Resolver};
 #[cfg(feature = "tls")]
 use crate::connection::tls::Tls;
 
-// Elsewhere there are no 127.0.0.2 and no queue of connections that can be full.
+// Other systems have no 127.0.0.2, or no limit on connections that wait to be accepted.
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
@@ -28,22 +29,22 @@ pub(crate) type Stream = hyper_rustls::MaybeHttpsStream<TokioIo<TcpStream>>;
 #[cfg(not(feature = "tls"))]
 pub(crate) type Stream = TokioIo<TcpStream>;
 
-/// Makes connections to one endpoint, whatever the request's URI says.
+/// Makes connections to one endpoint; the URI of the request has no influence.
 ///
-/// Two things have `limit` each: the wait for the name's addresses, and the connection, that is TCP
-/// to any of the addresses and the TLS handshake. They do not share it, because a lookup that took
-/// nearly all of it would leave nothing for the connection, and the next attempt would begin with
-/// the lookup again.
+/// `limit` applies twice: to the lookup of the addresses, and to the connection, which is TCP to
+/// any of the addresses and the TLS handshake. They do not share one limit, because a lookup that
+/// took nearly all of it would leave no time for the connection, and the next attempt would begin
+/// with the lookup again.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) limit: Duration,
-    /// `None` for plain http.
+    /// The TLS configuration; `None` for plain http.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
 }
 
-/// Why there is no connection.
+/// The error of a connection that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error(transparent)]
@@ -76,8 +77,8 @@ impl Connector {
             Ok(Err(failures)) => return Err(ConnectError::Refused(failures)),
             Err(_) => return Err(ConnectError::TimedOut { addresses, limit }),
         };
-        // A request is written at once and whole, so there is nothing to wait for; without it, it
-        // is only slower.
+        // A request is written as a whole, so Nagle's algorithm only delays it. If the option
+        // cannot be set, requests are slower, but correct.
         let _ = tcp.set_nodelay(true);
         self.secure(tcp, limit.saturating_sub(start.elapsed()))
             .await
@@ -115,7 +116,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// How many addresses a message names.
+/// The largest number of addresses that a message names.
 const MAX_NAMED_ADDRESSES: usize = 4;
 
 struct Addresses<'a>(&'a [SocketAddr]);

@@ -1,4 +1,4 @@
-//! Connections to one endpoint: pooled, made, secured.
+//! Connections to one endpoint: the pool, and how a connection is made.
 
 pub(crate) mod pool;
 

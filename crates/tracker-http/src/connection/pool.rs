@@ -1,4 +1,4 @@
-//! The connections of a transport, and what becomes of them when a request on one is given up.
+//! The connections of a transport, and their retirement when a request on one of them fails.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,33 +18,34 @@ use tokio::task::AbortHandle;
 use crate::connection::connector::Connector;
 use crate::sending::while_sending;
 
-/// How long an idle connection is kept.
+/// The longest time that an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Hands out hyper-util's pooling client, and replaces it when one of its connections may be dead.
+/// Provides hyper-util's pooling client, and replaces it when one of its connections may be dead.
 ///
-/// The far end of a connection can vanish without a word (a machine that is gone, a firewall that
-/// forgot). Only a request that gets no answer shows that, and it cannot be told from a receiver
-/// that is busy. So no connection is cut while somebody waits for an answer on it, however long
-/// that takes; but **a request that is given up before its answer, or that fails on a connection,
-/// retires the client it used, with all its connections**: requests under way on them go on, later
-/// ones use new connections. Else the next attempt could meet the same silence, because HTTP/2
-/// shares one connection, and HTTP/1.1 may keep several that died together.
+/// A server can vanish without closing its connections (the machine is gone, a firewall lost its
+/// state). Only a request without an answer shows that, and a busy server looks the same. So no
+/// connection is closed while a request waits for an answer on it, however long that takes. But **a
+/// request that is dropped before its answer, or that fails on a connection, retires the client
+/// that it used, with all connections of this client**: requests in flight on them continue, and
+/// later requests use new connections. Otherwise the next attempt could use another dead
+/// connection, because HTTP/2 shares one connection, and HTTP/1.1 may keep several that died
+/// together.
 ///
-/// A retired client's connections are closed once no request uses it, whether the far end reads or
-/// not. So there are no more clients than runtimes and requests under way, however many requests
-/// are given up.
+/// The connections of a retired client are closed once no request uses the client, even if the
+/// server does not read. So the number of clients is at most the number of runtimes and requests in
+/// flight, however many requests are dropped.
 ///
 /// Each runtime has a client of its own, because a connection is served by a task, and a task runs
-/// only while its runtime does: one that stands still (a current-thread runtime outside of
-/// `block_on`) must not hold a request up.
+/// only while its runtime runs. A runtime that does not run (a current-thread runtime outside of
+/// `block_on`) must not delay a request on another one.
 pub(crate) struct Connections {
     connector: Connector,
     http2_only: bool,
     current: Mutex<Vec<Arc<Pool>>>,
 }
 
-/// The most runtimes whose clients are kept; the one that began first is given up for another.
+/// The largest number of runtimes whose clients are kept; beyond it, the oldest client is removed.
 const MAX_RUNTIMES: usize = 16;
 
 impl Connections {
@@ -56,7 +57,7 @@ impl Connections {
         }
     }
 
-    /// Begins an attempt on the client of this runtime; `None` outside of one.
+    /// Begins an attempt on the client of the current runtime; `None` outside of a runtime.
     pub(crate) fn begin_attempt(&self) -> Option<Attempt<'_>> {
         let runtime = Handle::try_current().ok()?.id();
         let mut current = lock(&self.current);
@@ -83,9 +84,11 @@ impl Connections {
         })
     }
 
-    /// A request on a pooled connection that the server had closed before the request was written
-    /// is sent again on another one by hyper-util; one that was written may have been read, and is
-    /// a matter for the delivery policy.
+    /// Builds the client of `runtime`.
+    ///
+    /// If the server has closed a pooled connection before a request was written, hyper-util sends
+    /// the request again on another connection. A request that was written may have been read, so
+    /// the delivery policy decides about it.
     fn pool(&self, runtime: runtime::Id) -> Pool {
         let tasks = ConnectionTasks::default();
         let client = Client::builder(tasks.clone())
@@ -103,16 +106,16 @@ impl Connections {
         }
     }
 
-    /// Retires `pool`, if no other attempt has done so already.
+    /// Retires `pool`, unless another attempt has already done so.
     fn retire(&self, pool: &Arc<Pool>) {
         pool.retired.store(true, Ordering::Relaxed);
-        // The attempt has it still, so nothing is closed under the lock.
+        // The attempt still holds the pool, so no connection is closed under the lock.
         lock(&self.current).retain(|current| !Arc::ptr_eq(current, pool));
     }
 }
 
-/// One request and its answer; dropped before [`answered`](Self::answered), it retires the client
-/// it uses.
+/// One request and its answer. An attempt that is dropped before [`answered`](Self::answered)
+/// retires its client.
 pub(crate) struct Attempt<'a> {
     connections: &'a Connections,
     pool: Arc<Pool>,
@@ -120,20 +123,20 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Sends the request, and returns the answer's head.
+    /// Sends the request, and returns the head of the answer.
     ///
-    /// The answer's body is only there as long as this attempt is.
+    /// The body of the answer can be read only while this attempt exists.
     pub(crate) async fn request(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, ClientError> {
         let answer = self.pool.client.request(request).await;
-        // A connection that could not be made says nothing about those that are there.
+        // A connection that could not be made is no evidence against existing ones.
         self.keeps_pool = answer.as_ref().is_err_and(ClientError::is_connect);
         answer
     }
 
-    /// Ends the attempt: its connection has done what it should, and may be used again.
+    /// Ends the attempt with success, so that its connection may be used again.
     pub(crate) fn answered(mut self) {
         self.keeps_pool = true;
     }
@@ -155,8 +158,8 @@ struct Pool {
     retired: AtomicBool,
 }
 
-/// Comes with the last attempt of a retired client; of one that is not retired, the connections end
-/// in good order.
+/// Runs after the last attempt of a retired client. The connections of a client that is not retired
+/// are closed gracefully.
 impl Drop for Pool {
     fn drop(&mut self) {
         if *self.retired.get_mut() {
@@ -165,10 +168,10 @@ impl Drop for Pool {
     }
 }
 
-/// Runs the tasks of a client, and ends them all at once.
+/// Spawns the tasks that serve a client's connections, and aborts them together.
 ///
-/// A connection whose far end does not read cannot be closed in good order: its task would wait for
-/// that for ever.
+/// A connection cannot be closed gracefully if the server does not read: its task would wait for
+/// ever.
 #[derive(Clone, Default)]
 struct ConnectionTasks(Arc<Mutex<Vec<AbortHandle>>>);
 
@@ -180,14 +183,14 @@ impl ConnectionTasks {
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for ConnectionTasks {
-    /// Drops the future outside of a runtime: a request that is dropped there cannot give its
-    /// connection back.
+    /// Spawns the future, or drops it outside of a runtime. A request that is dropped there cannot
+    /// return its connection to the pool.
     fn execute(&self, future: F) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        // Not under the lock: a runtime that has ended drops the future at once, which may come
-        // back here.
+        // This happens outside the lock, because a runtime that has ended drops the future at once,
+        // and that drop may call `execute` again.
         let task = runtime.spawn(while_sending(future)).abort_handle();
         let mut tasks = lock(&self.0);
         tasks.retain(|task| !task.is_finished());
@@ -199,7 +202,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The error and its causes; hyper's own text leaves out what the system said.
+/// Returns the error and its causes as one text, because hyper's own text omits the system's error.
 pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! One TCP connection to whichever of several addresses answers first.
+//! Connects TCP to the first of several addresses that answers.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,25 +10,24 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long an address is tried alone before the next one gets its turn beside it (RFC 8305,
-/// section 5).
+/// The longest time that an address is tried before the next one is tried in parallel: the
+/// "Connection Attempt Delay" of RFC 8305, section 5.
 const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 type TcpAttempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
-/// Connects to one of the addresses, which are tried in this order with the two families in turns.
+/// Connects to one of the addresses. They are tried in their order, with IPv4 and IPv6 alternating.
 ///
-/// The next address gets its turn when one fails, and after a head start when one says nothing.
-/// That is at most 250 ms and short enough for every address to have its turn within the first half
-/// of `limit`.
+/// The next address is tried when one fails, or in parallel after a delay. The delay is at most 250
+/// ms, and short enough that every address is tried within the first half of `limit`.
 ///
 /// # Errors
 ///
-/// Each address with what it said.
+/// Each address with its error, if all fail.
 ///
 /// # Cancel safety
 ///
-/// Cancel safe: the attempts end with the future.
+/// Cancel safe: dropping the future ends the attempts.
 pub(crate) async fn connect(
     addresses: &[SocketAddr],
     limit: Duration,
@@ -63,7 +62,7 @@ pub(crate) async fn connect(
     }
 }
 
-/// Waits for the first attempt that ends, and takes it out.
+/// Waits for the first attempt that finishes, and removes it.
 async fn first_finished(
     under_way: &mut Vec<(SocketAddr, TcpAttempt)>,
 ) -> (SocketAddr, io::Result<TcpStream>) {
@@ -81,7 +80,8 @@ async fn first_finished(
     .await
 }
 
-/// Alternates the address families, beginning with that of the first address (RFC 8305, section 4).
+/// Alternates the address families, beginning with the family of the first address (RFC 8305,
+/// section 4).
 fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses

@@ -1,5 +1,5 @@
-//! Name lookups that nothing waits for: on plain threads, which the end of a runtime or a process
-//! leaves behind.
+//! Looks up names on plain threads, so that neither the end of a runtime nor that of the process
+//! waits for a lookup.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -14,27 +14,26 @@ use crate::endpoint::host::Host;
 #[cfg(test)]
 mod tests;
 
-/// How long an answer that came too late for everybody who waited is kept for the next who asks.
+/// The longest time that an answer is kept which came after every caller had stopped waiting.
 ///
-/// Without that, a lookup that takes longer than one attempt has would begin again with every
-/// attempt, for ever.
+/// Otherwise a lookup that takes longer than an attempt would begin again with every attempt, and
+/// never help any.
 const LATE_ANSWER_LIFETIME: Duration = Duration::from_secs(10);
 
-/// A lookup in the system's resolver, which may take tens of seconds; tests put another in its
-/// place.
+/// A lookup in the system's resolver, which may take tens of seconds; tests replace it.
 ///
-/// The ports of the answer mean nothing. It is socket addresses because a link-local one carries
-/// its interface.
+/// The ports in the answer have no meaning. The answer is socket addresses, because a link-local
+/// address needs its interface.
 pub(crate) type Lookup = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// Finds the addresses of one endpoint.
 ///
-/// `localhost` and addresses need no lookup. There is at most one lookup under way: who asks in the
-/// meantime joins it.
+/// `localhost` and addresses need no lookup. At most one lookup is pending; a caller that comes
+/// meanwhile joins it.
 ///
-/// `getaddrinfo` blocks and cannot be cancelled. tokio's threads for blocking calls are waited for
-/// when the runtime is dropped, so a hung lookup there would hold a process for as long as the
-/// system's resolver tries.
+/// `getaddrinfo` blocks and cannot be cancelled. A runtime that is dropped waits for tokio's
+/// threads for blocking calls, so a hung lookup on such a thread would delay the end of the process
+/// until the system's resolver gives up.
 pub(crate) struct Resolver {
     host: Host,
     port: u16,
@@ -42,13 +41,13 @@ pub(crate) struct Resolver {
     pending: Mutex<Option<PendingLookup>>,
 }
 
-/// A name that could not be looked up.
+/// The error of a name that could not be looked up.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LookupError {
-    /// The resolver said no.
+    /// The resolver returned an error.
     #[error("the lookup of {name} failed: {reason}")]
     Failed { name: String, reason: String },
-    /// The resolver knows the name, and no address of it.
+    /// The resolver knows the name, but no address for it.
     #[error("{name} has no address")]
     NoAddress { name: String },
     /// No thread could be started.
@@ -61,7 +60,7 @@ pub(crate) enum LookupError {
 
 type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 
-/// A lookup whose answer nobody has read yet, and when it came.
+/// A lookup whose answer no caller has read yet, with the time at which the answer came.
 type PendingLookup = watch::Receiver<Option<(Instant, LookupResult)>>;
 
 impl Resolver {
@@ -78,13 +77,13 @@ impl Resolver {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a lookup under way goes on, and serves the next who asks.
+    /// Cancel safe: a pending lookup continues, and serves the next caller.
     pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, LookupError> {
         let with_port = |ip| SocketAddr::new(ip, self.port);
         match &self.host {
             Host::Address(ip) => Ok(vec![with_port(*ip)]),
-            // The name is this machine's by definition, and must not be asked for elsewhere (RFC
-            // 6761, section 6.3).
+            // The name means this machine by definition, and must not be looked up (RFC 6761,
+            // section 6.3).
             Host::Name(_) if self.host.is_localhost() => Ok(vec![
                 with_port(Ipv4Addr::LOCALHOST.into()),
                 with_port(Ipv6Addr::LOCALHOST.into()),
@@ -108,7 +107,7 @@ impl Resolver {
             .wait_for(Option::is_some)
             .await
             .map(|answer| answer.clone());
-        // The answer was read, or never comes: the next who asks starts another lookup.
+        // The answer was read, or will never come, so the next caller starts another lookup.
         let mut pending = self.lock();
         if pending
             .as_ref()
@@ -121,7 +120,7 @@ impl Resolver {
         answer
     }
 
-    /// Joins the lookup under way, or starts one.
+    /// Joins the pending lookup, or starts one.
     fn join_or_start(&self, name: &str) -> Result<PendingLookup, LookupError> {
         let mut pending = self.lock();
         if let Some(lookup) = pending.as_ref()
@@ -165,7 +164,7 @@ fn run_lookup(name: &str, look_up: &Lookup) -> LookupResult {
     }
 }
 
-/// The system's resolver.
+/// Returns the lookup of the system's resolver.
 pub(crate) fn system_lookup() -> Lookup {
     Arc::new(|name| {
         let mut addresses = Vec::new();

@@ -1,4 +1,4 @@
-//! TLS: whom this end trusts, and how it shows who it is.
+//! TLS: the trusted roots and the client certificate.
 
 use std::fmt;
 use std::io;
@@ -15,14 +15,15 @@ use crate::endpoint::Endpoint;
 use crate::endpoint::host::Host;
 use crate::error::BuildError;
 
-/// The handshakes with one endpoint.
+/// The TLS configuration for one endpoint.
 #[derive(Clone)]
 pub(crate) struct Tls {
     connector: TlsConnector,
     server: ServerName<'static>,
 }
 
-/// A certificate chain and its private key, all DER; the key is not shown.
+/// A certificate chain and its private key, all in DER; the type has no `Debug` form, so the key is
+/// not shown.
 #[derive(Clone)]
 pub(crate) struct ClientIdentity {
     pub(crate) chain: Vec<Vec<u8>>,
@@ -30,8 +31,8 @@ pub(crate) struct ClientIdentity {
 }
 
 impl Tls {
-    /// Prepares handshakes with `endpoint`; `None` if it is a plain one, after the options were
-    /// checked.
+    /// Prepares handshakes with `endpoint`. Checks the options in every case; returns `None` for a
+    /// plain http endpoint.
     pub(crate) fn new(
         endpoint: &Endpoint,
         roots: Vec<Vec<u8>>,
@@ -80,9 +81,11 @@ impl Tls {
         }))
     }
 
+    /// Completes the TLS handshake on `tcp`.
+    ///
     /// # Errors
     ///
-    /// What rustls or the socket said, for instance that the certificate is not trusted.
+    /// The error of rustls or the socket, for instance that the certificate is not trusted.
     pub(crate) async fn handshake(
         &self,
         tcp: TokioIo<TcpStream>,
@@ -112,7 +115,7 @@ impl ClientIdentity {
     }
 }
 
-/// The dot that makes a name absolute is a matter of the lookup; certificates do not have it.
+/// Returns the name to verify: without the dot at its end, which certificates do not have.
 fn server_name(host: &Host) -> Result<ServerName<'static>, InvalidDnsNameError> {
     match host {
         Host::Address(ip) => Ok(ServerName::from(*ip)),

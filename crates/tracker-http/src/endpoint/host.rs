@@ -1,28 +1,29 @@
-//! The host of an endpoint: an address, or a name that cannot be taken for one.
+//! The host of an endpoint: an address, or a name that no resolver takes for an address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A host that means the same to everybody who reads it.
+/// A host that every reader understands in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     /// An IPv4 address in its usual form, or an IPv6 address in brackets.
     Address(IpAddr),
-    /// A DNS name in lower case, possibly with the dot at its end that makes it absolute.
+    /// A DNS name in lower case; it may end with the dot that makes it absolute.
     Name(String),
 }
 
-/// The most characters of a name, without the dot at its end (RFC 1035, section 2.3.4).
+/// The largest length of a name in characters, without the dot at its end (RFC 1035, section
+/// 2.3.4).
 const MAX_NAME_CHARS: usize = 253;
 
-/// The most characters of a label.
+/// The largest length of a label in characters (RFC 1035, section 2.3.4).
 const MAX_LABEL_CHARS: usize = 63;
 
-/// The ends of names that are used on private networks only.
+/// The suffixes of names that are used on private networks only.
 const PRIVATE_SUFFIXES: [&str; 5] = [".localhost", ".local", ".internal", ".lan", ".home.arpa"];
 
 impl Host {
-    /// Reads a host as a URL spells it, or says what is wrong with it.
+    /// Parses a host as it is written in a URL; the `Err` describes the fault.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let host = if text.starts_with('[') {
             Self::parse_v6(text)?
@@ -70,7 +71,7 @@ impl Host {
                 "is neither an address nor a DNS name of letters, digits, hyphens and underscores",
             );
         }
-        // Many resolvers read such a host as the parts of one number: 127.1, 0177.0.0.1,
+        // Many resolvers read such a host as the parts of an address: 127.1, 0177.0.0.1,
         // 2130706433, 0x7f.1.
         if bare.rsplit('.').next().is_some_and(is_number) {
             return Err("ends in a number and is not an IPv4 address of four decimal numbers");
@@ -78,14 +79,14 @@ impl Host {
         Ok(Self::Name(text.to_ascii_lowercase()))
     }
 
-    /// Whether this is `localhost` or a name below it, which is this machine by definition (RFC
-    /// 6761, section 6.3).
+    /// Returns whether this is `localhost` or a name below it, which means this machine by
+    /// definition (RFC 6761, section 6.3).
     pub(crate) fn is_localhost(&self) -> bool {
         self.bare_name()
             .is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
     }
 
-    /// Whether this is this machine or on a private network, as far as its form tells.
+    /// Returns whether the host is this machine or on a private network, judged by its form.
     pub(crate) fn is_local_or_private(&self) -> bool {
         match self {
             Self::Address(ip) => match ip.to_canonical() {
@@ -106,7 +107,7 @@ impl Host {
         }
     }
 
-    /// The name without the dot at its end; `None` for an address.
+    /// Returns the name without the dot at its end; `None` for an address.
     pub(crate) fn bare_name(&self) -> Option<&str> {
         match self {
             Self::Address(_) => None,
@@ -115,7 +116,7 @@ impl Host {
     }
 }
 
-/// Whether resolvers may read this label as a number, decimal, octal or hexadecimal.
+/// Returns whether resolvers may read this label as a decimal, octal or hexadecimal number.
 fn is_number(label: &str) -> bool {
     let hex = label
         .strip_prefix("0x")
@@ -126,7 +127,7 @@ fn is_number(label: &str) -> bool {
     }
 }
 
-/// Writes it as it stands in a URL.
+/// Writes the host as in a URL.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! The address that events are sent to, checked when it is made.
+//! The URL that events are sent to, checked when it is parsed.
 
 pub(crate) mod host;
 
@@ -10,23 +10,24 @@ use hyper::Uri;
 
 use crate::endpoint::host::Host;
 
-/// An `http` or `https` URL that means what it says.
+/// An `http` or `https` URL that every reader of URLs understands in the same way.
 ///
-/// A text that some reader of URLs would take for another one is refused, because the events and
-/// the token would go to a place that nobody has named:
+/// A text that some reader would take for another URL is refused, because the events and the token
+/// could go to another server than the one meant. The rules are:
 ///
-/// - the port is a decimal number from 1 to 65535, or is left out with its colon;
-/// - the host is an IPv4 address of four decimal numbers, an IPv6 address in brackets without a
-///   zone, or a DNS name in ASCII that does not end in a number (`127.1` and `0x7f000001` are
-///   127.0.0.1 to some resolvers and a name to others); a name beyond ASCII is written in its
-///   punycode form, `xn--...`;
-/// - there are no credentials, no fragment, and no characters that a URL does not have (RFC 3986):
-///   those are written percent-encoded. Letters beyond ASCII in the path and the query are encoded
-///   for you, in UTF-8.
+/// - The port is a decimal number from 1 to 65535, or is omitted with its colon.
+/// - The host is an IPv4 address of four decimal numbers, an IPv6 address in brackets without a
+///   zone, or a DNS name in ASCII that does not end in a number. (`127.1` and `0x7f000001` are
+///   127.0.0.1 to some resolvers and a name to others.) A name beyond ASCII is written in its
+///   punycode form, `xn--...`.
+/// - There are no credentials and no fragment. Characters that a URL cannot have (RFC 3986) are
+///   written percent-encoded. Letters beyond ASCII in the path and the query are encoded for you,
+///   in UTF-8.
 ///
-/// Plain `http` is for loopback and private networks: an address must be loopback, private or
-/// link-local, a name must be `localhost`, have no dot, or end in `.localhost`, `.local`,
-/// `.internal`, `.lan` or `.home.arpa`. [`allow_plain_http`](Self::allow_plain_http) lifts that.
+/// Plain `http` is allowed on loopback and private networks only. An address must be loopback,
+/// private or link-local. A name must be `localhost`, have no dot, or end in `.localhost`,
+/// `.local`, `.internal`, `.lan` or `.home.arpa`. [`allow_plain_http`](Self::allow_plain_http)
+/// removes this rule.
 ///
 /// # Examples
 ///
@@ -50,40 +51,40 @@ pub struct Endpoint {
     port: u16,
 }
 
-/// A URL that events cannot be sent to.
+/// The error of a URL that events cannot be sent to.
 ///
-/// What is shown of the URL never comes from a place where credentials or keys stand.
+/// The parts of the URL that an error shows never contain credentials or keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// Not a URL with a scheme and a host.
+    /// The text is not a URL with a scheme and a host.
     #[error("the endpoint is not a URL such as https://host/path: {reason}")]
     NotAUrl {
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// A scheme other than `http` and `https`.
+    /// The scheme is neither `http` nor `https`.
     #[error("the endpoint's scheme is {scheme}; it must be https, or http")]
     Scheme {
         /// The scheme found.
         scheme: String,
     },
-    /// A user name or a password in the URL, where logs would show it.
+    /// The URL has a user name or a password, which logs would show.
     #[error("the endpoint must not contain credentials; set a token instead")]
     Credentials,
-    /// A host that is neither an address nor an ASCII name, or that some would read as another
+    /// The host is neither an address nor an ASCII name, or some readers would take it for another
     /// host.
     #[error("the endpoint's host {host} {reason}")]
     Host {
         /// The host found.
         host: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: &'static str,
     },
-    /// A port that is not a decimal number from 1 to 65535.
+    /// The port is not a decimal number from 1 to 65535.
     #[error("the endpoint's port is not a number from 1 to 65535")]
     Port,
-    /// `http` to a host that is neither loopback nor on a private network.
+    /// The URL is plain `http` to a host that is neither loopback nor on a private network.
     #[error(
         "plain http to {host} would show events and token on the way; use https, or allow_plain_http"
     )]
@@ -91,17 +92,17 @@ pub enum EndpointError {
         /// The host found.
         host: String,
     },
-    /// `https` without the feature `tls`.
+    /// The URL is `https`, but the feature `tls` is off.
     #[error("this build of tracker-http has no https: enable its feature tls")]
     NoTls,
 }
 
 impl Endpoint {
-    /// Parses a URL and accepts plain `http` to any host.
+    /// Parses a URL, and allows plain `http` to any host.
     ///
     /// # Errors
     ///
-    /// [`EndpointError`] for everything else that [`FromStr`] refuses.
+    /// [`EndpointError`] for every other text that [`FromStr`] refuses.
     pub fn allow_plain_http(url: &str) -> Result<Self, EndpointError> {
         let (scheme, rest) = url
             .split_once("://")
@@ -182,7 +183,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn parse_authority(authority: &str) -> Result<(Host, Option<u16>), EndpointError> {
-    // The colons of an IPv6 address stand in its brackets.
+    // The port begins after the brackets, because an IPv6 address has colons of its own.
     let address = if authority.starts_with('[') {
         authority.find(']').unwrap_or(authority.len())
     } else {
@@ -202,7 +203,8 @@ fn parse_authority(authority: &str) -> Result<(Host, Option<u16>), EndpointError
     Ok((host, port.strip_prefix(':').map(parse_port).transpose()?))
 }
 
-/// Does not show a text that is no port: it may be a password with a slash in it.
+/// Parses a port. The error does not show the text, because it may be part of a password with a
+/// slash.
 fn parse_port(text: &str) -> Result<u16, EndpointError> {
     if text.bytes().any(|byte| !byte.is_ascii_digit()) {
         return Err(EndpointError::Port);
@@ -213,7 +215,7 @@ fn parse_port(text: &str) -> Result<u16, EndpointError> {
     }
 }
 
-/// Makes a host that was refused fit for a log.
+/// Shortens and escapes a refused host for a message.
 fn escaped(host: &str) -> String {
     host.chars()
         .take(64)
@@ -222,7 +224,7 @@ fn escaped(host: &str) -> String {
         .to_string()
 }
 
-/// Checks the path and the query, and encodes what is beyond ASCII.
+/// Checks the path and the query, and encodes characters beyond ASCII.
 fn encode_target(target: &str) -> Result<String, EndpointError> {
     let mut encoded = String::with_capacity(target.len() + 1);
     if !target.starts_with('/') {
@@ -264,7 +266,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Leaves the query out: it may hold a key.
+/// Omits the query, because it may contain a key.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self

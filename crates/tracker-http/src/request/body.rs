@@ -1,4 +1,4 @@
-//! From events to a request body: `{"events":[...]}`, enriched as configured.
+//! The body of a request: `{"events":[...]}`, with the configured fields added.
 
 use exact_json::EncodeError;
 use serde::Serialize;
@@ -35,11 +35,12 @@ pub(crate) fn encode<E: Serialize>(
     Ok(body)
 }
 
-/// Appends an event as JSON; refuses a number that JSON has no form for.
+/// Appends an event as JSON; refuses a number that is not finite, because JSON has no form for it.
 fn write<E: Serialize>(body: &mut Vec<u8>, event: &E) -> Result<(), UnfitEventError> {
     let before = body.len();
     serde_json::to_writer(&mut *body, event).map_err(EncodeError::from)?;
-    // Such a number is written as null. Most events have none, and are encoded only once.
+    // serde_json writes such a number as null. Most events contain no null, and are encoded only
+    // once.
     if contains_null(&body[before..]) {
         exact_json::encode(event)?;
     }
@@ -109,7 +110,7 @@ mod tests {
         );
     }
 
-    /// A text that a user wrote by hand, with `env` added.
+    /// Adds `env` to a text that was written by hand.
     fn raw_enriched(text: &str) -> String {
         let mut enrichment = Enrichment::default();
         enrichment.set("env", "prod".into());
@@ -228,8 +229,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever object goes in: JSON comes out, with the field once, and with all else as it
-        /// was and where it was.
+        /// For every object, the result is JSON with the field once, and with all other members
+        /// unchanged and in their order.
         #[test]
         fn what_is_enriched_is_json_with_the_field_once_and_all_else_as_it_was(
             written in proptest::collection::vec((name(), value(), space()), 0..5),

@@ -5,15 +5,15 @@ use serde_json::{Map, Value};
 
 use crate::event::JsonEvent;
 
-/// The fields that the configuration adds to every event; they win over fields of the same name.
+/// The fields that the configuration adds to every event; they replace fields of the same name.
 #[derive(Clone, Default)]
 pub(crate) struct Enrichment {
     fields: Map<String, Value>,
-    /// The fields as they stand behind the opening brace: `"env":"prod","serviceKey":"k"`.
+    /// The encoded fields, without braces: `"env":"prod","serviceKey":"k"`.
     encoded: String,
 }
 
-/// Why an event cannot be part of a request.
+/// The error of an event that cannot be part of a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnfitEventError {
     #[error(transparent)]
@@ -29,7 +29,7 @@ impl Enrichment {
         self.encoded = object[1..object.len() - 1].to_owned();
     }
 
-    /// Returns the value of a field, if it is configured.
+    /// Returns the value of a configured field.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name)?.as_str()
     }
@@ -48,8 +48,8 @@ impl Enrichment {
         }
     }
 
-    /// Appends the event that stands in `event` as JSON, with the fields added; every other member
-    /// stays as written.
+    /// Appends the JSON object `event` with the fields added; every other member stays as it is
+    /// written.
     pub(crate) fn append(&self, body: &mut Vec<u8>, event: &str) -> Result<(), UnfitEventError> {
         let members = members(event).ok_or(UnfitEventError::NotAnObject)?;
         body.push(b'{');
@@ -64,10 +64,10 @@ impl Enrichment {
         Ok(())
     }
 
-    /// Whether the configuration has a field of this member's name. A name that is no text is
-    /// nobody else's.
+    /// Returns whether this member is replaced by a configured field. A name with invalid escapes
+    /// is never that of a configured field.
     fn has(&self, member: &Member<'_>) -> bool {
-        // The name without its quotes is enough, and costs nothing, where it has no escapes.
+        // A name without escapes needs no decoding, only its quotes removed.
         if !member.key.contains('\\') {
             return self.fields.contains_key(member.key.trim_matches('"'));
         }

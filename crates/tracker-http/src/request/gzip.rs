@@ -1,10 +1,10 @@
 //! Compression of request bodies.
 
-/// Bodies up to this size, in bytes, are not compressed: it would not pay.
+/// The largest body that is not compressed, in bytes: compression would save too little.
 #[cfg(feature = "gzip")]
 const MAX_PLAIN_BODY_BYTES: usize = 1024;
 
-/// Compresses `body` if it is large enough; says whether it did.
+/// Compresses `body` if it is large enough, and returns whether it is compressed.
 #[cfg(feature = "gzip")]
 pub(crate) fn compress(body: Vec<u8>) -> (bytes::Bytes, bool) {
     use std::io::Write;
@@ -23,7 +23,7 @@ pub(crate) fn compress(body: Vec<u8>) -> (bytes::Bytes, bool) {
     }
 }
 
-/// Leaves `body` as it is: this build has no compression.
+/// Returns `body` as it is: this build has no compression.
 #[cfg(not(feature = "gzip"))]
 pub(crate) fn compress(body: Vec<u8>) -> (bytes::Bytes, bool) {
     (body.into(), false)

@@ -1,5 +1,4 @@
-//! The headers that a transport sends with every request, and what of its configuration is a
-//! secret.
+//! The headers of every request, and the secrets in the configuration.
 
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
@@ -10,7 +9,7 @@ use crate::error::BuildError;
 use crate::request::enrichment::Enrichment;
 use crate::secrets::redaction::Label;
 
-/// The headers that only the transport sets.
+/// The headers that a user cannot set.
 const RESERVED_NAMES: [&str; 15] = [
     "accept-encoding",
     "authorization",
@@ -21,8 +20,7 @@ const RESERVED_NAMES: [&str; 15] = [
     "host",
     "transfer-encoding",
     "user-agent",
-    // These are between two ends of a connection, and change what the answer is or whether there is
-    // one.
+    // These concern the connection, and change the answer or prevent it.
     "expect",
     "keep-alive",
     "proxy-connection",
@@ -31,7 +29,7 @@ const RESERVED_NAMES: [&str; 15] = [
     "upgrade",
 ];
 
-/// Returns the headers of every request; `authorization` comes to it with each.
+/// Returns the headers that all requests share; `authorization` is added to each request.
 pub(crate) fn common(
     secret: Vec<(String, String)>,
     public: Vec<(String, String)>,
@@ -60,14 +58,14 @@ pub(crate) fn common(
     Ok(headers)
 }
 
-/// Returns what nothing may show, beside the token.
+/// Returns the secrets of the configuration, except the token.
 pub(crate) fn configured_secrets(
     endpoint: &Endpoint,
     headers: &[(String, String)],
     enrichment: &Enrichment,
 ) -> Vec<(String, Label)> {
     let headers = headers.iter().flat_map(|(_, value)| {
-        // "Basic dXNlcg==": what stands behind the scheme is a secret on its own.
+        // In "Basic dXNlcg==", the part after the scheme is a secret on its own.
         let (_, last) = value.rsplit_once(' ').unwrap_or_default();
         [
             (value.clone(), Label::Header),

@@ -1,4 +1,4 @@
-//! The request: its body, its headers.
+//! The request: its body and its headers.
 
 pub(crate) mod body;
 pub(crate) mod enrichment;

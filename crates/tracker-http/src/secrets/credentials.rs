@@ -1,4 +1,4 @@
-//! What a transport's requests are authorized with, and what its errors therefore must not show.
+//! The current bearer token, and all secrets that errors must not show.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,18 +9,19 @@ use hyper::header::HeaderValue;
 use crate::secrets::redaction::{Label, Secrets};
 use crate::secrets::token::Token;
 
-/// How many tokens that were replaced are still hidden: an answer may echo an earlier one.
+/// The largest number of replaced tokens that stay hidden, because an answer may echo an earlier
+/// token.
 const MAX_FORMER_TOKENS: usize = 8;
 
-/// The current token and all secrets; clones of a transport share one.
+/// The current token and all secrets. Clones of a transport share them.
 pub(crate) struct Credentials {
-    /// The secrets beside the tokens.
+    /// The secrets that are not tokens.
     other_secrets: Vec<(String, Label)>,
     current: RwLock<Current>,
 }
 
 struct Current {
-    /// The newest token first.
+    /// The tokens, the newest first.
     tokens: VecDeque<Token>,
     secrets: Arc<Secrets>,
 }
@@ -35,7 +36,7 @@ impl Credentials {
         }
     }
 
-    /// Replaces the token; requests that are made from now on have the new one.
+    /// Replaces the token; requests that are built after the call use the new one.
     pub(crate) fn set_token(&self, token: Token) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.tokens.push_front(token);
@@ -49,8 +50,8 @@ impl Credentials {
         current.tokens.front().map(Token::header)
     }
 
-    /// Returns the secrets as they are now. Ask when there is something to hide, not before the
-    /// request.
+    /// Returns the current secrets. Call this when a text is to be redacted, not before the
+    /// request: the token may be replaced meanwhile.
     pub(crate) fn secrets(&self) -> Arc<Secrets> {
         self.current
             .read()

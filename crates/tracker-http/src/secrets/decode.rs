@@ -1,6 +1,6 @@
-//! Taking encodings off a text, while every character knows where it came from.
+//! Decodes a text, and keeps the origin of every character.
 
-/// A character, folded, and the bytes of the original text that it came from.
+/// A folded character, and its byte range in the original text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Char {
     pub(crate) value: char,
@@ -8,7 +8,7 @@ pub(crate) struct Char {
     pub(crate) end: usize,
 }
 
-/// Returns the characters of a text as it is.
+/// Returns the characters of a text without decoding.
 pub(crate) fn plain(text: &str) -> Vec<Char> {
     let chars = text.char_indices();
     chars
@@ -20,7 +20,7 @@ pub(crate) fn plain(text: &str) -> Vec<Char> {
         .collect()
 }
 
-/// Makes characters equal that an echo may exchange: the cases of a letter, and a space and the
+/// Makes characters equal that an echo may exchange: the two cases of a letter, and a space and the
 /// plus of a form.
 pub(crate) fn folded(c: char) -> char {
     if c == '+' || c.is_whitespace() {
@@ -30,8 +30,8 @@ pub(crate) fn folded(c: char) -> char {
     }
 }
 
-/// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if
-/// there is none.
+/// Removes one layer of encodings: backslash escapes, percent encoding, HTML entities. Returns
+/// `None` if the text has none.
 pub(crate) fn one_layer(text: &[Char]) -> Option<Vec<Char>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut found = false;
@@ -43,7 +43,7 @@ pub(crate) fn one_layer(text: &[Char]) -> Option<Vec<Char>> {
             '&' => entity(&rest[1..]),
             _ => None,
         };
-        // The escape's length does not count its first character.
+        // The length of the escape excludes its first character.
         let (value, length) = escape.unwrap_or((first.value, 0));
         found |= escape.is_some();
         decoded.push(Char {
@@ -56,8 +56,8 @@ pub(crate) fn one_layer(text: &[Char]) -> Option<Vec<Char>> {
     found.then_some(decoded)
 }
 
-/// `\n`, `\/`, `\x41`, `\u0041`, `\u{41}`, `\U00000041`, `\101`; of a surrogate pair each half is a
-/// character.
+/// Decodes `\n`, `\/`, `\x41`, `\u0041`, `\u{41}`, `\U00000041`, `\101`; each half of a surrogate
+/// pair becomes a character.
 fn backslash(text: &[Char]) -> Option<(char, usize)> {
     match text.first()?.value {
         'u' if text.get(1).is_some_and(|c| c.value == '{') => {
@@ -65,8 +65,8 @@ fn backslash(text: &[Char]) -> Option<(char, usize)> {
             text.get(2 + digits).filter(|c| c.value == '}')?;
             Some((character(value), 3 + digits))
         }
-        // In lower case \U looks like \u. Only control characters have four digits that begin a
-        // longer character.
+        // In lower case, \U looks like \u. Eight digits that form a character are taken as \U; only
+        // a control character in the \u form could be meant instead.
         'u' => match number(&text[1..], 16, 8, 8) {
             Some((value, _)) if value < 0x11_0000 => Some((character(value), 9)),
             _ => number(&text[1..], 16, 4, 4).map(|(value, _)| (character(value), 5)),
@@ -81,7 +81,7 @@ fn backslash(text: &[Char]) -> Option<(char, usize)> {
     }
 }
 
-/// `%41`, several of them for a character beyond ASCII, and `%u0041`.
+/// Decodes `%41`, several of them for a character beyond ASCII, and `%u0041`.
 fn percent(text: &[Char]) -> Option<(char, usize)> {
     if text.first()?.value == 'u' {
         return number(&text[1..], 16, 4, 4).map(|(value, _)| (character(value), 5));
@@ -109,7 +109,7 @@ fn percent(text: &[Char]) -> Option<(char, usize)> {
     Some((character(first), 2))
 }
 
-/// `&#65;`, `&#x41;`, `&amp;`; the semicolon of a number may be missing.
+/// Decodes `&#65;`, `&#x41;`, `&amp;`; the semicolon of a number may be missing.
 fn entity(text: &[Char]) -> Option<(char, usize)> {
     if text.first()?.value != '#' {
         return named_entity(text);
@@ -121,7 +121,7 @@ fn entity(text: &[Char]) -> Option<(char, usize)> {
     Some((character(value), before + digits + usize::from(semicolon)))
 }
 
-/// The entities of HTML that stand for visible ASCII characters.
+/// The HTML entities of visible ASCII characters.
 const NAMED_ENTITIES: &[(&str, char)] = &[
     ("amp", '&'),
     ("lt", '<'),
@@ -174,7 +174,7 @@ fn named_entity(text: &[Char]) -> Option<(char, usize)> {
         .map(|(name, c)| (*c, name.len() + 1))
 }
 
-/// Reads a number of `min_digits` to `max_digits` digits; returns how many there are.
+/// Reads a number of `min_digits` to `max_digits` digits; returns the count of digits, too.
 fn number(text: &[Char], radix: u32, min_digits: usize, max_digits: usize) -> Option<(u32, usize)> {
     let digits = text
         .iter()

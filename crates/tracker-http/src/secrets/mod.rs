@@ -1,4 +1,4 @@
-//! Texts that nothing may show, and how they are kept out of every message.
+//! Secrets of a transport, and how they are kept out of every message.
 
 pub(crate) mod credentials;
 pub(crate) mod token;

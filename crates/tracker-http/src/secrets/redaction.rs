@@ -1,27 +1,27 @@
-//! Texts that nothing may show, in whatever form a far end echoes them.
+//! Redacts secrets from a text, in any form in which a server may echo them.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use crate::secrets::decode::{self, Char, folded};
 
-/// Any so many characters of a secret in a row are hidden.
+/// The number of consecutive characters of a secret that are enough to be hidden.
 const WINDOW_CHARS: usize = 8;
 
-/// Texts below this number of characters are not searched for: they would be found everywhere.
+/// The smallest number of characters of a secret; shorter texts would be found everywhere.
 pub(crate) const MIN_SECRET_CHARS: usize = 4;
 
-/// How often a text may be encoded upon itself.
+/// The largest number of decoding rounds, that is of encodings on top of each other.
 const MAX_DECODING_ROUNDS: usize = 8;
 
-/// The most bytes of a text that are searched and shown.
+/// The largest part of a text that is searched and shown.
 const MAX_TEXT_BYTES: usize = 4 * 1024;
 
-/// The bytes before a cut that are left out: the beginning of a secret that was cut there cannot be
-/// recognized.
+/// The number of bytes before a cut that are omitted, because the beginning of a secret that was
+/// cut there cannot be recognized.
 const CUT_MARGIN_BYTES: usize = 256;
 
-/// What stands in a secret's place.
+/// The kind of a secret, and the label that replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Label {
     /// A bearer token.
@@ -42,20 +42,19 @@ impl Label {
     }
 }
 
-/// The secrets of one transport, ready to be searched for.
+/// The secrets of one transport, prepared for the search.
 ///
-/// A text is decoded again and again (JSON and other backslash escapes, percent encoding, HTML
-/// entities) until nothing changes, and every form on the way is searched, without regard to case
-/// and to the plus that a form has for a space, for each secret as it is, as it looks when it is
-/// decoded itself, in base64 and in hexadecimal. What is found is replaced where it stands in the
-/// text as it came.
+/// A text is decoded in rounds (JSON and other backslash escapes, percent encoding, HTML entities)
+/// until nothing changes, and the result of every round is searched. The search ignores case, and
+/// treats a plus as a space. It looks for each secret as it is, decoded, in base64 and in
+/// hexadecimal. Each match is replaced at its place in the original text.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
-    /// A hash of every window of the long forms: a token may have some thousand characters, and
-    /// several forms. Two windows of one hash hide a text that is no secret, once in a very long
-    /// time.
+    /// The hash of every window of the long forms, because a token may have some thousand
+    /// characters and several forms. A collision hides a text that is no secret, which is very
+    /// rare.
     windows: HashMap<u64, Label>,
-    /// The forms that are shorter than a window, and of the long ones the beginning.
+    /// The forms that are shorter than a window, and the beginnings of the long ones.
     short: Vec<Form>,
 }
 
@@ -63,7 +62,7 @@ pub(crate) struct Secrets {
 struct Form {
     text: Vec<char>,
     label: Label,
-    /// Whether `text` is everything, and not only the beginning.
+    /// Whether `text` is the whole form, and not only its beginning.
     whole: bool,
 }
 
@@ -76,7 +75,7 @@ struct HiddenPart {
 }
 
 impl Secrets {
-    /// Adds a secret; one of fewer than [`MIN_SECRET_CHARS`] characters is left out.
+    /// Adds a secret; ignores one of fewer than [`MIN_SECRET_CHARS`] characters.
     pub(crate) fn add(&mut self, secret: &str, label: Label) {
         if secret.chars().count() < MIN_SECRET_CHARS {
             return;
@@ -171,7 +170,7 @@ impl Secrets {
                     .filter(|window| equals(window, form))
                     .for_each(|window| hide(window, *label));
             }
-            // A text that ends, or was cut, within a secret ends with a beginning of it.
+            // A text that ends or was cut within a secret ends with the beginning of that secret.
             for length in (MIN_SECRET_CHARS..=form.len().min(text.len())).rev() {
                 let end = &text[text.len() - length..];
                 if equals(end, &form[..length]) {
@@ -183,7 +182,7 @@ impl Secrets {
     }
 }
 
-/// Returns `text` and what every further round of decoding makes of it.
+/// Returns `text` and the result of every round of decoding.
 fn decoded_forms(text: Vec<Char>) -> impl Iterator<Item = Vec<Char>> {
     std::iter::successors(Some(text), |text| decode::one_layer(text)).take(MAX_DECODING_ROUNDS)
 }
@@ -192,7 +191,7 @@ fn equals(text: &[Char], form: &[char]) -> bool {
     text.iter().map(|c| c.value).eq(form.iter().copied())
 }
 
-/// Hashes the characters of a window; FNV-1a in steps of a character.
+/// Hashes the characters of a window by FNV-1a, one character a step.
 fn hash(window: impl Iterator<Item = char>) -> u64 {
     const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -202,12 +201,12 @@ fn hash(window: impl Iterator<Item = char>) -> u64 {
     })
 }
 
-/// The characters of base64 that `bytes` alone determine where they stand `offset` bytes into a
-/// group of three.
+/// Returns the base64 characters that depend on `bytes` alone, if `bytes` begin at `offset` within
+/// a group of three.
 fn base64(bytes: &[u8], offset: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-    /// The bits that share a character with what stands before.
+    /// The number of bits that share a character with the bytes before.
     const SHARED_BITS: [usize; 3] = [0, 4, 2];
 
     let bits = bytes

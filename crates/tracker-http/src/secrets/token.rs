@@ -1,17 +1,17 @@
-//! The bearer token, which nothing shows.
+//! The bearer token.
 
 use std::fmt;
 
 use hyper::header::HeaderValue;
 
-/// A bearer token. Its `Debug` form shows nothing of it, and no error or log does.
+/// A bearer token. Neither its `Debug` form nor any error or log shows the text.
 #[derive(Clone)]
 pub struct Token {
     text: String,
     header: HeaderValue,
 }
 
-/// A text that cannot be a bearer token.
+/// The error of a text that cannot be a bearer token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -19,20 +19,20 @@ pub enum TokenError {
     #[error("the token is empty")]
     Empty,
     /// The token has a character that a bearer token cannot have: a control character, a space, or
-    /// not ASCII.
+    /// a character beyond ASCII.
     #[error("the token has a character at byte {at} that a bearer token cannot have")]
     Character {
-        /// The byte at which the first such character stands.
+        /// The position of the first such character, in bytes.
         at: usize,
     },
 }
 
 impl Token {
-    /// Checks and keeps a token.
+    /// Creates a token from its text.
     ///
     /// # Errors
     ///
-    /// [`TokenError`] unless it is one or more visible ASCII characters.
+    /// [`TokenError`] unless the text is one or more visible ASCII characters.
     pub fn new(token: impl Into<String>) -> Result<Self, TokenError> {
         let text = token.into();
         if text.is_empty() {

@@ -1,4 +1,5 @@
-//! For tests: a real HTTP endpoint on loopback that counts what it receives and fails as told.
+//! For tests: a real HTTP server on loopback that records the events it takes and fails as its
+//! script says.
 
 mod answer;
 mod echo;

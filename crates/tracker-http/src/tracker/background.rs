@@ -30,7 +30,8 @@ impl Background {
     }
 }
 
-/// Ends the task; it only ever holds leases, which give their events back.
+/// Aborts the task. No event is lost, because the task holds events only in batches, and a dropped
+/// batch gives its events back.
 impl Drop for Background {
     fn drop(&mut self) {
         self.is_wanted.store(false, Ordering::Release);
@@ -38,8 +39,8 @@ impl Drop for Background {
     }
 }
 
-/// Lives as long as the task's future, and says when that is gone although the tracker is open: its
-/// runtime has ended.
+/// A guard in the task's future. If the future is dropped while the tracker still wants it, its
+/// runtime has ended, and the guard reports this to the tracker.
 struct EndReport {
     tracker: Arc<BufferedTracker<JsonEvent>>,
     is_wanted: Arc<AtomicBool>,

@@ -37,7 +37,7 @@ impl HttpTrackerBuilder {
         }
     }
 
-    /// Changes the transport's options: token, headers, compression and so on.
+    /// Changes the options of the transport: token, headers, compression and so on.
     pub fn transport(
         mut self,
         change: impl FnOnce(HttpTransportBuilder) -> HttpTransportBuilder,
@@ -46,24 +46,24 @@ impl HttpTrackerBuilder {
         self
     }
 
-    /// Sends `Authorization: Bearer <token>`; none unless set.
+    /// Sends `Authorization: Bearer <token>` with every request; no token unless set.
     pub fn token(self, token: impl Into<String>) -> Self {
         self.transport(|transport| transport.token(token))
     }
 
-    /// Sets the limits of the buffer and of delivery; the defaults of [`Config`] unless set.
+    /// Sets the limits of the buffer and of delivery; default: [`Config::default`].
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// Hands the events that will not be delivered to `observer`, as the text that was to be sent.
+    /// Passes the text of events that will not be delivered to `observer`; default: no observer.
     pub fn observer(mut self, observer: Arc<dyn Observer<JsonEvent>>) -> Self {
         self.observer = observer;
         self
     }
 
-    /// Makes a tracker that sends only when it is flushed or shut down.
+    /// Builds a tracker that sends only during a flush or a shutdown.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl HttpTrackerBuilder {
         let transport = self.transport.build()?;
         let clock = Arc::new(TokioClock::new());
         let shared = Arc::new(transport.clone());
-        // Retries of many processes must not come in step, so the seed is the system's.
+        // The seed is random, so that many processes do not retry at the same moments.
         let tracker =
             BufferedTracker::with_buffer(buffer, self.config, shared, clock, fastrand::u64(..));
         Ok(HttpTracker {
@@ -83,13 +83,13 @@ impl HttpTrackerBuilder {
         })
     }
 
-    /// Makes a tracker that also sends on a task of its own: when a batch is full, or after
+    /// Builds a tracker that also sends on a task of its own: when a batch is full, or after
     /// [`Config::linger`].
     ///
     /// # Errors
     ///
     /// [`BuildError`] names the option that is wrong; [`BuildError::NoRuntime`] outside of a tokio
-    /// runtime, and [`BuildError::NoTimer`] in one without timers.
+    /// runtime, and [`BuildError::NoTimer`] in a runtime without timers.
     pub fn background(self) -> Result<HttpTracker, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         if !clock::has_timer() {

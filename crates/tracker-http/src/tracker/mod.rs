@@ -26,34 +26,36 @@ use crate::transport::HttpTransport;
 
 /// Delivers serializable events to an HTTP endpoint.
 ///
-/// An event is encoded when it is emitted: one that cannot be encoded comes back at once, its size
-/// is known to the byte, and no retry encodes it again. From then on the tracker has its JSON text
-/// and nothing else ([`JsonEvent`]); that is what it returns and shows to its observer.
+/// An event is encoded when it is emitted. So an event that cannot be encoded comes back at once,
+/// the size of every event is known to the byte, and no retry encodes an event again. The tracker
+/// keeps the JSON text ([`JsonEvent`]) and nothing else; it returns this text and shows it to its
+/// observer.
 ///
 /// # Memory
 ///
 /// [`capacity_bytes`](tracker_core::Config::capacity_bytes) counts the JSON text that is held, and
-/// one byte an event for the comma. What the program holds in memory is that, 32 bytes an event for
-/// its place in the queue (up to twice that while the queue grows), and what the allocator leaves
-/// unused. A text is encoded in a buffer that doubles from 128 bytes and is then cut to its length;
-/// an allocator that cannot use the rest holds the whole buffer. With glibc 16 MiB of text hold 18
-/// MiB as events of 270 or 720 bytes, 33 MiB as events of 1020 bytes, and 78 MiB as events of 36
-/// bytes. While a batch is sent there is a copy of its text, too.
+/// one byte per event for the comma. In memory the program holds this text, 32 bytes per event for
+/// its place in the queue (up to twice as much while the queue grows), and the bytes that the
+/// allocator leaves unused. A text is encoded in a buffer that doubles from 128 bytes, and the
+/// buffer is then cut to the length of the text; an allocator that cannot use the rest holds the
+/// whole buffer. With glibc, 16 MiB of text take 18 MiB as events of 270 or 720 bytes, 33 MiB as
+/// events of 1020 bytes, and 78 MiB as events of 36 bytes. While a batch is sent, the program also
+/// holds a copy of its text.
 ///
 /// # Modes
 ///
-/// *Scoped* trackers do nothing in the background: events are sent by [`flush`](Self::flush) and
-/// [`shutdown`](Self::shutdown), on the caller's task. *Background* trackers also send on a task of
-/// their own. Dropping one without a shutdown drops what is pending, and logs an error that says
-/// how many events that were.
+/// *Scoped* trackers do nothing in the background: [`flush`](Self::flush) and
+/// [`shutdown`](Self::shutdown) send the events, on the caller's task. *Background* trackers also
+/// send on a task of their own. A tracker that is dropped without a shutdown drops its pending
+/// events, and logs an error with their number.
 ///
 /// # Other executors
 ///
 /// The futures need a tokio runtime, and that runtime must run. **`block_on` of another executor
 /// (`futures`, `pollster`), called on the thread of a current-thread runtime, hangs past every
-/// deadline: the timers that would end the wait belong to the runtime that it blocks.** Await
-/// there, or use [`shutdown_blocking`](Self::shutdown_blocking) outside of every runtime; inside of
-/// one it says so at once.
+/// deadline, because the timers that would end the wait belong to the blocked runtime.** Await the
+/// future there, or call [`shutdown_blocking`](Self::shutdown_blocking) outside of every runtime;
+/// inside a runtime, `shutdown_blocking` returns an error at once.
 ///
 /// # Examples
 ///
@@ -84,12 +86,13 @@ pub struct HttpTracker {
 }
 
 impl HttpTracker {
-    /// Encodes and accepts `event`, or gives it back; never waits.
+    /// Encodes and accepts `event`, or returns it in the error; never waits.
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside. `Unencodable` if it has no JSON form (a number that is
-    /// not finite has none), or if fields are added to every event and it is not an object.
+    /// [`PushError`] with the event inside: `Unencodable` if the event has no JSON form (a number
+    /// that is not finite has none), or if fields are added to every event and this event is not an
+    /// object.
     pub fn emit<E: Serialize>(&self, event: E) -> Result<(), PushError<E>> {
         let json = match self.encode(&event) {
             Ok(json) => json,
@@ -108,7 +111,7 @@ impl HttpTracker {
     ///
     /// # Cancel safety
     ///
-    /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the
+    /// **If the future is dropped while it waits, the event is not accepted and is dropped with the
     /// future.**
     pub async fn emit_wait<E: Serialize>(&self, event: E) -> Result<(), PushError<E>> {
         let json = match self.encode(&event) {
@@ -127,7 +130,7 @@ impl HttpTracker {
         Ok(json)
     }
 
-    /// Delivers what was accepted before the call; see [`Tracker::flush`].
+    /// Delivers the events that were accepted before the call; see [`Tracker::flush`].
     ///
     /// # Cancel safety
     ///
@@ -136,7 +139,7 @@ impl HttpTracker {
         while_sending(self.inner.flush()).await
     }
 
-    /// Stops accepting, delivers for at most `timeout`, and hands the rest back; see
+    /// Stops accepting events, delivers for at most `timeout`, and returns the rest; see
     /// [`Tracker::shutdown`].
     ///
     /// # Cancel safety
@@ -146,28 +149,29 @@ impl HttpTracker {
         while_sending(self.inner.shutdown(timeout)).await
     }
 
-    /// Does what [`flush`](Self::flush) does, on the calling thread, for programs without a
+    /// Blocks the calling thread until [`flush`](Self::flush) is done, for programs without a
     /// runtime.
     ///
     /// # Errors
     ///
-    /// [`BlockingError`], and nothing was sent; the events stay pending.
+    /// [`BlockingError`] if the call cannot be made; then nothing was sent, and the events stay
+    /// pending.
     pub fn flush_blocking(&self) -> Result<FlushReport, BlockingError> {
         block_on(self.flush())
     }
 
-    /// Does what [`shutdown`](Self::shutdown) does, on the calling thread, for a `main` without a
+    /// Blocks the calling thread until [`shutdown`](Self::shutdown) is done, for a `main` without a
     /// runtime.
     ///
-    /// It makes a runtime for itself. What the task of a background tracker has in flight can only
-    /// come back if that task's runtime runs meanwhile: a multi-thread runtime does; a
-    /// current-thread runtime runs only within its own `block_on`, so shut down there. Otherwise
-    /// the report says that these events are pending.
+    /// The call makes a runtime of its own. Events that the task of a background tracker has in
+    /// flight come back only if the runtime of that task runs meanwhile. A multi-thread runtime
+    /// does; a current-thread runtime runs only within its own `block_on`, so call
+    /// [`shutdown`](Self::shutdown) there. Otherwise the report counts these events as pending.
     ///
     /// # Errors
     ///
-    /// [`BlockingError`], and nothing has happened: the tracker is open, and the events stay
-    /// pending.
+    /// [`BlockingError`] if the call cannot be made; then the tracker is still open, and the events
+    /// stay pending.
     ///
     /// # Examples
     ///
@@ -195,19 +199,19 @@ impl HttpTracker {
     ///
     /// # Errors
     ///
-    /// [`TokenError`] if the text cannot be a token; the one before it stays in use.
+    /// [`TokenError`] if the text cannot be a token; the current token stays in use.
     pub fn set_token(&self, token: impl Into<String>) -> Result<(), TokenError> {
         self.transport.set_token(token)
     }
 
-    /// Returns where every accepted event is.
+    /// Returns the books: how many accepted events are where.
     pub fn books(&self) -> Books {
         self.inner.books()
     }
 
     /// Returns the state of delivery: the books, the last failure, the first rejections, and
-    /// whether background delivery has ended although the tracker is open. Nothing is delivered by
-    /// it.
+    /// whether background delivery has ended although the tracker is open. The call delivers
+    /// nothing.
     pub fn report(&self) -> TrackerReport {
         self.inner.report()
     }

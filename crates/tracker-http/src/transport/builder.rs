@@ -65,102 +65,104 @@ impl HttpTransport {
 }
 
 impl HttpTransportBuilder {
-    /// Sends `Authorization: Bearer <token>`; none unless set.
+    /// Sends `Authorization: Bearer <token>` with every request; no token unless set.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Sends a further header with every request. Its value is a secret: no error shows it.
+    /// Sends an additional header with every request. The value is a secret: no error shows it.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Sends a further header with every request, whose value may be shown where a far end repeats
-    /// it.
+    /// Sends an additional header with every request. The value is public: an error may show it, if
+    /// the server repeats it.
     pub fn public_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.public_headers.push((name.into(), value.into()));
         self
     }
 
-    /// Adds the field `env` to every event; it wins over a field of the same name.
+    /// Adds the field `env` to every event; it replaces a field of the same name.
     pub fn env(mut self, env: impl Into<String>) -> Self {
         self.enrichment.set("env", env.into());
         self
     }
 
-    /// Adds the field `serviceKey` to every event; it wins over a field of the same name.
+    /// Adds the field `serviceKey` to every event; it replaces a field of the same name. The value
+    /// is a secret: no error shows it.
     pub fn service_key(mut self, key: impl Into<String>) -> Self {
         self.enrichment.set("serviceKey", key.into());
         self
     }
 
-    /// Compresses bodies above 1 KiB with gzip; off unless called. A far end that answers 415 gets
-    /// them plain.
+    /// Compresses bodies above 1 KiB with gzip; off unless called. After the answer 415, bodies are
+    /// sent plain.
     #[cfg(feature = "gzip")]
     pub fn gzip(mut self) -> Self {
         self.gzip = true;
         self
     }
 
-    /// Speaks HTTP/2 from the first byte; unless called, https negotiates the version and http is
+    /// Uses HTTP/2 from the first byte. Unless called, https negotiates the version and http uses
     /// HTTP/1.1.
     pub fn http2_only(mut self) -> Self {
         self.http2_only = true;
         self
     }
 
-    /// Accepts plain `http` to any host, not only on loopback and private networks (see
-    /// [`Endpoint`]).
+    /// Allows plain `http` to any host. Unless called, it is allowed on loopback and private
+    /// networks only (see [`Endpoint`]).
     pub fn allow_plain_http(mut self) -> Self {
         self.allows_plain_http = true;
         self
     }
 
-    /// Limits how long connecting may take: 3 s unless set.
+    /// Limits how long connecting may take; default: 3 s.
     ///
-    /// The limit is for the connection, that is TCP to any of the host's addresses and the TLS
-    /// handshake, and for the wait for the lookup of the host's name before that. Of several
-    /// addresses each gets its turn within half of it: the next one is tried when one fails, or
-    /// beside one that says nothing for 250 ms. An attempt that reaches the limit is an attempt
-    /// without an answer, and its reason says what did not come; a lookup goes on meanwhile, and
-    /// serves the next attempt. The attempt's own limit,
-    /// [`Config::request_timeout`](tracker_core::Config), is beside this one.
+    /// The limit applies twice: to the lookup of the host's name, and then to the connection, which
+    /// is TCP to any of the host's addresses and the TLS handshake. Every address is tried within
+    /// the first half of the limit: the next address is tried when one fails, or in parallel after
+    /// 250 ms without a response. An attempt that reaches the limit has failed, and its reason says
+    /// which part did not finish in time. A lookup continues after the limit, and serves the next
+    /// attempt. The limit of the whole attempt, [`Config::request_timeout`](tracker_core::Config),
+    /// applies as well.
     ///
-    /// Zero is refused by [`build`](Self::build).
+    /// [`build`](Self::build) refuses zero.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// Shows this certificate to a far end that asks for one (mutual TLS); none unless set.
+    /// Presents this certificate to a server that asks for one (mutual TLS); none unless set.
     ///
-    /// `chain` is the certificate and then those that issued it, each in DER, without the root;
-    /// `key` is the certificate's private key in DER, as PKCS#8, SEC1 or PKCS#1. The key is shown
-    /// by no `Debug` form and no error. To a plain `http` endpoint nothing is shown.
-    /// [`build`](Self::build) refuses what cannot be used, with [`BuildError::ClientCertificate`].
+    /// `chain` is the certificate, followed by its issuers without the root, each in DER. `key` is
+    /// the private key of the certificate in DER, as PKCS#8, SEC1 or PKCS#1. No `Debug` form and no
+    /// error shows the key. A plain `http` endpoint gets no certificate. [`build`](Self::build)
+    /// refuses a certificate or key that cannot be used, with [`BuildError::ClientCertificate`].
     #[cfg(feature = "tls")]
     pub fn client_certificate(mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) -> Self {
         self.identity = Some(ClientIdentity { chain, key });
         self
     }
 
-    /// Looks names up elsewhere than in the system's resolver.
+    /// Replaces the system's resolver.
     #[cfg(test)]
     pub(crate) fn lookup(mut self, lookup: Lookup) -> Self {
         self.lookup = lookup;
         self
     }
 
-    /// Trusts a further root certificate (DER) beside the platform's.
+    /// Trusts an additional root certificate (DER) besides those of the platform.
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, der: impl Into<Vec<u8>>) -> Self {
         self.roots.push(der.into());
         self
     }
 
-    /// Checks the configuration and makes the transport; connections are made when they are needed.
+    /// Checks the configuration and builds the transport. Connections are made when they are
+    /// needed.
     ///
     /// # Errors
     ///
@@ -205,7 +207,8 @@ impl HttpTransportBuilder {
     }
 }
 
-/// Shows next to nothing: the endpoint is not checked yet and may hold credentials.
+/// Shows only whether a token is set, because the endpoint is not checked yet and may contain
+/// credentials.
 impl fmt::Debug for HttpTransportBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTransportBuilder")

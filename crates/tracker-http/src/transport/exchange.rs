@@ -15,8 +15,8 @@ use crate::request::enrichment::Enrichment;
 use crate::request::{body, gzip};
 use crate::secrets::credentials::Credentials;
 
-/// Everything that a request is made of, and the connections that carry it; clones of a transport
-/// share one.
+/// The parts of a request and the connections that carry it. Clones of a transport share one
+/// exchange.
 pub(crate) struct Exchange {
     connections: Connections,
     pub(crate) endpoint: Endpoint,
@@ -54,7 +54,7 @@ impl Exchange {
         let (request, sent) = self.request(events, options)?;
         let Some(mut attempt) = self.connections.begin_attempt() else {
             return Err(SendError::Unreachable {
-                reason: Reason::new("there is no tokio runtime to send it"),
+                reason: Reason::new("there is no tokio runtime to send the request"),
             });
         };
         match attempt.request(request).await {

@@ -1,4 +1,4 @@
-//! `HttpTransport`: one hyper client with a keep-alive pool; a batch in, an answer out.
+//! `HttpTransport`: sends a batch as one request, and returns the answer.
 
 pub(crate) mod builder;
 
@@ -20,23 +20,26 @@ use crate::transport::exchange::Exchange;
 
 /// Sends batches of events as JSON by HTTP POST.
 ///
-/// It buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the engine do,
-/// with tracker-core's policy. Clones share the connections and the token. Connections are pooled
-/// for each runtime on its own, and outside of a tokio runtime nothing can be sent. Proxies from
-/// the environment are not used.
+/// The transport buffers nothing and retries nothing; [`HttpTracker`](crate::HttpTracker) and the
+/// engine do, with the policy of tracker-core. Clones share the connections and the token. Each
+/// tokio runtime has its own pool of connections, and outside of a runtime `send` fails. Proxies
+/// from the environment are not used.
 ///
-/// `send` has no limit for the far end's answer: a receiver may be busy, and nothing but the time
-/// tells it from one that is gone. The policy gives each attempt
-/// [`Config::request_timeout`](tracker_core::Config); give it one of yours otherwise. A `send` that
-/// is dropped before its answer, or that fails on its connection, retires the connections of the
-/// pool: requests under way on them go on, later ones use new connections, so a dead connection
-/// costs one attempt.
+/// `send` itself does not limit the wait for the answer, because only time tells a busy server from
+/// one that is gone. The policy of tracker-core limits each attempt to
+/// [`Config::request_timeout`](tracker_core::Config); without that policy, set a timeout of your
+/// own. If a `send` is dropped before its answer, or fails on its connection, the transport retires
+/// the connections of the pool: requests in flight on them continue, and later requests use new
+/// connections. So a dead connection costs one attempt.
 ///
-/// What a far end or the network says becomes a reason in errors and reports. Neither there nor in
-/// a `Debug` form are these shown, in whatever form they are echoed: the token and up to eight that
-/// it has replaced, the values of [`header`](crate::HttpTransportBuilder::header)s, the values in the
-/// endpoint's query, and the service key. Eight characters of one in a row are enough to be hidden.
-/// Values of fewer than four characters are not searched for.
+/// # Secrets
+///
+/// Errors and reports contain a reason, which is text from the server or the network. Neither a
+/// reason nor a `Debug` form shows these secrets, in any form in which a server may echo them: the
+/// token and up to eight replaced tokens, the values of
+/// [`header`](crate::HttpTransportBuilder::header)s, the values in the endpoint's query, and the
+/// service key. Eight consecutive characters of a secret are already hidden. Values of fewer than
+/// four characters are not searched for.
 ///
 /// # Examples
 ///
@@ -61,16 +64,16 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Replaces the bearer token, for this transport and its clones; attempts that begin after the
-    /// call have it.
+    /// Replaces the bearer token of this transport and its clones; attempts that begin after the
+    /// call use the new token.
     ///
-    /// Events that a refused token has kept back are sent with the new one at the next flush, or by
-    /// the background task at its next attempt. The token that was replaced stays hidden in what a
-    /// far end says.
+    /// Events that are pending because the server refused the old token are sent with the new one
+    /// at the next flush, or by the background task at its next attempt. The old token stays hidden
+    /// in reasons.
     ///
     /// # Errors
     ///
-    /// [`TokenError`] if the text cannot be a token; the one before it stays in use.
+    /// [`TokenError`] if the text cannot be a token; the current token stays in use.
     pub fn set_token(&self, token: impl Into<String>) -> Result<(), TokenError> {
         self.exchange.credentials.set_token(Token::new(token)?);
         Ok(())
@@ -89,7 +92,7 @@ impl<E: Serialize + Send + Sync> Transport<E> for HttpTransport {
     }
 }
 
-/// Shows where it sends to and how; no token, no header value.
+/// Shows the endpoint and the names of the headers; no token, no header value.
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self

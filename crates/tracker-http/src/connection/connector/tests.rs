@@ -16,8 +16,8 @@ use tracker_core::{Receipt, SendError, SendOptions, Transport};
 use super::*;
 use crate::HttpTransport;
 
-/// An address that answers nothing: its queue of connections that nobody accepts is full. Dropping
-/// it frees it.
+/// An address that does not answer, because its queue of connections to accept is full. Dropping
+/// the value frees the address.
 struct BlackHole {
     _listener: tokio::net::TcpListener,
     _waiting: Vec<StdStream>,
@@ -65,18 +65,18 @@ fn transport(port: u16, ips: &[&str], limit: Duration) -> HttpTransport {
 }
 
 async fn send(transport: &HttpTransport) -> Result<Receipt, SendError> {
-    let patience = Duration::from_secs(20);
+    let limit = Duration::from_secs(20);
     timeout(
-        patience,
+        limit,
         transport.send(&[json!({"eventId": "1"})], SendOptions::default()),
     )
     .await
     .expect("an attempt ends")
 }
 
-/// Each address has its turn within one attempt, in whichever place the dead ones stand.
+/// Each address is tried within one attempt, at any position of the dead ones.
 #[tokio::test]
-async fn an_address_that_answers_nothing_does_not_keep_the_next_one_from_its_turn() {
+async fn an_address_that_does_not_answer_does_not_keep_the_next_one_from_being_tried() {
     let live = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = live.local_addr().unwrap().port();
     tokio::spawn(serve(live));
@@ -85,13 +85,13 @@ async fn an_address_that_answers_nothing_does_not_keep_the_next_one_from_its_tur
     for ips in [
         &["127.0.0.2", "127.0.0.1"][..],
         &["127.0.0.2", "127.0.0.3", "127.0.0.1"],
-        // Nobody listens at these two: they refuse.
+        // Nothing listens at 127.0.0.4 and ::1, so they refuse.
         &["127.0.0.4", "127.0.0.2", "::1", "127.0.0.1"],
     ] {
         send(&transport(port, ips, Duration::from_secs(3)))
             .await
             .unwrap_or_else(|error| panic!("{ips:?}: {error}"));
-        // However short the limit is.
+        // A short limit does not change that.
         send(&transport(port, ips, Duration::from_millis(400)))
             .await
             .unwrap_or_else(|error| panic!("{ips:?}: {error}"));

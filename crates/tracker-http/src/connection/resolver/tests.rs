@@ -1,4 +1,4 @@
-//! Lookups that hang, fail or come late, and who joins them.
+//! Lookups that hang, fail or come late, and callers that join them.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -28,7 +28,7 @@ fn held() -> (
         held.lock()
             .unwrap()
             .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the test is over")))
+            .unwrap_or_else(|_| Err(io::Error::other("the test has ended")))
     });
     (lookup, answers, calls)
 }
@@ -52,7 +52,7 @@ fn runtimes() -> [Runtime; 2] {
     ]
 }
 
-/// A short-lived process ends when it has shut its tracker down, whatever a lookup does.
+/// A short-lived process ends after the shutdown of its tracker, even if a lookup hangs.
 #[test]
 fn a_runtime_ends_while_a_lookup_hangs() {
     for runtime in runtimes() {
@@ -79,7 +79,7 @@ fn a_runtime_ends_while_a_lookup_hangs() {
 }
 
 #[tokio::test]
-async fn everybody_joins_the_lookup_under_way() {
+async fn every_caller_joins_the_pending_lookup() {
     let (lookup, answers, calls) = held();
     let resolver = resolver("events.lan", lookup);
     let asked: Vec<_> = (0..20)
@@ -88,7 +88,7 @@ async fn everybody_joins_the_lookup_under_way() {
             tokio::spawn(async move { resolver.addresses().await })
         })
         .collect();
-    // On this runtime, everybody has asked when this task is polled again.
+    // On this runtime, all tasks have called `addresses` when this task is polled again.
     tokio::task::yield_now().await;
     answers
         .send(Ok(addresses(&["10.0.0.1:0", "[fe80::1%3]:0"])))
@@ -101,7 +101,7 @@ async fn everybody_joins_the_lookup_under_way() {
     }
     assert_eq!(calls.load(SeqCst), 1);
 
-    // An answer that was read is not kept: the name may have moved.
+    // An answer that was read is not kept, because the addresses of the name may change.
     answers.send(Ok(addresses(&["10.0.0.2:0"]))).unwrap();
     assert_eq!(
         resolver.addresses().await.unwrap(),
@@ -110,7 +110,7 @@ async fn everybody_joins_the_lookup_under_way() {
     assert_eq!(calls.load(SeqCst), 2);
 }
 
-/// Else a lookup that takes longer than an attempt has would begin again with every attempt.
+/// Otherwise a lookup that takes longer than an attempt would begin again with every attempt.
 #[tokio::test]
 async fn an_answer_that_came_too_late_serves_the_next_attempt() {
     let (lookup, answers, calls) = held();
@@ -133,7 +133,7 @@ async fn an_answer_that_came_too_late_serves_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn a_lookup_that_failed_is_the_reason_and_the_next_attempt_asks_again() {
+async fn a_lookup_that_failed_is_the_reason_and_the_next_attempt_looks_up_again() {
     let (lookup, answers, calls) = held();
     let transport = HttpTransport::builder("http://events.lan/")
         .lookup(lookup)
@@ -189,7 +189,7 @@ async fn a_lookup_that_hangs_is_the_reason() {
 }
 
 #[tokio::test]
-async fn a_lookup_that_panics_is_no_answer_and_the_next_attempt_asks_again() {
+async fn a_lookup_that_panics_is_no_answer_and_the_next_attempt_looks_up_again() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let lookup: Lookup = Arc::new(move |_| {
@@ -241,7 +241,7 @@ async fn this_machine_and_addresses_need_no_lookup() {
     }
 }
 
-/// The system's resolver is asked for a name that needs no network.
+/// The test looks up a name that needs no network.
 #[test]
 fn the_systems_resolver_answers_with_addresses() {
     let found = system_lookup()("localhost").unwrap();

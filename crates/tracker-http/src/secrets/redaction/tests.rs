@@ -1,4 +1,4 @@
-//! Tests of the redaction on its own.
+//! Tests of the redaction.
 
 use proptest::prelude::*;
 
