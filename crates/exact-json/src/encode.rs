@@ -1,19 +1,19 @@
-//! Encoding that refuses what JSON cannot carry.
+//! Encodes values, and refuses numbers that JSON has no form for.
 
 use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A value that has no JSON form.
+/// The error of [`encode`]: the value has no JSON form.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The value's own serialization failed, or asked for something that JSON does not have.
+    /// The serialization of the value failed, or the value needs a form that JSON does not have.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The value has a number that is not finite (`NaN` or an infinity). `serde_json` would write
-    /// `null` instead.
+    /// The value contains a number that is not finite (`NaN` or an infinity). `serde_json` would
+    /// write `null` instead.
     #[error("a number is not finite, and JSON has no form for it")]
     NotFinite,
 }
@@ -35,8 +35,7 @@ pub enum EncodeError {
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeError> {
     let json = serde_json::value::to_raw_value(value)?;
-    // Only where a null is written can there be a number that had no other form; most values have
-    // none.
+    // serde_json writes such a number as null, so a text without null needs no check.
     if json.get().contains("null")
         && value
             .serialize(FiniteCheck)
@@ -47,11 +46,11 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeE
     Ok(json)
 }
 
-/// Serializes into nothing and stops at a number that is not finite.
+/// A serializer without output that stops at a number that is not finite.
 #[derive(Clone, Copy)]
 struct FiniteCheck;
 
-/// Whether it was refused for a number that is not finite.
+/// The error that stops the check.
 #[derive(Debug)]
 struct CheckError {
     is_not_finite: bool,
@@ -231,7 +230,7 @@ impl ser::SerializeMap for FiniteCheck {
     type Ok = ();
     type Error = CheckError;
 
-    /// JSON refuses a key that is not finite by itself.
+    /// Accepts every key, because serde_json itself refuses a key that is not finite.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), CheckError> {
         Ok(())
     }

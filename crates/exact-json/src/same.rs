@@ -1,17 +1,17 @@
-//! Comparing two texts by their values.
+//! Compares two texts by their values.
 
 use crate::number::Decimal;
 use crate::scan::{Member, depth, elements, members};
 
-/// Texts that are nested deeper are the same only if they are written the same.
+/// The largest depth of texts that are compared by value, which bounds the recursion.
 const MAX_COMPARED_DEPTH: usize = 256;
 
 /// Returns whether two JSON texts have the same value.
 ///
-/// White space and the order of members do not count, strings are compared without their escapes,
+/// White space and the order of members do not count. Strings are compared without their escapes,
 /// and numbers by their exact decimal value: `1.50` is `15e-1`, and two integers beyond 64 bits
-/// that differ in one digit differ. `-0` is not `0`. Texts of more than 256 levels are the same
-/// only if they are written the same.
+/// that differ in one digit are different. `-0` is not `0`. Texts of more than 256 levels have the
+/// same value only if they are equal byte for byte.
 pub fn same(one: &str, other: &str) -> bool {
     one == other
         || (depth(one).max(depth(other)) <= MAX_COMPARED_DEPTH
@@ -49,7 +49,7 @@ fn values_are_same(one: &str, other: &str) -> bool {
 
 fn objects_are_same(one: Vec<Member<'_>>, other: Vec<Member<'_>>) -> bool {
     let by_name = |members: Vec<Member<'_>>| {
-        // A name that is no text is compared as it is written.
+        // A name with invalid escapes is compared as it is written.
         let named = members.into_iter().map(|member| {
             (
                 member.name().ok_or(member.key.to_owned()),
@@ -57,7 +57,7 @@ fn objects_are_same(one: Vec<Member<'_>>, other: Vec<Member<'_>>) -> bool {
             )
         });
         let mut named: Vec<_> = named.collect();
-        // Stable: members of one name keep their order.
+        // The sort is stable, so members of the same name keep their order.
         named.sort_by(|(one, _), (other, _)| one.cmp(other));
         named
     };

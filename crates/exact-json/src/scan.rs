@@ -1,6 +1,6 @@
-//! Taking a text apart, without decoding what is inside.
+//! Splits a text into its parts, without decoding them.
 
-/// One member of an object, both parts as they are written.
+/// One member of an object, with both parts as they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
     /// The name with its quotes and escapes.
@@ -10,14 +10,14 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Returns the name without quotes and escapes; `None` if it has escapes that are no text (half
-    /// a surrogate pair).
+    /// Returns the name without quotes and escapes; `None` if an escape is invalid, such as half a
+    /// surrogate pair.
     pub fn name(&self) -> Option<String> {
         serde_json::from_str(self.key).ok()
     }
 }
 
-/// Returns how deep arrays and objects are nested in `text`; 0 for a text without any.
+/// Returns the depth of the nested arrays and objects in `text`; 0 for a text without any.
 pub fn depth(text: &str) -> usize {
     let mut level = 0_usize;
     let mut deepest = 0;
@@ -42,8 +42,8 @@ pub fn depth(text: &str) -> usize {
     deepest
 }
 
-/// Returns the members of an object in order, those of the same name too; `None` if `text` is not
-/// an object.
+/// Returns the members of an object in order, including members of the same name; `None` if `text`
+/// is not an object.
 pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
     take_list(text, '{', '}', |scanner| {
         let key = scanner.take_string()?;
@@ -91,7 +91,7 @@ impl<'a> Scanner<'a> {
         self.0.as_bytes().first().copied()
     }
 
-    /// Skips bytes; what would cut a character skips that character.
+    /// Skips this number of bytes, and the rest of a character that this would cut.
     fn skip(&mut self, bytes: usize) {
         self.0 = &self.0[self.0.ceil_char_boundary(bytes)..];
     }
@@ -106,7 +106,7 @@ impl<'a> Scanner<'a> {
         self.0 = self.0.trim_start_matches([' ', '\t', '\n', '\r']);
     }
 
-    /// Skips white space and then `wanted`, if that is what follows.
+    /// Skips white space, and then `wanted`; `None` if another character follows.
     fn expect(&mut self, wanted: char) -> Option<()> {
         self.skip_space();
         self.0 = self.0.strip_prefix(wanted)?;

@@ -12,7 +12,7 @@ use crate::kind::EventKind;
 use crate::payload::Payload;
 use crate::reason::{PauseReason, ResumeReason};
 
-/// The name under which an error says how many of its further fields are missing.
+/// The name of the field that counts the missing fields of an error.
 const CUT_FIELDS_NAME: &str = "…";
 
 fn cut_each<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
@@ -24,12 +24,12 @@ fn cut_each<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
 }
 
 impl ErrorInfo {
-    /// Returns the error as an event may carry it: whatever is longer than its bound is cut, with a
-    /// mark.
+    /// Returns the error within the bounds of an event: each part that is longer than its bound is
+    /// cut, and ends with a mark.
     ///
-    /// Details that are too large or too deep become a text, the beginning of their JSON form.
-    /// Further fields that are too large become a text with a mark, or, where there are too many,
-    /// are counted under the name `…`.
+    /// Details that are too large or too deep become a text: the beginning of their JSON form. An
+    /// extra field that is too large becomes a text with a mark. If there are too many extra
+    /// fields, the rest is counted under the name `…`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         cut_each([&mut self.message], MESSAGE_BYTES);
@@ -59,7 +59,7 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
     {
         return fields;
     }
-    // Some room is kept for the count of what is missing.
+    // Some room is reserved for the count of missing fields.
     let mut room = EXTRA_BYTES - 2 * MAX_MARK_BYTES;
     let mut missing = 0_usize;
     let mut kept = BTreeMap::new();
@@ -86,14 +86,14 @@ fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload
     kept
 }
 
-/// The payload that is this text.
+/// Returns the payload of a text.
 fn text(text: &str) -> Payload {
     serde_json::Value::from(text).into()
 }
 
 impl EventKind {
-    /// Returns the event as it may be written: whatever is longer than its bound is cut, with a
-    /// mark.
+    /// Returns the event within its bounds: each part that is longer than its bound is cut, and
+    /// ends with a mark.
     ///
     /// Inputs, outputs and the fields of an unknown type stay as they are.
     #[must_use]

@@ -1,36 +1,37 @@
-//! How large an event may be: what is longer is cut, with a mark that says how much is missing.
+//! The bounds of an event's parts. A longer part is cut, and ends with a mark that says how much is
+//! missing.
 //!
-//! With these bounds no event is larger than 256 KiB beside its input, output or payload. A
-//! receiver that refuses what is too large would refuse such an event for good, and its run could
-//! never be complete there.
+//! With these bounds no event is larger than 256 KiB, not counting its input, output or payload.
+//! Without them, a receiver with a size limit would refuse a larger event for good, and its record
+//! of the run could never be complete.
 
 use std::borrow::Cow;
 
-/// How many completed steps an event lists at most: the last 1,000.
+/// The largest number of completed steps that an event lists: the last 1,000.
 pub const LISTED_STEPS: usize = 1_000;
-/// How many bytes of JSON the list of completed steps has at most: 128 KiB.
+/// The largest size of the list of completed steps, in bytes of JSON: 128 KiB.
 pub const LISTED_STEPS_BYTES: usize = 128 * 1024;
-/// How many bytes of JSON the message of an error, or the reason of a cancel, has at most: 16 KiB.
+/// The largest size of an error's message or a cancel's reason, in bytes of JSON: 16 KiB.
 pub const MESSAGE_BYTES: usize = 16 * 1024;
-/// How many bytes of JSON the kind of an error, a step's name, or another word has at most: 1 KiB.
+/// The largest size of an error's kind, a step's name, or another word, in bytes of JSON: 1 KiB.
 pub const WORD_BYTES: usize = 1024;
-/// How many bytes the details of an error have at most: 64 KiB. Larger ones become a text that is
+/// The largest size of an error's details, in bytes: 64 KiB. Larger details become a text that is
 /// cut.
 pub const DETAILS_BYTES: usize = 64 * 1024;
-/// How many bytes the further fields of an error have at most, all together: 16 KiB.
+/// The largest size of all extra fields of an error together, in bytes: 16 KiB.
 pub const EXTRA_BYTES: usize = 16 * 1024;
-/// How deep the details and the further fields of an error are nested at most: 96 levels, so that
-/// an error with such details can be a value of 100 levels.
+/// The largest depth of an error's details and extra fields: 96 levels. So an error with such
+/// details fits into a value of 100 levels.
 pub const DETAILS_DEPTH: usize = 96;
 
-/// What a mark takes at most.
+/// The largest size of a mark, in bytes.
 pub(crate) const MAX_MARK_BYTES: usize = 40;
-/// Cuts a text so that its JSON form has at most `bytes` bytes, the quotes not counted, and says
-/// how much is missing.
+/// Cuts a text so that its JSON form has at most `bytes` bytes, not counting the quotes.
 ///
-/// A text that fits is returned as it is. One that does not is cut between two characters, and ends
-/// with a mark: `… (12345 bytes cut)`. Plain text takes its own length in JSON; quotes, backslashes
-/// and control characters take more. Below 40 bytes only the mark is left.
+/// A text that fits is returned as it is. Any other text is cut between two characters, and ends
+/// with a mark that says how much is missing: `… (12345 bytes cut)`. Most characters have their own
+/// length in JSON; quotes, backslashes and control characters are longer. If `bytes` is below 40,
+/// the result is only the mark.
 ///
 /// # Examples
 ///
@@ -55,9 +56,9 @@ pub fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}{}", mark(rest.len())))
 }
 
-/// Returns whether the JSON form of a text has at most `bytes` bytes, the quotes not counted.
+/// Returns whether the JSON form of a text has at most `bytes` bytes, not counting the quotes.
 fn fits(text: &str, bytes: usize) -> bool {
-    // No character takes more than six times its length.
+    // In JSON, no character has more than six times its length.
     text.len() <= bytes
         && (text.len() <= bytes / 6 || text.chars().map(json_bytes).sum::<usize>() <= bytes)
 }

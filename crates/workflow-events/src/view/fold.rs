@@ -1,4 +1,4 @@
-//! Replaying facts in the order of their places.
+//! Replays facts in the order of their `seq`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::timestamp::Timestamp;
 use crate::view::status::RunStatus;
 use crate::view::step::{AttemptOutcome, RetryView, SleepView, StepView};
 
-/// What a view keeps of one event.
+/// The part of an event that a view keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Fact {
     pub(crate) event_id: Uuid,
@@ -21,8 +21,9 @@ pub(crate) struct Fact {
 }
 
 impl Fact {
-    /// A total order of different facts. One id is one event, so the text is compared only when
-    /// that contract is broken: even then the same fact wins in every order.
+    /// Returns whether this fact wins over `other`, by a total order of different facts. An id
+    /// belongs to one event, so the times and texts are compared only if that contract is broken;
+    /// even then the same fact wins in every order of arrival.
     pub(crate) fn precedes(&self, other: &Self) -> bool {
         let ids = self.event_id.cmp(&other.event_id);
         let times = || self.timestamp.cmp(&other.timestamp);
@@ -31,9 +32,9 @@ impl Fact {
     }
 }
 
-/// The state of a run after the facts so far, taken in order of `seq`.
+/// The state of a run after a prefix of its facts, in order of `seq`.
 ///
-/// Large values stay in their facts: the fold keeps where they are.
+/// Large values stay in their facts; the fold keeps their `seq`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fold {
     pub(crate) status: RunStatus,
@@ -58,9 +59,9 @@ impl Fold {
         fold
     }
 
-    /// Takes the fact that follows all facts so far; some in between may be missing.
+    /// Applies the next fact. Facts between the previous one and this one may be missing.
     pub(crate) fn advance(&mut self, seq: u64, fact: &Fact) {
-        // A run ends once.
+        // A run ends once, so later facts change nothing.
         if self.end_seq.is_some() {
             return;
         }
@@ -198,15 +199,16 @@ impl Fold {
             }
             EventKind::Unknown { .. } => return,
         }
-        // Whatever got here happens only while a run executes, even if the event that says so is
-        // missing.
+        // All facts that reach this line happen only while a run executes, even if the event that
+        // started the execution is missing.
         self.status = RunStatus::Running;
     }
 
     fn finish(&mut self, seq: u64, status: RunStatus, completed_steps: &CompletedSteps) {
         self.end_seq = Some(seq);
         self.status = status;
-        // The last word: with gaps, the steps seen to complete are fewer.
+        // The terminal event has the full list; with missing events, fewer completed steps were
+        // seen.
         self.completed_steps = completed_steps.clone();
         self.interrupt_attempts();
         for step in &mut self.steps {
@@ -232,7 +234,8 @@ impl Fold {
         &mut self.steps[index]
     }
 
-    /// The sleep that a completion ends: a completion names none, so it is the open one due first.
+    /// Returns the sleep that a completion ends. A completion does not name its sleep, so the open
+    /// sleep that is due first is taken.
     fn open_sleep(&mut self) -> &mut SleepView {
         let open = self
             .sleeps

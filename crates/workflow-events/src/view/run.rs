@@ -20,22 +20,23 @@ use crate::view::step::{RetryView, SleepView, StepView};
 
 /// The view of one run, folded from its events.
 ///
-/// The view is a function of the **set** of events applied: neither their order nor how often each
-/// of them arrived changes it. It holds one fact per `seq` and is always the replay of these facts
-/// in order of `seq`; time never orders anything.
+/// The view is a function of the **set** of applied events: neither their order nor repeated events
+/// change the view. The view holds one fact per `seq`, and is always the replay of these facts in
+/// order of `seq`. Time never decides the order.
 ///
-/// - Events may be missing. What they would have told is absent until they arrive, and
+/// - Events may be missing. Their information is absent until they arrive, and
 ///   [`missing`](Self::missing) names their places.
-/// - Two different events at one `seq` are a conflict, which a correct engine never makes. The one
-///   with the smallest `eventId` counts and [`conflicts`](Self::conflicts) names the place.
+/// - Two different events at one `seq` are a conflict, which a correct engine never makes. The
+///   event with the smallest `eventId` counts, and [`conflicts`](Self::conflicts) names the place.
 /// - Events of several runs in one view are the caller's mistake. The run with the smallest id
-///   counts and [`is_mixed`](Self::is_mixed) tells.
-/// - A run ends once: what follows the first terminal event fills its place and changes nothing.
-/// - An event with `seq` 0 has no place and is ignored; reading refuses it.
+///   counts, and [`is_mixed`](Self::is_mixed) returns true.
+/// - A run ends once: an event after the first terminal event fills its place, but changes nothing
+///   else.
+/// - An event with `seq` 0 has no place and is ignored; reading refuses such an event.
 ///
-/// Applying costs O(log n). An event that arrives in order is folded at once; after one that
-/// arrives late, the next look replays all facts. A fact is the event without its envelope and
-/// without its unknown fields.
+/// Applying an event costs O(log n). An event that arrives in order is folded at once; after an
+/// event that arrives late, the next query replays all facts. A fact is the event without its
+/// envelope and its unknown fields.
 #[derive(Debug, Clone, Default)]
 pub struct RunView {
     run_id: Option<String>,
@@ -43,11 +44,11 @@ pub struct RunView {
     origin: Option<Origin>,
     facts: BTreeMap<u64, Fact>,
     conflicts: BTreeSet<u64>,
-    /// The replay of `facts`, when someone has looked since the last late event.
+    /// The replay of `facts`; empty from a late event until the next query.
     fold: OnceLock<Fold>,
 }
 
-/// The event that names the run: the first by this order.
+/// The event that names the run: the first in the order of these fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Origin {
     seq: u64,
@@ -57,13 +58,13 @@ struct Origin {
 }
 
 impl RunView {
-    /// The view of a run of which nothing is known.
+    /// Creates the view of a run without events.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The view after all of these events.
+    /// Creates the view of a run from its events.
     pub fn from_events<I>(events: I) -> Self
     where
         I: IntoIterator,
@@ -76,7 +77,7 @@ impl RunView {
         view
     }
 
-    /// Adds what one event tells.
+    /// Applies one event.
     pub fn apply(&mut self, event: &Event) {
         if event.seq == 0 {
             return;
@@ -122,13 +123,13 @@ impl RunView {
         }
     }
 
-    /// The id of the run.
+    /// Returns the id of the run.
     #[must_use]
     pub fn run_id(&self) -> Option<&str> {
         self.run_id.as_deref()
     }
 
-    /// The name of the definition, by the first event seen.
+    /// Returns the name of the definition, from the first event seen.
     #[must_use]
     pub fn workflow_name(&self) -> Option<&str> {
         self.origin
@@ -136,19 +137,19 @@ impl RunView {
             .map(|origin| origin.workflow_name.as_str())
     }
 
-    /// The correlation id given at start, by the first event seen.
+    /// Returns the correlation id given at start, from the first event seen.
     #[must_use]
     pub fn execution_id(&self) -> Option<&str> {
         self.origin.as_ref()?.execution_id.as_deref()
     }
 
-    /// Where the run stands, by the last event seen that tells.
+    /// Returns the status of the run, from the last event seen that shows it.
     #[must_use]
     pub fn status(&self) -> &RunStatus {
         &self.fold().status
     }
 
-    /// What the run was started with.
+    /// Returns the input of the run.
     #[must_use]
     pub fn input(&self) -> Option<&Payload> {
         match &self.facts.get(&self.fold().input_seq?)?.kind {
@@ -159,7 +160,7 @@ impl RunView {
         }
     }
 
-    /// What the run returned.
+    /// Returns the output of the run.
     #[must_use]
     pub fn output(&self) -> Option<&Payload> {
         match &self.terminal_fact()?.kind {
@@ -168,7 +169,7 @@ impl RunView {
         }
     }
 
-    /// The error that ended the run.
+    /// Returns the error that ended the run.
     #[must_use]
     pub fn error(&self) -> Option<&ErrorInfo> {
         match &self.terminal_fact()?.kind {
@@ -177,7 +178,7 @@ impl RunView {
         }
     }
 
-    /// The words of the caller who cancelled the run.
+    /// Returns the reason that the caller gave for the cancel.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<&str> {
         match &self.terminal_fact()?.kind {
@@ -186,26 +187,26 @@ impl RunView {
         }
     }
 
-    /// When the run was created, if it was queued.
+    /// Returns the time at which the run was created, if it was queued.
     #[must_use]
     pub fn queued_at(&self) -> Option<Timestamp> {
         self.fold().queued_at
     }
 
-    /// When the first execution began.
+    /// Returns the time at which the first execution began.
     #[must_use]
     pub fn started_at(&self) -> Option<Timestamp> {
         self.fold().started_at
     }
 
-    /// When the run ended.
+    /// Returns the time at which the run ended.
     #[must_use]
     pub fn finished_at(&self) -> Option<Timestamp> {
         Some(self.terminal_fact()?.timestamp)
     }
 
-    /// From start to end, pauses included: as the engine measured it for a completed run, by the
-    /// two timestamps for one that failed or was cancelled.
+    /// Returns the time from start to end, including suspensions: the engine's measurement for a
+    /// completed run, and the difference of two timestamps for a failed or cancelled run.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         match &self.terminal_fact()?.kind {
@@ -216,41 +217,41 @@ impl RunView {
         }
     }
 
-    /// The completed steps in order of completion: by the word of the terminal event, which lists
-    /// the last ones, and until then those seen to complete.
+    /// Returns the completed steps in order of completion: the list of the terminal event, which
+    /// names the last ones. Before that event, the steps seen to complete.
     #[must_use]
     pub fn completed_steps(&self) -> &[String] {
         self.fold().completed_steps.names()
     }
 
-    /// How many steps have completed: by the word of the terminal event, until then those seen to
-    /// complete. It is more than [`completed_steps`](Self::completed_steps) lists where that event
-    /// could not list all.
+    /// Returns the number of completed steps: the count of the terminal event. Before that event,
+    /// the number of steps seen to complete. The count is larger than the list of
+    /// [`completed_steps`](Self::completed_steps) if that event could not list all.
     #[must_use]
     pub fn completed_step_count(&self) -> u64 {
         self.fold().completed_steps.count()
     }
 
-    /// Every step seen, in order of first appearance.
+    /// Returns every step seen, in order of first appearance.
     #[must_use]
     pub fn steps(&self) -> &[StepView] {
         &self.fold().steps
     }
 
-    /// The step of that name.
+    /// Returns the step of this name.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&StepView> {
         self.steps().get(*self.fold().step_index.get(name)?)
     }
 
-    /// Every sleep seen, in order of its first event. Of several open sleeps, a completion is taken
-    /// to end the one due first.
+    /// Returns every sleep seen, in order of its first event. If several sleeps are open, a
+    /// completion ends the one that is due first.
     #[must_use]
     pub fn sleeps(&self) -> &[SleepView] {
         &self.fold().sleeps
     }
 
-    /// The retry that is due first.
+    /// Returns the retry that is due first.
     #[must_use]
     pub fn next_retry(&self) -> Option<&RetryView> {
         self.steps()
@@ -259,13 +260,14 @@ impl RunView {
             .min_by_key(|retry| retry.at)
     }
 
-    /// The highest `seq` seen, 0 before the first event.
+    /// Returns the highest `seq` seen; 0 before the first event.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.facts.last_key_value().map_or(0, |(seq, _)| *seq)
     }
 
-    /// The places from 1 to [`last_seq`](Self::last_seq) whose events have not arrived, in order.
+    /// Returns the places from 1 to [`last_seq`](Self::last_seq) whose events have not arrived, in
+    /// order.
     pub fn missing(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
         let mut before = 0;
         self.facts.keys().filter_map(move |seq| {
@@ -275,19 +277,19 @@ impl RunView {
         })
     }
 
-    /// The places at which two different events were seen, in order.
+    /// Returns the places at which two different events were seen, in order.
     pub fn conflicts(&self) -> impl Iterator<Item = u64> {
         self.conflicts.iter().copied()
     }
 
-    /// Whether events of more than one run were applied.
+    /// Returns whether events of more than one run were applied.
     #[must_use]
     pub fn is_mixed(&self) -> bool {
         self.mixed
     }
 
-    /// Whether the record is whole: the run has ended and no event is missing. It says nothing on
-    /// [`conflicts`](Self::conflicts).
+    /// Returns whether the record is complete: the run has ended and no event is missing.
+    /// [`conflicts`](Self::conflicts) do not count.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.fold().end_seq.is_some() && self.missing().next().is_none()
@@ -328,7 +330,7 @@ impl RunView {
 
 impl PartialEq for RunView {
     fn eq(&self, other: &Self) -> bool {
-        // The fold follows from the facts.
+        // The fold is not compared, because the facts determine it.
         self.run_id == other.run_id
             && self.mixed == other.mixed
             && self.origin == other.origin

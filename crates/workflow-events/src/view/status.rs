@@ -1,50 +1,50 @@
-//! Where a run is, as its events tell.
+//! The status of a run, from its events.
 
 use std::fmt;
 
 use crate::reason::PauseReason;
 use crate::timestamp::Timestamp;
 
-/// Where a run stands.
+/// The status of a run.
 ///
 /// `Display` shows one lower-case word: `unknown`, `queued`, `running`, `paused`, `completed`,
 /// `failed`, `cancelled`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RunStatus {
-    /// No event seen so far tells.
+    /// No event seen so far shows the status.
     #[default]
     Unknown,
-    /// Created, not begun.
+    /// The run was created, and has not begun.
     Queued,
-    /// Executing, or its process died and nobody has taken over yet: events cannot tell these two
-    /// apart.
+    /// The run executes, or its process died and no other has taken over yet. Events cannot tell
+    /// these two apart.
     Running,
-    /// Suspended.
+    /// The run is suspended.
     Paused {
-        /// What it waits for.
+        /// The reason for the wait.
         reason: PauseReason,
-        /// When it goes on by itself, if it does.
+        /// The time at which the run resumes by itself, if it does.
         resume_at: Option<Timestamp>,
-        /// The step that waits, if it is one.
+        /// The step that waits, if a step waits.
         step_name: Option<String>,
     },
-    /// Ended by returning.
+    /// The run returned.
     Completed,
-    /// Ended by an error.
+    /// The run ended with an error.
     Failed,
-    /// Ended from outside.
+    /// The run was cancelled from outside.
     Cancelled,
 }
 
 impl RunStatus {
-    /// Whether the run has ended: completed, failed or cancelled.
+    /// Returns whether the run has ended: completed, failed or cancelled.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
-    /// The word that `Display` shows.
+    /// Returns the word that `Display` shows.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Steps, attempts, retries and sleeps, as their events tell.
+//! Steps, attempts, retries and sleeps, from their events.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StepView {
-    /// Its name, which is its identity within the run.
+    /// The name, which identifies the step within the run.
     pub name: String,
-    /// Every start of an attempt, in order. An attempt that a crash cut short and that was started
-    /// again is here twice, with the same number.
+    /// Every start of an attempt, in order. An attempt that a crash interrupted and that was
+    /// started again is here twice, with the same number.
     pub attempts: Vec<AttemptView>,
-    /// The retry it waits for.
+    /// The retry that the step waits for.
     pub next_retry: Option<RetryView>,
-    /// Whether its retry policy gave up.
+    /// Whether the retry policy allows no more attempts.
     pub retries_exhausted: bool,
 }
 
@@ -24,44 +24,44 @@ pub struct StepView {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AttemptView {
-    /// Which attempt, counted from 1.
+    /// The number of the attempt, counted from 1.
     pub number: u32,
-    /// When it began; absent while its `step.started` has not arrived.
+    /// The time of the start; absent while the `step.started` has not arrived.
     pub started_at: Option<Timestamp>,
-    /// When it completed or failed.
+    /// The time at which the attempt completed or failed.
     pub finished_at: Option<Timestamp>,
-    /// When it is cut, if it has a timeout.
+    /// The time at which the attempt is aborted, if it has a timeout.
     pub deadline: Option<Timestamp>,
-    /// How long it may take, if it has a timeout.
+    /// The longest duration of the attempt, if it has a timeout.
     pub timeout: Option<Duration>,
-    /// Whether it was cut by its timeout.
+    /// Whether the timeout aborted the attempt.
     pub timed_out: bool,
-    /// What became of it.
+    /// The outcome of the attempt.
     pub outcome: AttemptOutcome,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum AttemptOutcome {
-    /// Nothing yet.
+    /// The attempt has no outcome yet.
     Running,
-    /// Its result is recorded.
+    /// The result of the attempt is recorded.
     Completed {
-        /// How long it took, as the engine measured it.
+        /// The duration of the attempt, measured by the engine.
         duration: Duration,
         /// Whether the result came from elsewhere than this execution.
         cached: bool,
     },
-    /// It failed.
+    /// The attempt failed.
     Failed {
-        /// Why.
+        /// The error of the attempt.
         error: ErrorInfo,
         /// Whether another attempt follows.
         will_retry: bool,
     },
-    /// The run went on or ended without a word on it: its process died, or the event that tells
-    /// has not arrived.
+    /// The run continued or ended without an outcome of this attempt: its process died, or the
+    /// event has not arrived.
     Interrupted,
 }
 
@@ -73,7 +73,7 @@ pub struct RetryView {
     pub step_name: String,
     /// The attempt that failed.
     pub failed_attempt: u32,
-    /// When the next attempt is due.
+    /// The time at which the next attempt is due.
     pub at: Timestamp,
     /// The wait before it.
     pub delay: Duration,
@@ -83,15 +83,15 @@ pub struct RetryView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SleepView {
-    /// When it began; absent while its `sleep.started` has not arrived.
+    /// The time of the start; absent while the `sleep.started` has not arrived.
     pub started_at: Option<Timestamp>,
-    /// How long it was meant to last.
+    /// The planned duration.
     pub planned: Option<Duration>,
-    /// When it is over.
+    /// The time at which the sleep ends.
     pub resume_at: Option<Timestamp>,
-    /// When the run went on.
+    /// The time at which the run continued.
     pub completed_at: Option<Timestamp>,
-    /// How long it really lasted.
+    /// The actual duration.
     pub actual: Option<Duration>,
 }
 
@@ -105,13 +105,13 @@ impl StepView {
         }
     }
 
-    /// The attempt that counts: the last one.
+    /// Returns the last attempt, whose outcome is that of the step.
     #[must_use]
     pub fn latest(&self) -> Option<&AttemptView> {
         self.attempts.last()
     }
 
-    /// Whether an attempt completed.
+    /// Returns whether an attempt has completed.
     #[must_use]
     pub fn is_completed(&self) -> bool {
         self.attempts
@@ -119,7 +119,8 @@ impl StepView {
             .any(|attempt| matches!(attempt.outcome, AttemptOutcome::Completed { .. }))
     }
 
-    /// Begins an attempt. Attempts of a step never overlap, so one still running was cut short.
+    /// Begins an attempt. Attempts of a step never overlap, so an attempt that still runs was
+    /// interrupted.
     pub(crate) fn start(&mut self, number: u32, started_at: Option<Timestamp>) -> &mut AttemptView {
         self.interrupt();
         self.next_retry = None;
@@ -134,7 +135,7 @@ impl StepView {
         })
     }
 
-    /// The running attempt of that number; a new one if its start has not arrived.
+    /// Returns the running attempt of this number, or begins one if its start has not arrived.
     pub(crate) fn running(&mut self, number: u32) -> &mut AttemptView {
         let is_running =
             |last: &AttemptView| last.number == number && last.outcome == AttemptOutcome::Running;
@@ -144,7 +145,8 @@ impl StepView {
         }
     }
 
-    /// Only the last attempt can be running, for a start ends the one before.
+    /// Marks a running attempt as interrupted. Only the last attempt can be running, because a
+    /// start interrupts the previous one.
     pub(crate) fn interrupt(&mut self) {
         if let Some(last) = self.attempts.last_mut()
             && last.outcome == AttemptOutcome::Running
@@ -155,7 +157,7 @@ impl StepView {
 }
 
 impl AttemptView {
-    /// Why it failed, if it did.
+    /// Returns the error, if the attempt failed.
     #[must_use]
     pub fn error(&self) -> Option<&ErrorInfo> {
         match &self.outcome {
@@ -164,7 +166,7 @@ impl AttemptView {
         }
     }
 
-    /// Whether it failed and another attempt follows.
+    /// Returns whether the attempt failed and another attempt follows.
     #[must_use]
     pub fn will_retry(&self) -> bool {
         matches!(
