@@ -151,7 +151,8 @@ fn values() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn a_value_is_the_same_however_it_is_written(value in values()) {
-        let (plain, pretty) = (value.to_string(), serde_json::to_string_pretty(&value).unwrap());
+        let plain = value.to_string();
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
         prop_assert!(same(&plain, &pretty));
         let encoded = encode(&value).unwrap();
         prop_assert_eq!(encoded.get(), &plain);

@@ -18,7 +18,7 @@ use tracker_core::{BufferedTracker, Config, DeliveryReport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport, TokioClock};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 const EVENTS: usize = 12;
 
 /// Polls `future` until it completes or was pending `polls` times, and drops it then.
@@ -103,7 +103,7 @@ fn assert_nothing_is_lost<E>(
 async fn every_cut_of_a_flush() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
-        let flushed = timeout(PATIENCE, cut_after(cut, tracker.flush()))
+        let flushed = timeout(TEST_TIMEOUT, cut_after(cut, tracker.flush()))
             .await
             .expect("a flush ends");
         let books = tracker.books();
@@ -112,7 +112,7 @@ async fn every_cut_of_a_flush() {
             "cut after poll {cut}: {books:?}"
         );
         tracker.emit(event(EVENTS)).unwrap();
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS + 1, cut);
@@ -127,7 +127,7 @@ async fn every_cut_of_a_flush() {
 async fn every_cut_of_a_shutdown() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
-        let first = timeout(PATIENCE, cut_after(cut, tracker.shutdown(PATIENCE)))
+        let first = timeout(TEST_TIMEOUT, cut_after(cut, tracker.shutdown(TEST_TIMEOUT)))
             .await
             .expect("a shutdown ends");
         let books = tracker.books();
@@ -139,7 +139,7 @@ async fn every_cut_of_a_shutdown() {
             tracker.emit(event(EVENTS)).unwrap_err().is_closed(),
             "a shutdown that was cut stays a shutdown"
         );
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, cut);
@@ -154,7 +154,7 @@ async fn every_cut_of_one_of_two_flushes() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
         let both = async { tokio::join!(cut_after(cut, tracker.flush()), tracker.flush()) };
-        let (first, second) = timeout(PATIENCE, both).await.expect("both end");
+        let (first, second) = timeout(TEST_TIMEOUT, both).await.expect("both end");
         assert_eq!(
             second.ok().unwrap().delivered,
             EVENTS as u64,
@@ -224,7 +224,7 @@ async fn the_background_loop_can_be_cut_at_every_await() {
             books.is_balanced() && books.in_flight == 0,
             "cut after poll {cut}: {books:?}"
         );
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, cut);
@@ -236,7 +236,7 @@ async fn the_task_is_aborted_while_it_sends() {
         Answer::Hang,
         Answer::Status(503),
         Answer::LoseAnswer,
-        Answer::AcceptAfter(PATIENCE),
+        Answer::AcceptAfter(TEST_TIMEOUT),
     ] {
         let server = FaultServer::start().await.unwrap();
         server.always(answer);
@@ -251,7 +251,9 @@ async fn the_task_is_aborted_while_it_sends() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, sending).await.expect("the loop sends");
+        timeout(TEST_TIMEOUT, sending)
+            .await
+            .expect("the loop sends");
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         let books = tracker.books();
@@ -262,7 +264,7 @@ async fn the_task_is_aborted_while_it_sends() {
         );
 
         server.always(Answer::Accept);
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, 0);

@@ -197,7 +197,7 @@ fn a_host_that_means_another_one_is_refused() {
 }
 
 #[test]
-fn plain_http_is_for_near_hosts() {
+fn plain_http_is_for_local_and_private_hosts() {
     for host in [
         "127.0.0.1:1",
         "[::1]:1",
@@ -274,7 +274,7 @@ fn letters_beyond_ascii_are_encoded_and_everything_else_is_sent_as_it_stands() {
 }
 
 #[test]
-fn debug_leaves_the_query_out() {
+fn debug_omits_the_query() {
     let endpoint = parse("http://localhost:1/v1?key=SECRET").unwrap();
     assert_eq!(format!("{endpoint:?}"), "http://localhost:1/v1");
 }
@@ -366,7 +366,8 @@ fn an_accepted_endpoint_means_the_same_to_another_reader() {
         .map(|(written, _)| written.clone())
         .collect();
     let sent: Vec<String> = accepted.iter().map(|(_, sent)| sent.clone()).collect();
-    let (written, sent) = (read_by_node(&written), read_by_node(&sent));
+    let written = read_by_node(&written);
+    let sent = read_by_node(&sent);
     for (index, (url, ours)) in accepted.iter().enumerate() {
         assert_eq!(written[index], sent[index], "{url} became {ours}");
         let [protocol, host, port, ..] =

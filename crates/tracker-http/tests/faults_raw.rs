@@ -91,7 +91,7 @@ fn assert_is_refused(report: &FlushReport) {
 }
 
 #[tokio::test]
-async fn a_refusal_that_comes_before_the_request_was_read_is_heard() {
+async fn a_refusal_that_comes_before_the_request_was_read_is_a_refusal() {
     for round in 0..20 {
         let manner = if round % 2 == 0 {
             Manner::Hasty

@@ -58,7 +58,8 @@ impl State {
 async fn start(answers: fn(usize) -> Answer) -> (String, Arc<State>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
-    let (connections, requests) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let connections = AtomicUsize::new(0);
+    let requests = AtomicUsize::new(0);
     let state = Arc::new(State {
         answers,
         connections,
@@ -226,7 +227,7 @@ async fn a_connection_that_fell_silent_is_not_used_again() {
 /// The connection may be dead or only slow. Whoever waits on it goes on, and nobody new comes to
 /// it.
 #[tokio::test]
-async fn requests_on_a_connection_that_one_was_given_up_on_go_on_and_later_ones_avoid_it() {
+async fn a_dropped_request_leaves_others_on_its_connection_and_later_ones_use_a_new_one() {
     static TWO: std::sync::LazyLock<Arc<Barrier>> =
         std::sync::LazyLock::new(|| Arc::new(Barrier::new(2)));
     let (url, state) = start(|request| {

@@ -16,7 +16,7 @@ use tracker_core::{BufferedTracker, Config, Overflow, PushError, Tracker};
 use tracker_http::testing::FaultServer;
 use tracker_http::{HttpTracker, HttpTransport, JsonEvent, TokioClock};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A tracker that adds `env` to every event.
 fn enriching(server: &FaultServer) -> HttpTracker {
@@ -41,10 +41,8 @@ async fn sent(tracker: &HttpTracker, server: &FaultServer) -> String {
 async fn json_that_was_written_by_hand_arrives_as_it_was_written() {
     let server = FaultServer::start().await.unwrap();
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
-    let (plain, enriching) = (
-        HttpTracker::builder(server.url()).scoped().unwrap(),
-        enriching(&server),
-    );
+    let plain = HttpTracker::builder(server.url()).scoped().unwrap();
+    let enriching = enriching(&server);
     for (text, with_env) in [
         ("{\n}", "{\"env\":\"prod\"}".to_owned()),
         (
@@ -130,8 +128,8 @@ async fn an_event_that_no_field_can_be_added_to_is_refused_where_it_enters() {
         tracker.emit_wait("text").await.unwrap_err().into_event(),
         "text"
     );
-    let (tracker, event): (Arc<dyn Tracker<JsonEvent>>, _) =
-        (Arc::new(tracker), JsonEvent::encode(&[1]).unwrap());
+    let tracker: Arc<dyn Tracker<JsonEvent>> = Arc::new(tracker);
+    let event = JsonEvent::encode(&[1]).unwrap();
     assert_eq!(tracker.emit(event.clone()).unwrap_err().into_event(), event);
     assert_eq!(tracker.books().accepted, 0);
     HttpTracker::builder(server.url())
@@ -177,7 +175,7 @@ async fn the_capacity_in_bytes_counts_the_text_that_is_held() {
         tracker.emit(json!({"a": 1000})).unwrap();
     }
     assert!(tracker.emit(json!({"a": 1000})).unwrap_err().is_full());
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(LONG_TIMEOUT).await;
     assert_eq!(
         (
             report.books.accepted,

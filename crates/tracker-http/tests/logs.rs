@@ -28,7 +28,7 @@ use tracker_http::{HttpTracker, HttpTransport, JsonEvent, TokioClock};
 /// Emits every log as an event.
 struct Logs {
     tracker: Arc<OnceLock<Box<dyn Tracker<JsonEvent>>>>,
-    leaves_out: fn() -> bool,
+    is_left_out: fn() -> bool,
 }
 
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Subscriber for Logs {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let Some(tracker) = self.tracker.get().filter(|_| !(self.leaves_out)()) else {
+        let Some(tracker) = self.tracker.get().filter(|_| !(self.is_left_out)()) else {
             return;
         };
         let mut text = Text::default();
@@ -95,9 +95,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(Response::default())
 }
 
-type Make = fn(String) -> Box<dyn Tracker<JsonEvent>>;
+type BuildTracker = fn(String) -> Box<dyn Tracker<JsonEvent>>;
 
-const MAKE: [Make; 4] = [
+const TRACKERS: [BuildTracker; 4] = [
     |url| Box::new(HttpTracker::builder(url).scoped().unwrap()),
     |url| Box::new(HttpTracker::builder(url).background().unwrap()),
     |url| Box::new(bare(HttpTransport::builder(url).build().unwrap())),
@@ -118,25 +118,25 @@ fn bare(transport: HttpTransport) -> BufferedTracker<JsonEvent> {
     )
 }
 
-const ROUNDS: usize = 20;
+const MAX_FLUSHES: usize = 20;
 
-/// Logs once, and flushes until nothing is pending, at most [`ROUNDS`] times; returns how many
+/// Logs once, and flushes until nothing is pending, at most [`MAX_FLUSHES`] times; returns how many
 /// flushes there were.
-fn flushes_for_one_log(make: Make, leaves_out: fn() -> bool) -> usize {
+fn flushes_for_one_log(build: BuildTracker, is_left_out: fn() -> bool) -> usize {
     let (_servers, url) = start();
-    let made = Arc::new(OnceLock::new());
+    let built = Arc::new(OnceLock::new());
     let logs = Logs {
-        tracker: made.clone(),
-        leaves_out,
+        tracker: built.clone(),
+        is_left_out,
     };
     let program = Builder::new_current_thread().enable_all().build().unwrap();
     let mut flushes = 0;
     tracing::subscriber::with_default(logs, || {
         program.block_on(async {
-            let tracker = made.get_or_init(|| make(url));
+            let tracker = built.get_or_init(|| build(url));
             tracing::info!("the program's own log");
             assert_eq!(tracker.books().accepted, 1);
-            for _ in 0..ROUNDS {
+            for _ in 0..MAX_FLUSHES {
                 if tracker.books().pending() > 0 {
                     flushes += 1;
                     tracker.flush().await.ok().unwrap();
@@ -152,17 +152,17 @@ fn flushes_for_one_log(make: Make, leaves_out: fn() -> bool) -> usize {
 }
 
 #[test]
-fn without_the_question_a_log_is_followed_by_another_for_ever() {
-    for make in MAKE {
-        assert_eq!(flushes_for_one_log(make, || false), ROUNDS);
+fn without_is_sending_every_log_makes_another_log() {
+    for build in TRACKERS {
+        assert_eq!(flushes_for_one_log(build, || false), MAX_FLUSHES);
     }
 }
 
 #[test]
-fn with_the_question_one_log_is_one_flush() {
-    for (index, make) in MAKE.into_iter().enumerate() {
+fn with_is_sending_one_log_is_one_flush() {
+    for (index, build) in TRACKERS.into_iter().enumerate() {
         assert_eq!(
-            flushes_for_one_log(make, tracker_http::is_sending),
+            flushes_for_one_log(build, tracker_http::is_sending),
             1,
             "tracker {index}"
         );

@@ -20,7 +20,7 @@ use tracker_core::{Config, SendOptions, Transport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn event(id: usize) -> Value {
     json!({"eventId": id.to_string()})
@@ -31,13 +31,15 @@ fn event(id: usize) -> Value {
 async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
-    let (connections, unheard) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let connections = Arc::new(AtomicUsize::new(0));
+    let unheard = Arc::new(AtomicUsize::new(0));
     let counters = (connections.clone(), unheard.clone());
     let together = Arc::new(Semaphore::new(0));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let deaf = connections.fetch_add(1, SeqCst) < first;
-            let (unheard, together) = (unheard.clone(), together.clone());
+            let unheard = unheard.clone();
+            let together = together.clone();
             tokio::spawn(async move {
                 request(&mut stream).await;
                 if deaf {
@@ -89,7 +91,7 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
         .unwrap();
     let tracker = HttpTracker::builder(url).config(config).scoped().unwrap();
     (0..4).for_each(|id| tracker.emit(event(id)).unwrap());
-    timeout(PATIENCE, tracker.flush())
+    timeout(TEST_TIMEOUT, tracker.flush())
         .await
         .unwrap()
         .ok()
@@ -97,7 +99,9 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     assert_eq!(connections.load(SeqCst), 4);
 
     tracker.emit(event(4)).unwrap();
-    let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.unwrap();
+    let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
+        .await
+        .unwrap();
     assert!(
         report.ok().is_ok() && report.books.delivered == 5,
         "{report}"
@@ -112,7 +116,8 @@ async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_sibl
         let server = FaultServer::start().await.unwrap();
         server.always(Answer::AcceptAfter(Duration::from_millis(200)));
         let transport = HttpTransport::builder(server.url()).build().unwrap();
-        let (first, second) = ([event(1)], [event(2)]);
+        let first = [event(1)];
+        let second = [event(2)];
         let (first, second) = tokio::join!(
             transport.send(&first, SendOptions::default()),
             transport.send(&second, SendOptions::default())
@@ -135,20 +140,22 @@ async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_sibl
 /// One request is given up, another is under way beside it: that one goes on, and the next one
 /// avoids both.
 #[tokio::test]
-async fn a_request_under_way_goes_on_when_another_is_given_up() {
+async fn a_request_in_flight_continues_when_another_is_dropped() {
     let server = FaultServer::start().await.unwrap();
     server.then(Answer::Hang);
     server.then(Answer::AcceptAfter(Duration::from_millis(400)));
     let transport = HttpTransport::builder(server.url()).build().unwrap();
     // Clones share the connections, and what is known of them.
-    let (hanging, slow) = (transport.clone(), transport.clone());
-    let (first, second) = (vec![event(1)], vec![event(2)]);
+    let hanging = transport.clone();
+    let slow = transport.clone();
+    let first = vec![event(1)];
+    let second = vec![event(2)];
     let hanging = tokio::spawn(async move { hanging.send(&first, SendOptions::default()).await });
-    timeout(PATIENCE, until(|| server.requests().len() == 1))
+    timeout(TEST_TIMEOUT, until(|| server.requests().len() == 1))
         .await
         .unwrap();
     let slow = tokio::spawn(async move { slow.send(&second, SendOptions::default()).await });
-    timeout(PATIENCE, until(|| server.requests().len() == 2))
+    timeout(TEST_TIMEOUT, until(|| server.requests().len() == 2))
         .await
         .unwrap();
     hanging.abort();
@@ -157,7 +164,7 @@ async fn a_request_under_way_goes_on_when_another_is_given_up() {
         .send(&[event(3)], SendOptions::default())
         .await
         .unwrap();
-    timeout(PATIENCE, slow).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, slow).await.unwrap().unwrap().unwrap();
     assert_eq!((server.distinct(), server.connections()), (2, 3));
     // The client that was begun then is kept: no connection is given up twice.
     transport
@@ -174,7 +181,7 @@ async fn until(mut happened: impl FnMut() -> bool) {
 }
 
 /// HTTP/2 settings with the widest window for a stream, and an update that widens the connection's.
-const WIDE: &[u8] =
+const WIDE_WINDOW_FRAMES: &[u8] =
     b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
 
 /// Nothing of a request that was given up stays, although its far end never reads and never closes.
@@ -182,12 +189,13 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
     let accepted = Arc::new(Mutex::new(Vec::new()));
-    let (kept, came) = (accepted.clone(), Arc::new(Notify::new()));
+    let kept = accepted.clone();
+    let came = Arc::new(Notify::new());
     let arrived = came.clone();
     let server = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             if http2 {
-                stream.write_all(WIDE).await.unwrap();
+                stream.write_all(WIDE_WINDOW_FRAMES).await.unwrap();
             }
             kept.lock().unwrap().push(stream);
             arrived.notify_one();
@@ -207,7 +215,7 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
             )
         };
         let stuck = async {
-            timeout(PATIENCE, came.notified())
+            timeout(TEST_TIMEOUT, came.notified())
                 .await
                 .expect("each round makes a new connection");
             tokio::time::sleep(Duration::from_millis(200)).await; // tidy: sleep: nothing tells that buffers are full
@@ -223,26 +231,26 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
     }
     // The server's task is the one that is left.
     let alone = until(|| Handle::current().metrics().num_alive_tasks() <= 1);
-    timeout(PATIENCE, alone)
+    timeout(TEST_TIMEOUT, alone)
         .await
         .expect("every task of a connection has ended");
     server.abort();
 }
 
 #[tokio::test]
-async fn a_storm_of_requests_that_are_given_up_leaves_nothing_behind() {
+async fn a_storm_of_dropped_requests_leaves_nothing_behind() {
     a_storm_leaves_nothing_behind(false).await;
 }
 
 #[tokio::test]
-async fn a_storm_of_http2_requests_that_are_given_up_leaves_nothing_behind() {
+async fn a_storm_of_dropped_http2_requests_leaves_nothing_behind() {
     a_storm_leaves_nothing_behind(true).await;
 }
 
 /// A connection is served by a task of its runtime. One that stands still, but is not gone, serves
 /// nothing.
 #[test]
-fn a_runtime_that_stands_still_holds_no_request_of_another_up() {
+fn a_stalled_runtime_delays_no_request_of_another_runtime() {
     let servers = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -251,11 +259,17 @@ fn a_runtime_that_stands_still_holds_no_request_of_another_up() {
     let server = servers.block_on(FaultServer::start()).unwrap();
     let transport = HttpTransport::builder(server.url()).build().unwrap();
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
-    let (first, second) = (runtime(), runtime());
+    let first = runtime();
+    let second = runtime();
     for (id, runtime) in [&first, &second, &first, &second].into_iter().enumerate() {
         let events = [event(id)];
-        let sent =
-            async { timeout(PATIENCE, transport.send(&events, SendOptions::default())).await };
+        let sent = async {
+            timeout(
+                TEST_TIMEOUT,
+                transport.send(&events, SendOptions::default()),
+            )
+            .await
+        };
         runtime
             .block_on(sent)
             .expect("it does not wait for the other runtime")

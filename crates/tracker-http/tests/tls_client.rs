@@ -84,8 +84,9 @@ async fn send(transport: &HttpTransport) -> Result<Receipt, SendError> {
 }
 
 #[tokio::test]
-async fn a_far_end_that_asks_for_a_certificate_is_shown_one() {
-    let (authority, other) = (authority(), authority());
+async fn a_server_that_asks_for_a_certificate_gets_it() {
+    let other = authority();
+    let authority = authority();
     let port = start(&authority).await;
     for host in ["localhost", "localhost."] {
         let url = format!("https://{host}:{port}/v1/events");

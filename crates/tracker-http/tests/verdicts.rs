@@ -130,8 +130,8 @@ async fn the_limit_of_an_answer_follows_the_batch() {
 }
 
 #[tokio::test]
-async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_told() {
-    for (body, told) in [
+async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_reported() {
+    for (body, text) in [
         (r#"{"rejected":1}"#, "not an array: 1"),
         (r#"{"rejected":[{"id":"1"}]}"#, r#"no index: {"id":"1"}"#),
         (
@@ -141,12 +141,12 @@ async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_told() {
         (r#"{"rejected":[{"index":1},{"ind"#, "not a JSON object"),
     ] {
         let reason = is_no_consent(Reply::new(200).body(body)).await;
-        assert!(reason.contains(told), "{reason}");
+        assert!(reason.contains(text), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_long_keeps_the_batch_and_is_told() {
+async fn an_answer_that_is_too_long_keeps_the_batch_and_is_reported() {
     let padded = json!({"padding": "x".repeat(80 * 1024), "rejected": [1]}).to_string();
     let reason = is_no_consent(Reply::new(200).body(padded)).await;
     assert!(reason.contains("longer than"), "{reason}");
@@ -195,7 +195,7 @@ async fn an_answer_that_is_compressed_all_the_same_is_read() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_told() {
+async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_reported() {
     let verdicts = Reply::new(200).body(r#"{"rejected":[1]}"#);
     let reason = is_no_consent(verdicts.clone().header("content-encoding", "br")).await;
     assert!(reason.contains("encoded as br"), "{reason}");
@@ -211,9 +211,9 @@ async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_told() {
         ),
     )
     .await;
-    let told = flush(&set).await.stop.unwrap().to_string();
+    let text = flush(&set).await.stop.unwrap().to_string();
     assert!(
-        told.contains("Unauthorized") && told.contains("encoded as br"),
-        "{told}"
+        text.contains("Unauthorized") && text.contains("encoded as br"),
+        "{text}"
     );
 }

@@ -12,7 +12,7 @@ use workflow_events::{
     CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView,
 };
 
-const MOST: usize = 256 * 1024;
+const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 /// Texts of 300 kB whose characters take 1, 2, 2, 4 and 6 bytes of JSON.
 fn large_texts() -> impl Iterator<Item = String> {
@@ -23,7 +23,8 @@ fn large_texts() -> impl Iterator<Item = String> {
 
 /// Every kind of event, with this text wherever there is one.
 fn kinds(text: &str) -> Vec<EventKind> {
-    let (name, at) = (|| text.to_owned(), "2026-03-01T12:00:00Z".parse().unwrap());
+    let name = || text.to_owned();
+    let at = "2026-03-01T12:00:00Z".parse().unwrap();
     let steps =
         || CompletedSteps::last_of((0..3_000).map(|_| &text[..text.floor_char_boundary(300)]));
     let error = ErrorInfo {
@@ -123,7 +124,7 @@ fn no_event_is_larger_than_its_bound() {
             };
             let written = serde_json::to_string(&event).unwrap();
             assert!(
-                written.len() <= MOST,
+                written.len() <= MAX_EVENT_BYTES,
                 "{} has {} bytes",
                 event.kind.type_name(),
                 written.len()
@@ -283,7 +284,7 @@ fn forty_thousand_steps_are_counted_and_the_last_ones_listed() {
 }
 
 #[test]
-fn a_count_that_cannot_be_says_nothing() {
+fn an_impossible_count_is_ignored() {
     let text = serde_json::to_string(&Event {
         kind: EventKind::WorkflowCancelled {
             reason: None,

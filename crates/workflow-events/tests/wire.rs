@@ -117,7 +117,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn kind() -> impl Strategy<Value = EventKind> {
-    let (ms, attempt) = (any::<u64>, any::<u32>);
+    let ms = any::<u64>;
+    let attempt = any::<u32>;
     let steps = || prop::collection::vec(text(), 0..4).prop_map(CompletedSteps::from);
     let pause = prop_oneof![
         Just(PauseReason::Sleep),

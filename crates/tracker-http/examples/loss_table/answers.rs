@@ -10,7 +10,7 @@ use tracker_core::{Observer, Reason};
 use tracker_http::testing::{Answer, FaultServer, Reply};
 use tracker_http::{HttpTracker, JsonEvent};
 
-use crate::cases::{Failure, LONG, emit, id, start};
+use crate::cases::{CASE_TIMEOUT, Failure, emit, id, start};
 use crate::row::Row;
 
 /// Events of each case; one batch.
@@ -101,7 +101,7 @@ async fn case(
     // Where the first answer is unreadable, this one stops and keeps the events, and the shutdown
     // delivers them.
     let _ = tracker.flush().await;
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took: Duration = begin.elapsed();
     let received: Vec<u64> = server.events().iter().filter_map(id).collect();
     let returned = report

@@ -25,14 +25,15 @@ pub(crate) struct Event {
 pub(crate) type Failure = Box<dyn Error>;
 
 /// Longer than any case takes.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const CASE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     let patient = Config::default();
     let brisk = Config::builder()
         .max_delay(Duration::from_millis(200))
         .build()?;
-    let (two, one) = (Duration::from_secs(2), Duration::from_secs(1));
+    let two = Duration::from_secs(2);
+    let one = Duration::from_secs(1);
     Ok(vec![
         short_lived(servers).await?,
         outage(
@@ -64,7 +65,7 @@ async fn short_lived(servers: &Handle) -> Result<Row, Failure> {
     let start = Instant::now();
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 10_000)?;
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = start.elapsed();
     Ok(row(
         "healthy, short-lived process",
@@ -94,7 +95,7 @@ async fn outage(
     };
     let (report, recovered) = tokio::join!(
         async {
-            let report = tracker.shutdown(LONG).await;
+            let report = tracker.shutdown(CASE_TIMEOUT).await;
             (report, Instant::now())
         },
         recovers
@@ -128,7 +129,7 @@ async fn burst(servers: &Handle) -> Result<Row, Failure> {
     for id in 0..EVENTS {
         tracker.emit_wait(event(id)).await?;
     }
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = start.elapsed();
     Ok(row(
         "burst, background, emit_wait",
@@ -145,7 +146,7 @@ async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 10_000)?;
     let start = Instant::now();
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = start.elapsed();
     Ok(row(
         "three acknowledgements lost",

@@ -99,7 +99,8 @@ async fn hand_on(
         let (mut near, _) = listener.accept().await?;
         connections.fetch_add(1, SeqCst);
         let mut far = TcpStream::connect(&server).await?;
-        let (mut freezes, is_frozen) = (freezes.clone(), *freezes.borrow());
+        let is_frozen = *freezes.borrow();
+        let mut freezes = freezes.clone();
         tokio::spawn(async move {
             tokio::select! {
                 // What arrives after the freeze is not handed on, so the freeze is looked at first.
@@ -135,10 +136,8 @@ impl BusyHttp2 {
         listener.set_nonblocking(true)?;
         let url = format!("http://{}/v1/events", listener.local_addr()?);
         let counts = Arc::new(Counts::default());
-        let (runtime, shared) = (
-            Builder::new_current_thread().enable_all().build()?,
-            counts.clone(),
-        );
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let shared = counts.clone();
         thread::spawn(move || runtime.block_on(serve(listener, busy, shared)));
         Ok(Self { url, counts })
     }

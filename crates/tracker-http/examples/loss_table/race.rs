@@ -16,7 +16,7 @@ use tracker_http::TokioClock;
 
 use crate::row::Row;
 
-const BURST: u32 = u64::BITS;
+const BURST_EVENTS: u32 = u64::BITS;
 
 /// A far end that notes which events it has.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Meeting {
                 .take();
             self.ready.store(trial, SeqCst);
             wait_for(&self.started, trial);
-            let refused = (0..BURST).filter_map(|event| tracker.as_ref()?.emit(event).err());
+            let refused = (0..BURST_EVENTS).filter_map(|event| tracker.as_ref()?.emit(event).err());
             let refused: Vec<_> = refused.map(|error| error.into_event()).collect();
             self.refused.store(mask(&refused), SeqCst);
             self.done.store(trial, SeqCst);
@@ -88,10 +88,12 @@ pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
         let meeting = meeting.clone();
         move || meeting.produce(trials)
     });
-    let (start, clock, mut raced) = (Instant::now(), Arc::new(TokioClock::new()), 0);
+    let start = Instant::now();
+    let clock = Arc::new(TokioClock::new());
+    let mut raced = 0;
     let mut row = Row::new(
         "emit racing shutdown, bursts of 64",
-        trials * u64::from(BURST),
+        trials * u64::from(BURST_EVENTS),
         &[],
         &[],
         Books::default(),
@@ -116,8 +118,10 @@ pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
         let report = tracker.shutdown(Duration::from_secs(30)).await;
         wait_for(&meeting.done, trial);
 
-        let (delivered, refused) = (far_end.has.load(SeqCst), meeting.refused.load(SeqCst));
-        let (returned, books) = (mask(&report.returned), tracker.books());
+        let delivered = far_end.has.load(SeqCst);
+        let refused = meeting.refused.load(SeqCst);
+        let returned = mask(&report.returned);
+        let books = tracker.books();
         let accepted = u64::from((!refused).count_ones());
         if books.accepted != accepted || books != report.books || delivered & refused != 0 {
             return Err(

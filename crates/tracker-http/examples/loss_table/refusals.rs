@@ -9,7 +9,7 @@ use tracker_core::{Config, ConfigBuilder};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTrackerBuilder};
 
-use crate::cases::{Failure, LONG, emit, ids, returned, start};
+use crate::cases::{CASE_TIMEOUT, Failure, emit, ids, returned, start};
 use crate::row::Row;
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
@@ -123,7 +123,7 @@ async fn run(
     let tracker = builder.scoped()?;
     emit(&tracker, events)?;
     let begin = Instant::now();
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = begin.elapsed();
     // Events are emitted in the order of their ids, so a place is an id.
     let rejected = report.rejections.iter().map(|rejection| rejection.seq);

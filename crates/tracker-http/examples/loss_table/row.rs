@@ -110,7 +110,8 @@ impl Row {
             problems.push(format!("the books are not closed: {}", self.books));
         }
         if !self.is_true() {
-            let (books, far_end) = (self.books.delivered, self.delivered - self.both);
+            let books = self.books.delivered;
+            let far_end = self.delivered - self.both;
             problems.push(format!(
                 "the books say {books} delivered, and by its own count the far end has {far_end}"
             ));
@@ -124,10 +125,8 @@ impl fmt::Display for Row {
         // A far end that keeps one event per eventId keeps the different ones; any beyond those
         // emitted are duplicates.
         let after_event_id = self.delivered.saturating_sub(self.events);
-        let (received, milliseconds) = (
-            self.received - self.delivered,
-            self.time.as_secs_f64() * 1000.0,
-        );
+        let received = self.received - self.delivered;
+        let milliseconds = self.time.as_secs_f64() * 1000.0;
         write!(
             f,
             "| {} | {} | {} | {} | {} ",

@@ -37,7 +37,7 @@ proptest! {
 
     /// A look after every event folds some of them at once and others by replay.
     #[test]
-    fn a_view_looked_at_after_every_event_is_what_the_reference_says((_, delivery) in record_and_delivery()) {
+    fn a_view_queried_after_every_event_is_what_the_reference_says((_, delivery) in record_and_delivery()) {
         let mut view = RunView::new();
         for (seen, event) in delivery.iter().enumerate() {
             view.apply(event);
@@ -47,7 +47,8 @@ proptest! {
 
     #[test]
     fn even_a_broken_contract_has_one_view_in_every_order((a, b) in mixed_up()) {
-        let (a, b) = (RunView::from_events(&a), RunView::from_events(&b));
+        let a = RunView::from_events(&a);
+        let b = RunView::from_events(&b);
         prop_assert_eq!(&a, &b);
         prop_assert_eq!(answers_of(&a), answers_of(&b));
     }

@@ -275,7 +275,8 @@ fn step(events: &[Event], name: &str, ended: bool) -> Step {
     // Whether the last piece still takes events.
     let mut open = false;
     let mut cut_by_crash = Vec::new();
-    let (mut retry, mut exhausted) = (None, false);
+    let mut retry = None;
+    let mut exhausted = false;
     for event in events {
         if matches!(
             event.kind,

@@ -298,7 +298,8 @@ fn attempts(view: &RunView, step: &str) -> Vec<String> {
             other => panic!("{other:?}"),
         };
         let timed_out = if attempt.timed_out { ", timed out" } else { "" };
-        let (from, to) = (second(attempt.started_at), second(attempt.finished_at));
+        let from = second(attempt.started_at);
+        let to = second(attempt.finished_at);
         format!("{}: {from}..{to} {outcome}{timed_out}", attempt.number)
     };
     view.step(step)
