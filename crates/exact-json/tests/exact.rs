@@ -1,5 +1,4 @@
-//! Encoding, comparing and taking apart, against serde_json where that is exact, and at the ends of
-//! the domain.
+//! Encoding, comparing and splitting, against serde_json where it is exact, and at the extremes.
 
 use exact_json::{EncodeError, depth, elements, encode, members, same};
 use proptest::prelude::*;
@@ -160,8 +159,8 @@ proptest! {
 
     #[test]
     fn two_values_are_the_same_exactly_if_they_are_equal(one in values(), other in values()) {
-        // An integer and a float of one value differ for serde_json; their texts do not come up
-        // here by chance.
+        // An integer and a float of the same value are different for serde_json; the generator
+        // makes no such pair.
         prop_assert_eq!(same(&one.to_string(), &other.to_string()), one == other);
     }
 

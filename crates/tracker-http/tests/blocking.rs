@@ -1,5 +1,5 @@
-//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or says
-//! why not at once.
+//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or
+//! returns an error at once.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,14 +16,14 @@ use tracker_core::{Config, SendError, SendOptions, Transport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{BlockingError, HttpTracker, HttpTransport};
 
-/// Longer than anything here takes.
+/// A limit that is longer than any wait in these tests.
 const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A server on a runtime of its own, which must be kept.
+/// Starts a server on a runtime of its own, which the caller keeps.
 fn start() -> (Runtime, FaultServer) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -34,7 +34,7 @@ fn start() -> (Runtime, FaultServer) {
     (runtime, server)
 }
 
-/// A tracker whose requests never time out within a test.
+/// Builds a tracker whose requests never time out within a test.
 fn tracker(server: &FaultServer) -> HttpTracker {
     let config = Config::builder()
         .request_timeout(2 * LONG_TIMEOUT)
@@ -169,7 +169,7 @@ fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
     assert!(reason.as_str().contains("runtime"), "{reason}");
 }
 
-/// The background task gives back what it has in flight only where its runtime runs.
+/// The background task gives events in flight back only if its runtime runs.
 #[test]
 fn a_background_tracker_is_shut_down_from_a_thread_without_a_runtime() {
     let (_servers, server) = start();

@@ -1,5 +1,5 @@
-//! The future that delivers is dropped at every await, over real sockets: what it held is delivered
-//! later.
+//! The future that delivers is dropped at every await, over real sockets: the events that it held
+//! are delivered later.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use tracker_http::{HttpTracker, HttpTransport, TokioClock};
 const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 const EVENTS: usize = 12;
 
-/// Polls `future` until it completes or was pending `polls` times, and drops it then.
+/// Polls `future` until it completes or was pending `polls` times, and then drops it.
 async fn cut_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -50,7 +50,7 @@ fn config() -> Config {
         .unwrap()
 }
 
-/// A server that fails in the middle of things; the script is the same for every cut.
+/// Starts a server that fails between successes; the script is the same for every cut.
 async fn failing_server() -> FaultServer {
     let server = FaultServer::start().await.unwrap();
     let script = [
@@ -99,7 +99,7 @@ fn assert_nothing_is_lost<E>(
     assert!(report.returned.is_empty(), "cut after poll {cut}: {report}");
 }
 
-/// Cuts a flush after each of its polls in turn.
+/// Cuts a flush after its first poll, then after its second, and so on.
 async fn every_cut_of_a_flush() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
@@ -123,7 +123,8 @@ async fn every_cut_of_a_flush() {
     }
 }
 
-/// Cuts a shutdown after each of its polls in turn; it is called again until it completes.
+/// Cuts a shutdown after each number of polls; the shutdown is then called again until it
+/// completes.
 async fn every_cut_of_a_shutdown() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
@@ -149,7 +150,7 @@ async fn every_cut_of_a_shutdown() {
     }
 }
 
-/// Cuts one of two flushes after each of its polls in turn; the other settles everything.
+/// Cuts one of two flushes after each number of polls; the other one settles every event.
 async fn every_cut_of_one_of_two_flushes() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
@@ -202,8 +203,8 @@ fn with_a_loop(server: &FaultServer) -> Arc<BufferedTracker<Value>> {
     ))
 }
 
-/// Drops the background loop after each of its polls in turn. It never ends by itself before the
-/// tracker is closed.
+/// Drops the background loop after each number of polls. The loop never ends before the tracker is
+/// closed.
 #[tokio::test]
 async fn the_background_loop_can_be_cut_at_every_await() {
     for cut in 1..60 {

@@ -1,4 +1,4 @@
-//! The server that other tests rely on gives the answers that it was told to give, and counts what
+//! The server that other tests rely on gives the answers of its script, and counts the events that
 //! it has taken.
 
 #![expect(

@@ -1,4 +1,4 @@
-//! Broken connections between the tracker and a real server: everything still arrives, once per
+//! Broken connections between the tracker and a real server: every event still arrives, once per
 //! `eventId`, in order.
 
 #![expect(
@@ -43,7 +43,7 @@ async fn flush(tracker: &HttpTracker) -> FlushReport {
         .expect("a flush ends")
 }
 
-/// Flushes, and checks that all `events` arrived and that the books say the same as the server.
+/// Flushes, and checks that all `events` arrived and that the books agree with the server.
 async fn delivers(tracker: &HttpTracker, server: &FaultServer, events: usize) -> Books {
     let books = flush(tracker).await.ok().unwrap();
     assert!(books.is_balanced() && books.all_delivered(), "{books}");
@@ -51,7 +51,7 @@ async fn delivers(tracker: &HttpTracker, server: &FaultServer, events: usize) ->
     books
 }
 
-/// The ids in the order in which the server first saw each.
+/// Returns the ids in the order in which the server first saw each.
 fn first_seen(server: &FaultServer) -> Vec<usize> {
     let mut seen = HashSet::new();
     let ids = server

@@ -1,5 +1,5 @@
 //! Options at their extremes, and events that are hard to enrich: no panic, and no event is changed
-//! on its way.
+//! in transit.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Shutdown against an endpoint that fails: every event is delivered or handed back in order, and
-//! the books say which.
+//! Shutdown with an endpoint that fails: every event is delivered or returned in order, and the
+//! books agree.
 
 #![expect(
     clippy::unwrap_used,
@@ -50,7 +50,7 @@ async fn shutdown(tracker: &HttpTracker, deadline: Duration) -> DeliveryReport<V
     report.map(|event| event.decode().unwrap())
 }
 
-/// The URL of a server that is gone.
+/// Returns the URL of a server that no longer exists.
 async fn dead_url() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}/v1/events", listener.local_addr().unwrap())

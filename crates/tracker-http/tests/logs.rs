@@ -1,5 +1,5 @@
-//! A program whose `tracing` subscriber emits every log into a tracker: the logs about its sending
-//! are left out.
+//! A program whose `tracing` subscriber emits every log as an event: the logs about sending are
+//! skipped.
 
 #![expect(
     clippy::unwrap_used,
@@ -65,8 +65,8 @@ impl Subscriber for Logs {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// A server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread where
-/// nobody listens.
+/// Starts a server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread
+/// without a subscriber.
 fn start() -> (Runtime, String) {
     let servers = Builder::new_multi_thread()
         .worker_threads(1)
@@ -90,7 +90,7 @@ fn start() -> (Runtime, String) {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A request that was cut has no whole body.
+    // A request that was cut has an incomplete body.
     let _ = request.into_body().collect().await;
     Ok(Response::default())
 }
@@ -108,7 +108,7 @@ const TRACKERS: [BuildTracker; 4] = [
     },
 ];
 
-/// The transport without anything of this crate around it.
+/// Builds a tracker from the transport alone, without `HttpTracker`.
 fn bare(transport: HttpTransport) -> BufferedTracker<JsonEvent> {
     BufferedTracker::new(
         Config::default(),
@@ -141,7 +141,7 @@ fn flushes_for_one_log(build: BuildTracker, is_left_out: fn() -> bool) -> usize 
                     flushes += 1;
                     tracker.flush().await.ok().unwrap();
                 }
-                // What the tasks of connections log comes now.
+                // The tasks of the connections write their logs now.
                 for _ in 0..100 {
                     tokio::task::yield_now().await;
                 }

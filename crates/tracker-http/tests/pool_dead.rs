@@ -1,5 +1,5 @@
-//! Connections that died without a word: one attempt shows it, and no later one meets the same
-//! silence.
+//! Connections that died silently: one attempt shows it, and no later attempt uses a dead
+//! connection.
 
 #![expect(
     clippy::unwrap_used,
@@ -26,8 +26,8 @@ fn event(id: usize) -> Value {
     json!({"eventId": id.to_string()})
 }
 
-/// Answers once `first` requests are there on as many connections, and is deaf on those from then
-/// on.
+/// Starts a server that answers once `first` requests have come on as many connections, and then
+/// ignores these connections.
 async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
@@ -63,7 +63,8 @@ async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (url, counters.0, counters.1)
 }
 
-/// Reads what a small request is: one segment, here. `false` at the end.
+/// Reads one small request, which is one segment here; returns `false` at the end of the
+/// connection.
 async fn request(stream: &mut TcpStream) -> bool {
     let mut read = [0; 16 * 1024];
     matches!(stream.read(&mut read).await, Ok(1..))
@@ -76,7 +77,7 @@ async fn respond(stream: &mut TcpStream) {
         .unwrap();
 }
 
-/// A machine that is gone takes every kept connection with it, and one of them shows it.
+/// If a machine is gone, every kept connection is dead, and one attempt shows that.
 #[tokio::test]
 async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     let (url, connections, unheard) = start(4).await;
@@ -109,7 +110,8 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     assert_eq!((unheard.load(SeqCst), connections.load(SeqCst)), (1, 5));
 }
 
-/// A receiver that restarts breaks one kept connection under a request. Its siblings are not tried.
+/// A server that restarts breaks one kept connection during a request. The other kept connections
+/// are not tried.
 #[tokio::test]
 async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_siblings_cost_none() {
     for broken in [Answer::Reset, Answer::LoseAnswer, Answer::ResetInBody] {
@@ -137,15 +139,15 @@ async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_sibl
     }
 }
 
-/// One request is given up, another is under way beside it: that one goes on, and the next one
-/// avoids both.
+/// One request is dropped while another is in flight: the other one continues, and the next request
+/// avoids both connections.
 #[tokio::test]
 async fn a_request_in_flight_continues_when_another_is_dropped() {
     let server = FaultServer::start().await.unwrap();
     server.then(Answer::Hang);
     server.then(Answer::AcceptAfter(Duration::from_millis(400)));
     let transport = HttpTransport::builder(server.url()).build().unwrap();
-    // Clones share the connections, and what is known of them.
+    // Clones share the connections and their state.
     let hanging = transport.clone();
     let slow = transport.clone();
     let first = vec![event(1)];
@@ -166,7 +168,7 @@ async fn a_request_in_flight_continues_when_another_is_dropped() {
         .unwrap();
     timeout(TEST_TIMEOUT, slow).await.unwrap().unwrap().unwrap();
     assert_eq!((server.distinct(), server.connections()), (2, 3));
-    // The client that was begun then is kept: no connection is given up twice.
+    // The new client is kept: no connection is retired twice.
     transport
         .send(&[event(4)], SendOptions::default())
         .await
@@ -180,11 +182,12 @@ async fn until(mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// HTTP/2 settings with the widest window for a stream, and an update that widens the connection's.
+/// HTTP/2 settings with the largest window for a stream, and an update that enlarges the window of
+/// the connection.
 const WIDE_WINDOW_FRAMES: &[u8] =
     b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
 
-/// Nothing of a request that was given up stays, although its far end never reads and never closes.
+/// No part of a dropped request remains, although the server never reads and never closes.
 async fn a_storm_leaves_nothing_behind(http2: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
@@ -205,7 +208,7 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
     let transport = if http2 { builder.http2_only() } else { builder }
         .build()
         .unwrap();
-    // More than the buffers of both ends hold.
+    // This is more than the buffers of both ends hold.
     let events = [json!({"text": "x".repeat(6 << 20)})];
     for round in 1..=4 {
         let sent = async {
@@ -229,7 +232,7 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
             "each round needs a new connection"
         );
     }
-    // The server's task is the one that is left.
+    // Only the task of the server remains.
     let alone = until(|| Handle::current().metrics().num_alive_tasks() <= 1);
     timeout(TEST_TIMEOUT, alone)
         .await
@@ -247,8 +250,8 @@ async fn a_storm_of_dropped_http2_requests_leaves_nothing_behind() {
     a_storm_leaves_nothing_behind(true).await;
 }
 
-/// A connection is served by a task of its runtime. One that stands still, but is not gone, serves
-/// nothing.
+/// A connection is served by a task of its runtime. A stalled runtime, which exists but does not
+/// run, serves nothing.
 #[test]
 fn a_stalled_runtime_delays_no_request_of_another_runtime() {
     let servers = Builder::new_multi_thread()

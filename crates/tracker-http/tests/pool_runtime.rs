@@ -1,4 +1,4 @@
-//! A tracker outlives the runtime that its connections and its task belonged to.
+//! A tracker outlives the runtime of its connections and its task.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A server on a runtime of its own, which must be kept.
+/// Starts a server on a runtime of its own, which the caller keeps.
 fn start() -> (Runtime, FaultServer) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,5 +1,4 @@
-//! https: trust, the protocol that is negotiated, and what happens when the certificate is not
-//! trusted.
+//! https: trust, the negotiated protocol, and certificates that are not trusted.
 
 #![cfg(feature = "tls")]
 #![expect(
@@ -38,15 +37,14 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// What the server saw.
+/// The observations of the server.
 #[derive(Default)]
 struct Seen {
     handshakes: usize,
     requests: Vec<(Version, Value)>,
 }
 
-/// Starts a server with a certificate for these names that speaks these protocols; returns its
-/// port.
+/// Starts a server with a certificate for these names and with these protocols; returns its port.
 async fn start(
     authority: &Authority,
     names: &[&str],

@@ -1,5 +1,5 @@
-//! Values stay as they are written: in a payload, in an event, in an error, and on the way through
-//! all of them.
+//! Values stay as they are written: in a payload, in an event, in an error, and through all of
+//! them.
 
 #![expect(
     clippy::unwrap_used,
@@ -112,7 +112,7 @@ fn a_typed_field_of_an_error_wins_over_an_extra_of_the_same_name() {
     assert_eq!(text, r#"{"message":"no funds"}"#);
 }
 
-/// What users write: serde reads the value of such a type before it is asked for it.
+/// A type that users write: serde parses the value of such a type before it reads the payload.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 enum Tagged {

@@ -199,7 +199,7 @@ proptest! {
     }
 }
 
-/// Any moment, often one near an end of the range or near the epoch.
+/// Generates moments, often one near an end of the range or near the epoch.
 fn moment() -> impl Strategy<Value = Timestamp> {
     let range = Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis();
     let fraction = prop_oneof![Just(0), 0..1_000_000_u64];
@@ -218,7 +218,7 @@ fn moment() -> impl Strategy<Value = Timestamp> {
     ]
 }
 
-/// Any duration, often one at an end of the range.
+/// Generates durations, often one at an end of the range.
 fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),

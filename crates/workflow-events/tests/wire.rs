@@ -252,7 +252,7 @@ fn error() -> impl Strategy<Value = ErrorInfo> {
         )
 }
 
-/// Names that no kind has: an extra of a known name is not written.
+/// Generates names that no kind has, because an extra field with a known name is not written.
 fn object() -> impl Strategy<Value = BTreeMap<String, Payload>> {
     prop::collection::btree_map("x[\\PC]{0,6}|env|serviceKey", payload(2), 0..4)
 }

@@ -23,7 +23,7 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     Ok(vec![odd_urls, wrong_port, two_addresses, busy, dead])
 }
 
-/// URLs that some reader takes for the address of the server, and another reader for another one.
+/// URLs that some readers take for the address of the server, and others for another address.
 async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     let port: u32 = server
@@ -79,7 +79,7 @@ async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
     ))
 }
 
-/// An HTTPS port, for instance, that is spoken to in plain HTTP.
+/// For instance plain HTTP to an HTTPS port.
 async fn wrong_port(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     server.always(Answer::RefuseAll(400, "plain HTTP to an HTTPS port".into()));
@@ -165,7 +165,7 @@ async fn busy_http2() -> Result<Row, Failure> {
     )
 }
 
-/// The far end of a kept connection is gone without a word. The shutdown is the first to find out.
+/// The far end of a kept connection has vanished silently. The shutdown is the first to notice.
 async fn dead_connection(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     let proxy = Proxy::start(servers, server.address().into()).await?;

@@ -1,7 +1,8 @@
-//! A producer on another thread emits a burst of 64 while the tracker shuts down, over and over.
+//! A producer on another thread emits a burst of 64 events while the tracker shuts down, in many
+//! trials.
 //!
-//! A burst fits the bits of one word: every event must be at the far end, or refused, or returned,
-//! and be it once.
+//! A burst fits the bits of one word: every event must be delivered, refused or returned exactly
+//! once.
 
 use std::error::Error;
 use std::hint::spin_loop;
@@ -18,7 +19,7 @@ use crate::row::Row;
 
 const BURST_EVENTS: u32 = u64::BITS;
 
-/// A far end that notes which events it has.
+/// A far end that records its events.
 #[derive(Debug, Default)]
 struct FarEnd {
     has: AtomicU64,
@@ -38,7 +39,7 @@ fn mask(events: &[u32]) -> u64 {
     events.iter().fold(0, |mask, event| mask | 1 << event)
 }
 
-/// Where the two threads meet; a trial has the numbers from 1.
+/// The meeting point of the two threads; trials count from 1.
 #[derive(Default)]
 struct Meeting {
     tracker: Mutex<Option<Arc<BufferedTracker<u32>>>>,
@@ -50,7 +51,7 @@ struct Meeting {
 }
 
 impl Meeting {
-    /// Emits one burst a trial.
+    /// Emits one burst per trial.
     fn produce(&self, trials: u64) {
         for trial in 1..=trials {
             wait_for(&self.prepared, trial);
@@ -81,7 +82,7 @@ fn wait_for(number: &AtomicU64, at_least: u64) {
     }
 }
 
-/// Runs the trials; returns their row and a note on how often the two really raced.
+/// Runs the trials; returns their row, and a note with the number of real races.
 pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
     let meeting = Arc::new(Meeting::default());
     let producer = thread::spawn({
@@ -113,7 +114,7 @@ pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
         meeting.prepared.store(trial, SeqCst);
         wait_for(&meeting.ready, trial);
         meeting.started.store(trial, SeqCst);
-        // The shutdown begins at another point of the burst each time.
+        // The shutdown begins at a different point of the burst in each trial.
         (0..trial * 37 % 120).for_each(|_| spin_loop());
         let report = tracker.shutdown(Duration::from_secs(30)).await;
         wait_for(&meeting.done, trial);

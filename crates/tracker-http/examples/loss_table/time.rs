@@ -1,4 +1,4 @@
-//! Waits: between attempts, for room, for a clock that is not ours, for an answer.
+//! Waits: between attempts, for room, for the clock of a server, for an answer.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,7 +44,7 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
 }
 
 /// The background loops sleep between two attempts when the endpoint recovers; a shutdown does not
-/// wait for that.
+/// wait for the end of that sleep.
 async fn outage_then_shutdown(servers: &Handle) -> Result<Row, Failure> {
     const PROGRAMS: u64 = 20;
     const EVENTS_PER_PROGRAM: u64 = 50;
@@ -88,7 +88,7 @@ async fn outage_then_shutdown(servers: &Handle) -> Result<Row, Failure> {
     .must(books.all_delivered(), "every shutdown makes an attempt"))
 }
 
-/// The far end asks for two seconds, by a date of its own clock.
+/// The server asks for a wait of two seconds, by a date of its own clock.
 async fn far_clock(servers: &Handle, case: &str, far_now: SystemTime) -> Result<Row, Failure> {
     const REQUESTED_WAIT: Duration = Duration::from_secs(2);
 
@@ -120,7 +120,7 @@ async fn far_clock(servers: &Handle, case: &str, far_now: SystemTime) -> Result<
         ))
 }
 
-/// The buffer is full long before a batch is, so the linger would pass each time.
+/// The buffer is full long before a batch is, so every batch could wait for the linger.
 async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<Row, Failure> {
     const EVENTS: u64 = 5_000;
 
@@ -149,7 +149,7 @@ async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<
         ))
 }
 
-/// A batch takes longer than a request may, half of it too, and a quarter of it does not.
+/// A batch takes longer than `request_timeout`, half of the batch too, but a quarter does not.
 async fn slow_in_proportion(servers: &Handle) -> Result<Row, Failure> {
     const EVENTS: u64 = 128;
 

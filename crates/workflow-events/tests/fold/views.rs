@@ -1,4 +1,4 @@
-//! What a view says of an imperfect record: late, missing, doubled, contradictory.
+//! The view of an imperfect record: late, missing, repeated and contradictory events.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -229,7 +229,7 @@ fn one_id_with_two_contents_is_a_conflict_in_every_order() {
     assert_eq!(view, RunView::from_events([&b, &a]));
     assert_eq!(view.conflicts().collect::<Vec<_>>(), [1]);
 
-    // Also where they differ in a value only.
+    // The same holds if the events differ only in a value.
     let [a, b] = [json!([1]), json!([2])].map(|input| {
         event(
             1,
