@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+// From top to bottom: a module uses only modules that stand below it.
 mod tracker;
 
 mod transport;

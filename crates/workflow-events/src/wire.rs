@@ -179,9 +179,9 @@ pub(crate) mod required {
 mod object {
     use serde::de::DeserializeOwned;
 
-    pub(super) use super::required::write;
     use crate::error::ReadEventError;
     use crate::fields::TypedFields;
+    pub(super) use crate::wire::required::write;
 
     /// Refuses an array, because a derived struct would also read an array, by position.
     pub(super) fn read<T: DeserializeOwned>(
@@ -229,10 +229,10 @@ pub(crate) mod optional {
 }
 
 mod nullable {
-    pub(super) use super::optional::write;
     use crate::error::ReadEventError;
     use crate::fields::TypedFields;
     use crate::payload::Payload;
+    pub(super) use crate::wire::optional::write;
 
     pub(super) fn read(
         fields: &mut TypedFields,
@@ -245,10 +245,10 @@ mod nullable {
 mod steps {
     use serde::ser::SerializeMap;
 
-    use super::{optional, required};
     use crate::completed_steps::CompletedSteps;
     use crate::error::ReadEventError;
     use crate::fields::TypedFields;
+    use crate::wire::{optional, required};
 
     const COUNT_FIELD: &str = "completedStepCount";
 

@@ -50,7 +50,7 @@ impl Drop for EndReport {
     fn drop(&mut self) {
         if self.is_wanted.load(Ordering::Acquire) {
             self.tracker
-                .background_ended(Reason::new("its task has ended, because its runtime has"));
+                .background_ended(Reason::new("the runtime of its task has ended"));
         }
     }
 }
