@@ -6,7 +6,7 @@ use crate::secrets::redaction::Secrets;
 
 /// Decodes a body as UTF-8, or as UTF-16 if its first bytes show that. Invalid parts are replaced.
 pub(crate) fn decoded(body: &[u8]) -> Cow<'_, str> {
-    let wide = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
+    let from_utf16 = |unit: fn([u8; 2]) -> u16, body: &[u8]| {
         let units: Vec<u16> = body
             .chunks_exact(2)
             .map(|pair| unit([pair[0], pair[1]]))
@@ -15,10 +15,10 @@ pub(crate) fn decoded(body: &[u8]) -> Cow<'_, str> {
     };
     match body {
         [0xEF, 0xBB, 0xBF, rest @ ..] => String::from_utf8_lossy(rest),
-        [0xFF, 0xFE, _, 0, ..] => wide(u16::from_le_bytes, &body[2..]),
-        [0xFE, 0xFF, 0, ..] => wide(u16::from_be_bytes, &body[2..]),
-        [1..=255, 0, 1..=255, 0, ..] => wide(u16::from_le_bytes, body),
-        [0, 1..=255, 0, 1..=255, ..] => wide(u16::from_be_bytes, body),
+        [0xFF, 0xFE, _, 0, ..] => from_utf16(u16::from_le_bytes, &body[2..]),
+        [0xFE, 0xFF, 0, ..] => from_utf16(u16::from_be_bytes, &body[2..]),
+        [1..=255, 0, 1..=255, 0, ..] => from_utf16(u16::from_le_bytes, body),
+        [0, 1..=255, 0, 1..=255, ..] => from_utf16(u16::from_be_bytes, body),
         _ => String::from_utf8_lossy(body),
     }
 }
@@ -83,9 +83,9 @@ fn unescaped(text: &str) -> (String, usize) {
 /// Cleans a foreign text for a log: short, without secrets, without control characters.
 pub(crate) fn clean(text: &str, secrets: &Secrets) -> String {
     // An invisible character between the characters of a secret would keep it from being found.
-    let seen = text.replace(is_invisible, "");
+    let visible = text.replace(is_invisible, "");
     secrets
-        .redact(&seen)
+        .redact(&visible)
         .trim()
         .replace(|c: char| c.is_control(), " ")
 }

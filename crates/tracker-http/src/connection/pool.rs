@@ -42,7 +42,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Connections {
     connector: Connector,
     http2_only: bool,
-    current: Mutex<Vec<Arc<Pool>>>,
+    pools: Mutex<Vec<Arc<Pool>>>,
 }
 
 /// The largest number of runtimes whose clients are kept; beyond it, the oldest client is removed.
@@ -53,29 +53,29 @@ impl Connections {
         Self {
             connector,
             http2_only,
-            current: Mutex::default(),
+            pools: Mutex::default(),
         }
     }
 
     /// Begins an attempt on the client of the current runtime; `None` outside of a runtime.
     pub(crate) fn begin_attempt(&self) -> Option<Attempt<'_>> {
         let runtime = Handle::try_current().ok()?.id();
-        let mut current = lock(&self.current);
-        if let Some(pool) = current.iter().find(|pool| pool.runtime == runtime) {
+        let mut pools = lock(&self.pools);
+        if let Some(pool) = pools.iter().find(|pool| pool.runtime == runtime) {
             return Some(Attempt {
                 connections: self,
                 pool: pool.clone(),
                 keeps_pool: false,
             });
         }
-        let pool = Arc::new(self.pool(runtime));
-        current.push(pool.clone());
-        let evicted = if current.len() > MAX_RUNTIMES {
-            Some(current.remove(0))
+        let pool = Arc::new(self.build_pool(runtime));
+        pools.push(pool.clone());
+        let evicted = if pools.len() > MAX_RUNTIMES {
+            Some(pools.remove(0))
         } else {
             None
         };
-        drop(current);
+        drop(pools);
         drop(evicted);
         Some(Attempt {
             connections: self,
@@ -89,7 +89,7 @@ impl Connections {
     /// If the server has closed a pooled connection before a request was written, hyper-util sends
     /// the request again on another connection. A request that was written may have been read, so
     /// the delivery policy decides about it.
-    fn pool(&self, runtime: runtime::Id) -> Pool {
+    fn build_pool(&self, runtime: runtime::Id) -> Pool {
         let tasks = ConnectionTasks::default();
         let client = Client::builder(tasks.clone())
             .http2_only(self.http2_only)
@@ -102,15 +102,15 @@ impl Connections {
             client,
             runtime,
             tasks,
-            retired: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
         }
     }
 
     /// Retires `pool`, unless another attempt has already done so.
     fn retire(&self, pool: &Arc<Pool>) {
-        pool.retired.store(true, Ordering::Relaxed);
+        pool.is_retired.store(true, Ordering::Relaxed);
         // The attempt still holds the pool, so no connection is closed under the lock.
-        lock(&self.current).retain(|current| !Arc::ptr_eq(current, pool));
+        lock(&self.pools).retain(|current| !Arc::ptr_eq(current, pool));
     }
 }
 
@@ -155,14 +155,14 @@ struct Pool {
     client: Client<Connector, Full<Bytes>>,
     runtime: runtime::Id,
     tasks: ConnectionTasks,
-    retired: AtomicBool,
+    is_retired: AtomicBool,
 }
 
 /// Runs after the last attempt of a retired client. The connections of a client that is not retired
 /// are closed gracefully.
 impl Drop for Pool {
     fn drop(&mut self) {
-        if *self.retired.get_mut() {
+        if *self.is_retired.get_mut() {
             self.tasks.abort();
         }
     }

@@ -32,27 +32,27 @@ pub(crate) async fn connect(
     addresses: &[SocketAddr],
     limit: Duration,
 ) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
-    let turns = u32::try_from(addresses.len())
+    let half_shares = u32::try_from(addresses.len())
         .unwrap_or(u32::MAX)
         .max(1)
         .saturating_mul(2);
-    let attempt_delay = CONNECTION_ATTEMPT_DELAY.min(limit / turns);
-    let mut waiting = alternate_families(addresses).into_iter();
-    let mut under_way: Vec<(SocketAddr, TcpAttempt)> = Vec::new();
+    let attempt_delay = CONNECTION_ATTEMPT_DELAY.min(limit / half_shares);
+    let mut untried = alternate_families(addresses).into_iter();
+    let mut in_flight: Vec<(SocketAddr, TcpAttempt)> = Vec::new();
     let mut failures = Vec::new();
     loop {
-        if let Some(address) = waiting.next() {
-            under_way.push((address, Box::pin(TcpStream::connect(address))));
+        if let Some(address) = untried.next() {
+            in_flight.push((address, Box::pin(TcpStream::connect(address))));
         }
-        if under_way.is_empty() {
+        if in_flight.is_empty() {
             return Err(failures);
         }
-        let finished = if waiting.len() > 0 {
-            timeout(attempt_delay, first_finished(&mut under_way))
+        let finished = if untried.len() > 0 {
+            timeout(attempt_delay, first_finished(&mut in_flight))
                 .await
                 .ok()
         } else {
-            Some(first_finished(&mut under_way).await)
+            Some(first_finished(&mut in_flight).await)
         };
         match finished {
             Some((_, Ok(stream))) => return Ok(stream),
@@ -64,14 +64,14 @@ pub(crate) async fn connect(
 
 /// Waits for the first attempt that finishes, and removes it.
 async fn first_finished(
-    under_way: &mut Vec<(SocketAddr, TcpAttempt)>,
+    in_flight: &mut Vec<(SocketAddr, TcpAttempt)>,
 ) -> (SocketAddr, io::Result<TcpStream>) {
     poll_fn(|cx| {
-        for index in 0..under_way.len() {
-            let (address, attempt) = &mut under_way[index];
+        for index in 0..in_flight.len() {
+            let (address, attempt) = &mut in_flight[index];
             if let Poll::Ready(finished) = attempt.as_mut().poll(cx) {
                 let address = *address;
-                drop(under_way.swap_remove(index));
+                drop(in_flight.swap_remove(index));
                 return Poll::Ready((address, finished));
             }
         }

@@ -63,7 +63,7 @@ struct Form {
     text: Vec<char>,
     label: Label,
     /// Whether `text` is the whole form, and not only its beginning.
-    whole: bool,
+    is_whole: bool,
 }
 
 /// A part of a text that is not shown.
@@ -105,14 +105,14 @@ impl Secrets {
                 .or_insert(label);
         }
         let beginning = Form {
-            whole: form.len() < WINDOW_CHARS,
+            is_whole: form.len() < WINDOW_CHARS,
             text: form.into_iter().take(WINDOW_CHARS - 1).collect(),
             label,
         };
         if !self
             .short
             .iter()
-            .any(|known| known.whole == beginning.whole && known.text == beginning.text)
+            .any(|known| known.is_whole == beginning.is_whole && known.text == beginning.text)
         {
             self.short.push(beginning);
         }
@@ -162,10 +162,10 @@ impl Secrets {
         for Form {
             text: form,
             label,
-            whole,
+            is_whole,
         } in &self.short
         {
-            if *whole {
+            if *is_whole {
                 text.windows(form.len())
                     .filter(|window| equals(window, form))
                     .for_each(|window| hide(window, *label));

@@ -21,11 +21,11 @@ impl Background {
     /// Starts a task on `runtime` that delivers the events of `tracker`.
     pub(crate) fn spawn(runtime: &Handle, tracker: Arc<BufferedTracker<JsonEvent>>) -> Self {
         let is_wanted = Arc::new(AtomicBool::new(true));
-        let running = EndReport {
+        let end_report = EndReport {
             tracker,
             is_wanted: is_wanted.clone(),
         };
-        let task = runtime.spawn(while_sending(async move { running.tracker.run().await }));
+        let task = runtime.spawn(while_sending(async move { end_report.tracker.run().await }));
         Self { task, is_wanted }
     }
 }

@@ -51,7 +51,7 @@ impl Exchange {
         events: &[E],
         options: SendOptions,
     ) -> Result<Receipt, SendError> {
-        let (request, sent) = self.request(events, options)?;
+        let (request, sent) = self.build_request(events, options)?;
         let Some(mut attempt) = self.connections.begin_attempt() else {
             return Err(SendError::Unreachable {
                 reason: Reason::new("there is no tokio runtime to send the request"),
@@ -77,7 +77,7 @@ impl Exchange {
         }
     }
 
-    fn request<E: Serialize>(
+    fn build_request<E: Serialize>(
         &self,
         events: &[E],
         options: SendOptions,
