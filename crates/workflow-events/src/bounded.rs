@@ -1,4 +1,4 @@
-//! Cutting errors and events to their bounds.
+//! Cuts errors and events to their bounds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,14 +14,6 @@ use crate::reason::{PauseReason, ResumeReason};
 
 /// The name of the field that counts the missing fields of an error.
 const CUT_FIELDS_NAME: &str = "…";
-
-fn cut_each<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
-    for text in texts {
-        if let Cow::Owned(cut) = cut(text, bytes) {
-            *text = cut;
-        }
-    }
-}
 
 impl ErrorInfo {
     /// Returns the error within the bounds of an event: each part that is longer than its bound is
@@ -150,4 +142,12 @@ impl EventKind {
 
 fn bound_error(error: &mut ErrorInfo) {
     *error = std::mem::replace(error, ErrorInfo::new("")).bounded();
+}
+
+fn cut_each<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
+    for text in texts {
+        if let Cow::Owned(cut) = cut(text, bytes) {
+            *text = cut;
+        }
+    }
 }
