@@ -1,19 +1,19 @@
-//! Encoding that refuses what JSON cannot carry.
+//! Encodes values, and refuses numbers that JSON has no form for.
 
 use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A value that has no JSON form.
+/// The error of [`encode`]: the value has no JSON form.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The value's own serialization failed, or asked for something that JSON does not have.
+    /// The serialization of the value failed, or the value needs a form that JSON does not have.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The value has a number that is not finite (`NaN` or an infinity). `serde_json` would write
-    /// `null` instead.
+    /// The value contains a number that is not finite (`NaN` or an infinity). `serde_json` would
+    /// write `null` instead.
     #[error("a number is not finite, and JSON has no form for it")]
     NotFinite,
 }
@@ -35,59 +35,64 @@ pub enum EncodeError {
 /// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Box<RawValue>, EncodeError> {
     let json = serde_json::value::to_raw_value(value)?;
-    // Only where a null is written can there be a number that had no other form; most values have
-    // none.
+    // serde_json writes such a number as null, so a text without null needs no check.
     if json.get().contains("null")
         && value
-            .serialize(Finite)
-            .is_err_and(|Refused(not_finite)| not_finite)
+            .serialize(FiniteCheck)
+            .is_err_and(|error| error.is_not_finite)
     {
         return Err(EncodeError::NotFinite);
     }
     Ok(json)
 }
 
-/// Serializes into nothing and stops at a number that is not finite.
+/// A serializer without output that stops at a number that is not finite.
 #[derive(Clone, Copy)]
-struct Finite;
+struct FiniteCheck;
 
-/// Whether it was refused for a number that is not finite.
+/// The error that stops the check.
 #[derive(Debug)]
-struct Refused(bool);
+struct CheckError {
+    is_not_finite: bool,
+}
 
-impl fmt::Display for Refused {
+impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("refused")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for CheckError {}
 
-impl ser::Error for Refused {
+impl ser::Error for CheckError {
     fn custom<T: fmt::Display>(_: T) -> Self {
-        Self(false)
+        Self {
+            is_not_finite: false,
+        }
     }
 }
 
-fn finite(is_finite: bool) -> Result<(), Refused> {
+fn check(is_finite: bool) -> Result<(), CheckError> {
     if is_finite {
         Ok(())
     } else {
-        Err(Refused(true))
+        Err(CheckError {
+            is_not_finite: true,
+        })
     }
 }
 
-macro_rules! nothing {
+macro_rules! accept {
     ($($name:ident($type:ty))*) => {
-        $(fn $name(self, _: $type) -> Result<(), Refused> {
+        $(fn $name(self, _: $type) -> Result<(), CheckError> {
             Ok(())
         })*
     };
 }
 
-impl Serializer for Finite {
+impl Serializer for FiniteCheck {
     type Ok = ();
-    type Error = Refused;
+    type Error = CheckError;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
@@ -96,30 +101,30 @@ impl Serializer for Finite {
     type SerializeStruct = Self;
     type SerializeStructVariant = Self;
 
-    nothing! {
+    accept! {
         serialize_bool(bool) serialize_char(char) serialize_str(&str) serialize_bytes(&[u8])
         serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64) serialize_i128(i128)
         serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64) serialize_u128(u128)
         serialize_unit_struct(&'static str)
     }
 
-    fn serialize_f32(self, number: f32) -> Result<(), Refused> {
-        finite(number.is_finite())
+    fn serialize_f32(self, number: f32) -> Result<(), CheckError> {
+        check(number.is_finite())
     }
 
-    fn serialize_f64(self, number: f64) -> Result<(), Refused> {
-        finite(number.is_finite())
+    fn serialize_f64(self, number: f64) -> Result<(), CheckError> {
+        check(number.is_finite())
     }
 
-    fn serialize_none(self) -> Result<(), Refused> {
+    fn serialize_none(self) -> Result<(), CheckError> {
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CheckError> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Refused> {
+    fn serialize_unit(self) -> Result<(), CheckError> {
         Ok(())
     }
 
@@ -128,7 +133,7 @@ impl Serializer for Finite {
         _: &'static str,
         _: u32,
         _: &'static str,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CheckError> {
         Ok(())
     }
 
@@ -136,7 +141,7 @@ impl Serializer for Finite {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CheckError> {
         value.serialize(self)
     }
 
@@ -146,19 +151,19 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), CheckError> {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Refused> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple(self, _: usize) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, CheckError> {
         Ok(self)
     }
 
@@ -168,15 +173,15 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Self, Refused> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, CheckError> {
         Ok(self)
     }
 
@@ -186,26 +191,26 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, CheckError> {
         Ok(self)
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), Refused> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), CheckError> {
         Ok(())
     }
 }
 
 macro_rules! compound {
     ($($trait:ident::$method:ident($($key:ty)?))*) => {
-        $(impl ser::$trait for Finite {
+        $(impl ser::$trait for FiniteCheck {
             type Ok = ();
-            type Error = Refused;
+            type Error = CheckError;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), Refused> {
+            fn $method<T: Serialize + ?Sized>(&mut self, $(_: $key,)? value: &T) -> Result<(), CheckError> {
                 value.serialize(*self)
             }
 
-            fn end(self) -> Result<(), Refused> {
+            fn end(self) -> Result<(), CheckError> {
                 Ok(())
             }
         })*
@@ -221,20 +226,20 @@ compound! {
     SerializeStructVariant::serialize_field(&'static str)
 }
 
-impl ser::SerializeMap for Finite {
+impl ser::SerializeMap for FiniteCheck {
     type Ok = ();
-    type Error = Refused;
+    type Error = CheckError;
 
-    /// JSON refuses a key that is not finite by itself.
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), Refused> {
+    /// Accepts every key, because serde_json itself refuses a key that is not finite.
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Result<(), CheckError> {
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CheckError> {
         value.serialize(*self)
     }
 
-    fn end(self) -> Result<(), Refused> {
+    fn end(self) -> Result<(), CheckError> {
         Ok(())
     }
 }

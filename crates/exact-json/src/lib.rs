@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod encode;
-mod number;
+
 mod same;
+
+mod number;
 mod scan;
 
 pub use encode::{EncodeError, encode};

@@ -1,7 +1,7 @@
 //! Decimal numbers of any size.
 
-/// A number as its digits without zeros at either end, and the power of ten that the last digit
-/// counts.
+/// A number in normal form: its digits without zeros at either end, and the power of ten of the
+/// last digit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     negative: bool,
@@ -10,7 +10,8 @@ pub(crate) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads a JSON number; `None` if `text` is not one, or its exponent is beyond every use.
+    /// Reads a JSON number; `None` if `text` is not a number, or its exponent does not fit into 64
+    /// bits.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let (negative, rest) = text
             .strip_prefix('-')

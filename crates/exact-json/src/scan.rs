@@ -1,6 +1,6 @@
-//! Taking a text apart, without decoding what is inside.
+//! Splits a text into its parts, without decoding them.
 
-/// One member of an object, both parts as they are written.
+/// One member of an object, with both parts as they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
     /// The name with its quotes and escapes.
@@ -10,56 +10,57 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Returns the name without quotes and escapes; `None` if it has escapes that are no text (half
-    /// a surrogate pair).
+    /// Returns the name without quotes and escapes; `None` if an escape is invalid, such as half a
+    /// surrogate pair.
     pub fn name(&self) -> Option<String> {
         serde_json::from_str(self.key).ok()
     }
 }
 
-/// Returns how deep arrays and objects are nested in `text`; 0 for a text without any.
+/// Returns the depth of the nested arrays and objects in `text`; 0 for a text without any.
 pub fn depth(text: &str) -> usize {
-    let (mut now, mut most) = (0_usize, 0);
+    let mut level = 0_usize;
+    let mut deepest = 0;
     let mut scanner = Scanner(text);
     while let Some(byte) = scanner.peek() {
         match byte {
             b'"' => {
-                if scanner.string().is_none() {
+                if scanner.take_string().is_none() {
                     break;
                 }
                 continue;
             }
             b'[' | b'{' => {
-                now += 1;
-                most = most.max(now);
+                level += 1;
+                deepest = deepest.max(level);
             }
-            b']' | b'}' => now = now.saturating_sub(1),
+            b']' | b'}' => level = level.saturating_sub(1),
             _ => {}
         }
         scanner.skip(1);
     }
-    most
+    deepest
 }
 
-/// Returns the members of an object in order, those of the same name too; `None` if `text` is not
-/// an object.
+/// Returns the members of an object in order, including members of the same name; `None` if `text`
+/// is not an object.
 pub fn members(text: &str) -> Option<Vec<Member<'_>>> {
-    list(text, '{', '}', |scanner| {
-        let key = scanner.string()?;
+    take_list(text, '{', '}', |scanner| {
+        let key = scanner.take_string()?;
         scanner.expect(':')?;
         Some(Member {
             key,
-            value: scanner.value()?,
+            value: scanner.take_value()?,
         })
     })
 }
 
 /// Returns the elements of an array in order; `None` if `text` is not an array.
 pub fn elements(text: &str) -> Option<Vec<&str>> {
-    list(text, '[', ']', Scanner::value)
+    take_list(text, '[', ']', Scanner::take_value)
 }
 
-fn list<'a, T>(
+fn take_list<'a, T>(
     text: &'a str,
     open: char,
     close: char,
@@ -70,7 +71,7 @@ fn list<'a, T>(
     scanner.expect(open)?;
     if scanner.expect(close).is_none() {
         loop {
-            scanner.space();
+            scanner.skip_space();
             items.push(item(&mut scanner)?);
             if scanner.expect(close).is_some() {
                 break;
@@ -78,7 +79,7 @@ fn list<'a, T>(
             scanner.expect(',')?;
         }
     }
-    scanner.space();
+    scanner.skip_space();
     scanner.0.is_empty().then_some(items)
 }
 
@@ -90,30 +91,30 @@ impl<'a> Scanner<'a> {
         self.0.as_bytes().first().copied()
     }
 
-    /// Skips bytes; what would cut a character skips that character.
+    /// Skips this number of bytes, and the rest of a character that this would cut.
     fn skip(&mut self, bytes: usize) {
         self.0 = &self.0[self.0.ceil_char_boundary(bytes)..];
     }
 
-    fn take(&mut self, bytes: usize) -> &'a str {
+    fn take_bytes(&mut self, bytes: usize) -> &'a str {
         let (taken, rest) = self.0.split_at(bytes);
         self.0 = rest;
         taken
     }
 
-    fn space(&mut self) {
+    fn skip_space(&mut self) {
         self.0 = self.0.trim_start_matches([' ', '\t', '\n', '\r']);
     }
 
-    /// Skips white space and then `wanted`, if that is what follows.
+    /// Skips white space, and then `wanted`; `None` if another character follows.
     fn expect(&mut self, wanted: char) -> Option<()> {
-        self.space();
+        self.skip_space();
         self.0 = self.0.strip_prefix(wanted)?;
         Some(())
     }
 
     /// Takes a string with its quotes.
-    fn string(&mut self) -> Option<&'a str> {
+    fn take_string(&mut self) -> Option<&'a str> {
         let bytes = self.0.as_bytes();
         if bytes.first() != Some(&b'"') {
             return None;
@@ -122,20 +123,20 @@ impl<'a> Scanner<'a> {
         loop {
             match bytes.get(at)? {
                 b'\\' => at += 2,
-                b'"' => return Some(self.take(at + 1)),
+                b'"' => return Some(self.take_bytes(at + 1)),
                 _ => at += 1,
             }
         }
     }
 
     /// Takes a value.
-    fn value(&mut self) -> Option<&'a str> {
-        self.space();
+    fn take_value(&mut self) -> Option<&'a str> {
+        self.skip_space();
         let all = self.0;
         let mut open = 0_usize;
         loop {
             match self.peek() {
-                Some(b'"') => drop(self.string()?),
+                Some(b'"') => drop(self.take_string()?),
                 Some(b'[' | b'{') => {
                     open += 1;
                     self.skip(1);

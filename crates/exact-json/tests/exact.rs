@@ -1,5 +1,4 @@
-//! Encoding, comparing and taking apart, against serde_json where that is exact, and at the ends of
-//! the domain.
+//! Encoding, comparing and splitting, against serde_json where it is exact, and at the extremes.
 
 use exact_json::{EncodeError, depth, elements, encode, members, same};
 use proptest::prelude::*;
@@ -151,7 +150,8 @@ fn values() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn a_value_is_the_same_however_it_is_written(value in values()) {
-        let (plain, pretty) = (value.to_string(), serde_json::to_string_pretty(&value).unwrap());
+        let plain = value.to_string();
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
         prop_assert!(same(&plain, &pretty));
         let encoded = encode(&value).unwrap();
         prop_assert_eq!(encoded.get(), &plain);
@@ -159,8 +159,8 @@ proptest! {
 
     #[test]
     fn two_values_are_the_same_exactly_if_they_are_equal(one in values(), other in values()) {
-        // An integer and a float of one value differ for serde_json; their texts do not come up
-        // here by chance.
+        // An integer and a float of the same value are different for serde_json; the generator
+        // makes no such pair.
         prop_assert_eq!(same(&one.to_string(), &other.to_string()), one == other);
     }
 

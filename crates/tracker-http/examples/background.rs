@@ -1,5 +1,5 @@
-//! A long-lived program: events are sent by a task of the tracker while the program goes on, and
-//! the end waits for it.
+//! A long-lived program: a task of the tracker sends events while the program runs, and the end of
+//! the program waits for it.
 //!
 //! CI: build
 
@@ -21,7 +21,7 @@ With TRACKER_TOKEN in the environment, requests carry Authorization: Bearer <tok
 
 exit code: 0 everything was delivered, 1 not everything was, 2 wrong arguments";
 
-/// Says which events the far end refused, at the moment when it does.
+/// Prints each event that the server rejects, at the moment of the rejection.
 struct Complaints;
 
 impl Observer<JsonEvent> for Complaints {
@@ -50,7 +50,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let tracker = builder.background()?;
     let run = std::process::id();
     for tick in 0..30 {
-        // An emit never waits for the network; when the buffer is full the event comes back.
+        // An emit never waits for the network; if the buffer is full, the event comes back.
         if let Err(refused) =
             tracker.emit(json!({"eventId": format!("{run}-{tick}"), "type": "example.tick"}))
         {

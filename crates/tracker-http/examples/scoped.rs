@@ -1,5 +1,5 @@
-//! A short-lived program: emit, then shut down and know what became of every event. Nothing runs in
-//! the background.
+//! A short-lived program: emit, then shut down and get the fate of every event. Nothing runs in the
+//! background.
 //!
 //! CI: build
 
@@ -41,7 +41,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let tracker = builder.scoped()?;
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
     for number in 0..3 {
-        // The id makes it possible for the far end to drop what arrives twice.
+        // The id allows the server to drop duplicates.
         tracker.emit(Event {
             event_id: format!("{run}-{number}"),
             r#type: "example.scoped",

@@ -1,4 +1,4 @@
-//! Tokio's clock.
+//! The clock of tokio.
 
 use std::panic;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracker_core::Clock;
 
-/// The [`Clock`] of a program that runs on tokio. It follows `tokio::time::pause` in tests.
+/// The [`Clock`] of a program that runs on tokio. In tests, `tokio::time::pause` stops it.
 ///
 /// # Panics
 ///
@@ -48,10 +48,11 @@ impl Clock for TokioClock {
     }
 }
 
-/// Whether this is a tokio runtime with its time driver enabled, where [`TokioClock`] can sleep.
+/// Returns whether this thread is in a tokio runtime with its time driver enabled, where
+/// [`TokioClock`] can sleep.
 ///
-/// tokio answers this question only by a panic, which the panic hook may show where the answer is
-/// no. It says what to do about it.
+/// tokio offers no query, so this function makes a timer and catches the panic. The panic hook may
+/// show that panic; its message says how to enable the driver.
 pub(crate) fn has_timer() -> bool {
     Handle::try_current().is_ok()
         && panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()

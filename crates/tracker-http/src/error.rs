@@ -1,25 +1,26 @@
-//! What can be wrong with a transport's configuration.
+//! The error of a configuration.
 
 use crate::endpoint::EndpointError;
-use crate::token::TokenError;
+use crate::secrets::token::TokenError;
 
-/// A transport or tracker that cannot be built.
+/// The error of a transport or a tracker that cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The endpoint is not one.
+    /// The endpoint is invalid.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The token is not one.
+    /// The token is invalid.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// A custom header's name or value is not valid. The value is not shown: it may be a secret.
+    /// The name or the value of a custom header is invalid. The value is not shown, because it may
+    /// be a secret.
     #[error("the header {name:?} has an invalid name or value")]
     Header {
         /// The name given.
         name: String,
     },
-    /// A custom header that the transport sets itself.
+    /// A custom header has the name of one that the transport sets itself.
     #[error("the header {name} is set by the transport")]
     ReservedHeader {
         /// The name given.
@@ -29,26 +30,26 @@ pub enum BuildError {
     /// certificate.
     #[error("https cannot be set up: {reason}")]
     Tls {
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
-    /// A client certificate that cannot be used; nothing of its key is shown.
+    /// The client certificate cannot be used. No part of its key is shown.
     #[error("the client certificate cannot be used: {reason}")]
     ClientCertificate {
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
-    /// An option is zero that must not be.
+    /// An option is zero that must be at least 1.
     #[error("{option} must be at least 1")]
     Zero {
-        /// The option.
+        /// The name of the option.
         option: &'static str,
     },
-    /// A background tracker was built outside of a tokio runtime, so nothing could run it.
+    /// A background tracker was built outside of a tokio runtime, so its task cannot run.
     #[error("a background tracker must be built inside a tokio runtime")]
     NoRuntime,
-    /// A background tracker was built inside a tokio runtime without timers, so no wait of it would
-    /// ever end.
+    /// A background tracker was built inside a tokio runtime without timers, so no wait of its task
+    /// would ever end.
     #[error(
         "a background tracker needs a tokio runtime with timers; build it with enable_time or enable_all"
     )]

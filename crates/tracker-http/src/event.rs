@@ -1,4 +1,4 @@
-//! `JsonEvent`: an event as the text that is sent.
+//! `JsonEvent`: an event as JSON text.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use exact_json::EncodeError;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// An event as JSON text, to the byte as it was encoded or written.
+/// An event as JSON text, kept byte for byte.
 ///
-/// [`HttpTracker`](crate::HttpTracker) keeps events in this form and in no other, returns them in
-/// it, and shows them to its observer in it. Its `Debug` form shows the length only: the text is
-/// payload.
+/// [`HttpTracker`](crate::HttpTracker) keeps events in this form only, returns them in this form,
+/// and passes them to its observer in this form. The `Debug` form shows only the length, because
+/// the text is payload.
 ///
 /// # Examples
 ///
@@ -36,12 +36,12 @@ impl JsonEvent {
         exact_json::encode(value).map(Self)
     }
 
-    /// Takes a text that is JSON already; white space around it is left out, and nothing else is
+    /// Creates an event from JSON text. White space around the value is removed; nothing else is
     /// changed.
     ///
     /// # Errors
     ///
-    /// When the text is not one JSON value.
+    /// An error if the text is not one JSON value.
     pub fn from_json(text: impl Into<String>) -> Result<Self, serde_json::Error> {
         RawValue::from_string(text.into()).map(Self)
     }
@@ -51,23 +51,22 @@ impl JsonEvent {
         self.0.get()
     }
 
-    /// Reads the event back.
+    /// Decodes the event.
     ///
     /// # Errors
     ///
-    /// When the text is not the JSON of a `T`. Deeper than 128 levels nothing is read, whatever `T`
-    /// is.
+    /// An error if the text is not the JSON of a `T`, or has more than 128 levels.
     pub fn decode<'de, T: Deserialize<'de>>(&'de self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
     }
 
-    /// Its bytes in a request: the text and a comma.
+    /// Returns the size of the event in a request: the text and a comma.
     pub(crate) fn bytes(&self) -> usize {
         self.as_str().len() + 1
     }
 }
 
-/// Two events are the same if they are written the same; `exact_json::same` compares by value.
+/// Two events are equal if their texts are equal; `exact_json::same` compares by value.
 impl PartialEq for JsonEvent {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()

@@ -1,4 +1,4 @@
-//! Knowing that a log comes from the sending of events, so that it is not sent itself.
+//! Marks threads that send events, so that the logs of sending are not sent themselves.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 thread_local! {
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    static SENDING_DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Returns whether this thread is at work for a tracker or a transport of this crate: it sends a
-/// request, reads the answer, or serves a connection.
+/// Returns whether this thread currently works for a tracker or a transport of this crate: it sends
+/// a request, reads an answer, or serves a connection.
 ///
-/// hyper, h2 and rustls log what they do. A program whose `tracing` layer emits every log into a
-/// tracker would send the logs of that sending, and then the logs of that, without end. The layer
-/// asks here, and leaves them out:
+/// hyper, h2 and rustls write logs. If a program's `tracing` layer emits every log as an event, the
+/// logs about sending that event become events again, without end. The layer calls this function,
+/// and skips such logs:
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -58,38 +58,38 @@ thread_local! {
 /// assert!(!tracker_http::is_sending());
 /// ```
 pub fn is_sending() -> bool {
-    DEPTH.with(|depth| depth.get() > 0)
+    SENDING_DEPTH.with(|depth| depth.get() > 0)
 }
 
-/// Marks the thread until it is dropped.
-struct Mark;
+/// A mark on the current thread, until it is dropped.
+struct SendingMark;
 
-impl Mark {
+impl SendingMark {
     fn set() -> Self {
-        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        SENDING_DEPTH.with(|depth| depth.set(depth.get() + 1));
         Self
     }
 }
 
-impl Drop for Mark {
+impl Drop for SendingMark {
     fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
+        SENDING_DEPTH.with(|depth| depth.set(depth.get() - 1));
     }
 }
 
 /// Runs `future`; [`is_sending`] is true while it is polled, and while it is dropped.
-pub(crate) async fn marked<F: Future>(future: F) -> F::Output {
-    let mut marked = Marked(Some(Box::pin(future)));
-    poll_fn(|cx| Pin::new(&mut marked).poll(cx)).await
+pub(crate) async fn while_sending<F: Future>(future: F) -> F::Output {
+    let mut future = WhileSending(Some(Box::pin(future)));
+    poll_fn(|cx| Pin::new(&mut future).poll(cx)).await
 }
 
-struct Marked<F>(Option<Pin<Box<F>>>);
+struct WhileSending<F>(Option<Pin<Box<F>>>);
 
-impl<F: Future> Future for Marked<F> {
+impl<F: Future> Future for WhileSending<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _mark = Mark::set();
+        let _mark = SendingMark::set();
         match &mut self.0 {
             Some(future) => future.as_mut().poll(cx),
             None => Poll::Pending,
@@ -97,9 +97,9 @@ impl<F: Future> Future for Marked<F> {
     }
 }
 
-impl<F> Drop for Marked<F> {
+impl<F> Drop for WhileSending<F> {
     fn drop(&mut self) {
-        let _mark = Mark::set();
+        let _mark = SendingMark::set();
         self.0 = None;
     }
 }
@@ -110,14 +110,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_mark_is_there_while_the_future_is_polled_and_at_no_other_time() {
-        let mut marked = Box::pin(marked(async {
+        let mut future = Box::pin(while_sending(async {
             let before = is_sending();
             tokio::task::yield_now().await;
             before && is_sending()
         }));
-        let pending = poll_fn(|cx| Poll::Ready(marked.as_mut().poll(cx).is_pending())).await;
+        let pending = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await;
         assert!(pending && !is_sending());
-        assert!(marked.await && !is_sending());
+        assert!(future.await && !is_sending());
     }
 
     #[tokio::test]
@@ -132,18 +132,18 @@ mod tests {
 
         let (asks, answer) = std::sync::mpsc::channel();
         let held = Asks(asks);
-        let mut marked = Box::pin(marked(async move {
+        let mut future = Box::pin(while_sending(async move {
             let _held = held;
             std::future::pending::<()>().await;
         }));
-        assert!(poll_fn(|cx| Poll::Ready(marked.as_mut().poll(cx).is_pending())).await);
-        drop(marked);
+        assert!(poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await);
+        drop(future);
         assert!(answer.recv().unwrap() && !is_sending());
     }
 
     #[tokio::test]
     async fn a_panic_takes_the_mark_off() {
-        let panics = std::panic::AssertUnwindSafe(marked(async { panic!("in the future") }));
+        let panics = std::panic::AssertUnwindSafe(while_sending(async { panic!("in the future") }));
         let caught = futures::FutureExt::catch_unwind(panics).await;
         assert!(caught.is_err() && !is_sending());
     }

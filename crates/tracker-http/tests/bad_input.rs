@@ -82,8 +82,8 @@ fn a_background_tracker_outside_of_a_runtime_is_an_error_and_no_panic() {
     assert!(matches!(refused, BuildError::NoRuntime));
 }
 
-/// Without a timer, the wait for a linger or a retry would be a panic on the background task, and
-/// the end of delivery.
+/// Without a timer, the wait for a linger or a retry would panic on the background task and end
+/// delivery.
 #[test]
 fn a_background_tracker_in_a_runtime_without_timers_is_an_error_and_a_scoped_one_is_none() {
     let runtimes = [

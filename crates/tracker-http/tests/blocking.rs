@@ -1,5 +1,5 @@
-//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or says
-//! why not at once.
+//! Programs without a runtime, and programs with the wrong one: a blocking call delivers, or
+//! returns an error at once.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,14 +16,14 @@ use tracker_core::{Config, SendError, SendOptions, Transport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{BlockingError, HttpTracker, HttpTransport};
 
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
+/// A limit that is longer than any wait in these tests.
+const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A server on a runtime of its own, which must be kept.
+/// Starts a server on a runtime of its own, which the caller keeps.
 fn start() -> (Runtime, FaultServer) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -34,11 +34,11 @@ fn start() -> (Runtime, FaultServer) {
     (runtime, server)
 }
 
-/// A tracker whose requests never time out within a test.
+/// Builds a tracker whose requests never time out within a test.
 fn tracker(server: &FaultServer) -> HttpTracker {
     let config = Config::builder()
-        .request_timeout(2 * LONG)
-        .flush_timeout(LONG)
+        .request_timeout(2 * LONG_TIMEOUT)
+        .flush_timeout(LONG_TIMEOUT)
         .build()
         .unwrap();
     HttpTracker::builder(server.url())
@@ -56,9 +56,9 @@ fn a_main_without_a_runtime_delivers_everything() {
         tracker.flush_blocking().unwrap().ok().unwrap();
     }
     tracker.emit(json!({"eventId": "3"})).unwrap();
-    let report = tracker.shutdown_blocking(LONG).unwrap();
+    let report = tracker.shutdown_blocking(LONG_TIMEOUT).unwrap();
     assert_eq!((report.ok().unwrap().delivered, server.distinct()), (4, 4));
-    let again = tracker.shutdown_blocking(LONG).unwrap();
+    let again = tracker.shutdown_blocking(LONG_TIMEOUT).unwrap();
     assert_eq!(again.books, report.books);
 }
 
@@ -95,25 +95,25 @@ fn inside_a_runtime_it_says_so_at_once_and_nothing_is_lost() {
                 Err(BlockingError::InsideRuntime)
             ));
             assert!(matches!(
-                tracker.shutdown_blocking(LONG),
+                tracker.shutdown_blocking(LONG_TIMEOUT),
                 Err(BlockingError::InsideRuntime)
             ));
             tracker
                 .emit(json!({"eventId": "2"}))
                 .expect("the tracker is open");
             assert_eq!(tracker.books().queued, 2);
-            assert!(tracker.shutdown(LONG).await.ok().is_ok());
+            assert!(tracker.shutdown(LONG_TIMEOUT).await.ok().is_ok());
         });
     }
 }
 
 #[test]
-fn a_connection_of_a_runtime_that_stands_still_is_not_used() {
+fn a_connection_of_a_stalled_runtime_is_not_used() {
     let (_servers, server) = start();
     let tracker = tracker(&server);
-    let standing = current_thread();
+    let stalled = current_thread();
     tracker.emit(json!({"eventId": "1"})).unwrap();
-    standing.block_on(tracker.flush()).ok().unwrap();
+    stalled.block_on(tracker.flush()).ok().unwrap();
 
     tracker.emit(json!({"eventId": "2"})).unwrap();
     tracker.flush_blocking().unwrap().ok().unwrap();
@@ -126,7 +126,7 @@ fn a_connection_of_a_runtime_that_stands_still_is_not_used() {
     );
 
     tracker.emit(json!({"eventId": "4"})).unwrap();
-    standing.block_on(tracker.flush()).ok().unwrap();
+    stalled.block_on(tracker.flush()).ok().unwrap();
     assert_eq!(
         (server.distinct(), server.connections()),
         (4, 3),
@@ -135,20 +135,23 @@ fn a_connection_of_a_runtime_that_stands_still_is_not_used() {
 }
 
 #[test]
-fn connecting_on_a_runtime_that_stands_still_holds_nobody() {
+fn connecting_on_a_stalled_runtime_delays_no_other_runtime() {
     let (_servers, server) = start();
-    let (transport, standing) = (
-        HttpTransport::builder(server.url()).build().unwrap(),
-        current_thread(),
-    );
+    let transport = HttpTransport::builder(server.url()).build().unwrap();
+    let stalled = current_thread();
     let events = [json!({"eventId": "1"})];
     // The attempt is dropped while it connects; its runtime does not run after that.
-    standing.block_on(async {
+    stalled.block_on(async {
         let mut send = transport.send(&events, SendOptions::default());
         assert!(poll_fn(|cx| Poll::Ready(send.as_mut().poll(cx).is_pending())).await);
     });
-    let send =
-        async { tokio::time::timeout(LONG, transport.send(&events, SendOptions::default())).await };
+    let send = async {
+        tokio::time::timeout(
+            LONG_TIMEOUT,
+            transport.send(&events, SendOptions::default()),
+        )
+        .await
+    };
     current_thread()
         .block_on(send)
         .expect("it does not wait for the other runtime")
@@ -166,7 +169,7 @@ fn outside_of_a_runtime_sending_is_an_error_and_no_panic() {
     assert!(reason.as_str().contains("runtime"), "{reason}");
 }
 
-/// The background task gives back what it has in flight only where its runtime runs.
+/// The background task gives events in flight back only if its runtime runs.
 #[test]
 fn a_background_tracker_is_shut_down_from_a_thread_without_a_runtime() {
     let (_servers, server) = start();
@@ -194,19 +197,19 @@ fn a_background_tracker_is_shut_down_from_a_thread_without_a_runtime() {
 }
 
 #[test]
-fn what_a_runtime_that_stands_still_has_in_flight_is_reported_as_pending() {
+fn events_in_flight_on_a_stalled_runtime_are_reported_as_pending() {
     let (_servers, server) = start();
     server.then(Answer::Hang);
-    let standing = current_thread();
+    let stalled = current_thread();
     let config = Config::builder()
         .linger(Duration::ZERO)
         .batch_events(1)
         .build()
         .unwrap();
     let builder = HttpTracker::builder(server.url()).config(config);
-    let tracker = standing.block_on(async { builder.background().unwrap() });
+    let tracker = stalled.block_on(async { builder.background().unwrap() });
     (0..2).for_each(|id| tracker.emit(json!({"eventId": id.to_string()})).unwrap());
-    standing.block_on(async {
+    stalled.block_on(async {
         while server.requests().is_empty() {
             tokio::task::yield_now().await;
         }

@@ -1,5 +1,5 @@
-//! The future that delivers is dropped at every await, over real sockets: what it held is delivered
-//! later.
+//! The future that delivers is dropped at every await, over real sockets: the events that it held
+//! are delivered later.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,10 +18,10 @@ use tracker_core::{BufferedTracker, Config, DeliveryReport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport, TokioClock};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 const EVENTS: usize = 12;
 
-/// Polls `future` until it completes or was pending `polls` times, and drops it then.
+/// Polls `future` until it completes or was pending `polls` times, and then drops it.
 async fn cut_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -50,7 +50,7 @@ fn config() -> Config {
         .unwrap()
 }
 
-/// A server that fails in the middle of things; the script is the same for every cut.
+/// Starts a server that fails between successes; the script is the same for every cut.
 async fn failing_server() -> FaultServer {
     let server = FaultServer::start().await.unwrap();
     let script = [
@@ -99,11 +99,11 @@ fn assert_nothing_is_lost<E>(
     assert!(report.returned.is_empty(), "cut after poll {cut}: {report}");
 }
 
-/// Cuts a flush after each of its polls in turn.
+/// Cuts a flush after its first poll, then after its second, and so on.
 async fn every_cut_of_a_flush() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
-        let flushed = timeout(PATIENCE, cut_after(cut, tracker.flush()))
+        let flushed = timeout(TEST_TIMEOUT, cut_after(cut, tracker.flush()))
             .await
             .expect("a flush ends");
         let books = tracker.books();
@@ -112,7 +112,7 @@ async fn every_cut_of_a_flush() {
             "cut after poll {cut}: {books:?}"
         );
         tracker.emit(event(EVENTS)).unwrap();
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS + 1, cut);
@@ -123,11 +123,12 @@ async fn every_cut_of_a_flush() {
     }
 }
 
-/// Cuts a shutdown after each of its polls in turn; it is called again until it completes.
+/// Cuts a shutdown after each number of polls; the shutdown is then called again until it
+/// completes.
 async fn every_cut_of_a_shutdown() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
-        let first = timeout(PATIENCE, cut_after(cut, tracker.shutdown(PATIENCE)))
+        let first = timeout(TEST_TIMEOUT, cut_after(cut, tracker.shutdown(TEST_TIMEOUT)))
             .await
             .expect("a shutdown ends");
         let books = tracker.books();
@@ -139,7 +140,7 @@ async fn every_cut_of_a_shutdown() {
             tracker.emit(event(EVENTS)).unwrap_err().is_closed(),
             "a shutdown that was cut stays a shutdown"
         );
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, cut);
@@ -149,12 +150,12 @@ async fn every_cut_of_a_shutdown() {
     }
 }
 
-/// Cuts one of two flushes after each of its polls in turn; the other settles everything.
+/// Cuts one of two flushes after each number of polls; the other one settles every event.
 async fn every_cut_of_one_of_two_flushes() {
     for cut in 1.. {
         let (server, tracker) = scoped().await;
         let both = async { tokio::join!(cut_after(cut, tracker.flush()), tracker.flush()) };
-        let (first, second) = timeout(PATIENCE, both).await.expect("both end");
+        let (first, second) = timeout(TEST_TIMEOUT, both).await.expect("both end");
         assert_eq!(
             second.ok().unwrap().delivered,
             EVENTS as u64,
@@ -202,8 +203,8 @@ fn with_a_loop(server: &FaultServer) -> Arc<BufferedTracker<Value>> {
     ))
 }
 
-/// Drops the background loop after each of its polls in turn. It never ends by itself before the
-/// tracker is closed.
+/// Drops the background loop after each number of polls. The loop never ends before the tracker is
+/// closed.
 #[tokio::test]
 async fn the_background_loop_can_be_cut_at_every_await() {
     for cut in 1..60 {
@@ -224,7 +225,7 @@ async fn the_background_loop_can_be_cut_at_every_await() {
             books.is_balanced() && books.in_flight == 0,
             "cut after poll {cut}: {books:?}"
         );
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, cut);
@@ -236,7 +237,7 @@ async fn the_task_is_aborted_while_it_sends() {
         Answer::Hang,
         Answer::Status(503),
         Answer::LoseAnswer,
-        Answer::AcceptAfter(PATIENCE),
+        Answer::AcceptAfter(TEST_TIMEOUT),
     ] {
         let server = FaultServer::start().await.unwrap();
         server.always(answer);
@@ -251,7 +252,9 @@ async fn the_task_is_aborted_while_it_sends() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, sending).await.expect("the loop sends");
+        timeout(TEST_TIMEOUT, sending)
+            .await
+            .expect("the loop sends");
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         let books = tracker.books();
@@ -262,7 +265,7 @@ async fn the_task_is_aborted_while_it_sends() {
         );
 
         server.always(Answer::Accept);
-        let report = timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends");
         assert_nothing_is_lost(&report, &server, EVENTS, 0);

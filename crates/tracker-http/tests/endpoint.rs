@@ -1,4 +1,5 @@
-//! An endpoint is refused when it is made, unless every reader of URLs takes it for the same place.
+//! An endpoint is refused when it is parsed, unless every reader of URLs understands it in the same
+//! way.
 
 #![expect(
     clippy::unwrap_used,
@@ -113,7 +114,7 @@ fn a_port_that_is_no_port_is_refused_and_not_replaced() {
             format!("http://127.0.0.1:{means}/")
         );
     }
-    // A password with a slash in it stands where a port would.
+    // A password with a slash is in the place of a port.
     assert!(
         !parse("http://user:s3c/ret@host/")
             .unwrap_err()
@@ -197,7 +198,7 @@ fn a_host_that_means_another_one_is_refused() {
 }
 
 #[test]
-fn plain_http_is_for_near_hosts() {
+fn plain_http_is_for_local_and_private_hosts() {
     for host in [
         "127.0.0.1:1",
         "[::1]:1",
@@ -274,12 +275,12 @@ fn letters_beyond_ascii_are_encoded_and_everything_else_is_sent_as_it_stands() {
 }
 
 #[test]
-fn debug_leaves_the_query_out() {
+fn debug_omits_the_query() {
     let endpoint = parse("http://localhost:1/v1?key=SECRET").unwrap();
     assert_eq!(format!("{endpoint:?}"), "http://localhost:1/v1");
 }
 
-/// The parts that readers of URLs disagree about, put together in any way.
+/// Generates URLs from the parts that readers of URLs disagree about.
 fn any_url() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         Just(String::new()),
@@ -318,7 +319,7 @@ fn any_url() -> impl Strategy<Value = String> {
         .prop_map(|(scheme, host, port, path)| format!("{scheme}://{host}{port}{path}"))
 }
 
-/// What a reader of URLs that nobody here wrote (WHATWG's, in node) makes of these.
+/// Parses these URLs with an independent reader (WHATWG's, in node).
 fn read_by_node(urls: &[String]) -> Vec<Value> {
     const READ: &str = "const urls = JSON.parse(require('fs').readFileSync(0));
         const read = text => { try {
@@ -340,7 +341,7 @@ fn read_by_node(urls: &[String]) -> Vec<Value> {
     serde_json::from_slice(&node.wait_with_output().unwrap().stdout).unwrap()
 }
 
-/// Whatever is accepted, node takes for the same place.
+/// Node understands every accepted endpoint in the same way.
 #[test]
 fn an_accepted_endpoint_means_the_same_to_another_reader() {
     use proptest::strategy::ValueTree;
@@ -366,7 +367,8 @@ fn an_accepted_endpoint_means_the_same_to_another_reader() {
         .map(|(written, _)| written.clone())
         .collect();
     let sent: Vec<String> = accepted.iter().map(|(_, sent)| sent.clone()).collect();
-    let (written, sent) = (read_by_node(&written), read_by_node(&sent));
+    let written = read_by_node(&written);
+    let sent = read_by_node(&sent);
     for (index, (url, ours)) in accepted.iter().enumerate() {
         assert_eq!(written[index], sent[index], "{url} became {ours}");
         let [protocol, host, port, ..] =
@@ -408,7 +410,7 @@ proptest! {
         }
     }
 
-    /// Whatever stands in a URL: no panic, and what is accepted is read again as itself.
+    /// No text makes the parser panic, and an accepted text parses to the same endpoint again.
     #[test]
     fn any_text_is_refused_or_stable(text in any_url().boxed().prop_union("\\PC{0,20}".boxed())) {
         if let Ok(endpoint) = parse(&text) {
@@ -417,8 +419,7 @@ proptest! {
     }
 }
 
-/// A port that cannot be read became port 80, or another one that is left when its high bits are
-/// cut off.
+/// An invalid port must not become port 80, nor the port that remains without its high bits.
 #[tokio::test]
 async fn events_reach_the_port_that_is_written_and_no_other() {
     let server = FaultServer::start().await.unwrap();
@@ -429,7 +430,7 @@ async fn events_reach_the_port_that_is_written_and_no_other() {
         .unwrap()
         .parse()
         .unwrap();
-    // Not every user may listen there; the one of CI may.
+    // Not every user may listen on port 80; the user of CI may.
     let eighty = TcpListener::bind("127.0.0.1:80").await;
     for written in [
         format!("{}", port + 65536),

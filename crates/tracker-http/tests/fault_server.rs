@@ -1,4 +1,4 @@
-//! The server that other tests rely on gives the answers that it was told to give, and counts what
+//! The server that other tests rely on gives the answers of its script, and counts the events that
 //! it has taken.
 
 #![expect(
@@ -29,7 +29,7 @@ async fn send(server: &FaultServer, ids: Range<usize>) -> Result<(), (u16, Strin
 }
 
 #[tokio::test]
-async fn an_event_that_it_has_is_a_conflict() {
+async fn an_event_that_was_taken_before_is_a_conflict() {
     let server = FaultServer::start().await.unwrap();
     server.always(Answer::ConflictIfKnown);
     send(&server, 0..3).await.unwrap();
@@ -61,7 +61,7 @@ async fn everything_is_refused_with_one_text() {
 }
 
 #[tokio::test]
-async fn it_is_slow_in_proportion_to_the_batch() {
+async fn an_answer_can_take_time_in_proportion_to_the_batch() {
     let server = FaultServer::start().await.unwrap();
     server.always(Answer::AcceptAfterEach(Duration::from_millis(10)));
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Broken connections between the tracker and a real server: everything still arrives, once per
+//! Broken connections between the tracker and a real server: every event still arrives, once per
 //! `eventId`, in order.
 
 #![expect(
@@ -18,7 +18,7 @@ use tracker_core::{
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn quick() -> ConfigBuilder {
     Config::builder()
@@ -38,12 +38,12 @@ fn emit(tracker: &HttpTracker, ids: std::ops::Range<usize>) {
 }
 
 async fn flush(tracker: &HttpTracker) -> FlushReport {
-    timeout(PATIENCE, tracker.flush())
+    timeout(TEST_TIMEOUT, tracker.flush())
         .await
         .expect("a flush ends")
 }
 
-/// Flushes, and checks that all `events` arrived and that the books say the same as the server.
+/// Flushes, and checks that all `events` arrived and that the books agree with the server.
 async fn delivers(tracker: &HttpTracker, server: &FaultServer, events: usize) -> Books {
     let books = flush(tracker).await.ok().unwrap();
     assert!(books.is_balanced() && books.all_delivered(), "{books}");
@@ -51,7 +51,7 @@ async fn delivers(tracker: &HttpTracker, server: &FaultServer, events: usize) ->
     books
 }
 
-/// The ids in the order in which the server first saw each.
+/// Returns the ids in the order in which the server first saw each.
 fn first_seen(server: &FaultServer) -> Vec<usize> {
     let mut seen = HashSet::new();
     let ids = server
@@ -104,7 +104,8 @@ async fn events_wait_for_an_endpoint_at_which_nothing_listens_yet() {
 #[tokio::test]
 async fn a_flush_in_progress_delivers_when_the_server_comes_back() {
     let first = FaultServer::start().await.unwrap();
-    let (url, address) = (first.url(), first.address().to_owned());
+    let url = first.url();
+    let address = first.address().to_owned();
     let tracker = tracker(url, quick());
     emit(&tracker, 0..5);
     delivers(&tracker, &first, 5).await;
@@ -116,7 +117,7 @@ async fn a_flush_in_progress_delivers_when_the_server_comes_back() {
         .await
         .expect_err("without a server it goes on trying");
     let server = FaultServer::listen(&address).await.unwrap();
-    let books = timeout(PATIENCE, flush)
+    let books = timeout(TEST_TIMEOUT, flush)
         .await
         .expect("a flush ends")
         .ok()

@@ -16,7 +16,7 @@ use tracker_core::{Config, FlushReport, Observer, Reason, SendError, Stop};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, JsonEvent};
 
-/// Keeps what it is shown.
+/// An observer that keeps the rejected events and their reasons.
 #[derive(Default)]
 struct Seen(Mutex<Vec<(Value, String)>>);
 
@@ -94,7 +94,7 @@ async fn no_request_comes_before_retry_after_in_seconds_has_passed() {
 
 #[tokio::test]
 async fn no_request_comes_before_the_date_in_retry_after() {
-    // A date has whole seconds, so two seconds from now is one to two seconds ahead.
+    // A date has whole seconds, so this date is one to two seconds ahead.
     let text = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
     let ahead = httpdate::parse_http_date(&text)
         .unwrap()
@@ -132,7 +132,7 @@ async fn a_wait_beyond_the_deadline_ends_the_flush_at_once_and_keeps_the_events(
     assert_eq!(reason.as_str(), "slow down");
     assert_eq!((report.unsettled, set.server.requests().len()), (3, 1));
 
-    // What the receiver has asked for is kept: a later flush or shutdown does not come before it.
+    // The requested wait still applies: a later flush or shutdown does not send before its end.
     let again = set.flush().await;
     assert!(
         matches!(again.stop, Some(Stop::Deadline { last: Some(_) })),

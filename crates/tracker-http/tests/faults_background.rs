@@ -1,4 +1,4 @@
-//! The background loop: an absurd wait is waited for, and an end that nobody has asked for is told.
+//! The background loop: a very long wait is respected, and an unexpected end is reported.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use tracker_core::{BufferedTracker, Clock, Config, PushError};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport, TokioClock};
 
-/// A clock in a process that has been running for a while.
+/// A clock of a process that has already run for a while.
 #[derive(Debug)]
 struct Later(TokioClock);
 
@@ -75,7 +75,7 @@ async fn a_retry_after_beyond_the_end_of_time_does_not_make_a_hot_loop() {
     assert!(requests <= 4, "{requests} requests in 300 ms");
 }
 
-/// A background tracker whose runtime ends does not take events that nobody would send.
+/// A background tracker whose runtime has ended refuses events, because nothing would send them.
 #[test]
 fn a_background_tracker_without_its_runtime_refuses_events_and_says_why() {
     let servers = Builder::new_multi_thread()

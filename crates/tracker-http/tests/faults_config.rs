@@ -1,5 +1,5 @@
 //! Options at their extremes, and events that are hard to enrich: no panic, and no event is changed
-//! on its way.
+//! in transit.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use tracker_core::Config;
 use tracker_http::HttpTracker;
 use tracker_http::testing::{Answer, FaultServer};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_longest_times_do_not_overflow() {
@@ -35,7 +35,7 @@ async fn the_longest_times_do_not_overflow() {
         .background()
         .unwrap();
     tracker.emit(json!({"eventId": "1"})).unwrap();
-    let report = timeout(PATIENCE, tracker.shutdown(Duration::MAX))
+    let report = timeout(TEST_TIMEOUT, tracker.shutdown(Duration::MAX))
         .await
         .expect("a shutdown ends");
     assert!(report.ok().is_ok(), "{report}");
@@ -53,7 +53,7 @@ async fn the_longest_flush_timeout_does_not_overflow() {
         .scoped()
         .unwrap();
     tracker.emit(json!({"eventId": "1"})).unwrap();
-    timeout(PATIENCE, tracker.flush())
+    timeout(TEST_TIMEOUT, tracker.flush())
         .await
         .expect("a flush ends")
         .ok()
@@ -65,7 +65,7 @@ async fn the_shortest_shutdown_sends_nothing_and_hands_everything_back() {
     let server = FaultServer::start().await.unwrap();
     let tracker = HttpTracker::builder(server.url()).scoped().unwrap();
     tracker.emit(json!({"eventId": "1"})).unwrap();
-    let report = timeout(PATIENCE, tracker.shutdown(Duration::ZERO))
+    let report = timeout(TEST_TIMEOUT, tracker.shutdown(Duration::ZERO))
         .await
         .expect("a shutdown ends");
     assert_eq!((report.returned.len(), server.requests().len()), (1, 0));

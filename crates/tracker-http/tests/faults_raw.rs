@@ -1,5 +1,5 @@
-//! Refusals that do not go by the book: the server does not read the request to its end, or not
-//! write its answer to its.
+//! Refusals against the standard: the server does not read the whole request, or does not write its
+//! whole answer.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,16 +15,17 @@ use tokio::time::timeout;
 use tracker_core::{Config, FlushReport, SendError, Stop};
 use tracker_http::HttpTracker;
 
-/// What the server does before and after its answer.
+/// The behaviour of the server before and after its answer.
 #[derive(Clone, Copy, PartialEq)]
 enum Manner {
     /// Reads only the beginning of the request, and closes after the answer.
     Hasty,
-    /// The same, but reads the rest before it closes, as RFC 9112, section 9.6, asks for.
+    /// Reads only the beginning of the request, answers, and reads the rest before it closes, as
+    /// RFC 9112, section 9.6, requires.
     Polite,
     /// Reads the request, and closes in the middle of the answer.
     BreaksOff,
-    /// Reads the request, and falls silent in the middle of the answer.
+    /// Reads the request, and stops sending in the middle of the answer.
     Stalls,
 }
 
@@ -54,7 +55,7 @@ async fn serve(mut stream: TcpStream, manner: Manner, answer: &str) -> std::io::
     Ok(())
 }
 
-/// Flushes some 400 KB, more than a socket takes at once.
+/// Flushes about 400 KB, more than a socket buffers.
 async fn flush_to(url: String) -> FlushReport {
     let config = Config::builder()
         .initial_delay(Duration::from_millis(1))
@@ -91,7 +92,7 @@ fn assert_is_refused(report: &FlushReport) {
 }
 
 #[tokio::test]
-async fn a_refusal_that_comes_before_the_request_was_read_is_heard() {
+async fn a_refusal_that_comes_before_the_request_was_read_is_a_refusal() {
     for round in 0..20 {
         let manner = if round % 2 == 0 {
             Manner::Hasty

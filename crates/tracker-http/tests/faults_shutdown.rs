@@ -1,5 +1,5 @@
-//! Shutdown against an endpoint that fails: every event is delivered or handed back in order, and
-//! the books say which.
+//! Shutdown with an endpoint that fails: every event is delivered or returned in order, and the
+//! books agree.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,8 +15,8 @@ use tracker_core::{Config, ConfigBuilder, DeliveryReport, Stop};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTrackerBuilder, JsonEvent};
 
-const BRIEF: Duration = Duration::from_millis(100);
-const LONG: Duration = Duration::from_secs(10);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(100);
+const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn event(id: usize) -> Value {
     json!({"eventId": id.to_string()})
@@ -42,7 +42,7 @@ fn builder(url: String) -> HttpTrackerBuilder {
 }
 
 async fn shutdown(tracker: &HttpTracker, deadline: Duration) -> DeliveryReport<Value> {
-    let report = timeout(LONG, tracker.shutdown(deadline))
+    let report = timeout(LONG_TIMEOUT, tracker.shutdown(deadline))
         .await
         .expect("a shutdown ends");
     assert!(report.books.is_balanced(), "{report}");
@@ -50,7 +50,7 @@ async fn shutdown(tracker: &HttpTracker, deadline: Duration) -> DeliveryReport<V
     report.map(|event| event.decode().unwrap())
 }
 
-/// The URL of a server that is gone.
+/// Returns the URL of a server that no longer exists.
 async fn dead_url() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}/v1/events", listener.local_addr().unwrap())
@@ -67,7 +67,7 @@ async fn an_endpoint_that_is_down_hands_every_event_back_in_order() {
         }
         .unwrap();
         emit(&tracker, 0..1000);
-        let report = shutdown(&tracker, BRIEF).await;
+        let report = shutdown(&tracker, SHORT_TIMEOUT).await;
         assert_eq!(report.returned, events(0..1000), "background: {background}");
         assert_eq!((report.books.returned, report.books.delivered), (1000, 0));
         assert!(report.ok().is_err());
@@ -108,7 +108,7 @@ async fn a_wrong_configuration_hands_the_events_back_without_waiting_for_the_dea
     server.always(Answer::Status(403));
     let tracker = builder(server.url()).scoped().unwrap();
     emit(&tracker, 0..3);
-    let report = timeout(LONG, shutdown(&tracker, Duration::from_secs(3600)))
+    let report = timeout(LONG_TIMEOUT, shutdown(&tracker, Duration::from_secs(3600)))
         .await
         .expect("at once");
     assert!(
@@ -129,7 +129,7 @@ async fn a_background_delivery_that_hangs_is_taken_back() {
     emit(&tracker, 0..5);
     until(|| !server.requests().is_empty()).await;
     assert_eq!(tracker.books().in_flight, 5);
-    let report = shutdown(&tracker, BRIEF).await;
+    let report = shutdown(&tracker, SHORT_TIMEOUT).await;
     assert_eq!(report.returned, events(0..5));
 }
 
@@ -143,7 +143,7 @@ async fn a_background_tracker_delivers_by_itself_and_survives_a_wrong_configurat
     until(|| server.received() == 5).await;
     emit(&tracker, 5..6);
     until(|| server.received() == 6).await;
-    let report = shutdown(&tracker, LONG).await;
+    let report = shutdown(&tracker, LONG_TIMEOUT).await;
     assert!(report.ok().is_ok(), "{report}");
     assert_eq!(server.events(), events(0..6));
 }
@@ -163,7 +163,7 @@ async fn a_full_background_batch_does_not_wait_for_the_linger() {
     emit(&tracker, 0..4);
     until(|| server.received() == 4).await;
     emit(&tracker, 4..5);
-    let report = shutdown(&tracker, LONG).await;
+    let report = shutdown(&tracker, LONG_TIMEOUT).await;
     assert!(
         report.ok().is_ok(),
         "a shutdown does not wait for the linger: {report}"
@@ -174,9 +174,12 @@ async fn a_full_background_batch_does_not_wait_for_the_linger() {
 async fn two_shutdowns_return_each_event_once() {
     let tracker = builder(dead_url().await).scoped().unwrap();
     emit(&tracker, 0..10);
-    let (first, second) = tokio::join!(shutdown(&tracker, BRIEF), shutdown(&tracker, BRIEF));
+    let (first, second) = tokio::join!(
+        shutdown(&tracker, SHORT_TIMEOUT),
+        shutdown(&tracker, SHORT_TIMEOUT)
+    );
     assert_eq!([first.returned, second.returned].concat(), events(0..10));
-    let third = shutdown(&tracker, BRIEF).await;
+    let third = shutdown(&tracker, SHORT_TIMEOUT).await;
     assert!(
         third.returned.is_empty() && third.books.returned == 10,
         "{third}"
@@ -210,7 +213,7 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(LONG, polling)
+    timeout(LONG_TIMEOUT, polling)
         .await
         .expect("the condition comes true");
 }

@@ -25,15 +25,15 @@ use tokio::time::timeout;
 use tracker_core::{Config, ConfigBuilder, SendOptions, Transport};
 use tracker_http::{HttpTracker, HttpTransport};
 
-/// What the server does with its n-th request.
+/// The answer of the server to its n-th request.
 enum Answer {
     Accept,
-    /// Accepts once so many requests are there at once.
+    /// Accepts once this many requests are in flight.
     AcceptTogether(Arc<Barrier>),
     Hang,
     /// Takes the events, and breaks the connection.
     TakeAndDie,
-    /// Takes nothing, and no longer reads or writes the connection, which stays open.
+    /// Takes nothing, and stops reading and writing the connection, which stays open.
     FallSilent,
 }
 
@@ -58,7 +58,8 @@ impl State {
 async fn start(answers: fn(usize) -> Answer) -> (String, Arc<State>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
-    let (connections, requests) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let connections = AtomicUsize::new(0);
+    let requests = AtomicUsize::new(0);
     let state = Arc::new(State {
         answers,
         connections,
@@ -88,7 +89,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
     }
 }
 
-/// How a connection ends.
+/// The end of a connection.
 #[derive(Default)]
 struct End {
     die: Notify,
@@ -101,7 +102,7 @@ async fn answer(
     end: Arc<End>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     assert_eq!(request.version(), Version::HTTP_2);
-    // A request that was cut has no whole body, and takes no part.
+    // A request that was cut has an incomplete body, and does not count.
     let Ok(body) = request.into_body().collect().await else {
         return Ok(Response::default());
     };
@@ -180,8 +181,7 @@ async fn events_are_delivered_in_order_over_one_connection() {
 
 #[tokio::test]
 async fn batches_in_flight_share_one_connection() {
-    // Every request waits until four are there, so the test ends only if four are in flight at
-    // once.
+    // Every request waits for four requests, so the test ends only if four are in flight at once.
     static FOUR: std::sync::LazyLock<Arc<Barrier>> =
         std::sync::LazyLock::new(|| Arc::new(Barrier::new(4)));
     let (url, state) = start(|_| Answer::AcceptTogether(FOUR.clone())).await;
@@ -223,10 +223,10 @@ async fn a_connection_that_fell_silent_is_not_used_again() {
     assert_eq!(state.connections.load(SeqCst), 2);
 }
 
-/// The connection may be dead or only slow. Whoever waits on it goes on, and nobody new comes to
-/// it.
+/// The connection may be dead or only slow. Requests that wait on it continue, and new requests
+/// avoid it.
 #[tokio::test]
-async fn requests_on_a_connection_that_one_was_given_up_on_go_on_and_later_ones_avoid_it() {
+async fn a_dropped_request_leaves_others_on_its_connection_and_later_ones_use_a_new_one() {
     static TWO: std::sync::LazyLock<Arc<Barrier>> =
         std::sync::LazyLock::new(|| Arc::new(Barrier::new(2)));
     let (url, state) = start(|request| {
@@ -239,7 +239,7 @@ async fn requests_on_a_connection_that_one_was_given_up_on_go_on_and_later_ones_
     .await;
     let transport = HttpTransport::builder(url).http2_only().build().unwrap();
     let send = |id: usize| {
-        // Clones share the connections, and what is known of them.
+        // Clones share the connections and their state.
         let transport = transport.clone();
         tokio::spawn(async move {
             transport

@@ -1,5 +1,4 @@
-//! A receiver that is busy for seconds is waited for, as long as a request may take; node's http2
-//! is the receiver.
+//! A server that is busy for seconds gets the full `request_timeout`; the server is node's http2.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,8 +9,8 @@ use tokio::time::timeout;
 use tracker_core::Config;
 use tracker_http::HttpTracker;
 
-/// Blocks its event loop for 7 s when the first request has come, so it answers no PING either.
-/// Says after each answer what it has received, and ends by itself.
+/// A server that blocks its event loop for 7 s after the first request, so it answers no PING
+/// either. The server prints its counts after each answer, and ends by itself.
 const BUSY: &str = "
     const http2 = require('http2');
     let sessions = 0, requests = 0, events = 0;
@@ -77,7 +76,7 @@ async fn a_receiver_that_is_busy_longer_than_a_ping_is_waited_for() {
     assert_eq!(seen, ["[1,1,5]", "[1,2,10]"]);
 }
 
-/// Answers as told by the path, with a stream that ends before its answer does.
+/// A server that ends a stream before the end of its answer; the path decides how.
 const CUTS: &str = "
     const http2 = require('http2');
     const server = http2.createServer();
@@ -98,8 +97,8 @@ const CUTS: &str = "
     server.listen(0, '127.0.0.1', () => console.log(server.address().port));
     setTimeout(() => process.exit(), 60000);";
 
-/// hyper reads the reset of a stream without an error code as the end of its body: two events were
-/// booked as delivered.
+/// hyper reports a stream that is reset without an error code as the end of its body. Without a
+/// check, two events would count as delivered.
 #[tokio::test]
 async fn an_answer_whose_stream_is_reset_is_no_consent() {
     let mut node = Node(

@@ -1,5 +1,5 @@
-//! Events are what was emitted, to the byte, or they are refused where they enter; one form of them
-//! is kept.
+//! Events are sent byte for byte as they were emitted, or they are refused by the emit; the tracker
+//! keeps one form of them.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,9 +16,9 @@ use tracker_core::{BufferedTracker, Config, Overflow, PushError, Tracker};
 use tracker_http::testing::FaultServer;
 use tracker_http::{HttpTracker, HttpTransport, JsonEvent, TokioClock};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A tracker that adds `env` to every event.
+/// Builds a tracker that adds `env` to every event.
 fn enriching(server: &FaultServer) -> HttpTracker {
     HttpTracker::builder(server.url())
         .transport(|transport| transport.env("prod"))
@@ -26,7 +26,7 @@ fn enriching(server: &FaultServer) -> HttpTracker {
         .unwrap()
 }
 
-/// What an event looks like on the wire.
+/// Returns an event as it is on the wire.
 async fn sent(tracker: &HttpTracker, server: &FaultServer) -> String {
     tracker.flush().await.ok().unwrap();
     let body = String::from_utf8(server.requests().pop().unwrap().body).unwrap();
@@ -41,10 +41,8 @@ async fn sent(tracker: &HttpTracker, server: &FaultServer) -> String {
 async fn json_that_was_written_by_hand_arrives_as_it_was_written() {
     let server = FaultServer::start().await.unwrap();
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
-    let (plain, enriching) = (
-        HttpTracker::builder(server.url()).scoped().unwrap(),
-        enriching(&server),
-    );
+    let plain = HttpTracker::builder(server.url()).scoped().unwrap();
+    let enriching = enriching(&server);
     for (text, with_env) in [
         ("{\n}", "{\"env\":\"prod\"}".to_owned()),
         (
@@ -95,7 +93,8 @@ async fn a_number_that_json_has_no_form_for_is_refused_and_comes_back() {
     assert_eq!(tracker.books().accepted, 1);
 }
 
-/// Without encoding on emit the same event is found when it is sent; it harms no other.
+/// Without encoding on emit, the invalid event is found when it is sent; other events are not
+/// affected.
 #[tokio::test]
 async fn a_transport_rejects_a_number_that_json_has_no_form_for() {
     let server = FaultServer::start().await.unwrap();
@@ -130,8 +129,8 @@ async fn an_event_that_no_field_can_be_added_to_is_refused_where_it_enters() {
         tracker.emit_wait("text").await.unwrap_err().into_event(),
         "text"
     );
-    let (tracker, event): (Arc<dyn Tracker<JsonEvent>>, _) =
-        (Arc::new(tracker), JsonEvent::encode(&[1]).unwrap());
+    let tracker: Arc<dyn Tracker<JsonEvent>> = Arc::new(tracker);
+    let event = JsonEvent::encode(&[1]).unwrap();
     assert_eq!(tracker.emit(event.clone()).unwrap_err().into_event(), event);
     assert_eq!(tracker.books().accepted, 0);
     HttpTracker::builder(server.url())
@@ -141,7 +140,7 @@ async fn an_event_that_no_field_can_be_added_to_is_refused_where_it_enters() {
         .unwrap();
 }
 
-/// An event that shows how many of it there are.
+/// An event that counts its instances.
 struct Held(#[expect(dead_code, reason = "its reference count is what is observed")] Arc<()>);
 
 impl Serialize for Held {
@@ -163,7 +162,7 @@ async fn only_the_text_of_an_event_is_kept() {
 #[tokio::test]
 async fn the_capacity_in_bytes_counts_the_text_that_is_held() {
     let server = FaultServer::start().await.unwrap();
-    // Each event is 10 bytes of text, and a comma.
+    // Each event has 10 bytes of text, and a comma.
     let config = Config::builder()
         .capacity_bytes(33)
         .batch_bytes(33)
@@ -177,7 +176,7 @@ async fn the_capacity_in_bytes_counts_the_text_that_is_held() {
         tracker.emit(json!({"a": 1000})).unwrap();
     }
     assert!(tracker.emit(json!({"a": 1000})).unwrap_err().is_full());
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(LONG_TIMEOUT).await;
     assert_eq!(
         (
             report.books.accepted,
@@ -188,7 +187,7 @@ async fn the_capacity_in_bytes_counts_the_text_that_is_held() {
     );
 }
 
-/// What is returned and observed is the text, and goes into another tracker as it is.
+/// Events are returned and observed as text, and can be emitted to another tracker unchanged.
 #[tokio::test]
 async fn events_that_come_back_can_be_emitted_again() {
     let server = FaultServer::start().await.unwrap();

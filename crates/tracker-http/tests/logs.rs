@@ -1,5 +1,5 @@
-//! A program whose `tracing` subscriber emits every log into a tracker: the logs about its sending
-//! are left out.
+//! A program whose `tracing` subscriber emits every log as an event: the logs about sending are
+//! skipped.
 
 #![expect(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ use tracker_http::{HttpTracker, HttpTransport, JsonEvent, TokioClock};
 /// Emits every log as an event.
 struct Logs {
     tracker: Arc<OnceLock<Box<dyn Tracker<JsonEvent>>>>,
-    leaves_out: fn() -> bool,
+    is_left_out: fn() -> bool,
 }
 
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Subscriber for Logs {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let Some(tracker) = self.tracker.get().filter(|_| !(self.leaves_out)()) else {
+        let Some(tracker) = self.tracker.get().filter(|_| !(self.is_left_out)()) else {
             return;
         };
         let mut text = Text::default();
@@ -65,8 +65,8 @@ impl Subscriber for Logs {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// A server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread where
-/// nobody listens.
+/// Starts a server of HTTP/1.1 and HTTP/2 on a runtime of its own, so that its logs are on a thread
+/// without a subscriber.
 fn start() -> (Runtime, String) {
     let servers = Builder::new_multi_thread()
         .worker_threads(1)
@@ -90,14 +90,14 @@ fn start() -> (Runtime, String) {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A request that was cut has no whole body.
+    // A request that was cut has an incomplete body.
     let _ = request.into_body().collect().await;
     Ok(Response::default())
 }
 
-type Make = fn(String) -> Box<dyn Tracker<JsonEvent>>;
+type BuildTracker = fn(String) -> Box<dyn Tracker<JsonEvent>>;
 
-const MAKE: [Make; 4] = [
+const TRACKERS: [BuildTracker; 4] = [
     |url| Box::new(HttpTracker::builder(url).scoped().unwrap()),
     |url| Box::new(HttpTracker::builder(url).background().unwrap()),
     |url| Box::new(bare(HttpTransport::builder(url).build().unwrap())),
@@ -108,7 +108,7 @@ const MAKE: [Make; 4] = [
     },
 ];
 
-/// The transport without anything of this crate around it.
+/// Builds a tracker from the transport alone, without `HttpTracker`.
 fn bare(transport: HttpTransport) -> BufferedTracker<JsonEvent> {
     BufferedTracker::new(
         Config::default(),
@@ -118,30 +118,30 @@ fn bare(transport: HttpTransport) -> BufferedTracker<JsonEvent> {
     )
 }
 
-const ROUNDS: usize = 20;
+const MAX_FLUSHES: usize = 20;
 
-/// Logs once, and flushes until nothing is pending, at most [`ROUNDS`] times; returns how many
+/// Logs once, and flushes until nothing is pending, at most [`MAX_FLUSHES`] times; returns how many
 /// flushes there were.
-fn flushes_for_one_log(make: Make, leaves_out: fn() -> bool) -> usize {
+fn flushes_for_one_log(build: BuildTracker, is_left_out: fn() -> bool) -> usize {
     let (_servers, url) = start();
-    let made = Arc::new(OnceLock::new());
+    let built = Arc::new(OnceLock::new());
     let logs = Logs {
-        tracker: made.clone(),
-        leaves_out,
+        tracker: built.clone(),
+        is_left_out,
     };
     let program = Builder::new_current_thread().enable_all().build().unwrap();
     let mut flushes = 0;
     tracing::subscriber::with_default(logs, || {
         program.block_on(async {
-            let tracker = made.get_or_init(|| make(url));
+            let tracker = built.get_or_init(|| build(url));
             tracing::info!("the program's own log");
             assert_eq!(tracker.books().accepted, 1);
-            for _ in 0..ROUNDS {
+            for _ in 0..MAX_FLUSHES {
                 if tracker.books().pending() > 0 {
                     flushes += 1;
                     tracker.flush().await.ok().unwrap();
                 }
-                // What the tasks of connections log comes now.
+                // The tasks of the connections write their logs now.
                 for _ in 0..100 {
                     tokio::task::yield_now().await;
                 }
@@ -152,17 +152,17 @@ fn flushes_for_one_log(make: Make, leaves_out: fn() -> bool) -> usize {
 }
 
 #[test]
-fn without_the_question_a_log_is_followed_by_another_for_ever() {
-    for make in MAKE {
-        assert_eq!(flushes_for_one_log(make, || false), ROUNDS);
+fn without_is_sending_every_log_makes_another_log() {
+    for build in TRACKERS {
+        assert_eq!(flushes_for_one_log(build, || false), MAX_FLUSHES);
     }
 }
 
 #[test]
-fn with_the_question_one_log_is_one_flush() {
-    for (index, make) in MAKE.into_iter().enumerate() {
+fn with_is_sending_one_log_is_one_flush() {
+    for (index, build) in TRACKERS.into_iter().enumerate() {
         assert_eq!(
-            flushes_for_one_log(make, tracker_http::is_sending),
+            flushes_for_one_log(build, tracker_http::is_sending),
             1,
             "tracker {index}"
         );

@@ -1,4 +1,4 @@
-//! Against node's http server, and the encoders that come with node: none of it was written here.
+//! The transport against node's http server and encoders, which are independent of this project.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tracker_core::{SendError, SendOptions, Stop, Transport};
 use tracker_http::{HttpTracker, HttpTransport};
 
-/// The path of a request says how it is answered; `/taken` says how many events were taken so far.
+/// A server whose answer depends on the path; `/taken` returns the number of events taken so far.
 const SERVER: &str = r#"
 const http = require('http'), zlib = require('zlib'), util = require('util'), querystring = require('querystring');
 const compress = { gzip: zlib.gzipSync, 'x-gzip': zlib.gzipSync, deflate: zlib.deflateSync, br: zlib.brotliCompressSync };
@@ -57,7 +57,7 @@ http.createServer((request, response) => {
 }).listen(0, '127.0.0.1', function () { console.log(this.address().port); });
 "#;
 
-/// A process that ends with the test.
+/// A process that is killed at the end of the test.
 struct Node {
     process: Child,
     url: String,
@@ -84,7 +84,7 @@ impl Node {
         format!("{}/{way}", self.url)
     }
 
-    /// Asks how many events it has taken so far.
+    /// Returns the number of events that the server has taken so far.
     async fn taken(&self) -> u64 {
         let transport = HttpTransport::builder(self.url("taken")).build().unwrap();
         transport
@@ -178,7 +178,7 @@ async fn no_form_that_node_has_shows_a_secret() {
                 assert!(!shown.contains(&window), "{way}: {window} in {shown}");
             }
         }
-        // What is left can be read back by nobody: these are the pieces of the token in letters and
+        // The rest must not reveal the token: these are the pieces of the token in letters and
         // digits.
         for piece in ["s3cr3t", "qu3ry", "k3y"] {
             assert!(!shown.contains(piece), "{way}: {piece} in {shown}");

@@ -1,5 +1,5 @@
-//! The server closes a kept connection under the next request: the request goes over another one,
-//! and nothing is lost.
+//! The server closes a kept connection during the next request: the request uses another
+//! connection, and nothing is lost.
 
 #![expect(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ fn config(in_flight: usize) -> Config {
 }
 
 async fn flush(tracker: &HttpTracker) {
-    // Longer than a request may take: one whose answer never comes is tried again.
+    // This is longer than a request may take, because a request without an answer is tried again.
     timeout(Duration::from_secs(30), tracker.flush())
         .await
         .expect("a flush ends")
@@ -104,8 +104,8 @@ async fn a_server_that_announces_the_close_is_asked_on_a_new_connection() {
     );
 }
 
-/// The server and the client share a thread, so the close is always there before the next request
-/// is written.
+/// The server and the client share a thread, so the close always arrives before the next request is
+/// written.
 #[tokio::test]
 async fn a_close_that_comes_before_the_request_is_no_failure() {
     let server = FaultServer::start().await.unwrap();

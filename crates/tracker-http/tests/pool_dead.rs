@@ -1,5 +1,5 @@
-//! Connections that died without a word: one attempt shows it, and no later one meets the same
-//! silence.
+//! Connections that died silently: one attempt shows it, and no later attempt uses a dead
+//! connection.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,24 +20,26 @@ use tracker_core::{Config, SendOptions, Transport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn event(id: usize) -> Value {
     json!({"eventId": id.to_string()})
 }
 
-/// Answers once `first` requests are there on as many connections, and is deaf on those from then
-/// on.
+/// Starts a server that answers once `first` requests have come on as many connections, and then
+/// ignores these connections.
 async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
-    let (connections, unheard) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let connections = Arc::new(AtomicUsize::new(0));
+    let unheard = Arc::new(AtomicUsize::new(0));
     let counters = (connections.clone(), unheard.clone());
     let together = Arc::new(Semaphore::new(0));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let deaf = connections.fetch_add(1, SeqCst) < first;
-            let (unheard, together) = (unheard.clone(), together.clone());
+            let unheard = unheard.clone();
+            let together = together.clone();
             tokio::spawn(async move {
                 request(&mut stream).await;
                 if deaf {
@@ -61,7 +63,8 @@ async fn start(first: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     (url, counters.0, counters.1)
 }
 
-/// Reads what a small request is: one segment, here. `false` at the end.
+/// Reads one small request, which is one segment here; returns `false` at the end of the
+/// connection.
 async fn request(stream: &mut TcpStream) -> bool {
     let mut read = [0; 16 * 1024];
     matches!(stream.read(&mut read).await, Ok(1..))
@@ -74,7 +77,7 @@ async fn respond(stream: &mut TcpStream) {
         .unwrap();
 }
 
-/// A machine that is gone takes every kept connection with it, and one of them shows it.
+/// If a machine is gone, every kept connection is dead, and one attempt shows that.
 #[tokio::test]
 async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     let (url, connections, unheard) = start(4).await;
@@ -89,7 +92,7 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
         .unwrap();
     let tracker = HttpTracker::builder(url).config(config).scoped().unwrap();
     (0..4).for_each(|id| tracker.emit(event(id)).unwrap());
-    timeout(PATIENCE, tracker.flush())
+    timeout(TEST_TIMEOUT, tracker.flush())
         .await
         .unwrap()
         .ok()
@@ -97,7 +100,9 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     assert_eq!(connections.load(SeqCst), 4);
 
     tracker.emit(event(4)).unwrap();
-    let report = timeout(PATIENCE, tracker.shutdown(PATIENCE)).await.unwrap();
+    let report = timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
+        .await
+        .unwrap();
     assert!(
         report.ok().is_ok() && report.books.delivered == 5,
         "{report}"
@@ -105,14 +110,16 @@ async fn one_dead_connection_costs_one_attempt_and_its_siblings_cost_none() {
     assert_eq!((unheard.load(SeqCst), connections.load(SeqCst)), (1, 5));
 }
 
-/// A receiver that restarts breaks one kept connection under a request. Its siblings are not tried.
+/// A server that restarts breaks one kept connection during a request. The other kept connections
+/// are not tried.
 #[tokio::test]
 async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_siblings_cost_none() {
     for broken in [Answer::Reset, Answer::LoseAnswer, Answer::ResetInBody] {
         let server = FaultServer::start().await.unwrap();
         server.always(Answer::AcceptAfter(Duration::from_millis(200)));
         let transport = HttpTransport::builder(server.url()).build().unwrap();
-        let (first, second) = ([event(1)], [event(2)]);
+        let first = [event(1)];
+        let second = [event(2)];
         let (first, second) = tokio::join!(
             transport.send(&first, SendOptions::default()),
             transport.send(&second, SendOptions::default())
@@ -132,23 +139,25 @@ async fn a_connection_that_breaks_under_a_request_costs_one_attempt_and_its_sibl
     }
 }
 
-/// One request is given up, another is under way beside it: that one goes on, and the next one
-/// avoids both.
+/// One request is dropped while another is in flight: the other one continues, and the next request
+/// avoids both connections.
 #[tokio::test]
-async fn a_request_under_way_goes_on_when_another_is_given_up() {
+async fn a_request_in_flight_continues_when_another_is_dropped() {
     let server = FaultServer::start().await.unwrap();
     server.then(Answer::Hang);
     server.then(Answer::AcceptAfter(Duration::from_millis(400)));
     let transport = HttpTransport::builder(server.url()).build().unwrap();
-    // Clones share the connections, and what is known of them.
-    let (hanging, slow) = (transport.clone(), transport.clone());
-    let (first, second) = (vec![event(1)], vec![event(2)]);
+    // Clones share the connections and their state.
+    let hanging = transport.clone();
+    let slow = transport.clone();
+    let first = vec![event(1)];
+    let second = vec![event(2)];
     let hanging = tokio::spawn(async move { hanging.send(&first, SendOptions::default()).await });
-    timeout(PATIENCE, until(|| server.requests().len() == 1))
+    timeout(TEST_TIMEOUT, until(|| server.requests().len() == 1))
         .await
         .unwrap();
     let slow = tokio::spawn(async move { slow.send(&second, SendOptions::default()).await });
-    timeout(PATIENCE, until(|| server.requests().len() == 2))
+    timeout(TEST_TIMEOUT, until(|| server.requests().len() == 2))
         .await
         .unwrap();
     hanging.abort();
@@ -157,9 +166,9 @@ async fn a_request_under_way_goes_on_when_another_is_given_up() {
         .send(&[event(3)], SendOptions::default())
         .await
         .unwrap();
-    timeout(PATIENCE, slow).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, slow).await.unwrap().unwrap().unwrap();
     assert_eq!((server.distinct(), server.connections()), (2, 3));
-    // The client that was begun then is kept: no connection is given up twice.
+    // The new client is kept: no connection is retired twice.
     transport
         .send(&[event(4)], SendOptions::default())
         .await
@@ -173,21 +182,23 @@ async fn until(mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// HTTP/2 settings with the widest window for a stream, and an update that widens the connection's.
-const WIDE: &[u8] =
+/// HTTP/2 settings with the largest window for a stream, and an update that enlarges the window of
+/// the connection.
+const WIDE_WINDOW_FRAMES: &[u8] =
     b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0";
 
-/// Nothing of a request that was given up stays, although its far end never reads and never closes.
+/// No part of a dropped request remains, although the server never reads and never closes.
 async fn a_storm_leaves_nothing_behind(http2: bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/events", listener.local_addr().unwrap());
     let accepted = Arc::new(Mutex::new(Vec::new()));
-    let (kept, came) = (accepted.clone(), Arc::new(Notify::new()));
+    let kept = accepted.clone();
+    let came = Arc::new(Notify::new());
     let arrived = came.clone();
     let server = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             if http2 {
-                stream.write_all(WIDE).await.unwrap();
+                stream.write_all(WIDE_WINDOW_FRAMES).await.unwrap();
             }
             kept.lock().unwrap().push(stream);
             arrived.notify_one();
@@ -197,7 +208,7 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
     let transport = if http2 { builder.http2_only() } else { builder }
         .build()
         .unwrap();
-    // More than the buffers of both ends hold.
+    // This is more than the buffers of both ends hold.
     let events = [json!({"text": "x".repeat(6 << 20)})];
     for round in 1..=4 {
         let sent = async {
@@ -207,7 +218,7 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
             )
         };
         let stuck = async {
-            timeout(PATIENCE, came.notified())
+            timeout(TEST_TIMEOUT, came.notified())
                 .await
                 .expect("each round makes a new connection");
             tokio::time::sleep(Duration::from_millis(200)).await; // tidy: sleep: nothing tells that buffers are full
@@ -221,28 +232,28 @@ async fn a_storm_leaves_nothing_behind(http2: bool) {
             "each round needs a new connection"
         );
     }
-    // The server's task is the one that is left.
+    // Only the task of the server remains.
     let alone = until(|| Handle::current().metrics().num_alive_tasks() <= 1);
-    timeout(PATIENCE, alone)
+    timeout(TEST_TIMEOUT, alone)
         .await
         .expect("every task of a connection has ended");
     server.abort();
 }
 
 #[tokio::test]
-async fn a_storm_of_requests_that_are_given_up_leaves_nothing_behind() {
+async fn a_storm_of_dropped_requests_leaves_nothing_behind() {
     a_storm_leaves_nothing_behind(false).await;
 }
 
 #[tokio::test]
-async fn a_storm_of_http2_requests_that_are_given_up_leaves_nothing_behind() {
+async fn a_storm_of_dropped_http2_requests_leaves_nothing_behind() {
     a_storm_leaves_nothing_behind(true).await;
 }
 
-/// A connection is served by a task of its runtime. One that stands still, but is not gone, serves
-/// nothing.
+/// A connection is served by a task of its runtime. A stalled runtime, which exists but does not
+/// run, serves nothing.
 #[test]
-fn a_runtime_that_stands_still_holds_no_request_of_another_up() {
+fn a_stalled_runtime_delays_no_request_of_another_runtime() {
     let servers = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -251,11 +262,17 @@ fn a_runtime_that_stands_still_holds_no_request_of_another_up() {
     let server = servers.block_on(FaultServer::start()).unwrap();
     let transport = HttpTransport::builder(server.url()).build().unwrap();
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
-    let (first, second) = (runtime(), runtime());
+    let first = runtime();
+    let second = runtime();
     for (id, runtime) in [&first, &second, &first, &second].into_iter().enumerate() {
         let events = [event(id)];
-        let sent =
-            async { timeout(PATIENCE, transport.send(&events, SendOptions::default())).await };
+        let sent = async {
+            timeout(
+                TEST_TIMEOUT,
+                transport.send(&events, SendOptions::default()),
+            )
+            .await
+        };
         runtime
             .block_on(sent)
             .expect("it does not wait for the other runtime")

@@ -1,4 +1,4 @@
-//! A tracker outlives the runtime that its connections and its task belonged to.
+//! A tracker outlives the runtime of its connections and its task.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,13 +14,13 @@ use tracker_core::Config;
 use tracker_http::HttpTracker;
 use tracker_http::testing::{Answer, FaultServer};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A server on a runtime of its own, which must be kept.
+/// Starts a server on a runtime of its own, which the caller keeps.
 fn start() -> (Runtime, FaultServer) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -38,7 +38,7 @@ fn every_flush_may_run_on_a_runtime_of_its_own() {
     for id in 0..5 {
         tracker.emit(json!({"eventId": id.to_string()})).unwrap();
         let report = runtime().block_on(async {
-            timeout(PATIENCE, tracker.flush())
+            timeout(TEST_TIMEOUT, tracker.flush())
                 .await
                 .expect("a flush ends")
         });
@@ -69,7 +69,7 @@ fn what_a_background_task_held_when_its_runtime_ended_is_delivered_by_the_shutdo
     assert_eq!((tracker.books().queued, tracker.books().in_flight), (1, 0));
 
     let shutdown = async {
-        timeout(PATIENCE, tracker.shutdown(PATIENCE))
+        timeout(TEST_TIMEOUT, tracker.shutdown(TEST_TIMEOUT))
             .await
             .expect("a shutdown ends")
     };

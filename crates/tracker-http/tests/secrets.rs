@@ -1,5 +1,5 @@
-//! A far end repeats what it was sent, in every form that servers, proxies and pages of errors
-//! have: no form is shown.
+//! A server echoes a request in every form that servers, proxies and error pages use: no secret is
+//! shown in any form.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ const HEADER: &str = "Basic aGVhZGVyOnMzY3IzdA==";
 const QUERY: &str = "qu3ry%2Fs3cr3t-value";
 const KEY: &str = "k3y of \"the\" service";
 
-/// No eight characters of one of these are shown, whatever form they have.
+/// The secrets. No eight consecutive characters of one of them are shown, in any form.
 const PARTS: [&str; 6] = [
     TOKEN,
     "aGVhZGVyOnMzY3IzdA==",
@@ -51,8 +51,8 @@ fn assert_shows_none(shown: &str, form: Echo) {
         let encoded = form.encode(part).to_lowercase();
         for form in [encoded, part.to_lowercase()] {
             let chars: Vec<char> = form.chars().collect();
-            // A piece of eight plain characters may have twelve times as many in some forms, and
-            // fewer in none.
+            // Eight plain characters may have twelve times as many characters in some forms, and
+            // never fewer.
             for window in chars.windows(if form == part.to_lowercase() { 8 } else { 100 }) {
                 let window = String::from_iter(window);
                 assert!(
@@ -64,7 +64,7 @@ fn assert_shows_none(shown: &str, form: Echo) {
     }
 }
 
-/// Everything that an error shows, and its sources show.
+/// Returns the texts of an error and its sources.
 fn shown(error: &SendError) -> String {
     let mut shown = format!("{error:?} {error}");
     let mut source = error.source();
@@ -185,7 +185,7 @@ async fn clones_share_the_token_and_the_one_before_stays_hidden() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A server that is not ours to choose repeats a token that is not ours to choose.
+    /// The token and the form of the echo are arbitrary.
     #[test]
     fn no_token_is_shown_in_any_form(token in "[!-~]{12,40}", form in proptest::sample::select(&Echo::ALL[..])) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -195,7 +195,7 @@ proptest! {
             server.then(Answer::RefuseAll(401, format!("no: {} is unknown", form.encode(&token))));
             send(&transport).await.unwrap_err().reason().unwrap().as_str().to_owned()
         });
-        // What stands before and after it is kept, and of the token next to nothing.
+        // The text before and after the token is kept, and almost nothing of the token.
         prop_assert!(reason.starts_with("no: ") || form != Echo::Plain, "{}", reason);
         let chars: Vec<char> = token.to_lowercase().chars().collect();
         for window in chars.windows(8) {

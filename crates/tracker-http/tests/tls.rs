@@ -1,5 +1,4 @@
-//! https: trust, the protocol that is negotiated, and what happens when the certificate is not
-//! trusted.
+//! https: trust, the negotiated protocol, and certificates that are not trusted.
 
 #![cfg(feature = "tls")]
 #![expect(
@@ -38,15 +37,14 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// What the server saw.
+/// The observations of the server.
 #[derive(Default)]
 struct Seen {
     handshakes: usize,
     requests: Vec<(Version, Value)>,
 }
 
-/// Starts a server with a certificate for these names that speaks these protocols; returns its
-/// port.
+/// Starts a server with a certificate for these names and with these protocols; returns its port.
 async fn start(
     authority: &Authority,
     names: &[&str],
@@ -79,7 +77,8 @@ async fn start(
     let shared = seen.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, seen) = (acceptor.clone(), shared.clone());
+            let acceptor = acceptor.clone();
+            let seen = shared.clone();
             tokio::spawn(async move {
                 seen.lock().unwrap().handshakes += 1;
                 let Ok(stream) = acceptor.accept(stream).await else {
@@ -161,7 +160,8 @@ async fn https_falls_back_to_http_1_1() {
 /// Neither a certificate of another authority nor one for another name is trusted.
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_gets_no_event_and_every_event_comes_back() {
-    let (trusted, other) = (authority(), authority());
+    let trusted = authority();
+    let other = authority();
     for (issuer, name) in [(&other, "localhost"), (&trusted, "elsewhere.example")] {
         let (port, seen) = start(issuer, &[name], &["h2", "http/1.1"]).await;
         let url = format!("https://localhost:{port}/v1/events");

@@ -1,4 +1,4 @@
-//! What this end shows of itself, and how long it waits for a handshake.
+//! The client certificate, and the limit of a handshake.
 
 #![cfg(feature = "tls")]
 #![expect(
@@ -30,7 +30,7 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate for this name and its key, both DER.
+/// Makes a certificate for this name; returns it and its key, both in DER.
 fn issue(authority: &Authority, name: &str) -> (Vec<u8>, Vec<u8>) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.to_owned()])
@@ -40,7 +40,7 @@ fn issue(authority: &Authority, name: &str) -> (Vec<u8>, Vec<u8>) {
     (certificate.der().to_vec(), key.serialize_der())
 }
 
-/// Starts a server that takes requests only from clients with a certificate of the authority;
+/// Starts a server that accepts requests only from clients with a certificate of the authority;
 /// returns its port.
 async fn start(authority: &Authority) -> u16 {
     let mut roots = RootCertStore::empty();
@@ -84,8 +84,9 @@ async fn send(transport: &HttpTransport) -> Result<Receipt, SendError> {
 }
 
 #[tokio::test]
-async fn a_far_end_that_asks_for_a_certificate_is_shown_one() {
-    let (authority, other) = (authority(), authority());
+async fn a_server_that_asks_for_a_certificate_gets_it() {
+    let other = authority();
+    let authority = authority();
     let port = start(&authority).await;
     for host in ["localhost", "localhost."] {
         let url = format!("https://{host}:{port}/v1/events");
@@ -97,8 +98,8 @@ async fn a_far_end_that_asks_for_a_certificate_is_shown_one() {
             .unwrap();
         send(&transport).await.unwrap();
 
-        // Without one, or with one that the far end does not trust, nothing is delivered, and the
-        // reason is TLS.
+        // Without a certificate, or with one that the server does not trust, nothing is delivered,
+        // and the reason is TLS.
         let (certificate, key) = issue(&other, "client");
         for transport in [
             builder(),
@@ -122,8 +123,8 @@ fn a_client_certificate_that_cannot_be_used_is_refused_and_its_key_is_not_shown(
         (vec![b"not a certificate".to_vec()], key.clone()),
         (vec![another], key.clone()),
     ] {
-        // It is checked although nothing is shown to a plain endpoint: a mistake must not wait for
-        // the day of https.
+        // The certificate is checked although a plain endpoint does not get it, so that a mistake
+        // shows before https is used.
         for url in ["https://localhost/", "http://localhost/"] {
             let root = authority.der().to_vec();
             let builder = HttpTransport::builder(url).root_certificate(root);
@@ -146,7 +147,7 @@ fn a_client_certificate_that_cannot_be_used_is_refused_and_its_key_is_not_shown(
     );
 }
 
-/// The server accepts the connection and never says a word.
+/// The server accepts the connection and never sends a byte.
 #[tokio::test]
 async fn a_handshake_that_does_not_come_ends_with_the_time_to_connect() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

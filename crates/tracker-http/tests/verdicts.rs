@@ -1,5 +1,5 @@
-//! What successes say of single events: read to the letter, or not taken for consent. The books say
-//! what the server counts.
+//! The verdicts in a success: read exactly, or not taken for consent. The books agree with the
+//! server.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use tracker_core::{Config, FlushReport, Observer, Reason, SendError, Stop};
 use tracker_http::testing::{Answer, FaultServer, Reply};
 use tracker_http::{HttpTracker, JsonEvent};
 
-/// Keeps the reasons.
+/// An observer that keeps the reasons.
 #[derive(Default)]
 struct Reasons(Mutex<Vec<String>>);
 
@@ -31,7 +31,7 @@ struct Set {
     reasons: Arc<Reasons>,
 }
 
-/// A tracker with `events` events, and a server that gives this answer to the first request.
+/// Makes a tracker with `events` events, and a server that gives this answer to the first request.
 async fn set(events: usize, answer: Answer) -> Set {
     let server = FaultServer::start().await.unwrap();
     server.then(answer);
@@ -57,7 +57,7 @@ async fn flush(set: &Set) -> FlushReport {
         .expect("a flush ends")
 }
 
-/// Flushes `events` events of which the server does not take those at `rejected`, and says so with
+/// Flushes `events` events. The server takes all except those at `rejected`, and answers with
 /// `reply`.
 async fn rejects(events: usize, rejected: Vec<usize>, reply: Reply) -> Vec<String> {
     let set = set(events, Answer::Take(rejected.clone(), reply)).await;
@@ -76,8 +76,7 @@ async fn rejects(events: usize, rejected: Vec<usize>, reply: Reply) -> Vec<Strin
     reasons
 }
 
-/// Flushes three events to a server that takes two of them, and says so in a way that nobody can
-/// read.
+/// Flushes three events to a server that takes two of them, and answers with an unreadable body.
 async fn is_no_consent(reply: Reply) -> String {
     let set = set(3, Answer::Take(vec![1], reply)).await;
     let report = flush(&set).await;
@@ -97,7 +96,7 @@ async fn is_no_consent(reply: Reply) -> String {
         (3, 0, 0),
         "nothing is lost"
     );
-    // Once somebody has mended the server, everything arrives; it drops what it has by id.
+    // Once the server is repaired, every event arrives; the server drops duplicates by id.
     let report = flush(&set).await;
     assert_eq!(
         (report.ok().unwrap().delivered, set.server.distinct()),
@@ -130,9 +129,9 @@ async fn the_limit_of_an_answer_follows_the_batch() {
 }
 
 #[tokio::test]
-async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_told() {
-    for (body, told) in [
-        (r#"{"rejected":1}"#, "no list: 1"),
+async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_reported() {
+    for (body, text) in [
+        (r#"{"rejected":1}"#, "not an array: 1"),
         (r#"{"rejected":[{"id":"1"}]}"#, r#"no index: {"id":"1"}"#),
         (
             r#"{"rejected":[{"index":3}]}"#,
@@ -141,12 +140,12 @@ async fn verdicts_that_cannot_be_read_keep_the_batch_and_are_told() {
         (r#"{"rejected":[{"index":1},{"ind"#, "not a JSON object"),
     ] {
         let reason = is_no_consent(Reply::new(200).body(body)).await;
-        assert!(reason.contains(told), "{reason}");
+        assert!(reason.contains(text), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_long_keeps_the_batch_and_is_told() {
+async fn an_answer_that_is_too_long_keeps_the_batch_and_is_reported() {
     let padded = json!({"padding": "x".repeat(80 * 1024), "rejected": [1]}).to_string();
     let reason = is_no_consent(Reply::new(200).body(padded)).await;
     assert!(reason.contains("longer than"), "{reason}");
@@ -195,7 +194,7 @@ async fn an_answer_that_is_compressed_all_the_same_is_read() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_told() {
+async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_reported() {
     let verdicts = Reply::new(200).body(r#"{"rejected":[1]}"#);
     let reason = is_no_consent(verdicts.clone().header("content-encoding", "br")).await;
     assert!(reason.contains("encoded as br"), "{reason}");
@@ -211,9 +210,9 @@ async fn an_answer_that_cannot_be_decoded_keeps_the_batch_and_is_told() {
         ),
     )
     .await;
-    let told = flush(&set).await.stop.unwrap().to_string();
+    let text = flush(&set).await.stop.unwrap().to_string();
     assert!(
-        told.contains("Unauthorized") && told.contains("encoded as br"),
-        "{told}"
+        text.contains("Unauthorized") && text.contains("encoded as br"),
+        "{text}"
     );
 }

@@ -1,4 +1,4 @@
-//! What goes over the wire: method, headers, body, compression, protocol version.
+//! The requests on the wire: method, headers, body, compression, protocol version.
 
 use serde_json::{Value, json};
 use tracker_core::{SendError, SendOptions, Transport};

@@ -1,42 +1,37 @@
-//! How large an event may be: what is longer is cut, with a mark that says how much is missing.
+//! The bounds of an event's parts. A longer part is cut, and ends with a mark that says how much is
+//! missing.
 //!
-//! With these bounds no event is larger than 256 KiB beside its input, output or payload. A
-//! receiver that refuses what is too large would refuse such an event for good, and its run could
-//! never be complete there.
+//! With these bounds no event is larger than 256 KiB, not counting its input, output or payload.
+//! Without them, a receiver with a size limit would refuse a larger event for good, and its record
+//! of the run could never be complete.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use crate::{ErrorInfo, EventKind, PauseReason, Payload, ResumeReason};
-
-/// How many completed steps an event lists at most: the last 1,000.
+/// The largest number of completed steps that an event lists: the last 1,000.
 pub const LISTED_STEPS: usize = 1_000;
-/// How many bytes of JSON the list of completed steps has at most: 128 KiB.
+/// The largest size of the list of completed steps, in bytes of JSON: 128 KiB.
 pub const LISTED_STEPS_BYTES: usize = 128 * 1024;
-/// How many bytes of JSON the message of an error, or the reason of a cancel, has at most: 16 KiB.
+/// The largest size of an error's message or a cancel's reason, in bytes of JSON: 16 KiB.
 pub const MESSAGE_BYTES: usize = 16 * 1024;
-/// How many bytes of JSON the kind of an error, a step's name, or another word has at most: 1 KiB.
+/// The largest size of an error's kind, a step's name, or another word, in bytes of JSON: 1 KiB.
 pub const WORD_BYTES: usize = 1024;
-/// How many bytes the details of an error have at most: 64 KiB. Larger ones become a text that is
+/// The largest size of an error's details, in bytes: 64 KiB. Larger details become a text that is
 /// cut.
 pub const DETAILS_BYTES: usize = 64 * 1024;
-/// How many bytes the further fields of an error have at most, all together: 16 KiB.
+/// The largest size of all extra fields of an error together, in bytes: 16 KiB.
 pub const EXTRA_BYTES: usize = 16 * 1024;
-/// How deep the details and the further fields of an error are nested at most: 96 levels, so that
-/// an error with such details can be a value of 100 levels.
+/// The largest depth of an error's details and extra fields: 96 levels. So an error with such
+/// details fits into a value of 100 levels.
 pub const DETAILS_DEPTH: usize = 96;
 
-/// What a mark takes at most.
-const MARK_BYTES: usize = 40;
-/// The name under which an error says how many of its further fields are missing.
-const CUT_FIELDS: &str = "…";
-
-/// Cuts a text so that its JSON form has at most `bytes` bytes, the quotes not counted, and says
-/// how much is missing.
+/// The largest size of a mark, in bytes.
+pub(crate) const MAX_MARK_BYTES: usize = 40;
+/// Cuts a text so that its JSON form has at most `bytes` bytes, not counting the quotes.
 ///
-/// A text that fits is returned as it is. One that does not is cut between two characters, and ends
-/// with a mark: `… (12345 bytes cut)`. Plain text takes its own length in JSON; quotes, backslashes
-/// and control characters take more. Below 40 bytes only the mark is left.
+/// A text that fits is returned as it is. Any other text is cut between two characters, and ends
+/// with a mark that says how much is missing: `… (12345 bytes cut)`. Most characters have their own
+/// length in JSON; quotes, backslashes and control characters are longer. If `bytes` is below 40,
+/// the result is only the mark.
 ///
 /// # Examples
 ///
@@ -50,7 +45,7 @@ pub fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     if fits(text, bytes) {
         return Cow::Borrowed(text);
     }
-    let mut room = bytes.saturating_sub(MARK_BYTES);
+    let mut room = bytes.saturating_sub(MAX_MARK_BYTES);
     let end = text.char_indices().find(|(_, character)| {
         let size = json_bytes(*character);
         let is_over = size > room;
@@ -61,9 +56,9 @@ pub fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{kept}{}", mark(rest.len())))
 }
 
-/// Returns whether the JSON form of a text has at most `bytes` bytes, the quotes not counted.
+/// Returns whether the JSON form of a text has at most `bytes` bytes, not counting the quotes.
 fn fits(text: &str, bytes: usize) -> bool {
-    // No character takes more than six times its length.
+    // In JSON, no character has more than six times its length.
     text.len() <= bytes
         && (text.len() <= bytes / 6 || text.chars().map(json_bytes).sum::<usize>() <= bytes)
 }
@@ -77,142 +72,6 @@ pub(crate) fn json_bytes(character: char) -> usize {
     }
 }
 
-fn mark(bytes: usize) -> String {
+pub(crate) fn mark(bytes: usize) -> String {
     format!("… ({bytes} bytes cut)")
-}
-
-fn cut_all<'a>(texts: impl IntoIterator<Item = &'a mut String>, bytes: usize) {
-    for text in texts {
-        if let Cow::Owned(cut) = cut(text, bytes) {
-            *text = cut;
-        }
-    }
-}
-
-impl ErrorInfo {
-    /// Returns the error as an event may carry it: whatever is longer than its bound is cut, with a
-    /// mark.
-    ///
-    /// Details that are too large or too deep become a text, the beginning of their JSON form.
-    /// Further fields that are too large become a text with a mark, or, where there are too many,
-    /// are counted under the name `…`.
-    #[must_use]
-    pub fn bounded(mut self) -> Self {
-        cut_all([&mut self.message], MESSAGE_BYTES);
-        cut_all(self.kind.iter_mut().chain(&mut self.step_name), WORD_BYTES);
-        if let Some(details) = self.details.take() {
-            let is_small =
-                details.as_str().len() <= DETAILS_BYTES && details.depth() <= DETAILS_DEPTH;
-            let as_text = |details: &Payload| text(&cut(details.as_str(), DETAILS_BYTES - 2));
-            self.details = Some(if is_small { details } else { as_text(&details) });
-        }
-        self.extra = bounded_fields(std::mem::take(&mut self.extra));
-        self
-    }
-}
-
-fn bounded_fields(fields: BTreeMap<String, Payload>) -> BTreeMap<String, Payload> {
-    let size = |name: &str, value: &Payload| {
-        name.chars().map(json_bytes).sum::<usize>() + value.as_str().len() + "\"\":,".len()
-    };
-    let is_flat = |value: &Payload| value.depth() <= DETAILS_DEPTH;
-    if fields
-        .iter()
-        .map(|(name, value)| size(name, value))
-        .sum::<usize>()
-        <= EXTRA_BYTES
-        && fields.values().all(is_flat)
-    {
-        return fields;
-    }
-    // Some room is kept for the count of what is missing.
-    let (mut room, mut missing) = (EXTRA_BYTES - 2 * MARK_BYTES, 0_usize);
-    let mut kept = BTreeMap::new();
-    for (name, value) in fields {
-        let fits = |value: &Payload| is_flat(value) && size(&name, value) <= room;
-        let value = if fits(&value) {
-            value
-        } else {
-            text(&mark(value.as_str().len()))
-        };
-        if !fits(&value) {
-            missing += 1;
-            continue;
-        }
-        room -= size(&name, &value);
-        kept.insert(name, value);
-    }
-    if missing > 0 {
-        kept.insert(
-            CUT_FIELDS.to_owned(),
-            text(&format!("({missing} fields cut)")),
-        );
-    }
-    kept
-}
-
-/// The payload that is this text.
-fn text(text: &str) -> Payload {
-    serde_json::Value::from(text).into()
-}
-
-impl EventKind {
-    /// Returns the event as it may be written: whatever is longer than its bound is cut, with a
-    /// mark.
-    ///
-    /// Inputs, outputs and the fields of an unknown type stay as they are.
-    #[must_use]
-    pub fn bounded(mut self) -> Self {
-        match &mut self {
-            Self::WorkflowQueued { .. } | Self::WorkflowStarted { .. } | Self::Unknown { .. } => {}
-            Self::WorkflowPaused {
-                reason, step_name, ..
-            } => {
-                if let PauseReason::Other(word) = reason {
-                    cut_all([word], WORD_BYTES);
-                }
-                cut_all(step_name, WORD_BYTES);
-            }
-            Self::WorkflowResumed { reason } => {
-                if let ResumeReason::Other(word) = reason {
-                    cut_all([word], WORD_BYTES);
-                }
-            }
-            Self::WorkflowCompleted {
-                completed_steps, ..
-            } => completed_steps.bound(),
-            Self::WorkflowFailed {
-                error,
-                completed_steps,
-            } => {
-                bound_error(error);
-                completed_steps.bound();
-            }
-            Self::WorkflowCancelled {
-                reason,
-                completed_steps,
-            } => {
-                cut_all(reason, MESSAGE_BYTES);
-                completed_steps.bound();
-            }
-            Self::StepFailed {
-                step_name, error, ..
-            } => {
-                cut_all([step_name], WORD_BYTES);
-                bound_error(error);
-            }
-            Self::StepStarted { step_name, .. }
-            | Self::StepCompleted { step_name, .. }
-            | Self::RetryScheduled { step_name, .. }
-            | Self::RetryExhausted { step_name, .. }
-            | Self::TimeoutSet { step_name, .. }
-            | Self::TimeoutExceeded { step_name, .. } => cut_all([step_name], WORD_BYTES),
-            Self::SleepStarted { .. } | Self::SleepCompleted { .. } => {}
-        }
-        self
-    }
-}
-
-fn bound_error(error: &mut ErrorInfo) {
-    *error = std::mem::replace(error, ErrorInfo::new("")).bounded();
 }

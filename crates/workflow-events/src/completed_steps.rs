@@ -1,14 +1,14 @@
-//! The completed steps that an event lists.
+//! The completed steps in a terminal event.
 
 use std::collections::VecDeque;
 
 use crate::bounds::{LISTED_STEPS, LISTED_STEPS_BYTES, json_bytes};
 
-/// The steps that a run has completed, as the event that ends it tells: the last ones by name, and
-/// how many there were.
+/// The completed steps of a run, as its terminal event lists them: the names of the last ones, and
+/// the count of all.
 ///
-/// On the wire it is two fields, `completedSteps` and `completedStepCount`. An event of a version
-/// that did not count yet has listed all of them.
+/// On the wire these are two fields, `completedSteps` and `completedStepCount`. An event of a
+/// version without the count lists all steps.
 ///
 /// # Examples
 ///
@@ -36,13 +36,15 @@ impl CompletedSteps {
         I: IntoIterator<IntoIter: DoubleEndedIterator>,
         I::Item: AsRef<str> + Into<String>,
     {
-        let (mut room, mut names, mut unlisted) = (LISTED_STEPS_BYTES, VecDeque::new(), 0_u64);
+        let mut room = LISTED_STEPS_BYTES;
+        let mut names = VecDeque::new();
+        let mut unlisted = 0_u64;
         for name in all.into_iter().rev() {
             let is_room = unlisted == 0 && names.len() < LISTED_STEPS;
             let bytes = || name.as_ref().chars().map(json_bytes).sum::<usize>() + "\"\",".len();
             match room.checked_sub(if is_room { bytes() } else { usize::MAX }) {
-                Some(left) => {
-                    room = left;
+                Some(remaining) => {
+                    room = remaining;
                     names.push_front(name.into());
                 }
                 None => unlisted += 1,
@@ -54,7 +56,8 @@ impl CompletedSteps {
         }
     }
 
-    /// What was read: a count that is absent, or less than what is listed, says nothing.
+    /// Creates the value from its fields on the wire. A count that is absent or less than the
+    /// number of names is ignored.
     pub(crate) fn read(names: Vec<String>, count: Option<u64>) -> Self {
         let listed = names.len() as u64;
         Self {
@@ -63,32 +66,32 @@ impl CompletedSteps {
         }
     }
 
-    /// The names of the last ones, in order of completion. A name that completed several times is
-    /// here as often.
+    /// Returns the names of the last completed steps, in order of completion. A name that completed
+    /// several times is listed as often.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// How many there were.
+    /// Returns the number of all completed steps.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether every step is listed.
+    /// Returns whether every completed step is listed.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.names.len() as u64 == self.count
     }
 
-    /// Adds one that is listed, whatever the bound.
+    /// Adds a listed step, without regard to the bounds.
     pub(crate) fn push(&mut self, name: &str) {
         self.names.push(name.to_owned());
         self.count = self.count.saturating_add(1);
     }
 
-    /// Lists no more than an event may; the count stays.
+    /// Shortens the list to the bounds of an event; the count stays.
     pub(crate) fn bound(&mut self) {
         let count = self.count;
         *self = Self {
@@ -98,7 +101,7 @@ impl CompletedSteps {
     }
 }
 
-/// All of these, the last ones listed: see [`CompletedSteps::last_of`].
+/// Counts all names and lists the last ones; see [`CompletedSteps::last_of`].
 impl From<Vec<String>> for CompletedSteps {
     fn from(all: Vec<String>) -> Self {
         Self::last_of(all)

@@ -1,22 +1,22 @@
-//! Why a text is not an event.
+//! The error of reading an event.
 
-/// Why a piece of JSON is not an [`Event`](crate::Event).
+/// The error of a JSON text that is not an [`Event`](crate::Event).
 ///
-/// None of these is worth a second try: the same bytes fail the same way.
+/// A second try is useless, because the same bytes always fail in the same way.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadEventError {
-    /// It is not JSON, not an object, or an object that names a field twice, which two readers
-    /// could understand differently.
+    /// The text is not JSON, not an object, or an object that names a field twice, which two
+    /// readers could understand differently.
     #[error("not a JSON object: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// There is no `type`.
+    /// The field `type` is missing.
     #[error("field `type` is missing")]
     MissingType,
-    /// The `type` is not a string.
+    /// The field `type` is not a string.
     #[error("field `type` is not a string")]
     WrongType,
-    /// A field that every event, or every event of this type, has.
+    /// A field is missing that every event, or every event of this type, has.
     #[error("{type_name}: field `{field}` is missing")]
     MissingField {
         /// The `type` of the event.
@@ -24,14 +24,15 @@ pub enum ReadEventError {
         /// The name of the field on the wire.
         field: &'static str,
     },
-    /// A field whose value does not fit.
+    /// A field has a wrong value.
     #[error("{type_name}: field `{field}` is wrong: {problem}")]
     WrongField {
         /// The `type` of the event.
         type_name: String,
         /// The name of the field on the wire.
         field: &'static str,
-        /// What was found and what was expected, for a person. It may quote the value.
+        /// A description for a person: the value found, and the value expected. The text may quote
+        /// the value.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! An error as lifecycle events carry it.
+//! The error in a lifecycle event.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,12 +7,12 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Payload;
+use crate::payload::Payload;
 
-/// The fields that this version knows.
-const KNOWN: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];
+/// The names of the typed fields.
+const KNOWN_FIELDS: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];
 
-/// Why a step or a run failed, as data.
+/// The error of a step or a run, as data.
 ///
 /// `Display` shows the message alone.
 ///
@@ -27,23 +27,25 @@ const KNOWN: [&str; 5] = ["message", "kind", "stepName", "attempt", "details"];
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ErrorInfo {
-    /// What a person reads.
+    /// The text for a person.
     pub message: String,
-    /// What a program compares: a stable class of error.
+    /// A stable class of error, for a program to compare.
     pub kind: Option<String>,
-    /// The step that failed. Only in the error of a run; a step's own event names the step.
+    /// The step that failed. Present only in the error of a run, because a step's own event names
+    /// the step.
     pub step_name: Option<String>,
-    /// The attempt that failed, counted from 1. Only in the error of a run.
+    /// The attempt that failed, counted from 1. Present only in the error of a run.
     pub attempt: Option<u32>,
-    /// Anything more, as it was written. A `null` that was there is `Some`, `None` is nothing.
+    /// Additional details, as they were written. A `null` on the wire is `Some`; `None` means that
+    /// the field is absent.
     pub details: Option<Payload>,
-    /// Fields that this version does not know, kept as they were read. A name that this version
-    /// does know is not written from here: the typed field wins.
+    /// Fields that this version does not know, kept as they were read. An entry with the name of a
+    /// typed field is not written.
     pub extra: BTreeMap<String, Payload>,
 }
 
 impl ErrorInfo {
-    /// An error of which only the message is known.
+    /// Creates an error that has only a message.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self {
@@ -63,8 +65,8 @@ impl fmt::Display for ErrorInfo {
     }
 }
 
-/// Written by hand, because a derived flattened field reads every number as a 64-bit integer or a
-/// float first.
+/// Written by hand, because a derived flattened field would read every number as a 64-bit integer
+/// or a float.
 impl Serialize for ErrorInfo {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -81,11 +83,11 @@ impl Serialize for ErrorInfo {
         if let Some(details) = &self.details {
             map.serialize_entry("details", details)?;
         }
-        // A shadowed name would appear twice in the object.
+        // The name of a typed field would otherwise appear twice in the object.
         for (name, value) in self
             .extra
             .iter()
-            .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+            .filter(|(name, _)| !KNOWN_FIELDS.contains(&name.as_str()))
         {
             map.serialize_entry(name, value)?;
         }
@@ -105,7 +107,8 @@ impl<'de> Deserialize<'de> for ErrorInfo {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ErrorInfo, A::Error> {
-                let (mut message, mut error) = (None, ErrorInfo::new(""));
+                let mut message = None;
+                let mut error = ErrorInfo::new("");
                 while let Some(name) = entries.next_key::<String>()? {
                     match name.as_str() {
                         "message" => message = Some(entries.next_value()?),

@@ -9,15 +9,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::error::ReadEventError;
 use crate::fields::Fields;
+use crate::kind::EventKind;
+use crate::payload::Payload;
+use crate::timestamp::Timestamp;
 use crate::wire::{optional, required};
-use crate::{EventKind, Payload, ReadEventError, Timestamp};
 
 /// The `source` of every event that a workflow engine emits.
 pub const SOURCE: &str = "workflow";
 
-/// The names that belong to the envelope, whatever the type of the event.
-const ENVELOPE: [&str; 8] = [
+/// The names of the envelope's fields, which every event has.
+const ENVELOPE_FIELDS: [&str; 8] = [
     "eventId",
     "timestamp",
     "source",
@@ -30,8 +33,8 @@ const ENVELOPE: [&str; 8] = [
 
 /// One lifecycle event of one run.
 ///
-/// On the wire it is one flat JSON object with camelCase names: the envelope, then the fields of
-/// the [kind](EventKind), then [`extra`](Self::extra), always in this order.
+/// On the wire an event is one flat JSON object with camelCase names: the envelope, then the fields
+/// of the [kind](EventKind), then [`extra`](Self::extra), always in this order.
 ///
 /// # Examples
 ///
@@ -61,27 +64,27 @@ const ENVELOPE: [&str; 8] = [
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The key for dropping duplicates: the same in every redelivery. The engine makes it a
+    /// The key for dropping duplicates: the same id in every redelivery. The engine writes a
     /// UUIDv7; reading accepts any UUID.
     pub event_id: Uuid,
-    /// When it happened, by the engine's clock. It never decides an order: [`seq`](Self::seq) does.
+    /// The time of the event, by the engine's clock. Only [`seq`](Self::seq) decides the order of
+    /// events, never the time.
     pub timestamp: Timestamp,
-    /// Who emitted it: [`SOURCE`], or whatever was read.
+    /// The emitter of the event: [`SOURCE`], or the text that was read.
     pub source: Cow<'static, str>,
     /// The id of the run.
     pub workflow_id: String,
     /// The name of the definition that the run executes.
     pub workflow_name: String,
-    /// The correlation id given at start. Omitted on the wire when absent.
+    /// The correlation id given at start. An absent id is omitted on the wire.
     pub execution_id: Option<String>,
     /// The place in the run's history, contiguous from 1. Reading refuses 0.
     pub seq: u64,
-    /// What happened.
+    /// The type of the event, and the fields of that type.
     pub kind: EventKind,
-    /// Every field that neither the envelope nor the kind knows, kept as it was written and written
-    /// back: `env` and `serviceKey`, the fields of an [unknown type](EventKind::Unknown), and
-    /// whatever a later version adds. A name that belongs to the envelope or to the kind is not
-    /// written from here: the typed field wins.
+    /// All other fields, kept and written back as they were read: `env` and `serviceKey`, the
+    /// fields of an [unknown type](EventKind::Unknown), and fields of later versions. An entry with
+    /// the name of a field of the envelope or the kind is not written.
     pub extra: BTreeMap<String, Payload>,
 }
 
@@ -96,13 +99,13 @@ impl Event {
         Self::from_fields(serde_json::from_slice(json)?)
     }
 
-    /// Reads one event from a JSON value, for instance one element of a batch. Its numbers are
-    /// those of the `Value`: one that does not fit into 64 bits is a float by then, and
-    /// [`from_json`](Self::from_json) keeps it.
+    /// Reads one event from a JSON value, for instance one element of a batch. Numbers are those of
+    /// the `Value`, which turns a number that does not fit into 64 bits into a float;
+    /// [`from_json`](Self::from_json) keeps every digit.
     ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json).
+    /// The same errors as [`from_json`](Self::from_json).
     pub fn from_value(value: Value) -> Result<Self, ReadEventError> {
         Self::from_fields(serde_json::from_value(value)?)
     }
@@ -141,10 +144,11 @@ impl Serialize for Event {
         optional::write(&mut map, "executionId", &self.execution_id)?;
         map.serialize_entry("seq", &self.seq)?;
         self.kind.write(&mut map)?;
-        // A shadowed name would appear twice in the object, and no reader would accept it.
+        // The name of a typed field would otherwise appear twice in the object, and no reader would
+        // accept that.
         let kind_fields = self.kind.field_names();
         for (name, value) in &self.extra {
-            if !ENVELOPE.contains(&name.as_str()) && !kind_fields.contains(&name.as_str()) {
+            if !ENVELOPE_FIELDS.contains(&name.as_str()) && !kind_fields.contains(&name.as_str()) {
                 map.serialize_entry(name, value)?;
             }
         }
@@ -153,7 +157,7 @@ impl Serialize for Event {
 }
 
 impl<'de> Deserialize<'de> for Event {
-    /// Reads as [`Event::from_json`] does; the error keeps its text and loses its type.
+    /// Reads as [`Event::from_json`] does; the error keeps its text, but not its type.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_fields(Fields::deserialize(deserializer)?).map_err(D::Error::custom)
     }

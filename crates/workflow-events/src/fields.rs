@@ -1,4 +1,4 @@
-//! Taking typed fields out of a JSON object.
+//! Reads typed fields from a JSON object.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,12 +7,13 @@ use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::bounds::{WORD_BYTES, cut};
-use crate::{Payload, ReadEventError};
+use crate::error::ReadEventError;
+use crate::payload::Payload;
 
 /// The fields of an object that may be an event.
 pub(crate) struct Fields(BTreeMap<String, Payload>);
 
-/// The fields of an event that are not read yet, and its type to name in an error.
+/// The fields of an event that are not read yet, and the event's type, which errors name.
 pub(crate) struct TypedFields {
     type_name: String,
     unread: BTreeMap<String, Payload>,
@@ -44,7 +45,8 @@ impl TypedFields {
         value: &Payload,
     ) -> Result<T, ReadEventError> {
         value.decode().map_err(|error| {
-            // The place within the field would be read as a place within the event.
+            // The position in the message is one within the field; a reader would take it for a
+            // position within the event.
             let problem = error.to_string();
             self.wrong(
                 field,

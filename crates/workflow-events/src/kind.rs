@@ -1,64 +1,67 @@
-//! Every type of event and its fields.
+//! All types of events, and their fields.
 
-use crate::{CompletedSteps, ErrorInfo, PauseReason, Payload, ResumeReason, Timestamp};
+use crate::completed_steps::CompletedSteps;
+use crate::error_info::ErrorInfo;
+use crate::payload::Payload;
+use crate::reason::{PauseReason, ResumeReason};
+use crate::timestamp::Timestamp;
 
-/// What happened: the `type` of an event and the fields of that type.
+/// The `type` of an event, and the fields of that type.
 ///
-/// Durations are whole milliseconds, attempts count from 1. The wire names are those of the
-/// fields in camelCase.
+/// Durations are whole milliseconds, and attempts count from 1. The names on the wire are those of
+/// the fields, in camelCase.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
     /// `workflow.queued`: the run was created and has not begun.
     WorkflowQueued {
-        /// What the run was started with.
+        /// The input of the run.
         input: Payload,
     },
     /// `workflow.started`: the first execution begins.
     WorkflowStarted {
-        /// What the run was started with.
+        /// The input of the run.
         input: Payload,
     },
-    /// `workflow.paused`: the run is suspended, nothing is left to execute now.
+    /// `workflow.paused`: the run is suspended, because it has nothing to execute now.
     WorkflowPaused {
-        /// What it waits for.
+        /// The reason for the wait.
         reason: PauseReason,
-        /// When it goes on by itself; absent when only a signal wakes it.
+        /// The time at which the run resumes by itself; absent if only a signal can wake the run.
         resume_at: Option<Timestamp>,
-        /// The step that waits, if it is one.
+        /// The step that waits, if a step waits.
         step_name: Option<String>,
     },
-    /// `workflow.resumed`: a suspended run, or one whose process died, goes on.
+    /// `workflow.resumed`: a run resumes that was suspended, or whose process died.
     WorkflowResumed {
-        /// What woke it.
+        /// The reason for the resumption.
         reason: ResumeReason,
     },
     /// `workflow.completed`: the run returned.
     WorkflowCompleted {
         /// The completed steps: the last ones, in order of completion, and their count.
         completed_steps: CompletedSteps,
-        /// From start to end, pauses included.
+        /// The time from start to end, including suspensions.
         duration_ms: u64,
-        /// What it returned. A `null` that it returned is `Some`, `None` is nothing returned.
+        /// The output of the run. A `null` on the wire is `Some`; `None` means that the field is
+        /// absent.
         output: Option<Payload>,
     },
     /// `workflow.failed`: the run ended with an error.
     WorkflowFailed {
-        /// The error that ended it.
+        /// The error that ended the run.
         error: ErrorInfo,
-        /// The steps that were completed before: the last ones, in order of completion, and their
-        /// count.
+        /// The completed steps: the last ones, in order of completion, and their count.
         completed_steps: CompletedSteps,
     },
-    /// `workflow.cancelled`: the run was ended from outside.
+    /// `workflow.cancelled`: the run was cancelled from outside.
     WorkflowCancelled {
-        /// The caller's words, if any.
+        /// The caller's reason, if one was given.
         reason: Option<String>,
-        /// The steps that were completed before: the last ones, in order of completion, and their
-        /// count.
+        /// The completed steps: the last ones, in order of completion, and their count.
         completed_steps: CompletedSteps,
     },
-    /// `step.started`: a real execution of an attempt begins. Replay emits nothing.
+    /// `step.started`: the execution of an attempt begins. Replay emits no event.
     StepStarted {
         /// The step.
         step_name: String,
@@ -71,29 +74,29 @@ pub enum EventKind {
         step_name: String,
         /// The attempt that succeeded.
         attempt: u32,
-        /// How long this attempt took.
+        /// The duration of this attempt.
         duration_ms: u64,
-        /// Whether the result came from elsewhere than this execution; an engine writes false.
+        /// Whether the result came from elsewhere than this execution; the engine writes false.
         cached: bool,
     },
-    /// `step.failed`: an attempt failed, be it the last or not.
+    /// `step.failed`: an attempt failed, the last one or an earlier one.
     StepFailed {
         /// The step.
         step_name: String,
         /// The attempt that failed.
         attempt: u32,
-        /// Why.
+        /// The error of the attempt.
         error: ErrorInfo,
         /// Whether another attempt follows.
         will_retry: bool,
     },
-    /// `retry.scheduled`: the next attempt of a step has its time.
+    /// `retry.scheduled`: the time of a step's next attempt is decided.
     RetryScheduled {
         /// The step.
         step_name: String,
         /// The attempt that failed.
         attempt: u32,
-        /// When the next attempt is due.
+        /// The time at which the next attempt is due.
         next_attempt_at: Timestamp,
         /// The wait before it.
         delay_ms: u64,
@@ -102,53 +105,54 @@ pub enum EventKind {
     RetryExhausted {
         /// The step.
         step_name: String,
-        /// How many attempts it had.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// `sleep.started`: once per sleep.
+    /// `sleep.started`: a sleep begins; written once per sleep.
     SleepStarted {
-        /// How long it is meant to last.
+        /// The planned duration of the sleep.
         duration_ms: u64,
-        /// When it is over.
+        /// The time at which the sleep ends.
         resume_at: Timestamp,
     },
-    /// `sleep.completed`: a sleep is over.
+    /// `sleep.completed`: a sleep has ended.
     SleepCompleted {
-        /// How long it really lasted.
+        /// The actual duration of the sleep.
         duration_ms: u64,
     },
     /// `timeout.set`: an attempt has a deadline.
     TimeoutSet {
         /// The step.
         step_name: String,
-        /// When the attempt is cut.
+        /// The time at which the attempt is aborted.
         deadline: Timestamp,
-        /// How long it may take.
+        /// The longest duration of the attempt.
         timeout_ms: u64,
         /// The attempt.
         attempt: u32,
     },
-    /// `timeout.exceeded`: an attempt was cut by its timeout; its `step.failed` follows.
+    /// `timeout.exceeded`: an attempt was aborted by its timeout; its `step.failed` follows.
     TimeoutExceeded {
         /// The step.
         step_name: String,
-        /// How long the attempt was allowed to take.
+        /// The longest duration that the attempt was allowed.
         timeout_ms: u64,
         /// The attempt.
         attempt: u32,
     },
-    /// A type this version does not know. Its fields are in [`Event::extra`](crate::Event::extra).
+    /// A type that this version does not know. The fields are in
+    /// [`Event::extra`](crate::Event::extra).
     ///
-    /// Reading never puts the name of a known type here; do not write one either, for its fields
-    /// would be missing.
+    /// Reading never stores the name of a known type here. Do not write one either, because its
+    /// fields would be missing.
     Unknown {
-        /// The `type` as read.
+        /// The `type` as it was read.
         type_name: String,
     },
 }
 
 impl EventKind {
-    /// Whether the run ends with this event: completed, failed or cancelled.
+    /// Returns whether this event ends the run: completed, failed or cancelled.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(

@@ -1,22 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+// From top to bottom: a module uses only modules that stand below it.
+mod view;
+
+mod bounded;
+
+mod event;
+mod wire;
+
+mod kind;
+
 mod completed_steps;
 mod error_info;
-mod event;
-mod kind;
+
+mod fields;
+
+mod error;
 mod payload;
 mod reason;
 mod timestamp;
 
 pub mod bounds;
-mod error;
-mod fields;
-mod wire;
-
-mod fold;
-mod run_view;
-mod status;
-mod step_view;
 
 pub use completed_steps::CompletedSteps;
 pub use error::ReadEventError;
@@ -26,7 +30,7 @@ pub use exact_json::EncodeError;
 pub use kind::EventKind;
 pub use payload::Payload;
 pub use reason::{PauseReason, ResumeReason};
-pub use run_view::RunView;
-pub use status::RunStatus;
-pub use step_view::{AttemptOutcome, AttemptView, RetryView, SleepView, StepView};
 pub use timestamp::{Timestamp, TimestampError};
+pub use view::run::RunView;
+pub use view::status::RunStatus;
+pub use view::step::{AttemptOutcome, AttemptView, RetryView, SleepView, StepView};

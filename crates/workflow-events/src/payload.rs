@@ -1,4 +1,4 @@
-//! Values in their JSON form: encoded once, shared, written as they are.
+//! Values as JSON text: encoded once, shared, and written unchanged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deseria
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A JSON text that is known to be valid: an input, an output, a step's result, the details of an
-/// error.
+/// A valid JSON text: an input, an output, a step's result, the details of an error.
 ///
-/// It is kept, compared and written as it was written: a number keeps all of its digits, and
-/// nesting has no limit. Two payloads are equal if they have the same value: white space and the
-/// order of an object's fields do not count, every digit of a number does. Cloning it copies a
-/// pointer. Its `Debug` form shows its length: it is payload.
+/// The text is kept and written unchanged: a number keeps all of its digits, and nesting has no
+/// limit. Two payloads are equal if they have the same value: white space and the order of an
+/// object's fields do not count, but every digit of a number does. Cloning a payload copies a
+/// pointer. The `Debug` form shows only the length, because the text is private data of the user.
 ///
 /// # Examples
 ///
@@ -38,16 +37,16 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// When `value` has no JSON form; a number that is not finite has none.
+    /// [`EncodeError`] if `value` has no JSON form; a number that is not finite has none.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, EncodeError> {
         exact_json::encode(value).map(Self::from)
     }
 
-    /// Takes a JSON text as it is, for instance from a store.
+    /// Creates a payload from JSON text, for instance from a store.
     ///
     /// # Errors
     ///
-    /// When the text is not valid JSON.
+    /// An error if the text is not valid JSON.
     pub fn from_json(json: String) -> Result<Self, serde_json::Error> {
         RawValue::from_string(json).map(Self::from)
     }
@@ -56,7 +55,7 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// When the JSON text is not that of a `T`, or has more than 127 levels.
+    /// An error if the text is not the JSON of a `T`, or has more than 127 levels.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.as_str())
     }
@@ -66,7 +65,7 @@ impl Payload {
         self.0.get()
     }
 
-    /// Returns how deep arrays and objects are nested; 0 for a value without any.
+    /// Returns the depth of nested arrays and objects; 0 for a value without any.
     pub fn depth(&self) -> usize {
         exact_json::depth(self.as_str())
     }
@@ -92,7 +91,7 @@ impl From<Box<RawValue>> for Payload {
 
 impl From<Value> for Payload {
     fn from(value: Value) -> Self {
-        // Every `Value` is the text of a JSON value, so this default is never taken.
+        // Every `Value` has a valid JSON text, so the default is never used.
         RawValue::from_string(value.to_string())
             .map(Self::from)
             .unwrap_or_default()
@@ -120,15 +119,15 @@ impl Serialize for Payload {
 }
 
 impl<'de> Deserialize<'de> for Payload {
-    /// Reads a text as it is written where it is `serde_json` that reads. Where serde has read the
-    /// value before, as it does for an enum with an internal tag and for a flattened field, a
-    /// number is what serde has made of it.
+    /// Keeps the text as it is written, if `serde_json` reads it directly. If serde has already
+    /// parsed the value, as for an enum with an internal tag or a flattened field, numbers are as
+    /// serde has parsed them.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(Lenient(deserializer)).map(Self::from)
     }
 }
 
-/// A deserializer that has a raw value also where it is not one of `serde_json`.
+/// A deserializer that offers a raw value even if the inner one is not that of `serde_json`.
 struct Lenient<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
@@ -153,8 +152,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Lenient<D> {
     }
 }
 
-/// Reads a raw value: `serde_json` offers one as a map; every other deserializer offers what it
-/// has.
+/// A visitor that reads a raw value. `serde_json` offers one as a map; any other deserializer
+/// offers its own value.
 struct Raw<V> {
     name: &'static str,
     visitor: V,

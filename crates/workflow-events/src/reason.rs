@@ -1,49 +1,49 @@
-//! Why a run paused or went on; unknown words are kept.
+//! The reasons for which a run is suspended or resumed; unknown words are kept.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What a suspended run waits for.
+/// The reason for which a run is suspended.
 ///
-/// A word this version does not know is kept as [`Other`](Self::Other) and written back. Make one
-/// with `From`, which never puts a known word there.
+/// A word that this version does not know is kept as [`Other`](Self::Other) and written back.
+/// Create a reason with `From`, which never stores a known word as `Other`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(from = "String")]
 #[non_exhaustive]
 pub enum PauseReason {
-    /// `sleep`: the end of a sleep.
+    /// `sleep`: the run waits for the end of a sleep.
     Sleep,
-    /// `retry`: the next attempt of a step.
+    /// `retry`: the run waits for the next attempt of a step.
     Retry,
-    /// `signal`: someone outside.
+    /// `signal`: the cause is a signal from outside.
     Signal,
-    /// Any other word, as read.
+    /// Any other word, as it was read.
     Other(String),
 }
 
-/// What made a run go on.
+/// The reason for which a run was resumed.
 ///
-/// A word this version does not know is kept as [`Other`](Self::Other) and written back. Make one
-/// with `From`, which never puts a known word there.
+/// A word that this version does not know is kept as [`Other`](Self::Other) and written back.
+/// Create a reason with `From`, which never stores a known word as `Other`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(from = "String")]
 #[non_exhaustive]
 pub enum ResumeReason {
-    /// `timer`: a sleep is over.
+    /// `timer`: a sleep has ended.
     Timer,
     /// `retry`: the next attempt of a step is due.
     Retry,
-    /// `signal`: someone outside.
+    /// `signal`: the cause is a signal from outside.
     Signal,
     /// `recovery`: the process that executed the run died, and another took over.
     Recovery,
-    /// Any other word, as read.
+    /// Any other word, as it was read.
     Other(String),
 }
 
 impl PauseReason {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -56,7 +56,7 @@ impl PauseReason {
 }
 
 impl ResumeReason {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

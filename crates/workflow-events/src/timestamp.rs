@@ -1,4 +1,4 @@
-//! A moment in RFC 3339; jiff stays out of the public API.
+//! A moment in time, written as RFC 3339; the crate jiff is not part of the public API.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// A moment in time, UTC, exact to the nanosecond.
 ///
-/// As text it is RFC 3339 with a `Z` and the fewest digits that lose nothing, but at least three:
-/// `2026-03-01T12:00:00.000Z`. Reading accepts every offset, and a fraction of up to nine digits.
-/// It has no `now`: the caller has the clock.
+/// The text form is RFC 3339 with a `Z` and the fewest digits of a second that keep the exact
+/// value, but at least three: `2026-03-01T12:00:00.000Z`. Reading accepts every offset, and a
+/// fraction of up to nine digits. There is no `now`, because the caller has the clock.
 ///
 /// # Examples
 ///
@@ -34,14 +34,16 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 pub struct Timestamp(jiff::Timestamp);
 
 impl Timestamp {
-    /// 0000-01-01T00:00:00Z, the first moment RFC 3339 can write.
+    /// 0000-01-01T00:00:00Z, the first moment that RFC 3339 can express.
     pub const MIN: Self = Self(jiff::Timestamp::constant(-62_167_219_200, 0));
-    /// 9999-12-30T22:00:00.999999999Z, so that every offset stays within the year 9999.
+    /// 9999-12-30T22:00:00.999999999Z, so that the local time stays within the year 9999 for every
+    /// offset.
     pub const MAX: Self = Self(jiff::Timestamp::MAX);
     /// 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
 
-    /// The moment that many milliseconds after the Unix epoch, or before it if negative.
+    /// Returns the moment this number of milliseconds after the Unix epoch, or before the epoch if
+    /// negative.
     ///
     /// # Errors
     ///
@@ -50,42 +52,42 @@ impl Timestamp {
         Self::from_nanos(i128::from(millis) * NANOS_PER_MILLI)
     }
 
-    /// The milliseconds since the Unix epoch, rounded down.
+    /// Returns the milliseconds since the Unix epoch, rounded down.
     #[must_use]
     pub fn as_millis(self) -> i64 {
         let seconds = self.0.as_nanosecond().div_euclid(NANOS_PER_SECOND);
         let millis = self.0.as_nanosecond().rem_euclid(NANOS_PER_SECOND) / NANOS_PER_MILLI;
-        // Both parts are small: MIN to MAX spans ten thousand years, less than 2^49 milliseconds.
+        // No overflow: MIN to MAX is ten thousand years, less than 2^49 milliseconds.
         seconds as i64 * 1_000 + millis as i64
     }
 
-    /// This moment plus a duration, or `None` beyond [`MAX`](Self::MAX).
+    /// Returns this moment plus a duration, or `None` beyond [`MAX`](Self::MAX).
     #[must_use]
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
         let nanos = i128::try_from(duration.as_nanos()).ok()?;
         Self::from_nanos(self.0.as_nanosecond().checked_add(nanos)?).ok()
     }
 
-    /// This moment plus a duration, at most [`MAX`](Self::MAX).
+    /// Returns this moment plus a duration, at most [`MAX`](Self::MAX).
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         self.checked_add(duration).unwrap_or(Self::MAX)
     }
 
-    /// This moment minus a duration, or `None` before [`MIN`](Self::MIN).
+    /// Returns this moment minus a duration, or `None` before [`MIN`](Self::MIN).
     #[must_use]
     pub fn checked_sub(self, duration: Duration) -> Option<Self> {
         let nanos = i128::try_from(duration.as_nanos()).ok()?;
         Self::from_nanos(self.0.as_nanosecond().checked_sub(nanos)?).ok()
     }
 
-    /// This moment minus a duration, at least [`MIN`](Self::MIN).
+    /// Returns this moment minus a duration, at least [`MIN`](Self::MIN).
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         self.checked_sub(duration).unwrap_or(Self::MIN)
     }
 
-    /// The time since an earlier moment; zero if that moment is in fact later.
+    /// Returns the time since an earlier moment; zero if that moment is later than this one.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
         let nanos = self.0.as_nanosecond() - earlier.0.as_nanosecond();
@@ -101,7 +103,7 @@ impl Timestamp {
     }
 }
 
-/// Why there is no such [`Timestamp`].
+/// The error of a text or a number that is not a [`Timestamp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimestampError {
@@ -117,13 +119,13 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        // The parser below also takes the other forms of ISO 8601, which other readers would not.
+        // The parser below also accepts other forms of ISO 8601, which other readers would refuse.
         if !has_shape_of_rfc3339(text.as_bytes()) {
             return Err(TimestampError::NotRfc3339);
         }
         match text.parse::<jiff::Timestamp>() {
             Ok(at) => Self::from_nanos(at.as_nanosecond()),
-            // The last day of the year 9999 has its moments, and no place in a timestamp.
+            // The last moments of the year 9999 are valid RFC 3339, but after MAX.
             Err(_)
                 if text[..date_time_len(text)]
                     .parse::<jiff::civil::DateTime>()
@@ -167,7 +169,7 @@ impl TryFrom<SystemTime> for Timestamp {
 }
 
 impl TryFrom<Timestamp> for SystemTime {
-    /// The clock of some platforms begins after [`Timestamp::MIN`]: Windows counts from 1601.
+    /// An error if the platform's clock begins later than this moment: Windows counts from 1601.
     type Error = TimestampError;
 
     fn try_from(at: Timestamp) -> Result<Self, TimestampError> {
@@ -207,7 +209,8 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Whether the separators are where RFC 3339 wants them; the digits are the parser's business.
+/// Returns whether the separators are in the places that RFC 3339 requires; the parser checks the
+/// values.
 fn has_shape_of_rfc3339(text: &[u8]) -> bool {
     let Some((date_time, rest)) = text.split_at_checked(19) else {
         return false;
@@ -228,7 +231,7 @@ fn has_shape_of_rfc3339(text: &[u8]) -> bool {
         _ => byte.is_ascii_digit(),
     }) && match &rest[fraction..] {
         [b'Z' | b'z'] => true,
-        // The parser below would take an hour from 24 on.
+        // The parser would accept an hour from 24 on.
         [b'+' | b'-', b'0'..=b'1', b'0'..=b'9', b':', minutes @ ..] => is_minute(minutes),
         [b'+' | b'-', b'2', b'0'..=b'3', b':', minutes @ ..] => is_minute(minutes),
         _ => false,
@@ -239,7 +242,7 @@ fn is_minute(text: &[u8]) -> bool {
     matches!(text, [b'0'..=b'5', b'0'..=b'9'])
 }
 
-/// The length of the date and the time in a text of the right shape; the offset follows.
+/// Returns the length of the date and the time in a text of the right shape; the offset follows.
 fn date_time_len(text: &str) -> usize {
     text.len()
         - if text.ends_with(['Z', 'z']) {

@@ -1,23 +1,25 @@
-//! The wire form, one table: a line a field gives writing, reading and the names.
+//! The wire form as one table: each line defines the writing, the reading and the name of a field.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::error::ReadEventError;
 use crate::fields::TypedFields;
-use crate::{EventKind, ReadEventError};
+use crate::kind::EventKind;
 
 /// The wire contract: one line per field, in the order of writing.
 ///
-/// A `required` field is always there, and so is an `object`, which is nothing but a JSON object.
-/// An `optional` field is omitted when absent, and a null counts as absent. A `nullable` one is
-/// omitted when absent, and a null is a value. A `steps` field has its count in a second field.
+/// A `required` field is always present. An `object` is always present, too, and must be a JSON
+/// object. An `optional` field is omitted if absent, and a null counts as absent. A `nullable`
+/// field is omitted if absent, and a null is a value. A `steps` field has its count in a second
+/// field.
 macro_rules! wire {
     ($($variant:ident = $type_name:literal { $($field:ident: $presence:ident $name:literal $(+ $also:literal)?,)* })*) => {
         impl EventKind {
             /// The names of all known types, in the order of the variants.
             pub const TYPE_NAMES: &'static [&'static str] = &[$($type_name),*];
 
-            /// The `type` on the wire.
+            /// Returns the `type` on the wire.
             #[must_use]
             pub fn type_name(&self) -> &str {
                 match self {
@@ -130,8 +132,8 @@ wire! {
 }
 
 impl EventKind {
-    /// Returns the type and the fields as text: the same for the same event, and different for
-    /// different ones.
+    /// Returns the type and the fields as text: equal for equal events, and different for different
+    /// events.
     pub(crate) fn text(&self) -> String {
         struct Kind<'a>(&'a EventKind);
 
@@ -144,7 +146,7 @@ impl EventKind {
             }
         }
 
-        // Every field has a JSON form, so that nothing of it fails.
+        // Every field has a JSON form, so this does not fail.
         serde_json::to_string(&Kind(self)).unwrap_or_default()
     }
 }
@@ -154,7 +156,7 @@ pub(crate) mod required {
     use serde::de::DeserializeOwned;
     use serde::ser::SerializeMap;
 
-    use crate::ReadEventError;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
 
     pub(crate) fn read<T: DeserializeOwned>(
@@ -177,11 +179,11 @@ pub(crate) mod required {
 mod object {
     use serde::de::DeserializeOwned;
 
-    pub(super) use super::required::write;
-    use crate::ReadEventError;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
+    pub(super) use crate::wire::required::write;
 
-    /// A derived struct would also read an array, field by position.
+    /// Refuses an array, because a derived struct would also read an array, by position.
     pub(super) fn read<T: DeserializeOwned>(
         fields: &mut TypedFields,
         name: &'static str,
@@ -198,7 +200,7 @@ mod object {
 }
 
 pub(crate) mod optional {
-    use crate::ReadEventError;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
     use serde::Serialize;
     use serde::de::DeserializeOwned;
@@ -227,9 +229,10 @@ pub(crate) mod optional {
 }
 
 mod nullable {
-    pub(super) use super::optional::write;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
-    use crate::{Payload, ReadEventError};
+    use crate::payload::Payload;
+    pub(super) use crate::wire::optional::write;
 
     pub(super) fn read(
         fields: &mut TypedFields,
@@ -242,19 +245,24 @@ mod nullable {
 mod steps {
     use serde::ser::SerializeMap;
 
-    use super::{optional, required};
+    use crate::completed_steps::CompletedSteps;
+    use crate::error::ReadEventError;
     use crate::fields::TypedFields;
-    use crate::{CompletedSteps, ReadEventError};
+    use crate::wire::{optional, required};
 
-    const COUNT: &str = "completedStepCount";
+    const COUNT_FIELD: &str = "completedStepCount";
 
-    /// Versions that did not count yet have listed all.
+    /// Reads an absent count as the number of names, because versions without a count list all
+    /// steps.
     pub(super) fn read(
         fields: &mut TypedFields,
         name: &'static str,
     ) -> Result<CompletedSteps, ReadEventError> {
         let names = required::read(fields, name)?;
-        Ok(CompletedSteps::read(names, optional::read(fields, COUNT)?))
+        Ok(CompletedSteps::read(
+            names,
+            optional::read(fields, COUNT_FIELD)?,
+        ))
     }
 
     pub(super) fn write<M: SerializeMap>(
@@ -263,6 +271,6 @@ mod steps {
         steps: &CompletedSteps,
     ) -> Result<(), M::Error> {
         map.serialize_entry(name, steps.names())?;
-        map.serialize_entry(COUNT, &steps.count())
+        map.serialize_entry(COUNT_FIELD, &steps.count())
     }
 }

@@ -1,5 +1,5 @@
-//! No event is larger than 256 KiB beside its input, output or payload, whatever the user's code
-//! has put there.
+//! No event is larger than 256 KiB, not counting its input, output or payload, for any values of
+//! the user's code.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,18 +12,19 @@ use workflow_events::{
     CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, Payload, ResumeReason, RunView,
 };
 
-const MOST: usize = 256 * 1024;
+const MAX_EVENT_BYTES: usize = 256 * 1024;
 
-/// Texts of 300 kB whose characters take 1, 2, 2, 4 and 6 bytes of JSON.
+/// Returns texts of 300 kB whose characters have 1, 2, 2, 4 and 6 bytes in JSON.
 fn large_texts() -> impl Iterator<Item = String> {
     ["a", "é", "\"", "🦀", "\u{1}"]
         .into_iter()
         .map(|text| text.repeat(300_000 / text.len()))
 }
 
-/// Every kind of event, with this text wherever there is one.
+/// Returns every kind of event, with this text in every text field.
 fn kinds(text: &str) -> Vec<EventKind> {
-    let (name, at) = (|| text.to_owned(), "2026-03-01T12:00:00Z".parse().unwrap());
+    let name = || text.to_owned();
+    let at = "2026-03-01T12:00:00Z".parse().unwrap();
     let steps =
         || CompletedSteps::last_of((0..3_000).map(|_| &text[..text.floor_char_boundary(300)]));
     let error = ErrorInfo {
@@ -106,7 +107,8 @@ fn kinds(text: &str) -> Vec<EventKind> {
 
 #[test]
 fn no_event_is_larger_than_its_bound() {
-    // Ids as long as an engine takes them, of characters that take the most.
+    // Ids of the largest length that an engine accepts, with the characters that are longest in
+    // JSON.
     let id = "\"".repeat(512);
     for text in large_texts() {
         for kind in kinds(&text) {
@@ -123,7 +125,7 @@ fn no_event_is_larger_than_its_bound() {
             };
             let written = serde_json::to_string(&event).unwrap();
             assert!(
-                written.len() <= MOST,
+                written.len() <= MAX_EVENT_BYTES,
                 "{} has {} bytes",
                 event.kind.type_name(),
                 written.len()
@@ -249,7 +251,8 @@ fn forty_thousand_steps_are_counted_and_the_last_ones_listed() {
         (1_000, 40_000)
     );
 
-    // An event of a version that listed all is read as it is, and bounded only where it is written.
+    // An event of a version that listed all steps is read unchanged, and bounded only when it is
+    // written.
     let all: Vec<String> = names.collect();
     let old = serde_json::to_string(&event(EventKind::WorkflowCancelled {
         reason: None,
@@ -283,7 +286,7 @@ fn forty_thousand_steps_are_counted_and_the_last_ones_listed() {
 }
 
 #[test]
-fn a_count_that_cannot_be_says_nothing() {
+fn an_impossible_count_is_ignored() {
     let text = serde_json::to_string(&Event {
         kind: EventKind::WorkflowCancelled {
             reason: None,

@@ -1,5 +1,5 @@
-//! Values stay as they are written: in a payload, in an event, in an error, and on the way through
-//! all of them.
+//! Values stay as they are written: in a payload, in an event, in an error, and through all of
+//! them.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use workflow_events::{ErrorInfo, Event, EventKind, Payload};
 
-const LARGE: &str = "340282366920938463463374607431768211455";
-const OTHER: &str = "340282366920938463463374607431768211454";
+const LARGE_NUMBER: &str = "340282366920938463463374607431768211455";
+const OTHER_LARGE_NUMBER: &str = "340282366920938463463374607431768211454";
 
 #[test]
 fn numbers_that_differ_in_one_digit_differ() {
-    assert_ne!(payload(LARGE), payload(OTHER));
-    assert_eq!(payload(LARGE), Payload::encode(&u128::MAX).unwrap());
+    assert_ne!(payload(LARGE_NUMBER), payload(OTHER_LARGE_NUMBER));
+    assert_eq!(payload(LARGE_NUMBER), Payload::encode(&u128::MAX).unwrap());
     assert_eq!(
         Payload::encode(&u128::MAX)
             .unwrap()
@@ -29,7 +29,8 @@ fn numbers_that_differ_in_one_digit_differ() {
         payload(r#"{"a":1,"b":[2.50]}"#),
         payload(r#"{ "b": [25e-1], "a": 1 }"#)
     );
-    let (one, other) = (queued(LARGE), queued(OTHER));
+    let one = queued(LARGE_NUMBER);
+    let other = queued(OTHER_LARGE_NUMBER);
     assert_ne!(one, other, "an event is what its input is");
 }
 
@@ -48,9 +49,9 @@ fn json_of(number: f64) -> Vec<Option<f64>> {
 
 #[test]
 fn every_place_of_an_event_keeps_what_was_written() {
-    let deep = format!("{}{LARGE}{}", "[".repeat(300), "]".repeat(300));
+    let deep = format!("{}{LARGE_NUMBER}{}", "[".repeat(300), "]".repeat(300));
     for value in [
-        LARGE,
+        LARGE_NUMBER,
         "1.50",
         "-0",
         "1e400",
@@ -111,7 +112,7 @@ fn a_typed_field_of_an_error_wins_over_an_extra_of_the_same_name() {
     assert_eq!(text, r#"{"message":"no funds"}"#);
 }
 
-/// What users write: serde reads the value of such a type before it is asked for it.
+/// A type that users write: serde parses the value of such a type before it reads the payload.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 enum Tagged {
@@ -225,7 +226,7 @@ fn an_event_is_read_where_serde_has_read_the_value_before() {
 }
 
 #[test]
-fn its_debug_form_shows_no_payload() {
+fn the_debug_form_shows_no_payload() {
     assert_eq!(
         format!("{:?}", payload("\"4242 4242\"")),
         "Payload(11 bytes)"

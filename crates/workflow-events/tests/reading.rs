@@ -1,4 +1,4 @@
-//! What reading refuses, how it says so, and what it lets pass.
+//! The texts that reading refuses, the messages, and the texts that it accepts.
 
 use serde_json::{Value, json};
 use workflow_events::{ErrorInfo, Event, EventKind, Payload, ReadEventError};
@@ -239,7 +239,7 @@ fn every_number_of_an_input_survives() {
             }
         );
     }
-    // Only an exact parser reads this number as the one that is printed so.
+    // Only an exact parser reads this number as the one with this text.
     let exact = 121.487_919_511_619_45;
     let text = full("workflow.started")
         .to_string()
@@ -276,7 +276,7 @@ fn a_typed_field_wins_over_an_extra_of_the_same_name() {
     let text = serde_json::to_string(&event).unwrap();
     assert!(!text.contains("shadow"));
     assert_eq!(Event::from_json(text.as_bytes()).unwrap(), plain);
-    // The same name is free where the type does not have it.
+    // The same name is allowed as an extra field of a type that does not have it.
     event.kind = EventKind::SleepCompleted { duration_ms: 1 };
     assert!(
         serde_json::to_string(&event)
@@ -285,7 +285,8 @@ fn a_typed_field_wins_over_an_extra_of_the_same_name() {
     );
 }
 
-/// An event of that type with every field of every type, so that all it lacks is what a test takes.
+/// Returns an event of this type with every field of every type, so that it lacks only the fields
+/// that a test removes.
 fn full(type_name: &str) -> Value {
     let mut event = json!({
         "eventId": "0197a3c0-5c00-7000-8000-000000000001",

@@ -131,7 +131,8 @@ fn milliseconds_round_down_and_know_their_range() {
 
 #[test]
 fn arithmetic_saturates() {
-    let (epoch, second) = (Timestamp::UNIX_EPOCH, Duration::from_secs(1));
+    let epoch = Timestamp::UNIX_EPOCH;
+    let second = Duration::from_secs(1);
     let later = epoch.checked_add(second).unwrap();
     assert_eq!(later.as_millis(), 1000);
     assert_eq!(later.duration_since(epoch), second);
@@ -170,7 +171,8 @@ proptest! {
 
     #[test]
     fn sums_stay_in_range_and_in_order(at in moment(), one in duration(), other in duration()) {
-        let (less, more) = (one.min(other), one.max(other));
+        let less = one.min(other);
+        let more = one.max(other);
         prop_assert!(at <= at.saturating_add(less) && at.saturating_add(less) <= at.saturating_add(more));
         prop_assert!(at >= at.saturating_sub(less) && at.saturating_sub(less) >= at.saturating_sub(more));
         prop_assert!(at.saturating_add(more) <= Timestamp::MAX && at.saturating_sub(more) >= Timestamp::MIN);
@@ -197,7 +199,7 @@ proptest! {
     }
 }
 
-/// Any moment, often one near an end of the range or near the epoch.
+/// Generates moments, often one near an end of the range or near the epoch.
 fn moment() -> impl Strategy<Value = Timestamp> {
     let range = Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis();
     let fraction = prop_oneof![Just(0), 0..1_000_000_u64];
@@ -216,7 +218,7 @@ fn moment() -> impl Strategy<Value = Timestamp> {
     ]
 }
 
-/// Any duration, often one at an end of the range.
+/// Generates durations, often one at an end of the range.
 fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),

@@ -117,7 +117,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn kind() -> impl Strategy<Value = EventKind> {
-    let (ms, attempt) = (any::<u64>, any::<u32>);
+    let ms = any::<u64>;
+    let attempt = any::<u32>;
     let steps = || prop::collection::vec(text(), 0..4).prop_map(CompletedSteps::from);
     let pause = prop_oneof![
         Just(PauseReason::Sleep),
@@ -251,7 +252,7 @@ fn error() -> impl Strategy<Value = ErrorInfo> {
         )
 }
 
-/// Names that no kind has: an extra of a known name is not written.
+/// Generates names that no kind has, because an extra field with a known name is not written.
 fn object() -> impl Strategy<Value = BTreeMap<String, Payload>> {
     prop::collection::btree_map("x[\\PC]{0,6}|env|serviceKey", payload(2), 0..4)
 }

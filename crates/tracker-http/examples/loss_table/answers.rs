@@ -1,4 +1,4 @@
-//! Receivers whose answers do not go by the book: what they have taken is what the books say.
+//! Servers with unusual answers: the books agree with the events that the servers have taken.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,10 @@ use tracker_core::{Observer, Reason};
 use tracker_http::testing::{Answer, FaultServer, Reply};
 use tracker_http::{HttpTracker, JsonEvent};
 
-use crate::cases::{Failure, LONG, emit, id, start};
+use crate::cases::{CASE_TIMEOUT, Failure, emit, id, start};
 use crate::row::Row;
 
-/// Events of each case; one batch.
+/// The number of events of each case; one batch.
 const EVENTS: u64 = 512;
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
@@ -69,7 +69,7 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Collects the ids of the events that were rejected: they are in the program's hands.
+/// Collects the ids of the rejected events, which the program now has.
 #[derive(Default)]
 struct Rejected(Mutex<Vec<u64>>);
 
@@ -82,8 +82,8 @@ impl Observer<JsonEvent> for Rejected {
     }
 }
 
-/// The receiver takes the first batch except `refused`, and answers with `reply`; to everything
-/// after it, plainly.
+/// The server takes the first batch except `refused`, and answers with `reply`. It accepts all
+/// later requests.
 async fn case(
     servers: &Handle,
     case: &str,
@@ -98,10 +98,10 @@ async fn case(
         .scoped()?;
     emit(&tracker, EVENTS)?;
     let begin = Instant::now();
-    // Where the first answer is unreadable, this one stops and keeps the events, and the shutdown
+    // If the first answer is unreadable, this flush stops and keeps the events, and the shutdown
     // delivers them.
     let _ = tracker.flush().await;
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took: Duration = begin.elapsed();
     let received: Vec<u64> = server.events().iter().filter_map(id).collect();
     let returned = report

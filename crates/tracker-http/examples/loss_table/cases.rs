@@ -24,15 +24,16 @@ pub(crate) struct Event {
 
 pub(crate) type Failure = Box<dyn Error>;
 
-/// Longer than any case takes.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+/// A limit that is longer than any case.
+pub(crate) const CASE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     let patient = Config::default();
     let brisk = Config::builder()
         .max_delay(Duration::from_millis(200))
         .build()?;
-    let (two, one) = (Duration::from_secs(2), Duration::from_secs(1));
+    let two = Duration::from_secs(2);
+    let one = Duration::from_secs(1);
     Ok(vec![
         short_lived(servers).await?,
         outage(
@@ -64,7 +65,7 @@ async fn short_lived(servers: &Handle) -> Result<Row, Failure> {
     let start = Instant::now();
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 10_000)?;
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = start.elapsed();
     Ok(row(
         "healthy, short-lived process",
@@ -75,7 +76,7 @@ async fn short_lived(servers: &Handle) -> Result<Row, Failure> {
     .took(took, "from the first emit"))
 }
 
-/// The far end answers with `status` until it recovers, while a shutdown waits for it.
+/// The server answers with `status` until it recovers, while a shutdown waits for it.
 async fn outage(
     servers: &Handle,
     case: &str,
@@ -94,7 +95,7 @@ async fn outage(
     };
     let (report, recovered) = tokio::join!(
         async {
-            let report = tracker.shutdown(LONG).await;
+            let report = tracker.shutdown(CASE_TIMEOUT).await;
             (report, Instant::now())
         },
         recovers
@@ -105,7 +106,7 @@ async fn outage(
 }
 
 async fn down_at_shutdown() -> Result<Row, Failure> {
-    // A port that was free a moment ago: nothing listens there.
+    // The port was free a moment ago, so nothing listens there.
     let address = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await?
         .local_addr()?;
@@ -117,8 +118,8 @@ async fn down_at_shutdown() -> Result<Row, Failure> {
     Ok(row("endpoint down at shutdown(500 ms)", 1_000, &[], &report).took(took, "of shutdown"))
 }
 
-/// More events than the default capacity, as fast as the program can; `emit_wait` is what holds it
-/// back.
+/// More events than the default capacity, as fast as possible; only `emit_wait` slows the program
+/// down.
 async fn burst(servers: &Handle) -> Result<Row, Failure> {
     const EVENTS: u64 = 100_000;
 
@@ -128,7 +129,7 @@ async fn burst(servers: &Handle) -> Result<Row, Failure> {
     for id in 0..EVENTS {
         tracker.emit_wait(event(id)).await?;
     }
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = start.elapsed();
     Ok(row(
         "burst, background, emit_wait",
@@ -145,7 +146,7 @@ async fn lost_answers(servers: &Handle) -> Result<Row, Failure> {
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 10_000)?;
     let start = Instant::now();
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = start.elapsed();
     Ok(row(
         "three acknowledgements lost",
@@ -178,7 +179,7 @@ pub(crate) fn emit_range(tracker: &HttpTracker, mut ids: Range<u64>) -> Result<(
         .map_err(Into::into)
 }
 
-/// Makes a row from the events that the far end has taken and those that a shutdown returned.
+/// Makes a row from the events that the server has taken and those that a shutdown returned.
 pub(crate) fn row(
     case: &str,
     events: u64,
@@ -188,12 +189,12 @@ pub(crate) fn row(
     Row::new(case, events, &ids(taken), &returned(report), report.books)
 }
 
-/// The ids of the events that the far end has taken.
+/// Returns the ids of the events that the server has taken.
 pub(crate) fn ids(taken: &[Value]) -> Vec<u64> {
     taken.iter().filter_map(id).collect()
 }
 
-/// The ids of the events that a shutdown returned.
+/// Returns the ids of the events that a shutdown returned.
 pub(crate) fn returned(report: &DeliveryReport<JsonEvent>) -> Vec<u64> {
     report
         .returned
@@ -202,7 +203,7 @@ pub(crate) fn returned(report: &DeliveryReport<JsonEvent>) -> Vec<u64> {
         .collect()
 }
 
-/// The id of an event as the far end has it, or as it came back.
+/// Returns the id of an event, taken or returned.
 pub(crate) fn id(event: &Value) -> Option<u64> {
     event["eventId"].as_str()?.parse().ok()
 }

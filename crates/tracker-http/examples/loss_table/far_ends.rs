@@ -1,5 +1,5 @@
-//! Far ends that are worse than a server which fails: an address that answers nothing, a connection
-//! that goes silent while it stays open, a server that is too busy for a ping.
+//! Far ends that are worse than a server which fails: an address that does not answer, a connection
+//! that stays open but becomes silent, a server that is too busy for a ping.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,7 +23,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// An address whose queue of connections is full: on Linux it says nothing to any further one.
+/// An address whose queue of connections is full: on Linux it does not answer any further
+/// connection.
 pub(crate) struct BlackHole {
     _listener: TcpListener,
     _waiting: Vec<TcpStream>,
@@ -36,7 +37,7 @@ impl BlackHole {
         let listener = socket.listen(1)?;
         let mut waiting = Vec::new();
         let full = Duration::from_millis(200);
-        // A system that refuses instead of saying nothing ends this, too.
+        // A system that refuses instead of not answering also ends this loop.
         while let Ok(Ok(stream)) = timeout(full, TcpStream::connect(address)).await {
             waiting.push(stream);
             if waiting.len() > 100 {
@@ -52,8 +53,8 @@ impl BlackHole {
     }
 }
 
-/// Hands connections on to a server. Those that were made before [`freeze`](Self::freeze) stay open
-/// then, and silent.
+/// A proxy in front of a server. Connections that were made before [`freeze`](Self::freeze) stay
+/// open after it, but transfer nothing.
 pub(crate) struct Proxy {
     pub(crate) url: String,
     frozen: watch::Sender<bool>,
@@ -99,22 +100,24 @@ async fn hand_on(
         let (mut near, _) = listener.accept().await?;
         connections.fetch_add(1, SeqCst);
         let mut far = TcpStream::connect(&server).await?;
-        let (mut freezes, is_frozen) = (freezes.clone(), *freezes.borrow());
+        let is_frozen = *freezes.borrow();
+        let mut freezes = freezes.clone();
         tokio::spawn(async move {
             tokio::select! {
-                // What arrives after the freeze is not handed on, so the freeze is looked at first.
+                // Bytes that arrive after the freeze are not forwarded, so the freeze is checked
+                // first.
                 biased;
                 _ = freezes.wait_for(|frozen| *frozen), if !is_frozen => {}
-                // One of the two has closed it.
+                // One of the two ends has closed the connection.
                 _ = copy_bidirectional(&mut near, &mut far) => return,
             }
-            // The task holds both connections, and does nothing.
+            // The task keeps both connections open, and does nothing else.
             std::future::pending().await
         });
     }
 }
 
-/// An HTTP/2 server without TLS whose only thread is busy when the first request has come; it then
+/// An HTTP/2 server without TLS whose only thread is busy after the first request, so that it
 /// answers no ping.
 pub(crate) struct BusyHttp2 {
     pub(crate) url: String,
@@ -129,16 +132,14 @@ struct Counts {
 }
 
 impl BusyHttp2 {
-    /// Starts it on a thread of its own, which ends with the process.
+    /// Starts the server on a thread of its own, which ends with the process.
     pub(crate) fn start(busy: Duration) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let url = format!("http://{}/v1/events", listener.local_addr()?);
         let counts = Arc::new(Counts::default());
-        let (runtime, shared) = (
-            Builder::new_current_thread().enable_all().build()?,
-            counts.clone(),
-        );
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let shared = counts.clone();
         thread::spawn(move || runtime.block_on(serve(listener, busy, shared)));
         Ok(Self { url, counts })
     }
@@ -151,7 +152,7 @@ impl BusyHttp2 {
         self.counts.requests.load(SeqCst)
     }
 
-    /// The events taken, duplicates included.
+    /// Returns the events taken, duplicates included.
     pub(crate) fn events(&self) -> Vec<Value> {
         self.counts
             .events
@@ -172,7 +173,7 @@ async fn serve(
         counts.connections.fetch_add(1, SeqCst);
         let counts = counts.clone();
         let service = service_fn(move |request| answer(request, busy, counts.clone()));
-        // A client that breaks the connection shows in the counts.
+        // The error is ignored, because a broken connection shows in the counts.
         let served = http2::Builder::new(TokioExecutor::new())
             .serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move { served.await.is_ok() });
@@ -184,7 +185,7 @@ async fn answer(
     busy: Duration,
     counts: Arc<Counts>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A request that was cut has no whole body, and takes no part.
+    // A request that was cut has an incomplete body, and does not count.
     let Ok(body) = request.into_body().collect().await else {
         return Ok(Response::default());
     };

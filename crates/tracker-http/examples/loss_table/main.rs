@@ -1,12 +1,12 @@
-//! Runs every way in which trackers lose events, and prints where each event went.
+//! Runs every way in which trackers lose events, and prints the fate of each event.
 //!
 //! CI: run
 //!
 //! `cargo run --release -p tracker-http --example loss_table [-- --full]`; `--full` runs a million
 //! trials of the race between emit and shutdown instead of 20,000. The far end is a real server on
-//! loopback, but for the race, which has one in memory. The exit code is 1 if any event is
-//! unaccounted for, or the books and the far end count differently, or a case does not show what it
-//! is there for.
+//! loopback, except in the race, whose far end is in memory. The exit code is 1 if an event is
+//! unaccounted for, if the books and the far end count differently, or if a case does not show its
+//! effect.
 
 mod answers;
 mod cases;
@@ -33,8 +33,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::from(2));
         }
     };
-    // The servers run on a thread of their own, as those of a real far end would; the program under
-    // test has one.
+    // The servers run on a thread of their own, as real servers would; the program under test has
+    // another one.
     let servers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -45,7 +45,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut rows = program.block_on(cases::all(servers.handle()))?;
     rows.extend(program.block_on(answers::all(servers.handle()))?);
     rows.extend(program.block_on(refusals::all(servers.handle()))?);
-    // These wait, most of the time; so they wait together.
+    // These cases mostly wait, so they run concurrently.
     let waiting =
         async { tokio::try_join!(network::all(servers.handle()), time::all(servers.handle())) };
     let (network, time) = program.block_on(waiting)?;

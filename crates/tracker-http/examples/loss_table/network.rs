@@ -8,7 +8,7 @@ use tracker_core::{Books, Config, Stop};
 use tracker_http::HttpTracker;
 use tracker_http::testing::{Answer, FaultServer};
 
-use crate::cases::{Failure, LONG, emit, emit_range, ids, returned, row, start};
+use crate::cases::{CASE_TIMEOUT, Failure, emit, emit_range, ids, returned, row, start};
 use crate::far_ends::{BlackHole, BusyHttp2, Proxy};
 use crate::row::Row;
 
@@ -23,7 +23,7 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     Ok(vec![odd_urls, wrong_port, two_addresses, busy, dead])
 }
 
-/// URLs that some reader takes for the address of the server, and another reader for another one.
+/// URLs that some readers take for the address of the server, and others for another address.
 async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     let port: u32 = server
@@ -44,7 +44,9 @@ async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
         format!("http://127.0.0.1:{port}\\@events.example.com/v1/events"),
         format!("http://events@127.0.0.1:{port}/v1/events"),
     ];
-    let (mut back, mut books, mut refused) = (Vec::new(), Books::default(), 0);
+    let mut back = Vec::new();
+    let mut books = Books::default();
+    let mut refused = 0;
     let begin = Instant::now();
     for (id, url) in (0..).zip(&odd) {
         let Ok(tracker) = HttpTracker::builder(url).token("a-secret-token").scoped() else {
@@ -77,15 +79,16 @@ async fn odd_urls(servers: &Handle) -> Result<Row, Failure> {
     ))
 }
 
-/// An HTTPS port, for instance, that is spoken to in plain HTTP.
+/// For instance plain HTTP to an HTTPS port.
 async fn wrong_port(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     server.always(Answer::RefuseAll(400, "plain HTTP to an HTTPS port".into()));
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 512)?;
     let begin = Instant::now();
-    let report = tracker.shutdown(LONG).await;
-    let (took, requests) = (begin.elapsed(), server.requests().len());
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
+    let took = begin.elapsed();
+    let requests = server.requests().len();
     let named = matches!(&report.stop, Some(stop @ Stop::Configuration(_)) if stop.to_string().contains("HTTPS port"));
     Ok(row(
         "a wrong port: 400 to everything",
@@ -123,7 +126,7 @@ async fn two_addresses(servers: &Handle) -> Result<Row, Failure> {
     let tracker = HttpTracker::builder(format!("http://localhost:{port}/v1/events")).scoped()?;
     emit(&tracker, 1_000)?;
     let begin = Instant::now();
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = begin.elapsed();
     Ok(row(CASE, 1_000, &server.events(), &report)
         .took(took, "of shutdown")
@@ -146,7 +149,8 @@ async fn busy_http2() -> Result<Row, Failure> {
     let begin = Instant::now();
     let report = tracker.shutdown(Duration::from_secs(60)).await;
     let took = begin.elapsed();
-    let (requests, connections) = (server.requests(), server.connections());
+    let requests = server.requests();
+    let connections = server.connections();
     Ok(
         row("HTTP/2, busy for 6 s", 1_000, &server.events(), &report)
             .took(took, "of shutdown")
@@ -161,7 +165,7 @@ async fn busy_http2() -> Result<Row, Failure> {
     )
 }
 
-/// The far end of a kept connection is gone without a word. The shutdown is the first to find out.
+/// The far end of a kept connection has vanished silently. The shutdown is the first to notice.
 async fn dead_connection(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     let proxy = Proxy::start(servers, server.address().into()).await?;

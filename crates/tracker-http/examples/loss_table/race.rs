@@ -1,7 +1,8 @@
-//! A producer on another thread emits a burst of 64 while the tracker shuts down, over and over.
+//! A producer on another thread emits a burst of 64 events while the tracker shuts down, in many
+//! trials.
 //!
-//! A burst fits the bits of one word: every event must be at the far end, or refused, or returned,
-//! and be it once.
+//! A burst fits the bits of one word: every event must be delivered, refused or returned exactly
+//! once.
 
 use std::error::Error;
 use std::hint::spin_loop;
@@ -16,9 +17,9 @@ use tracker_http::TokioClock;
 
 use crate::row::Row;
 
-const BURST: u32 = u64::BITS;
+const BURST_EVENTS: u32 = u64::BITS;
 
-/// A far end that notes which events it has.
+/// A far end that records its events.
 #[derive(Debug, Default)]
 struct FarEnd {
     has: AtomicU64,
@@ -38,7 +39,7 @@ fn mask(events: &[u32]) -> u64 {
     events.iter().fold(0, |mask, event| mask | 1 << event)
 }
 
-/// Where the two threads meet; a trial has the numbers from 1.
+/// The meeting point of the two threads; trials count from 1.
 #[derive(Default)]
 struct Meeting {
     tracker: Mutex<Option<Arc<BufferedTracker<u32>>>>,
@@ -50,7 +51,7 @@ struct Meeting {
 }
 
 impl Meeting {
-    /// Emits one burst a trial.
+    /// Emits one burst per trial.
     fn produce(&self, trials: u64) {
         for trial in 1..=trials {
             wait_for(&self.prepared, trial);
@@ -61,7 +62,7 @@ impl Meeting {
                 .take();
             self.ready.store(trial, SeqCst);
             wait_for(&self.started, trial);
-            let refused = (0..BURST).filter_map(|event| tracker.as_ref()?.emit(event).err());
+            let refused = (0..BURST_EVENTS).filter_map(|event| tracker.as_ref()?.emit(event).err());
             let refused: Vec<_> = refused.map(|error| error.into_event()).collect();
             self.refused.store(mask(&refused), SeqCst);
             self.done.store(trial, SeqCst);
@@ -81,17 +82,19 @@ fn wait_for(number: &AtomicU64, at_least: u64) {
     }
 }
 
-/// Runs the trials; returns their row and a note on how often the two really raced.
+/// Runs the trials; returns their row, and a note with the number of real races.
 pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
     let meeting = Arc::new(Meeting::default());
     let producer = thread::spawn({
         let meeting = meeting.clone();
         move || meeting.produce(trials)
     });
-    let (start, clock, mut raced) = (Instant::now(), Arc::new(TokioClock::new()), 0);
+    let start = Instant::now();
+    let clock = Arc::new(TokioClock::new());
+    let mut raced = 0;
     let mut row = Row::new(
         "emit racing shutdown, bursts of 64",
-        trials * u64::from(BURST),
+        trials * u64::from(BURST_EVENTS),
         &[],
         &[],
         Books::default(),
@@ -111,13 +114,15 @@ pub(crate) async fn run(trials: u64) -> Result<(Row, String), Box<dyn Error>> {
         meeting.prepared.store(trial, SeqCst);
         wait_for(&meeting.ready, trial);
         meeting.started.store(trial, SeqCst);
-        // The shutdown begins at another point of the burst each time.
+        // The shutdown begins at a different point of the burst in each trial.
         (0..trial * 37 % 120).for_each(|_| spin_loop());
         let report = tracker.shutdown(Duration::from_secs(30)).await;
         wait_for(&meeting.done, trial);
 
-        let (delivered, refused) = (far_end.has.load(SeqCst), meeting.refused.load(SeqCst));
-        let (returned, books) = (mask(&report.returned), tracker.books());
+        let delivered = far_end.has.load(SeqCst);
+        let refused = meeting.refused.load(SeqCst);
+        let returned = mask(&report.returned);
+        let books = tracker.books();
         let accepted = u64::from((!refused).count_ones());
         if books.accepted != accepted || books != report.books || delivered & refused != 0 {
             return Err(

@@ -1,5 +1,5 @@
-//! Receivers that refuse, or answer with what is no answer: each case has one consequence, and no
-//! event is blamed for another.
+//! Servers that refuse, or whose answer is none: each case has one consequence, and no event is
+//! blamed for another.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tracker_core::{Config, ConfigBuilder};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTrackerBuilder};
 
-use crate::cases::{Failure, LONG, emit, ids, returned, start};
+use crate::cases::{CASE_TIMEOUT, Failure, emit, ids, returned, start};
 use crate::row::Row;
 
 pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
@@ -23,7 +23,7 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// 413 with a time is not about the size.
+/// A 413 with a `Retry-After` does not concern the size.
 async fn full_for_a_while(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     server.then(Answer::Full(
@@ -44,7 +44,7 @@ async fn full_for_a_while(servers: &Handle) -> Result<Row, Failure> {
         .must(is_kept, "the batch is kept, and sent whole after the time"))
 }
 
-/// The acknowledgement is lost, and the receiver refuses what it has.
+/// The acknowledgement is lost, and the server refuses events that it already has.
 async fn already_there(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     server.then(Answer::LoseAnswer);
@@ -57,7 +57,7 @@ async fn already_there(servers: &Handle) -> Result<Row, Failure> {
         .must(all, "what is there already is delivered"))
 }
 
-/// The receiver fails at one event, always.
+/// The server always fails at one event.
 async fn poison(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
     server.always(Answer::StatusIf(500, "\"eventId\":\"13\""));
@@ -95,7 +95,7 @@ async fn no_http(servers: &Handle) -> Result<Row, Failure> {
         .must(all, "the batch is sent again"))
 }
 
-/// The receiver takes no content encoding.
+/// The server accepts no content encoding.
 #[cfg(feature = "gzip")]
 async fn plain_only(servers: &Handle) -> Result<Row, Failure> {
     let server = start(servers).await?;
@@ -113,7 +113,7 @@ async fn plain_only(servers: &Handle) -> Result<Row, Failure> {
         .must(all && coded == 1, "it is learned once, from one request"))
 }
 
-/// Emits, and shuts the tracker down. What was rejected is in the program's hands.
+/// Emits, and shuts the tracker down. The program has the rejected events.
 async fn run(
     case: &str,
     events: u64,
@@ -123,9 +123,9 @@ async fn run(
     let tracker = builder.scoped()?;
     emit(&tracker, events)?;
     let begin = Instant::now();
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = begin.elapsed();
-    // Events are emitted in the order of their ids, so a place is an id.
+    // Events are emitted in the order of their ids, so a position is an id.
     let rejected = report.rejections.iter().map(|rejection| rejection.seq);
     let back: Vec<u64> = returned(&report).into_iter().chain(rejected).collect();
     Ok(

@@ -1,4 +1,4 @@
-//! One row of the table: what went in, and where it went.
+//! One row of the table: the events of a case, and their fates.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,9 +23,9 @@ pub(crate) struct Row {
     pub(crate) books: Books,
     pub(crate) time: Duration,
     pub(crate) time_of: &'static str,
-    /// What the columns have no place for.
+    /// A note that has no column.
     pub(crate) note: String,
-    /// What the case must show beyond true books, and did not.
+    /// The effects that the case must show, but did not.
     broken: Vec<&'static str>,
 }
 
@@ -59,7 +59,7 @@ impl Row {
         }
     }
 
-    /// Sets the time, and what it was measured from.
+    /// Sets the time, and the name of the measured interval.
     pub(crate) fn took(self, time: Duration, time_of: &'static str) -> Self {
         Self {
             time,
@@ -82,21 +82,21 @@ impl Row {
         self
     }
 
-    /// Returns whether the books say delivered of exactly the events that the far end has and the
-    /// program has not.
+    /// Returns whether the books count as delivered exactly the events that the far end has and the
+    /// program does not have.
     pub(crate) fn is_true(&self) -> bool {
         self.books.delivered == self.delivered - self.both
     }
 
-    /// Events that are neither at the far end nor back in the program's hands; below zero if the
-    /// far end has events that nobody emitted.
+    /// Returns the number of events that neither the far end nor the program has; below zero if the
+    /// far end has events that were never emitted.
     pub(crate) fn lost(&self) -> i64 {
         let [emitted, delivered, back, both] = [self.events, self.delivered, self.back, self.both]
             .map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         emitted - (delivered + back - both)
     }
 
-    /// Says what is wrong with the row. Nothing is, or the example fails.
+    /// Returns the faults of the row. If there is one, the example fails.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self
             .broken
@@ -110,7 +110,8 @@ impl Row {
             problems.push(format!("the books are not closed: {}", self.books));
         }
         if !self.is_true() {
-            let (books, far_end) = (self.books.delivered, self.delivered - self.both);
+            let books = self.books.delivered;
+            let far_end = self.delivered - self.both;
             problems.push(format!(
                 "the books say {books} delivered, and by its own count the far end has {far_end}"
             ));
@@ -121,13 +122,11 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A far end that keeps one event per eventId keeps the different ones; any beyond those
-        // emitted are duplicates.
+        // A far end that keeps one event per eventId keeps the different ones; more than the
+        // emitted ones would be duplicates.
         let after_event_id = self.delivered.saturating_sub(self.events);
-        let (received, milliseconds) = (
-            self.received - self.delivered,
-            self.time.as_secs_f64() * 1000.0,
-        );
+        let received = self.received - self.delivered;
+        let milliseconds = self.time.as_secs_f64() * 1000.0;
         write!(
             f,
             "| {} | {} | {} | {} | {} ",

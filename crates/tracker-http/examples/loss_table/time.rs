@@ -1,4 +1,4 @@
-//! Waits: between attempts, for room, for a clock that is not ours, for an answer.
+//! Waits: between attempts, for room, for the clock of a server, for an answer.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +7,7 @@ use tracker_core::{Books, Config};
 use tracker_http::HttpTracker;
 use tracker_http::testing::Answer;
 
-use crate::cases::{Failure, LONG, emit, emit_range, event, ids, returned, row, start};
+use crate::cases::{CASE_TIMEOUT, Failure, emit, emit_range, event, ids, returned, row, start};
 use crate::row::Row;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -44,17 +44,20 @@ pub(crate) async fn all(servers: &Handle) -> Result<Vec<Row>, Failure> {
 }
 
 /// The background loops sleep between two attempts when the endpoint recovers; a shutdown does not
-/// wait for that.
+/// wait for the end of that sleep.
 async fn outage_then_shutdown(servers: &Handle) -> Result<Row, Failure> {
     const PROGRAMS: u64 = 20;
-    const EACH: u64 = 50;
+    const EVENTS_PER_PROGRAM: u64 = 50;
 
     let server = start(servers).await?;
     server.always(Answer::Status(503));
     let mut trackers = Vec::new();
     for program in 0..PROGRAMS {
         let tracker = HttpTracker::builder(server.url()).background()?;
-        emit_range(&tracker, program * EACH..(program + 1) * EACH)?;
+        emit_range(
+            &tracker,
+            program * EVENTS_PER_PROGRAM..(program + 1) * EVENTS_PER_PROGRAM,
+        )?;
         trackers.push(tracker);
     }
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -71,43 +74,53 @@ async fn outage_then_shutdown(servers: &Handle) -> Result<Row, Failure> {
         .iter()
         .fold(Books::default(), |books, report| books + report.books);
     let case = "background, 503 for 6 s, then healthy, then shutdown(1 s)";
-    Ok(
-        Row::new(case, PROGRAMS * EACH, &ids(&server.events()), &back, books)
-            .took(took, "of shutdowns")
-            .note(format!("{PROGRAMS} trackers with {EACH} events each"))
-            .must(books.all_delivered(), "every shutdown makes an attempt"),
+    Ok(Row::new(
+        case,
+        PROGRAMS * EVENTS_PER_PROGRAM,
+        &ids(&server.events()),
+        &back,
+        books,
     )
+    .took(took, "of shutdowns")
+    .note(format!(
+        "{PROGRAMS} trackers with {EVENTS_PER_PROGRAM} events each"
+    ))
+    .must(books.all_delivered(), "every shutdown makes an attempt"))
 }
 
-/// The far end asks for two seconds, by a date of its own clock.
+/// The server asks for a wait of two seconds, by a date of its own clock.
 async fn far_clock(servers: &Handle, case: &str, far_now: SystemTime) -> Result<Row, Failure> {
-    const REST: Duration = Duration::from_secs(2);
+    const REQUESTED_WAIT: Duration = Duration::from_secs(2);
 
     let server = start(servers).await?;
     let date = |time| httpdate::fmt_http_date(time);
     let headers = vec![
         ("date", date(far_now)),
-        ("retry-after", date(far_now + REST)),
+        ("retry-after", date(far_now + REQUESTED_WAIT)),
     ];
     server.then(Answer::Full(503, headers, String::new()));
     let tracker = HttpTracker::builder(server.url()).scoped()?;
     emit(&tracker, 1_000)?;
     let begin = Instant::now();
-    let report = tracker.shutdown(LONG).await;
-    let (took, requests) = (begin.elapsed(), server.requests().len());
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
+    let took = begin.elapsed();
+    let requests = server.requests().len();
     Ok(row(case, 1_000, &server.events(), &report)
         .took(took, "of shutdown")
         .note(format!(
             "the far end asks for a rest of 2 s; {requests} requests"
         ))
-        .must(requests == 3 && took >= REST, "the far end has its rest")
+        .must(
+            requests == 3 && took >= REQUESTED_WAIT,
+            "the far end has its rest",
+        )
         .must(
             report.books.all_delivered(),
             "the wait is no longer than that",
         ))
 }
 
-/// The buffer is full long before a batch is, so the linger would pass each time.
+/// The buffer is full long before a batch is, so every batch could wait for the linger.
 async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<Row, Failure> {
     const EVENTS: u64 = 5_000;
 
@@ -120,8 +133,9 @@ async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<
     for id in 0..EVENTS {
         tracker.emit_wait(event(id)).await?;
     }
-    let report = tracker.shutdown(LONG).await;
-    let (took, requests) = (begin.elapsed(), server.requests().len());
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
+    let took = begin.elapsed();
+    let requests = server.requests().len();
     let lingers = linger * u32::try_from(requests)?;
     Ok(row(case, EVENTS, &server.events(), &report)
         .took(took, "from the first emit")
@@ -135,7 +149,7 @@ async fn small_capacity(servers: &Handle, case: &str, config: Config) -> Result<
         ))
 }
 
-/// A batch takes longer than a request may, half of it too, and a quarter of it does not.
+/// A batch takes longer than `request_timeout`, half of the batch too, but a quarter does not.
 async fn slow_in_proportion(servers: &Handle) -> Result<Row, Failure> {
     const EVENTS: u64 = 128;
 
@@ -147,7 +161,7 @@ async fn slow_in_proportion(servers: &Handle) -> Result<Row, Failure> {
     let tracker = HttpTracker::builder(server.url()).config(config).scoped()?;
     emit(&tracker, EVENTS)?;
     let begin = Instant::now();
-    let report = tracker.shutdown(LONG).await;
+    let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = begin.elapsed();
     let sizes: Vec<usize> = server
         .requests()

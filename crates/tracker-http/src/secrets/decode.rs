@@ -1,17 +1,15 @@
-//! Taking encodings off a text, while every character knows where it came from.
+//! Decodes a text, and keeps the origin of every character.
 
-use super::folded;
-
-/// A character, folded, and the bytes of the original text that it came from.
+/// A folded character, and its byte range in the original text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Char {
-    pub(super) value: char,
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct Char {
+    pub(crate) value: char,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
-/// Returns the characters of a text as it is.
-pub(super) fn plain(text: &str) -> Vec<Char> {
+/// Returns the characters of a text without decoding.
+pub(crate) fn plain(text: &str) -> Vec<Char> {
     let chars = text.char_indices();
     chars
         .map(|(start, c)| Char {
@@ -22,9 +20,19 @@ pub(super) fn plain(text: &str) -> Vec<Char> {
         .collect()
 }
 
-/// Takes one layer of encodings off: backslash escapes, percent encoding, HTML entities. `None` if
-/// there is none.
-pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
+/// Makes characters equal that an echo may exchange: the two cases of a letter, and a space and the
+/// plus of a form.
+pub(crate) fn folded(c: char) -> char {
+    if c == '+' || c.is_whitespace() {
+        ' '
+    } else {
+        c.to_lowercase().next().unwrap_or(c)
+    }
+}
+
+/// Removes one layer of encodings: backslash escapes, percent encoding, HTML entities. Returns
+/// `None` if the text has none.
+pub(crate) fn one_layer(text: &[Char]) -> Option<Vec<Char>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut found = false;
     let mut rest = text;
@@ -35,7 +43,7 @@ pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
             '&' => entity(&rest[1..]),
             _ => None,
         };
-        // The escape's length does not count its first character.
+        // The length of the escape excludes its first character.
         let (value, length) = escape.unwrap_or((first.value, 0));
         found |= escape.is_some();
         decoded.push(Char {
@@ -48,8 +56,8 @@ pub(super) fn once(text: &[Char]) -> Option<Vec<Char>> {
     found.then_some(decoded)
 }
 
-/// `\n`, `\/`, `\x41`, `\u0041`, `\u{41}`, `\U00000041`, `\101`; of a surrogate pair each half is a
-/// character.
+/// Decodes `\n`, `\/`, `\x41`, `\u0041`, `\u{41}`, `\U00000041`, `\101`; each half of a surrogate
+/// pair becomes a character.
 fn backslash(text: &[Char]) -> Option<(char, usize)> {
     match text.first()?.value {
         'u' if text.get(1).is_some_and(|c| c.value == '{') => {
@@ -57,8 +65,8 @@ fn backslash(text: &[Char]) -> Option<(char, usize)> {
             text.get(2 + digits).filter(|c| c.value == '}')?;
             Some((character(value), 3 + digits))
         }
-        // In lower case \U looks like \u. Only control characters have four digits that begin a
-        // longer character.
+        // In lower case, \U looks like \u. Eight digits that form a character are taken as \U; only
+        // a control character in the \u form could be meant instead.
         'u' => match number(&text[1..], 16, 8, 8) {
             Some((value, _)) if value < 0x11_0000 => Some((character(value), 9)),
             _ => number(&text[1..], 16, 4, 4).map(|(value, _)| (character(value), 5)),
@@ -73,7 +81,7 @@ fn backslash(text: &[Char]) -> Option<(char, usize)> {
     }
 }
 
-/// `%41`, several of them for a character beyond ASCII, and `%u0041`.
+/// Decodes `%41`, several of them for a character beyond ASCII, and `%u0041`.
 fn percent(text: &[Char]) -> Option<(char, usize)> {
     if text.first()?.value == 'u' {
         return number(&text[1..], 16, 4, 4).map(|(value, _)| (character(value), 5));
@@ -101,10 +109,10 @@ fn percent(text: &[Char]) -> Option<(char, usize)> {
     Some((character(first), 2))
 }
 
-/// `&#65;`, `&#x41;`, `&amp;`; the semicolon of a number may be missing.
+/// Decodes `&#65;`, `&#x41;`, `&amp;`; the semicolon of a number may be missing.
 fn entity(text: &[Char]) -> Option<(char, usize)> {
     if text.first()?.value != '#' {
-        return named(text);
+        return named_entity(text);
     }
     let is_hexadecimal = text.get(1)?.value == 'x';
     let before = 1 + usize::from(is_hexadecimal);
@@ -113,8 +121,8 @@ fn entity(text: &[Char]) -> Option<(char, usize)> {
     Some((character(value), before + digits + usize::from(semicolon)))
 }
 
-/// The entities of HTML that stand for visible ASCII characters.
-const NAMES: &[(&str, char)] = &[
+/// The HTML entities of visible ASCII characters.
+const NAMED_ENTITIES: &[(&str, char)] = &[
     ("amp", '&'),
     ("lt", '<'),
     ("gt", '>'),
@@ -153,24 +161,24 @@ const NAMES: &[(&str, char)] = &[
     ("rbrace", '}'),
 ];
 
-fn named(text: &[Char]) -> Option<(char, usize)> {
+fn named_entity(text: &[Char]) -> Option<(char, usize)> {
     let matches = |name: &str| {
         let length = name.len();
         text.len() > length
             && text[length].value == ';'
             && text[..length].iter().map(|c| c.value).eq(name.chars())
     };
-    NAMES
+    NAMED_ENTITIES
         .iter()
         .find(|(name, _)| matches(name))
         .map(|(name, c)| (*c, name.len() + 1))
 }
 
-/// Reads a number of `least` to `most` digits; returns how many there are.
-fn number(text: &[Char], radix: u32, least: usize, most: usize) -> Option<(u32, usize)> {
+/// Reads a number of `min_digits` to `max_digits` digits; returns the count of digits, too.
+fn number(text: &[Char], radix: u32, min_digits: usize, max_digits: usize) -> Option<(u32, usize)> {
     let digits = text
         .iter()
-        .take(most)
+        .take(max_digits)
         .map_while(|c| c.value.to_digit(radix));
     let (value, length) = digits.fold((0_u32, 0), |(value, length), digit| {
         (
@@ -178,7 +186,7 @@ fn number(text: &[Char], radix: u32, least: usize, most: usize) -> Option<(u32, 
             length + 1,
         )
     });
-    (length >= least).then_some((value, length))
+    (length >= min_digits).then_some((value, length))
 }
 
 fn character(value: u32) -> char {
@@ -190,7 +198,7 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str) -> Option<String> {
-        Some(once(&plain(text))?.iter().map(|c| c.value).collect())
+        Some(one_layer(&plain(text))?.iter().map(|c| c.value).collect())
     }
 
     #[test]
@@ -229,7 +237,7 @@ mod tests {
     #[test]
     fn every_character_knows_where_it_came_from() {
         let text = "é%41\\u0042&#67;";
-        let decoded = once(&plain(text)).unwrap();
+        let decoded = one_layer(&plain(text)).unwrap();
         let parts: Vec<_> = decoded
             .iter()
             .map(|c| (c.value, &text[c.start..c.end]))

@@ -1,4 +1,4 @@
-//! What the fault server can do with a request.
+//! The answers of the fault server.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::echo::Echo;
 use super::reply::Reply;
 use super::request::RecordedRequest;
 
-/// What the server does with a request.
+/// The answer to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
@@ -19,14 +19,14 @@ pub enum Answer {
     Accept,
     /// Takes the events and answers 200 after a wait.
     AcceptAfter(Duration),
-    /// Takes the events and answers 200 after a wait of this long for each event: it is slow in
-    /// proportion.
+    /// Takes the events and answers 200 after this wait for each event, like a server whose work
+    /// grows with the batch.
     AcceptAfterEach(Duration),
-    /// Takes the events except those with these indices, and says so in the body.
+    /// Takes the events except those with these indices, and lists the rejected ones in the body.
     Reject(Vec<usize>),
-    /// Takes the events except those with these indices, and answers with this.
+    /// Takes the events except those with these indices, and answers with this reply.
     Take(Vec<usize>, Reply),
-    /// Takes nothing and answers with this.
+    /// Takes nothing and answers with this reply.
     Refuse(Reply),
     /// Takes nothing and answers with this status.
     Status(u16),
@@ -46,12 +46,12 @@ pub enum Answer {
     ConflictIfKnown,
     /// Takes nothing and answers with this status, these header lines, and this body.
     Full(u16, Vec<(&'static str, String)>, String),
-    /// Takes nothing and answers with this status; the text repeats the request's headers in this
-    /// form.
+    /// Takes nothing and answers with this status; the text repeats the headers of the request in
+    /// this form.
     Echo(u16, Echo),
     /// Takes the events and breaks the connection before the answer.
     LoseAnswer,
-    /// Takes the events, answers 200, and closes the connection without having said so.
+    /// Takes the events, answers 200, and closes the connection without announcing it.
     AcceptAndClose,
     /// Takes nothing and resets the connection after it has read the request.
     Reset,
@@ -66,12 +66,16 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Returns the answer to this request, if it depends on the request; `has` tells whether an id
-    /// was taken before.
-    pub(super) fn to(self, request: &RecordedRequest, mut has: impl FnMut(&str) -> bool) -> Self {
+    /// Returns the concrete answer to this request; `has` tells whether an event with this id was
+    /// taken before.
+    pub(super) fn resolve(
+        self,
+        request: &RecordedRequest,
+        mut has: impl FnMut(&str) -> bool,
+    ) -> Self {
         match self {
             Self::AtMost(events) if request.events().len() > events => Self::Status(413),
-            Self::RefuseIf(text) => Self::StatusIf(400, text).to(request, has),
+            Self::RefuseIf(text) => Self::StatusIf(400, text).resolve(request, has),
             Self::StatusIf(status, text) if request.contains(text) => {
                 Self::RefuseAll(status, format!("the body contains {text}"))
             }
@@ -90,13 +94,13 @@ impl Answer {
             Self::AcceptAfterEach(wait) => {
                 Self::AcceptAfter(wait * u32::try_from(request.events().len()).unwrap_or(u32::MAX))
             }
-            Self::Echo(status, form) => Self::RefuseAll(status, form.of(request)),
+            Self::Echo(status, form) => Self::RefuseAll(status, form.repeat(request)),
             other => other,
         }
     }
 
-    /// Returns the indices of the events that are not taken; `None` if none is taken.
-    pub(super) fn takes(&self) -> Option<Vec<usize>> {
+    /// Returns the indices of the events that are not taken; `None` if no event is taken.
+    pub(super) fn rejected_indices(&self) -> Option<Vec<usize>> {
         match self {
             Self::Reject(indices) | Self::Take(indices, _) => Some(indices.clone()),
             Self::Accept
@@ -108,8 +112,8 @@ impl Answer {
         }
     }
 
-    /// Gives the answer; returns whether the connection goes on.
-    pub(super) async fn give(self, stream: &mut TcpStream) -> io::Result<bool> {
+    /// Writes the answer; returns whether the connection stays open.
+    pub(super) async fn write(self, stream: &mut TcpStream) -> io::Result<bool> {
         match self {
             Self::AcceptAfter(wait) => {
                 tokio::time::sleep(wait).await;
@@ -166,7 +170,7 @@ impl Answer {
                     stream.write_all(chunk.as_bytes()).await?;
                 }
             }
-            // The others have become one of those above, or accept.
+            // `resolve` has turned the other answers into one of those above, or into `Accept`.
             _ => Reply::new(200).write(stream).await?,
         }
         Ok(true)

@@ -1,4 +1,4 @@
-//! The forms in which a far end repeats what it was sent.
+//! The forms in which a server echoes a request.
 
 use super::request::RecordedRequest;
 
@@ -7,29 +7,29 @@ use super::request::RecordedRequest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Echo {
-    /// As they came.
+    /// The unchanged text.
     Plain,
-    /// In upper case.
+    /// The text in upper case.
     UpperCase,
-    /// As a JSON text in a JSON object, as most frameworks report an error.
+    /// A JSON object with the text, as most frameworks report an error.
     Json,
-    /// The same with every character as `\u00xx`.
+    /// Every character as `\u00xx`.
     JsonEscaped,
-    /// With everything except letters and digits as `%xx`.
+    /// All characters except letters and digits as `%xx`.
     Percent,
-    /// With every character as `%xx`, twice.
+    /// Every character as `%xx`, encoded twice.
     PercentTwice,
-    /// With the special characters of HTML as entities.
+    /// The special characters of HTML as entities.
     Html,
-    /// With every character as `&#xx;`.
+    /// Every character as `&#xx;`.
     HtmlNumbers,
-    /// As JSON in HTML, every other character as `&#xx;`.
+    /// JSON in HTML, with every other character as `&#xx;`.
     Mixed,
-    /// In pieces of twelve characters, a word between them.
+    /// Pieces of twelve characters, with words between them.
     Pieces,
-    /// In base64.
+    /// The text in base64.
     Base64,
-    /// As hexadecimal digits.
+    /// The text in hexadecimal digits.
     Hexadecimal,
 }
 
@@ -102,7 +102,7 @@ impl Echo {
         }
     }
 
-    pub(super) fn of(self, request: &RecordedRequest) -> String {
+    pub(super) fn repeat(self, request: &RecordedRequest) -> String {
         let lines = request
             .headers
             .iter()

@@ -1,4 +1,4 @@
-//! A response of the fault server, to the byte.
+//! A response of the fault server.
 
 use std::io::{self, Write};
 
@@ -33,7 +33,7 @@ impl Reply {
         }
     }
 
-    /// Adds a header line. `content-length` is set by the server.
+    /// Adds a header line. The server sets `content-length` itself.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -47,7 +47,7 @@ impl Reply {
         self
     }
 
-    /// Compresses the body, and says so in a header.
+    /// Compresses the body with gzip, and adds the header `content-encoding`.
     #[must_use]
     pub fn gzip(mut self) -> Self {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -1,4 +1,4 @@
-//! Reading one HTTP/1.1 request from a socket, as little of it as the fault server needs.
+//! Reads HTTP/1.1 requests from a socket, as far as the fault server needs.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -6,21 +6,21 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
-/// A request that the server read whole.
+/// A request that the server has read completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedRequest {
-    /// When the server had read it.
+    /// The time at which the request was complete.
     pub at: Instant,
-    /// Method, path and version.
+    /// The request line: method, path and version.
     pub line: String,
-    /// The headers in order, names in lower case.
+    /// The headers in order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, decompressed if it came compressed.
+    /// The body, decompressed if it was compressed.
     pub body: Vec<u8>,
 }
 
 impl RecordedRequest {
-    /// Returns a header's value by its name in lower case.
+    /// Returns the value of a header by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -30,8 +30,8 @@ impl RecordedRequest {
 
     /// Returns the events of the body, if it is `{"events":[...]}`.
     ///
-    /// One that `serde_json` cannot read (half a surrogate pair, more than 128 levels) is a
-    /// `Value::String` of its text.
+    /// An event that `serde_json` cannot read (half a surrogate pair, more than 128 levels) becomes
+    /// a `Value::String` with its text.
     pub fn events(&self) -> Vec<Value> {
         let body = String::from_utf8_lossy(&self.body);
         let members = exact_json::members(&body).unwrap_or_default();
@@ -51,7 +51,7 @@ impl RecordedRequest {
         String::from_utf8_lossy(&self.body).contains(text)
     }
 
-    /// Reads the next request of a connection; `None` when the client has closed it.
+    /// Reads the next request of a connection; `None` if the client has closed the connection.
     pub(super) async fn read(
         stream: &mut BufReader<impl AsyncRead + Unpin>,
     ) -> io::Result<Option<Self>> {

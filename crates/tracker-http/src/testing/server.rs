@@ -13,11 +13,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::answer::Answer;
 use super::request::RecordedRequest;
 
-/// A loopback HTTP/1.1 server that records every event it takes, and answers as told.
+/// A loopback HTTP/1.1 server that records every event it takes, and answers by a script.
 ///
-/// Each [`then`](Self::then) appends one answer to its script; when the script has run out it gives
-/// the standing answer: accept, unless [`always`](Self::always) says otherwise. Dropping it closes
-/// the port and its connections.
+/// Each [`then`](Self::then) appends one answer to the script. After the script, the server gives
+/// the default answer: [`Answer::Accept`], unless [`always`](Self::always) sets another one.
+/// Dropping the server closes its port and its connections.
 pub struct FaultServer {
     address: String,
     state: Arc<Mutex<State>>,
@@ -26,17 +26,18 @@ pub struct FaultServer {
 
 struct State {
     script: VecDeque<Answer>,
-    standing: Answer,
+    default_answer: Answer,
     requests: Vec<RecordedRequest>,
-    /// The requests whose events were taken and not yet read, with the indices that were not.
+    /// The requests whose taken events are not in `events` yet, each with the indices that were not
+    /// taken.
     unread: Vec<(usize, Vec<usize>)>,
     events: Vec<Value>,
     connections: usize,
 }
 
 impl State {
-    /// Returns the events taken. They are read here and not before the answer, which would make a
-    /// slow server.
+    /// Returns the events taken. They are parsed here and not before the answer, because parsing
+    /// would delay the answer.
     fn events(&mut self) -> &[Value] {
         for (request, rejected) in self.unread.drain(..) {
             let events = self.requests[request].events().into_iter().enumerate();
@@ -49,7 +50,7 @@ impl State {
         &self.events
     }
 
-    /// Whether an event with this id was taken.
+    /// Returns whether an event with this id was taken.
     fn has(&mut self, id: &str) -> bool {
         self.events().iter().any(|event| event["eventId"] == id)
     }
@@ -60,22 +61,22 @@ impl FaultServer {
     ///
     /// # Errors
     ///
-    /// When no port can be had.
+    /// An error if the system has no free port.
     pub async fn start() -> io::Result<Self> {
         Self::listen("127.0.0.1:0").await
     }
 
-    /// Starts a server on this address, for instance one at which an earlier server was.
+    /// Starts a server on this address, for instance that of an earlier server.
     ///
     /// # Errors
     ///
-    /// When the port cannot be had.
+    /// An error if the port cannot be bound.
     pub async fn listen(address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?.to_string();
         let state = Arc::new(Mutex::new(State {
             script: VecDeque::new(),
-            standing: Answer::Accept,
+            default_answer: Answer::Accept,
             requests: Vec::new(),
             unread: Vec::new(),
             events: Vec::new(),
@@ -106,7 +107,7 @@ impl FaultServer {
 
     /// Sets the answer for requests beyond the script.
     pub fn always(&self, answer: Answer) {
-        lock(&self.state).standing = answer;
+        lock(&self.state).default_answer = answer;
     }
 
     /// Returns the events taken, in order, duplicates included.
@@ -130,12 +131,12 @@ impl FaultServer {
         ids.len()
     }
 
-    /// Returns every request that was read whole, whatever became of it.
+    /// Returns every request that was read completely, taken or not.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         lock(&self.state).requests.clone()
     }
 
-    /// Returns the number of connections that were made so far.
+    /// Returns the number of connections accepted so far.
     pub fn connections(&self) -> usize {
         lock(&self.state).connections
     }
@@ -159,13 +160,13 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Serves until it is aborted; its connections end with it.
+/// Accepts connections until the task is aborted; the connections are dropped with it.
 async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         lock(&state).connections += 1;
         let state = state.clone();
-        // A client that breaks a connection is what this server is for, so its error says nothing.
+        // Broken connections are the purpose of this server, so their errors are ignored.
         connections.spawn(async move { serve(stream, &state).await.unwrap_or_default() });
         while connections.try_join_next().is_some() {}
     }
@@ -180,16 +181,16 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             let answer = state
                 .script
                 .pop_front()
-                .unwrap_or_else(|| state.standing.clone());
-            let answer = answer.to(&request, |id| state.has(id));
-            if let Some(rejected) = answer.takes() {
+                .unwrap_or_else(|| state.default_answer.clone());
+            let answer = answer.resolve(&request, |id| state.has(id));
+            if let Some(rejected) = answer.rejected_indices() {
                 let request = state.requests.len();
                 state.unread.push((request, rejected));
             }
             state.requests.push(request);
             answer
         };
-        if !answer.give(stream.get_mut()).await? {
+        if !answer.write(stream.get_mut()).await? {
             break;
         }
     }

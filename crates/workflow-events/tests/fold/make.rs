@@ -1,4 +1,4 @@
-//! Short ways to write the events of a run.
+//! Short functions to write the events of a run.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use workflow_events::{
     CompletedSteps, ErrorInfo, Event, EventKind, PauseReason, ResumeReason, SOURCE, Timestamp,
 };
 
-/// The events of one run: `seq` from 1, each a second after the one before.
+/// Returns the events of one run: `seq` from 1, each a second after the previous one.
 pub(crate) fn run(kinds: impl IntoIterator<Item = EventKind>) -> Vec<Event> {
     (1..)
         .zip(kinds)

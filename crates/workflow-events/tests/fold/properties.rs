@@ -1,4 +1,4 @@
-//! The fold is a function of the set of events, and it is the one the reference computes.
+//! The fold is a function of the set of events, and agrees with the reference.
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -35,9 +35,9 @@ proptest! {
         prop_assert_eq!(answers_of(&RunView::from_events(&delivery)), reference(&delivery));
     }
 
-    /// A look after every event folds some of them at once and others by replay.
+    /// A query after every event folds some events at once and others by replay.
     #[test]
-    fn a_view_looked_at_after_every_event_is_what_the_reference_says((_, delivery) in record_and_delivery()) {
+    fn a_view_queried_after_every_event_is_what_the_reference_says((_, delivery) in record_and_delivery()) {
         let mut view = RunView::new();
         for (seen, event) in delivery.iter().enumerate() {
             view.apply(event);
@@ -47,15 +47,17 @@ proptest! {
 
     #[test]
     fn even_a_broken_contract_has_one_view_in_every_order((a, b) in mixed_up()) {
-        let (a, b) = (RunView::from_events(&a), RunView::from_events(&b));
+        let a = RunView::from_events(&a);
+        let b = RunView::from_events(&b);
         prop_assert_eq!(&a, &b);
         prop_assert_eq!(answers_of(&a), answers_of(&b));
     }
 }
 
-/// A record with gaps and conflicts, and a delivery of it: shuffled, some events more than once.
+/// Generates a record with gaps and conflicts, and a delivery of it: shuffled, with some events
+/// repeated.
 fn record_and_delivery() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
-    // The ids of a run are its places, so one from this range is below or above that of its rival.
+    // The ids of a run are its places, so an id of this range is below or above that of its rival.
     let rival = (1..24_u64, 0..24_u128, kind()).prop_map(|(seq, id, kind)| Event {
         event_id: Uuid::from_u128(id),
         ..make::event(seq, kind)
@@ -80,7 +82,8 @@ fn some_of(events: &[Event], at_least: usize) -> impl Strategy<Value = Vec<Event
     subsequence(events.to_vec(), at_least..=events.len())
 }
 
-/// Events of several runs and names, with places and ids shared by different events, in two orders.
+/// Generates events of several runs and names, with places and ids shared by different events, in
+/// two orders.
 fn mixed_up() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
     let event = (0..4_u64, 0..3_u128, 0..2_u8, 0..2_u8, any::<bool>(), kind()).prop_map(
         |(seq, id, run, name, execution, kind)| Event {
@@ -95,7 +98,7 @@ fn mixed_up() -> impl Strategy<Value = (Vec<Event>, Vec<Event>)> {
         .prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle()))
 }
 
-/// One event per place and id, which is what the contract promises.
+/// Generates one event per place and id, as the contract promises.
 fn unique(record: Vec<Event>) -> Vec<Event> {
     let mut unique: Vec<Event> = Vec::new();
     for event in record {
@@ -109,7 +112,7 @@ fn unique(record: Vec<Event>) -> Vec<Event> {
     unique
 }
 
-/// Any kind, with few names and numbers so that events meet.
+/// Generates any kind, with few names and numbers, so that events refer to the same steps.
 fn kind() -> impl Strategy<Value = EventKind> {
     let step = || prop::sample::select(vec!["a", "b"]);
     let attempt = || 1..3_u32;

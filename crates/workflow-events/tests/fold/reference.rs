@@ -8,7 +8,7 @@ use workflow_events::{
     Timestamp,
 };
 
-/// Everything a view says, as plain data.
+/// All answers of a view, as plain data.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answers {
     identity: [Option<String>; 3],
@@ -95,7 +95,7 @@ pub(crate) fn answers_of(view: &RunView) -> Answers {
     }
 }
 
-/// The answers of the reference, for events of one run.
+/// Returns the answers of the reference for the events of one run.
 pub(crate) fn reference(events: &[Event]) -> Answers {
     let mut sorted = events.to_vec();
     sorted.sort_by_key(|event| (event.seq, event.event_id));
@@ -202,7 +202,8 @@ fn first(events: &[Event], is_it: impl Fn(&EventKind) -> bool) -> Option<Timesta
         .map(|event| event.timestamp)
 }
 
-/// By the last event that tells; a queued run is one of which nothing later is known.
+/// Returns the status from the last event that shows it; a run is queued if no later event is
+/// known.
 fn status(events: &[Event]) -> RunStatus {
     let telling = events.iter().rfind(|event| {
         !matches!(
@@ -269,13 +270,14 @@ fn completions(events: &[Event]) -> Vec<String> {
     names
 }
 
-/// Cuts the events of one step into attempts, then reads each attempt off its piece.
+/// Splits the events of one step into attempts, and then reads each attempt from its part.
 fn step(events: &[Event], name: &str, ended: bool) -> Step {
     let mut pieces: Vec<(u32, Vec<&Event>)> = Vec::new();
-    // Whether the last piece still takes events.
+    // Whether the last part still takes events.
     let mut open = false;
     let mut cut_by_crash = Vec::new();
-    let (mut retry, mut exhausted) = (None, false);
+    let mut retry = None;
+    let mut exhausted = false;
     for event in events {
         if matches!(
             event.kind,
@@ -367,7 +369,7 @@ fn step(events: &[Event], name: &str, ended: bool) -> Step {
 }
 
 fn sleeps(events: &[Event]) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
-    // Start, end, due.
+    // The start, the end and the due time.
     let mut sleeps: Vec<(Option<Timestamp>, Option<Timestamp>, Option<Timestamp>)> = Vec::new();
     for event in events {
         match event.kind {

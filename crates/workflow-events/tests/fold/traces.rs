@@ -1,4 +1,4 @@
-//! Every trace of the contract, folded to the view a person expects.
+//! Every trace of the contract, folded to the view that a person expects.
 
 use std::time::Duration;
 
@@ -278,7 +278,7 @@ fn view(kinds: impl IntoIterator<Item = EventKind>) -> RunView {
     RunView::from_events(run(kinds))
 }
 
-/// The attempts of a step, one line each: number, seconds, outcome.
+/// Returns the attempts of a step, one line each: number, seconds, outcome.
 fn attempts(view: &RunView, step: &str) -> Vec<String> {
     let second = |at: Option<workflow_events::Timestamp>| {
         at.map_or(String::new(), |at| (at.as_millis() / 1000).to_string())
@@ -298,7 +298,8 @@ fn attempts(view: &RunView, step: &str) -> Vec<String> {
             other => panic!("{other:?}"),
         };
         let timed_out = if attempt.timed_out { ", timed out" } else { "" };
-        let (from, to) = (second(attempt.started_at), second(attempt.finished_at));
+        let from = second(attempt.started_at);
+        let to = second(attempt.finished_at);
         format!("{}: {from}..{to} {outcome}{timed_out}", attempt.number)
     };
     view.step(step)

@@ -1,4 +1,4 @@
-//! What a view says of an imperfect record: late, missing, doubled, contradictory.
+//! The view of an imperfect record: late, missing, repeated and contradictory events.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ fn a_contiguous_record_without_its_end_is_not_complete() {
 }
 
 #[test]
-fn a_look_between_two_events_changes_nothing() {
+fn a_query_between_two_events_changes_nothing() {
     let events = run([
         started(),
         step_started("a", 1),
@@ -223,15 +223,13 @@ fn of_two_events_at_one_place_the_smallest_id_counts() {
 
 #[test]
 fn one_id_with_two_contents_is_a_conflict_in_every_order() {
-    let (a, b) = (
-        event(1, step_started("a", 1)),
-        event(1, step_started("b", 1)),
-    );
+    let a = event(1, step_started("a", 1));
+    let b = event(1, step_started("b", 1));
     let view = RunView::from_events([&a, &b]);
     assert_eq!(view, RunView::from_events([&b, &a]));
     assert_eq!(view.conflicts().collect::<Vec<_>>(), [1]);
 
-    // Also where they differ in a value only.
+    // The same holds if the events differ only in a value.
     let [a, b] = [json!([1]), json!([2])].map(|input| {
         event(
             1,
