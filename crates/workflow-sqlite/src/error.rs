@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use workflow_engine::StoreError;
 
 /// A file that cannot be opened as a store. `path` is the file, as it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +78,7 @@ pub enum OpenError {
 
 /// An [`OpenError`] where the path is not known.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum FileError {
     Locked {
         holder: String,
     },
@@ -101,7 +102,7 @@ pub(crate) enum Fault {
     Sqlite(rusqlite::Error),
 }
 
-impl Fault {
+impl FileError {
     /// Names the file.
     pub(crate) fn at(self, path: &Path) -> OpenError {
         let path = path.to_owned();
@@ -132,13 +133,13 @@ impl Fault {
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for FileError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotADatabase,
@@ -146,4 +147,67 @@ impl From<rusqlite::Error> for Fault {
             _ => Self::Sqlite(error),
         }
     }
+}
+
+/// Why an operation was not done.
+#[derive(Debug)]
+pub(crate) enum OperationError {
+    /// It was refused. The writer sees to it that it has then written nothing.
+    Refused(StoreError),
+    /// SQLite failed, perhaps in the middle of it.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OperationError {
+    fn from(error: rusqlite::Error) -> Self {
+        // A value of another type than the column's can only be damage: the tables are strict.
+        match error {
+            rusqlite::Error::InvalidColumnType(_, column, _) => {
+                corrupt(format!("column {column} has a wrong type"))
+            }
+            rusqlite::Error::IntegralValueOutOfRange(column, _) => {
+                corrupt(format!("column {column} is out of range"))
+            }
+            rusqlite::Error::FromSqlConversionFailure(column, ..) => {
+                corrupt(format!("column {column} cannot be read"))
+            }
+            rusqlite::Error::Utf8Error(column, _) => {
+                corrupt(format!("column {column} is no UTF-8"))
+            }
+            error if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+                Self::Refused(StoreError::Refused {
+                    why: "a row is larger than SQLite keeps".into(),
+                })
+            }
+            error => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<OperationError> for StoreError {
+    fn from(failure: OperationError) -> Self {
+        match failure {
+            OperationError::Refused(error) => error,
+            OperationError::Sqlite(error) => Self::Backend(error.into()),
+        }
+    }
+}
+
+pub(crate) fn corrupt(what: String) -> OperationError {
+    OperationError::Refused(StoreError::Corrupt { what })
+}
+
+/// Why a transaction must not be committed.
+#[derive(Debug)]
+pub(crate) enum ExecuteError {
+    /// A write was refused after it had written something.
+    Refused,
+    /// SQLite failed.
+    Sqlite(rusqlite::Error),
 }

@@ -1,23 +1,29 @@
 //! Leases: how long a worker keeps what it holds.
 
 use rusqlite::{OptionalExtension, params};
-use workflow_engine::{CancelRequest, RunKey, Timestamp};
+use workflow_engine::{CancelRequest, ClaimRequest, RunKey, Timestamp};
 
-use crate::row::{self, Failure, RUN};
-use crate::writer::Db;
+use crate::db::Db;
+use crate::due;
+use crate::error::OperationError;
+use crate::row::{self, RUN_COLUMNS};
+
+/// The workers other than `?2` whose leases are over at `?1`; also a lease that ends at no time,
+/// later than `?3`: its worker, if it lives, renews it or is fenced.
+const EXPIRED: &str = "name <> ?2 AND (until <= ?1 OR until > ?3)";
 
 impl Db {
     pub(crate) fn renew(
         &mut self,
         worker: &str,
         until: Timestamp,
-    ) -> Result<Vec<(RunKey, CancelRequest)>, Failure> {
+    ) -> Result<Vec<(RunKey, CancelRequest)>, OperationError> {
         let sql = "INSERT INTO workers (name, until) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET until = ?2";
         self.connection
             .prepare_cached(sql)?
             .execute(params![worker, until.as_millis()])?;
         let sql = format!(
-            "SELECT {RUN} FROM runs INDEXED BY runs_cancel WHERE worker = ?1 AND cancel_at IS NOT NULL AND due_at IS NULL"
+            "SELECT {RUN_COLUMNS} FROM runs INDEXED BY runs_cancel WHERE worker = ?1 AND cancel_at IS NOT NULL AND due_at IS NULL"
         );
         let mut select = self.connection.prepare_cached(&sql)?;
         let mut rows = select.query([worker])?;
@@ -26,7 +32,7 @@ impl Db {
             match row::run(row) {
                 Ok((run, _)) => cancels.extend(run.cancel.map(|cancel| (run.key, cancel))),
                 // One that is damaged must not cost the worker its lease.
-                Err(Failure::Refused(error)) => {
+                Err(OperationError::Refused(error)) => {
                     tracing::error!(%error, "the cancel of a run cannot be read")
                 }
                 Err(error) => return Err(error),
@@ -35,7 +41,7 @@ impl Db {
         Ok(cancels)
     }
 
-    pub(crate) fn retire(&mut self, worker: &str, now: Timestamp) -> Result<(), Failure> {
+    pub(crate) fn retire(&mut self, worker: &str, now: Timestamp) -> Result<(), OperationError> {
         let sql = "UPDATE runs SET due_at = ?2, ready = 1, worker = NULL WHERE worker = ?1 AND due_at IS NULL \
                    RETURNING key";
         for key in self.column::<u64>(sql, params![worker, now.as_millis()])? {
@@ -48,11 +54,70 @@ impl Db {
     }
 
     /// Returns until when the lease of a worker lasts; one that ends at no time is over.
-    pub(crate) fn lease(&self, worker: &str) -> Result<Option<Timestamp>, Failure> {
+    pub(crate) fn lease_end(&self, worker: &str) -> Result<Option<Timestamp>, OperationError> {
         let mut select = self
             .connection
             .prepare_cached("SELECT until FROM workers WHERE name = ?1")?;
         let until: Option<i64> = select.query_row([worker], |row| row.get(0)).optional()?;
         Ok(until.and_then(|until| Timestamp::from_millis(until).ok()))
+    }
+
+    /// Makes ready what dead workers held; they stay on the runs, as the mark that they died with
+    /// them. The worker that asks is alive.
+    pub(crate) fn expire_leases(&mut self, request: &ClaimRequest) -> Result<(), OperationError> {
+        let now = request.now.as_millis();
+        let latest = Timestamp::MAX.as_millis();
+        let values = params![now, request.worker, latest];
+        let sql = format!("SELECT 1 FROM workers WHERE {EXPIRED} LIMIT 1");
+        if self
+            .connection
+            .prepare_cached(&sql)?
+            .query_row(values, |_| Ok(()))
+            .optional()?
+            .is_none()
+        {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE runs SET ready = 1, due_at = (SELECT CASE WHEN until BETWEEN ?4 AND ?1 THEN until ELSE ?1 END \
+                 FROM workers WHERE name = runs.worker) \
+             WHERE due_at IS NULL AND worker IN (SELECT name FROM workers WHERE {EXPIRED}) RETURNING key"
+        );
+        let earliest = Timestamp::MIN.as_millis();
+        for key in self.column::<u64>(&sql, params![now, request.worker, latest, earliest])? {
+            self.held.remove(&RunKey(key));
+        }
+        self.connection
+            .prepare_cached(&format!("DELETE FROM workers WHERE {EXPIRED}"))?
+            .execute(values)?;
+        Ok(())
+    }
+
+    /// Returns when the first lease of another worker is over that holds a run which is asked for.
+    pub(crate) fn first_lease_end(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Option<Timestamp>, OperationError> {
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT until, name FROM workers WHERE name <> ?1")?;
+        let mut rows = select.query([&request.worker])?;
+        let mut leases = Vec::new();
+        while let Some(row) = rows.next()? {
+            // A lease that ends at no time is over, and a name that cannot be read is nobody's.
+            if let (Ok(until), Ok(name)) = (
+                Timestamp::from_millis(row.get(0)?),
+                row.get_ref(1)?.as_str(),
+            ) {
+                leases.push((until, name.to_owned()));
+            }
+        }
+        leases.sort_unstable();
+        for (until, name) in leases {
+            if due::holds_wanted(&self.connection, &name, request)? {
+                return Ok(Some(until));
+            }
+        }
+        Ok(None)
     }
 }

@@ -6,12 +6,16 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 use workflow_engine::{Run, RunFilter, RunKey, Status};
 
-use crate::row::{self, Failure, RUN};
+use crate::error::OperationError;
+use crate::row::{self, RUN_COLUMNS};
 
 /// Up to so many runs are sorted by their keys; of more there are enough on the way along the keys.
-const FEW: i64 = 1_000;
+const MAX_SORTED_RUNS: i64 = 1_000;
 
-pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Run>, Failure> {
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &RunFilter,
+) -> Result<Vec<Run>, OperationError> {
     let ids = filter
         .id_prefix
         .as_deref()
@@ -44,7 +48,7 @@ fn sql(
     connection: &Connection,
     filter: &RunFilter,
     ids: Option<&Prefix>,
-) -> Result<String, Failure> {
+) -> Result<String, OperationError> {
     let RunFilter {
         statuses,
         workflow,
@@ -77,7 +81,7 @@ fn sql(
         let names: Vec<_> = names.iter().map(|status| format!("'{status}'")).collect();
         let _ = write!(of, " AND +status IN ({})", names.join(", "));
     }
-    let runs = format!("SELECT {RUN} FROM runs");
+    let runs = format!("SELECT {RUN_COLUMNS} FROM runs");
     let order = "ORDER BY key LIMIT :limit";
     if worker.is_some() {
         let from = "INDEXED BY runs_worker WHERE worker = :worker AND key > :after";
@@ -118,10 +122,10 @@ fn sql(
     ))
 }
 
-fn few_completed(connection: &Connection) -> Result<bool, Failure> {
+fn few_completed(connection: &Connection) -> Result<bool, OperationError> {
     let sql = format!(
-        "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
-         WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {FEW})"
+        "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
+         WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {MAX_SORTED_RUNS})"
     );
     Ok(connection
         .prepare_cached(&sql)?
@@ -129,7 +133,11 @@ fn few_completed(connection: &Connection) -> Result<bool, Failure> {
 }
 
 /// Binds a value if the query asks for it.
-fn bind(select: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), Failure> {
+fn bind(
+    select: &mut CachedStatement<'_>,
+    name: &str,
+    value: impl ToSql,
+) -> Result<(), OperationError> {
     if let Some(index) = select.parameter_index(name)? {
         select.raw_bind_parameter(index, value)?;
     }
@@ -157,9 +165,9 @@ impl Prefix {
         }
     }
 
-    fn are_few(&self, connection: &Connection) -> Result<bool, Failure> {
+    fn are_few(&self, connection: &Connection) -> Result<bool, OperationError> {
         let sql = format!(
-            "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {FEW})"
+            "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {MAX_SORTED_RUNS})"
         );
         Ok(connection
             .prepare_cached(&sql)?

@@ -5,10 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::Fault;
+use crate::error::FileError;
 
 /// How long to wait before the lock is tried again.
-const PAUSE: Duration = Duration::from_millis(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Holds the lock; it is released when this is dropped, and when the process ends, however it does.
 #[derive(Debug)]
@@ -18,35 +18,35 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Takes the lock, for which it waits that long: its holder may be about to end.
-    pub(crate) fn take(database: &Path, timeout: Duration) -> Result<Self, Fault> {
+    pub(crate) fn take(database: &Path, timeout: Duration) -> Result<Self, FileError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path(database))?;
+            .open(lock_path(database))?;
         let begun = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(error.into()),
                 Err(TryLockError::WouldBlock) => {
-                    let left = timeout.saturating_sub(begun.elapsed());
-                    if left.is_zero() {
-                        return Err(Fault::Locked {
-                            holder: holder(&mut file),
+                    let remaining = timeout.saturating_sub(begun.elapsed());
+                    if remaining.is_zero() {
+                        return Err(FileError::Locked {
+                            holder: read_holder(&mut file),
                         });
                     }
-                    std::thread::sleep(left.min(PAUSE));
+                    std::thread::sleep(remaining.min(RETRY_INTERVAL));
                 }
             }
         }
         let mut lock = Self { file };
-        lock.sign()?;
+        lock.write_holder()?;
         Ok(lock)
     }
 
-    fn sign(&mut self) -> io::Result<()> {
+    fn write_holder(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
         writeln!(self.file, "process {}", std::process::id())?;
@@ -69,7 +69,7 @@ impl Drop for Lock {
 }
 
 /// Reads who holds the lock.
-fn holder(file: &mut File) -> String {
+fn read_holder(file: &mut File) -> String {
     let mut holder = String::new();
     // The lock is taken all the same, should its text be unreadable.
     let _ = file.read_to_string(&mut holder);
@@ -109,7 +109,7 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// The lock stays beside the database when it is released: to remove it would let two processes
 /// lock two files.
-fn path(database: &Path) -> PathBuf {
+fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push("-lock");
     name.into()

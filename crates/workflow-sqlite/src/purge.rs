@@ -3,22 +3,19 @@
 use rusqlite::{OptionalExtension, params};
 use workflow_engine::{Purge, Purged, Status, Timestamp};
 
-use crate::row::Failure;
-use crate::writer::Db;
+use crate::db::{Db, IndexKey};
+use crate::error::OperationError;
 
 /// How many records one write removes, unless a single run has more: other writes wait meanwhile.
-pub(crate) const RECORDS: u64 = 10_000;
+pub(crate) const MAX_PURGED_RECORDS: u64 = 10_000;
 
 /// How many runs one write looks at.
-pub(crate) const LOOKED_AT: usize = 1_000;
-
-/// When a run ended, and its key: its place among those that have ended.
-pub(crate) type Place = (i64, u64);
+pub(crate) const MAX_EXAMINED_RUNS: usize = 1_000;
 
 impl Db {
     /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going,
     /// each call looks at some of them, and the next one goes on behind.
-    pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, Failure> {
+    pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, OperationError> {
         let sql = "SELECT coalesce(min(position), 9223372036854775807) FROM cursors";
         let settled: i64 = self
             .connection
@@ -28,34 +25,36 @@ impl Db {
         if first.is_none_or(|first| first > settled) {
             return Ok(Purged::default());
         }
-        let begun = self.purge_from.take();
-        let mut purged = self.purge_behind(purge, settled, begun)?;
-        if begun.is_some() && purged.runs == 0 && self.purge_from.is_none() {
-            purged = self.purge_behind(purge, settled, None)?;
+        let after = self.purge_after.take();
+        let mut purged = self.purge_ended(purge, settled, after)?;
+        if after.is_some() && purged.runs == 0 && self.purge_after.is_none() {
+            purged = self.purge_ended(purge, settled, None)?;
         }
         if purged.runs > 0 {
-            // Places are counted on from here, also if the last ones are gone when the file is
+            // IndexKeys are counted on from here, also if the last ones are gone when the file is
             // opened again.
             let sql = "UPDATE outbox SET position = ?1, purged = purged + ?2";
             self.connection
                 .prepare_cached(sql)?
-                .execute(params![self.end, purged.events])?;
+                .execute(params![self.outbox_end, purged.events])?;
         }
         Ok(purged)
     }
 
-    fn purge_behind(
+    fn purge_ended(
         &mut self,
         purge: &Purge,
         settled: i64,
-        begun: Option<Place>,
-    ) -> Result<Purged, Failure> {
-        let ended = self.ended(purge, begun.unwrap_or((i64::MIN, 0)))?;
-        let (all, last) = (ended.len() < LOOKED_AT, ended.last().copied());
-        let (mut purged, mut records) = (Purged::default(), 0);
+        after: Option<IndexKey>,
+    ) -> Result<Purged, OperationError> {
+        let ended = self.ended_runs(purge, after.unwrap_or((i64::MIN, 0)))?;
+        let is_last_page = ended.len() < MAX_EXAMINED_RUNS;
+        let last = ended.last().copied();
+        let mut purged = Purged::default();
+        let mut records = 0;
         for (_, key) in ended {
-            if purged.runs >= purge.limit as u64 || records >= RECORDS {
-                self.purge_from = begun;
+            if purged.runs >= purge.limit as u64 || records >= MAX_PURGED_RECORDS {
+                self.purge_after = after;
                 return Ok(purged);
             }
             // A run's last event decides, because the others stand before it.
@@ -85,12 +84,12 @@ impl Db {
                 .execute([key])?;
             purged.runs += 1;
         }
-        self.purge_from = last.filter(|_| !all);
+        self.purge_after = last.filter(|_| !is_last_page);
         Ok(purged)
     }
 
     /// Returns where the first event stands that is still kept.
-    fn first_position(&self) -> Result<Option<i64>, Failure> {
+    fn first_position(&self) -> Result<Option<i64>, OperationError> {
         let sql = "SELECT position FROM history ORDER BY position LIMIT 1";
         Ok(self
             .connection
@@ -100,7 +99,11 @@ impl Db {
     }
 
     /// Returns the runs behind a place that ended long enough ago, the longest ended first.
-    fn ended(&self, purge: &Purge, (ended_at, key): Place) -> Result<Vec<Place>, Failure> {
+    fn ended_runs(
+        &self,
+        purge: &Purge,
+        (ended_at, key): IndexKey,
+    ) -> Result<Vec<IndexKey>, OperationError> {
         let before = |status| purge.before(status).map(Timestamp::as_millis);
         let of = |status: Status, before: &str| {
             format!(
@@ -109,18 +112,19 @@ impl Db {
             )
         };
         let sql = format!(
-            "{} UNION ALL {} UNION ALL {} ORDER BY 1, 2 LIMIT {LOOKED_AT}",
+            "{} UNION ALL {} UNION ALL {} ORDER BY 1, 2 LIMIT {MAX_EXAMINED_RUNS}",
             of(Status::Completed, "?1"),
             of(Status::Failed, "?2"),
             of(Status::Cancelled, "?3")
         );
         let mut select = self.connection.prepare_cached(&sql)?;
-        let (completed, failed, cancelled) = (
+        let values = params![
             before(Status::Completed),
             before(Status::Failed),
             before(Status::Cancelled),
-        );
-        let values = params![completed, failed, cancelled, ended_at, key];
+            ended_at,
+            key
+        ];
         let rows = select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// How many there are.
-pub(crate) const READERS: usize = 2;
+pub(crate) const READER_THREADS: usize = 2;
 
 /// A read, which answers by itself.
 pub(crate) type Read = Box<dyn FnOnce(&Connection) + Send>;
 
 /// Works until every handle of the store is gone.
-pub(crate) fn work(connection: &Connection, queue: &Mutex<Receiver<Read>>) {
+pub(crate) fn run(connection: &Connection, queue: &Mutex<Receiver<Read>>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(read) = next else { return };

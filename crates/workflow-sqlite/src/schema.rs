@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::error::Fault;
+use crate::error::FileError;
 
 /// Marks a file as ours: "wflw" in ASCII.
 pub(crate) const APPLICATION_ID: i64 = 0x7766_6c77;
@@ -19,16 +19,16 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
         name: "first",
-        sql: include_str!("schema/0001-first.sql"),
+        sql: include_str!("sql/migrations/0001-first.sql"),
     },
     Migration {
         version: 2,
         name: "ready",
-        sql: include_str!("schema/0002-ready.sql"),
+        sql: include_str!("sql/migrations/0002-ready.sql"),
     },
 ];
 
-const HISTORY: &str = "
+const MIGRATIONS_TABLE: &str = "
     CREATE TABLE IF NOT EXISTS migrations (
         version    INTEGER PRIMARY KEY,
         name       TEXT    NOT NULL,
@@ -37,33 +37,34 @@ const HISTORY: &str = "
     ) STRICT";
 
 /// Refuses a file that is not ours, or of a version that this program does not know.
-pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
+pub(crate) fn check(connection: &Connection) -> Result<(), FileError> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
-        return Err(Fault::NotOurs);
+        return Err(FileError::NotOurs);
     }
-    let (found, known) = (version(connection)?, latest());
+    let found = version(connection)?;
+    let known = latest();
     if found > known {
-        return Err(Fault::Newer { found, known });
+        return Err(FileError::Newer { found, known });
     }
     Ok(())
 }
 
 /// Brings a file to the latest version; each step is one transaction.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
-    let begun = version(connection)?;
-    if begun > 0 {
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), FileError> {
+    let initial = version(connection)?;
+    if initial > 0 {
         for migration in MIGRATIONS
             .iter()
-            .filter(|migration| migration.version <= begun)
+            .filter(|migration| migration.version <= initial)
         {
             let sql = "SELECT checksum FROM migrations WHERE version = ?1";
             let recorded: String =
                 connection.query_row(sql, [migration.version], |row| row.get(0))?;
             if recorded != checksum(migration.sql) {
-                return Err(Fault::Changed {
+                return Err(FileError::Changed {
                     version: migration.version,
                 });
             }
@@ -71,11 +72,11 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     }
     for migration in MIGRATIONS
         .iter()
-        .filter(|migration| migration.version > begun)
+        .filter(|migration| migration.version > initial)
     {
         let Migration { version, name, sql } = migration;
         let transaction = connection.transaction()?;
-        transaction.execute_batch(HISTORY)?;
+        transaction.execute_batch(MIGRATIONS_TABLE)?;
         transaction.execute_batch(sql)?;
         transaction.execute(
             "INSERT INTO migrations (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, unixepoch() * 1000)",

@@ -466,7 +466,7 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
 #[tokio::test]
 async fn a_file_of_the_first_version_is_migrated() {
     let file = File::new();
-    let first = include_str!("../src/schema/0001-first.sql");
+    let first = include_str!("../src/sql/migrations/0001-first.sql");
     // As the first version has written it: with runs in every state.
     file.raw(|db| {
         db.execute_batch(first).unwrap();

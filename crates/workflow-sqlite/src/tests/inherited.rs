@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::executor::block_on;
 
 use crate::lock::Lock;
-use crate::open::Durability;
+use crate::options::Durability;
 use crate::store::SqliteStore;
 
 #[test]

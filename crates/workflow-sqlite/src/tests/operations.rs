@@ -6,9 +6,9 @@ use workflow_engine::{
     Purge, Record, RunFilter, RunKey, SinkClaim, Span, Status, Timestamp,
 };
 
-use crate::store::take_over;
-use crate::writer::Db;
-use crate::{list, reads, schema};
+use crate::db::Db;
+use crate::open::recover;
+use crate::{claims, list, outbox, reads, schema, sinks};
 
 /// An operation, and what is to be said of it.
 pub(super) type Operation = (&'static str, Box<dyn Fn(&mut Db)>);
@@ -59,7 +59,7 @@ pub(super) fn filled(rows: u64) -> Db {
             "{held}; CREATE TEMP TABLE leases AS SELECT * FROM workers"
         ))
         .unwrap();
-    let db = take_over(connection).unwrap();
+    let db = recover(connection).unwrap();
     db.connection
         .execute_batch(
             "UPDATE runs SET due_at = NULL, ready = 0 WHERE key IN (SELECT key FROM held);
@@ -123,7 +123,7 @@ fn purge(limit: usize, removed: u64, settled: Option<i64>) -> impl Fn(&mut Db) {
             let sql = "INSERT OR REPLACE INTO cursors VALUES ('sink', ?1, 0, 0, 0)";
             db.connection.execute(sql, [settled]).unwrap();
         }
-        db.purge_from = None;
+        db.purge_after = None;
         let all = Some(at(1_000));
         let purged = db
             .purge(&Purge {
@@ -202,7 +202,7 @@ pub(super) fn all() -> Vec<Operation> {
         ("retire", Box::new(|db| db.retire("me", at(10)).unwrap())),
         (
             "held",
-            Box::new(|db| assert_eq!(reads::held(&db.connection, "me").unwrap().len(), 60)),
+            Box::new(|db| assert_eq!(claims::held(&db.connection, "me").unwrap().len(), 60)),
         ),
         (
             "create",
@@ -347,7 +347,7 @@ pub(super) fn all() -> Vec<Operation> {
                     },
                 ] {
                     assert_eq!(
-                        reads::outbox(&db.connection, Position(333), page)
+                        outbox::outbox(&db.connection, Position(333), page)
                             .unwrap()
                             .len(),
                         40,
@@ -369,7 +369,7 @@ pub(super) fn all() -> Vec<Operation> {
                 };
                 db.set_cursor(&SinkClaim { sink, epoch }, cursor).unwrap();
                 assert_eq!(
-                    reads::cursors(&db.connection).unwrap(),
+                    sinks::cursors(&db.connection).unwrap(),
                     [("new".to_owned(), cursor)]
                 );
                 assert!(db.drop_cursor("new").unwrap());

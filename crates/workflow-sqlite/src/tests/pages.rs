@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use workflow_engine::{Page, Position};
 
-use crate::{reads, schema};
+use crate::{outbox, schema};
 
 /// Makes a file in memory with so many records of so many events of 10,000 bytes.
 fn large(records: i64, events: i64) -> Connection {
@@ -53,7 +53,7 @@ fn of_large_events_no_more_are_read_than_are_returned() {
         connection
             .trace_v2(TraceEventCodes::SQLITE_TRACE_ROW, Some(count))
             .unwrap();
-        let found = reads::outbox(&connection, Position(after), page).unwrap();
+        let found = outbox::outbox(&connection, Position(after), page).unwrap();
         assert_eq!(
             (found.len(), texts.load(Ordering::Relaxed)),
             (returned, read),
@@ -66,7 +66,8 @@ fn of_large_events_no_more_are_read_than_are_returned() {
         } else {
             2
         };
-        let alone = reads::outbox(&connection, Position(after), Page { bytes: 9, ..page }).unwrap();
+        let alone =
+            outbox::outbox(&connection, Position(after), Page { bytes: 9, ..page }).unwrap();
         assert_eq!(
             (alone.len(), texts.load(Ordering::Relaxed)),
             (1, read + more),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::operations::{all, filled};
-use crate::writer::Db;
+use crate::db::Db;
 
 /// Counts the steps of SQLite's virtual machine; what is done is undone.
 fn steps(db: &mut Db, operation: &dyn Fn(&mut Db)) -> u64 {

@@ -1,0 +1,57 @@
+//! Creating runs.
+
+use rusqlite::params;
+use workflow_engine::{Claim, Created, NewRun, Record, RunKey, Status, StoreError};
+
+use crate::db::{Db, HeldRun};
+use crate::error::OperationError;
+use crate::reads;
+
+impl Db {
+    pub(crate) fn create(&mut self, new: &NewRun) -> Result<Created, OperationError> {
+        let NewRun {
+            id,
+            workflow,
+            execution_id,
+            status,
+            worker,
+            record,
+        } = new;
+        if let Some(existing) = reads::run(&self.connection, id)? {
+            return Ok(Created::Exists(Box::new(existing)));
+        }
+        Status::check(None, *status).map_err(StoreError::from)?;
+        let records = std::slice::from_ref(record);
+        Record::follow(RunKey(0), 0, records)?;
+        let holder = (*status == Status::Running).then_some(worker);
+        let epoch = u64::from(holder.is_some());
+        let at = record.at.as_millis();
+        let due_at = if holder.is_some() { None } else { Some(at) };
+        let sql = "INSERT INTO runs (id, workflow, execution_id, status, epoch, created_at, due_at, ready, worker, \
+                   recoveries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7 IS NOT NULL, ?8, 0)";
+        let values = params![
+            id,
+            workflow,
+            execution_id,
+            status.as_str(),
+            epoch,
+            at,
+            due_at,
+            holder
+        ];
+        self.connection.prepare_cached(sql)?.execute(values)?;
+        let key = RunKey(self.connection.last_insert_rowid().unsigned_abs());
+        self.append(key, records)?;
+        if holder.is_some() {
+            let run = HeldRun {
+                epoch,
+                status: *status,
+                last_seq: record.last_seq(),
+                recoveries: 0,
+                cancel: None,
+            };
+            self.held.insert(key, run);
+        }
+        Ok(Created::New(Claim { key, epoch }))
+    }
+}

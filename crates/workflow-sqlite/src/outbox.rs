@@ -1,0 +1,106 @@
+//! The outbox: every event in the order of the commits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Connection;
+use workflow_engine::{EncodedEvent, OutboxEnd, Page, Position};
+
+use crate::error::{OperationError, corrupt};
+use crate::row;
+
+pub(crate) fn outbox(
+    connection: &Connection,
+    after: Position,
+    page: Page,
+) -> Result<Vec<(Position, EncodedEvent)>, OperationError> {
+    let from = i64::try_from(after.0).unwrap_or(i64::MAX);
+    let Some(last) = last_of_page(connection, from, page)? else {
+        return Ok(Vec::new());
+    };
+    let sql = format!(
+        "SELECT position, last_seq - seq + 1, events FROM history WHERE {BEHIND} AND position <= ?2"
+    );
+    let mut select = connection.prepare_cached(&format!("{sql} ORDER BY position"))?;
+    let mut rows = select.query([from, last])?;
+    let mut next = || -> Result<Option<Vec<_>>, OperationError> {
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let position: u64 = row.get(0)?;
+        let count: usize = row.get(1)?;
+        let json = row
+            .get_ref(2)?
+            .as_str()
+            .map_err(|_| corrupt(format!("history {position}: events")))?;
+        let events = row::events(json, position)?;
+        if events.len() != count {
+            return Err(corrupt(format!("history {position}: last_seq")));
+        }
+        let events = (position..).map(Position).zip(events);
+        Ok(Some(
+            events
+                .filter(|(position, _)| *position > after)
+                .map(Ok)
+                .collect(),
+        ))
+    };
+    let rows = std::iter::from_fn(|| next().unwrap_or_else(|error| Some(vec![Err(error)])));
+    page.fill(rows.flatten())
+}
+
+/// The records with events behind `?1`. The one that `?1` stands in, if it is not its last event,
+/// is the last that begins at or before it.
+const BEHIND: &str = "position >= coalesce( \
+     (SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1), 0) \
+     AND (position > ?1 OR position + last_seq - seq > ?1)";
+
+/// Finds the last record from which events have room on a page, by their lengths: the texts are not
+/// read.
+fn last_of_page(
+    connection: &Connection,
+    after: i64,
+    page: Page,
+) -> Result<Option<i64>, OperationError> {
+    let sql = "SELECT position, last_seq - seq + 1, octet_length(events) FROM history";
+    let mut select =
+        connection.prepare_cached(&format!("{sql} WHERE {BEHIND} ORDER BY position"))?;
+    let mut rows = select.query([after])?;
+    let mut last = None;
+    let mut events = 0_u64;
+    let mut bytes = 0_u64;
+    let max_events = page.events as u64;
+    let max_bytes = page.bytes as u64;
+    while events < max_events
+        && bytes < max_bytes.max(1)
+        && let Some(row) = rows.next()?
+    {
+        // What is damaged is said when it is read.
+        let position: i64 = row.get(0)?;
+        let count = row.get(1).unwrap_or(1_u64);
+        let length = row.get(2).unwrap_or(0_u64);
+        // An array is a bracket longer than its events, of which each is followed by a comma or the
+        // other bracket.
+        let length = length.saturating_sub(1);
+        if last.is_some() && count == 1 && bytes + length > max_bytes {
+            break;
+        }
+        last = Some(position);
+        // Of the record that the page begins in some events are known.
+        if position > after {
+            events = events.saturating_add(count);
+            bytes = bytes.saturating_add(length);
+        }
+    }
+    Ok(last)
+}
+
+/// Returns where the outbox ends, from the position that the writer has published.
+pub(crate) fn outbox_end(published: &AtomicU64) -> OutboxEnd {
+    // A place for each event there ever was.
+    let end = published.load(Ordering::Acquire);
+    OutboxEnd {
+        position: Position(end),
+        accepted: end,
+        readable: Position(end),
+    }
+}
