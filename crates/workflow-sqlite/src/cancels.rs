@@ -33,8 +33,7 @@ impl Db {
                     .map_or(request.at, |due_at| due_at.min(request.at)),
             );
         }
-        let sql = "UPDATE runs SET cancel_reason = ?2, cancel_at_once = ?3, cancel_at = ?4, due_at = ?5, \
-                   ready = ?5 IS NOT NULL WHERE key = ?1";
+        let sql = include_str!("sql/cancel.sql");
         let due_at = run.due_at.map(Timestamp::as_millis);
         let values = params![
             run.key.0,

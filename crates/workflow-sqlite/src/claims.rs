@@ -102,7 +102,8 @@ impl Db {
         run.recoveries = run.recoveries.saturating_add(u32::from(died));
         run.worker = Some(worker.to_owned());
         run.due_at = None;
-        let sql = "UPDATE runs SET worker = ?2, due_at = NULL, ready = 0, epoch = ?3, recoveries = ?4 WHERE key = ?1";
+        let sql = "UPDATE runs SET worker = ?2, due_at = NULL, ready = 0, epoch = ?3, \
+                   recoveries = ?4 WHERE key = ?1";
         let values = params![run.key.0, worker, claim.epoch, run.recoveries];
         self.connection.prepare_cached(sql)?.execute(values)?;
         self.held.insert(run.key, HeldRun::new(&run, claim.epoch));

@@ -35,8 +35,8 @@ impl Db {
             let due_at = due_at
                 .filter(|_| *status == Status::Paused)
                 .map(Timestamp::as_millis);
-            let sql = "UPDATE runs SET status = ?2, ended_at = ?3, due_at = ?4, worker = NULL, recoveries = ?5 \
-                       WHERE key = ?1";
+            let sql = "UPDATE runs SET status = ?2, ended_at = ?3, due_at = ?4, \
+                       worker = NULL, recoveries = ?5 WHERE key = ?1";
             let values = params![claim.key.0, status.as_str(), ended_at, due_at, recoveries];
             self.connection.prepare_cached(sql)?.execute(values)?;
             self.held.remove(&claim.key);
@@ -67,8 +67,7 @@ impl Db {
     }
 
     pub(crate) fn append(&mut self, key: RunKey, records: &[Record]) -> Result<(), OperationError> {
-        let sql = "INSERT INTO history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, \
-                   due_at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        let sql = include_str!("sql/append.sql");
         let mut insert = self.connection.prepare_cached(sql)?;
         for record in records {
             let entry = record.entry.as_ref();

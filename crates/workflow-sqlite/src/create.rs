@@ -27,8 +27,7 @@ impl Db {
         let epoch = u64::from(holder.is_some());
         let at = record.at.as_millis();
         let due_at = if holder.is_some() { None } else { Some(at) };
-        let sql = "INSERT INTO runs (id, workflow, execution_id, status, epoch, created_at, due_at, ready, worker, \
-                   recoveries) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7 IS NOT NULL, ?8, 0)";
+        let sql = include_str!("sql/create.sql");
         let values = params![
             id,
             workflow,

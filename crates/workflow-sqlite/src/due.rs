@@ -16,31 +16,17 @@ const MAX_UNKNOWN_WORKFLOWS: usize = 16;
 /// How many runs that cannot be read one claim puts aside, at most.
 const MAX_DAMAGED_RUNS: usize = 64;
 
-/// The workflows that have runs which nobody holds, from name to name; and whether any of these is
-/// due at `?1`.
-const WORKFLOWS: &str = "WITH RECURSIVE names (name) AS ( \
-     SELECT * FROM (SELECT workflow FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL ORDER BY workflow LIMIT 1) \
-     UNION ALL SELECT (SELECT workflow FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow > name \
-         ORDER BY workflow LIMIT 1) FROM names WHERE name IS NOT NULL) \
-     SELECT name, \
-         EXISTS (SELECT 1 FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow = name AND ready = 1) \
-         OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow = name AND ready = 0 \
-             AND due_at <= ?1) \
-     FROM names WHERE name IS NOT NULL";
+/// The workflows that have runs which nobody holds, and whether any of these is due.
+const WORKFLOWS: &str = include_str!("sql/workflows.sql");
 
-/// The runs of the workflow `?1` behind the place (`?3`, `?4`), `?5` at most, in order.
-const READY: &str = "SELECT due_at, key FROM runs INDEXED BY runs_due \
-     WHERE due_at IS NOT NULL AND workflow = ?1 AND ready = 1 AND ?2 IS NOT NULL AND (due_at, key) > (?3, ?4) \
-     ORDER BY due_at, key LIMIT ?5";
+/// The runs of a workflow that are ready, in order.
+const DUE_READY: &str = include_str!("sql/due_ready.sql");
 
-/// The same, of those that wait for a time up to `?2`.
-const WAITING: &str = "SELECT due_at, key FROM runs INDEXED BY runs_due \
-     WHERE due_at IS NOT NULL AND workflow = ?1 AND ready = 0 AND due_at <= ?2 AND (due_at, key) > (?3, ?4) \
-     ORDER BY due_at, key LIMIT ?5";
+/// The runs of a workflow that wait for a time, in order.
+const DUE_WAITING: &str = include_str!("sql/due_waiting.sql");
 
-/// The first time after `?2` for which a run of the workflow `?1` waits.
-const NEXT: &str = "SELECT due_at FROM runs INDEXED BY runs_due \
-     WHERE due_at IS NOT NULL AND workflow = ?1 AND ready = 0 AND due_at > ?2 ORDER BY due_at LIMIT 1";
+/// The first time for which a run of a workflow waits.
+const NEXT_DUE: &str = include_str!("sql/next_due.sql");
 
 /// The name of a workflow, as it is stored: also one that is no UTF-8 any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,12 +102,12 @@ pub(crate) fn runs(
     let now = request.now.as_millis();
     let mut walks = Vec::new();
     for name in wanted {
-        walks.push(Walk::new(name, READY, now, (i64::MIN, 0)));
-        walks.push(Walk::new(name, WAITING, now, (i64::MIN, 0)));
+        walks.push(Walk::new(name, DUE_READY, now, (i64::MIN, 0)));
+        walks.push(Walk::new(name, DUE_WAITING, now, (i64::MIN, 0)));
         // A time that is none is found as well, so that somebody hears of it.
         walks.push(Walk::new(
             name,
-            WAITING,
+            DUE_WAITING,
             i64::MAX,
             (Timestamp::MAX.as_millis(), u64::MAX >> 1),
         ));
@@ -207,7 +193,7 @@ pub(crate) fn next_due(
     wanted: &BTreeSet<WorkflowName>,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, OperationError> {
-    let mut select = connection.prepare_cached(NEXT)?;
+    let mut select = connection.prepare_cached(NEXT_DUE)?;
     let mut next: Option<Timestamp> = None;
     for name in wanted {
         let mut rows = select.query(params![name, now.as_millis()])?;

@@ -8,22 +8,20 @@ use crate::due;
 use crate::error::OperationError;
 use crate::row::{self, RUN_COLUMNS};
 
-/// The workers other than `?2` whose leases are over at `?1`; also a lease that ends at no time,
-/// later than `?3`: its worker, if it lives, renews it or is fenced.
-const EXPIRED: &str = "name <> ?2 AND (until <= ?1 OR until > ?3)";
-
 impl Db {
     pub(crate) fn renew(
         &mut self,
         worker: &str,
         until: Timestamp,
     ) -> Result<Vec<(RunKey, CancelRequest)>, OperationError> {
-        let sql = "INSERT INTO workers (name, until) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET until = ?2";
+        let sql = "INSERT INTO workers (name, until) VALUES (?1, ?2) \
+                   ON CONFLICT DO UPDATE SET until = ?2";
         self.connection
             .prepare_cached(sql)?
             .execute(params![worker, until.as_millis()])?;
         let sql = format!(
-            "SELECT {RUN_COLUMNS} FROM runs INDEXED BY runs_cancel WHERE worker = ?1 AND cancel_at IS NOT NULL AND due_at IS NULL"
+            "SELECT {RUN_COLUMNS} FROM runs INDEXED BY runs_cancel \
+             WHERE worker = ?1 AND cancel_at IS NOT NULL AND due_at IS NULL"
         );
         let mut select = self.connection.prepare_cached(&sql)?;
         let mut rows = select.query([worker])?;
@@ -42,8 +40,8 @@ impl Db {
     }
 
     pub(crate) fn retire(&mut self, worker: &str, now: Timestamp) -> Result<(), OperationError> {
-        let sql = "UPDATE runs SET due_at = ?2, ready = 1, worker = NULL WHERE worker = ?1 AND due_at IS NULL \
-                   RETURNING key";
+        let sql = "UPDATE runs SET due_at = ?2, ready = 1, worker = NULL \
+                   WHERE worker = ?1 AND due_at IS NULL RETURNING key";
         for key in self.column::<u64>(sql, params![worker, now.as_millis()])? {
             self.held.remove(&RunKey(key));
         }
@@ -68,27 +66,23 @@ impl Db {
         let now = request.now.as_millis();
         let latest = Timestamp::MAX.as_millis();
         let values = params![now, request.worker, latest];
-        let sql = format!("SELECT 1 FROM workers WHERE {EXPIRED} LIMIT 1");
+        let sql = include_str!("sql/expired_leases.sql");
         if self
             .connection
-            .prepare_cached(&sql)?
+            .prepare_cached(sql)?
             .query_row(values, |_| Ok(()))
             .optional()?
             .is_none()
         {
             return Ok(());
         }
-        let sql = format!(
-            "UPDATE runs SET ready = 1, due_at = (SELECT CASE WHEN until BETWEEN ?4 AND ?1 THEN until ELSE ?1 END \
-                 FROM workers WHERE name = runs.worker) \
-             WHERE due_at IS NULL AND worker IN (SELECT name FROM workers WHERE {EXPIRED}) RETURNING key"
-        );
+        let sql = include_str!("sql/expire_runs.sql");
         let earliest = Timestamp::MIN.as_millis();
-        for key in self.column::<u64>(&sql, params![now, request.worker, latest, earliest])? {
+        for key in self.column::<u64>(sql, params![now, request.worker, latest, earliest])? {
             self.held.remove(&RunKey(key));
         }
         self.connection
-            .prepare_cached(&format!("DELETE FROM workers WHERE {EXPIRED}"))?
+            .prepare_cached(include_str!("sql/delete_expired.sql"))?
             .execute(values)?;
         Ok(())
     }

@@ -104,7 +104,10 @@ fn sql(
                     Status::Completed => "runs_ended WHERE ended_at IS NOT NULL AND",
                     _ => "runs_status WHERE status <> 'completed' AND",
                 };
-                format!("{runs} INDEXED BY {index} status = '{status}' AND key > :after{workflows}{prefix}")
+                format!(
+                    "{runs} INDEXED BY {index} status = '{status}' \
+                     AND key > :after{workflows}{prefix}"
+                )
             })
             .collect();
         // The first column is the key.
@@ -167,7 +170,8 @@ impl Prefix {
 
     fn are_few(&self, connection: &Connection) -> Result<bool, OperationError> {
         let sql = format!(
-            "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {MAX_SORTED_RUNS})"
+            "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs \
+             WHERE id >= ?1 AND id < ?2 LIMIT {MAX_SORTED_RUNS})"
         );
         Ok(connection
             .prepare_cached(&sql)?

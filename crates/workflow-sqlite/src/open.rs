@@ -136,19 +136,9 @@ pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<T
 /// Takes over what a process has left that is no more: the file is ours alone, so everything that
 /// is held is ready.
 pub(crate) fn recover(connection: Connection) -> Result<Db, FileError> {
-    connection.execute_batch(
-        "BEGIN IMMEDIATE;
-         UPDATE runs SET due_at = 0, ready = 1 WHERE worker IS NOT NULL AND due_at IS NULL;
-         UPDATE runs SET ready = 1 WHERE status IN ('queued', 'running') AND due_at IS NOT NULL AND ready = 0;
-         DELETE FROM workers;
-         COMMIT;",
-    )?;
-    let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
-    let outbox_end = connection.query_row(
-        &format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"),
-        [],
-        |row| row.get(0),
-    )?;
+    connection.execute_batch(include_str!("sql/recover.sql"))?;
+    let sql = include_str!("sql/outbox_end.sql");
+    let outbox_end = connection.query_row(sql, [], |row| row.get(0))?;
     Ok(Db::new(connection, outbox_end))
 }
 

@@ -17,10 +17,7 @@ pub(crate) fn outbox(
     let Some(last) = last_of_page(connection, from, page)? else {
         return Ok(Vec::new());
     };
-    let sql = format!(
-        "SELECT position, last_seq - seq + 1, events FROM history WHERE {BEHIND} AND position <= ?2"
-    );
-    let mut select = connection.prepare_cached(&format!("{sql} ORDER BY position"))?;
+    let mut select = connection.prepare_cached(include_str!("sql/outbox.sql"))?;
     let mut rows = select.query([from, last])?;
     let mut next = || -> Result<Option<Vec<_>>, OperationError> {
         let Some(row) = rows.next()? else {
@@ -48,12 +45,6 @@ pub(crate) fn outbox(
     page.fill(rows.flatten())
 }
 
-/// The records with events behind `?1`. The one that `?1` stands in, if it is not its last event,
-/// is the last that begins at or before it.
-const BEHIND: &str = "position >= coalesce( \
-     (SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1), 0) \
-     AND (position > ?1 OR position + last_seq - seq > ?1)";
-
 /// Finds the last record from which events have room on a page, by their lengths: the texts are not
 /// read.
 fn last_of_page(
@@ -61,9 +52,7 @@ fn last_of_page(
     after: i64,
     page: Page,
 ) -> Result<Option<i64>, OperationError> {
-    let sql = "SELECT position, last_seq - seq + 1, octet_length(events) FROM history";
-    let mut select =
-        connection.prepare_cached(&format!("{sql} WHERE {BEHIND} ORDER BY position"))?;
+    let mut select = connection.prepare_cached(include_str!("sql/outbox_lengths.sql"))?;
     let mut rows = select.query([after])?;
     let mut last = None;
     let mut events = 0_u64;

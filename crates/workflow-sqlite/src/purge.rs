@@ -58,7 +58,8 @@ impl Db {
                 return Ok(purged);
             }
             // A run's last event decides, because the others stand before it.
-            let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
+            let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history \
+                       WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
             let end: Option<i64> = self
                 .connection
                 .prepare_cached(sql)?
@@ -105,18 +106,8 @@ impl Db {
         (ended_at, key): IndexKey,
     ) -> Result<Vec<IndexKey>, OperationError> {
         let before = |status| purge.before(status).map(Timestamp::as_millis);
-        let of = |status: Status, before: &str| {
-            format!(
-                "SELECT ended_at, key FROM runs INDEXED BY runs_ended WHERE ended_at IS NOT NULL AND status = '{status}' \
-                 AND ended_at < {before} AND (ended_at, key) > (?4, ?5)"
-            )
-        };
-        let sql = format!(
-            "{} UNION ALL {} UNION ALL {} ORDER BY 1, 2 LIMIT {MAX_EXAMINED_RUNS}",
-            of(Status::Completed, "?1"),
-            of(Status::Failed, "?2"),
-            of(Status::Cancelled, "?3")
-        );
+        let sql = include_str!("sql/ended.sql");
+        let sql = format!("{sql} LIMIT {MAX_EXAMINED_RUNS}");
         let mut select = self.connection.prepare_cached(&sql)?;
         let values = params![
             before(Status::Completed),

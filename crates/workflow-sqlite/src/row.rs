@@ -8,9 +8,7 @@ use workflow_engine::{
 use crate::error::{OperationError, corrupt};
 
 /// The columns of a run, in the order of [`run`].
-pub(crate) const RUN_COLUMNS: &str = "key, id, workflow, execution_id, status, created_at, ended_at, due_at, worker, recoveries, \
-     cancel_reason, cancel_at_once, cancel_at, epoch, \
-     coalesce((SELECT max(last_seq) FROM history WHERE run = runs.key), 0)";
+pub(crate) const RUN_COLUMNS: &str = include_str!("sql/run_columns.sql");
 
 /// Reads a run, and the epoch of its last claim.
 pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), OperationError> {

@@ -28,13 +28,7 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-const MIGRATIONS_TABLE: &str = "
-    CREATE TABLE IF NOT EXISTS migrations (
-        version    INTEGER PRIMARY KEY,
-        name       TEXT    NOT NULL,
-        checksum   TEXT    NOT NULL,
-        applied_at INTEGER NOT NULL
-    ) STRICT";
+const MIGRATIONS_TABLE: &str = include_str!("sql/migrations_table.sql");
 
 /// Refuses a file that is not ours, or of a version that this program does not know.
 pub(crate) fn check(connection: &Connection) -> Result<(), FileError> {
@@ -79,7 +73,8 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), FileError> {
         transaction.execute_batch(MIGRATIONS_TABLE)?;
         transaction.execute_batch(sql)?;
         transaction.execute(
-            "INSERT INTO migrations (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, unixepoch() * 1000)",
+            "INSERT INTO migrations (version, name, checksum, applied_at) \
+             VALUES (?1, ?2, ?3, unixepoch() * 1000)",
             (version, name, checksum(sql)),
         )?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;

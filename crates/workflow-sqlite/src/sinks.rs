@@ -74,7 +74,8 @@ impl Db {
             rejected,
             ..
         } = cursor;
-        let sql = "UPDATE cursors SET position = ?2, delivered = ?3, rejected = ?4 WHERE sink = ?1 AND position < ?2";
+        let sql = "UPDATE cursors SET position = ?2, delivered = ?3, rejected = ?4 \
+                   WHERE sink = ?1 AND position < ?2";
         self.connection
             .prepare_cached(sql)?
             .execute(params![sink, position, delivered, rejected])?;

@@ -45,7 +45,7 @@ fn of_large_events_no_more_are_read_than_are_returned() {
         let counter = texts.clone();
         let count = move |event: TraceEvent<'_>| {
             if let TraceEvent::Row(statement) = event
-                && statement.sql().contains(", events FROM")
+                && statement.sql().contains(" events FROM")
             {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
