@@ -112,12 +112,12 @@ pub(crate) fn runs(
             (Timestamp::MAX.as_millis(), u64::MAX >> 1),
         ));
     }
-    let mut next = BTreeMap::new();
+    let mut heads = BTreeMap::new();
     for (index, walk) in walks.iter_mut().enumerate() {
-        next.extend(walk.step(connection)?.map(|place| (place, index)));
+        heads.extend(walk.next(connection)?.map(|place| (place, index)));
     }
     let mut found = DueRuns::default();
-    while let Some(((due_at, key), index)) = next.pop_first() {
+    while let Some(((due_at, key), index)) = heads.pop_first() {
         if found.runs.len() >= request.limit || found.damaged.len() >= MAX_DAMAGED_RUNS {
             // It can be had now, even if it is ready since a time to come.
             found.next_due = Some(Timestamp::from_millis(due_at.min(now)).unwrap_or(request.now));
@@ -137,7 +137,7 @@ pub(crate) fn runs(
             Err(OperationError::Refused(error)) => found.damaged.push((RunKey(key), error)),
             Err(error) => return Err(error),
         }
-        next.extend(walks[index].step(connection)?.map(|place| (place, index)));
+        heads.extend(walks[index].next(connection)?.map(|place| (place, index)));
     }
     Ok(found)
 }
@@ -147,43 +147,49 @@ struct Walk<'a> {
     name: &'a WorkflowName,
     sql: &'static str,
     latest: i64,
-    last: IndexKey,
-    read: VecDeque<IndexKey>,
-    page: usize,
+    after: IndexKey,
+    unread: VecDeque<IndexKey>,
+    page_size: usize,
 }
 
 impl<'a> Walk<'a> {
     /// How many runs are read at once.
-    const FURTHER_RUNS: usize = 32;
+    const PAGE_RUNS: usize = 32;
 
-    fn new(name: &'a WorkflowName, sql: &'static str, latest: i64, last: IndexKey) -> Self {
+    fn new(name: &'a WorkflowName, sql: &'static str, latest: i64, after: IndexKey) -> Self {
         Self {
             name,
             sql,
             latest,
-            last,
-            read: VecDeque::new(),
-            page: 1,
+            after,
+            unread: VecDeque::new(),
+            page_size: 1,
         }
     }
 
     /// Returns the place of the next run.
-    fn step(&mut self, connection: &Connection) -> Result<Option<IndexKey>, OperationError> {
-        if self.read.is_empty() && self.page > 0 {
+    fn next(&mut self, connection: &Connection) -> Result<Option<IndexKey>, OperationError> {
+        if self.unread.is_empty() && self.page_size > 0 {
             let mut select = connection.prepare_cached(self.sql)?;
-            let values = params![self.name, self.latest, self.last.0, self.last.1, self.page];
+            let values = params![
+                self.name,
+                self.latest,
+                self.after.0,
+                self.after.1,
+                self.page_size
+            ];
             for place in select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))? {
-                self.read.push_back(place?);
+                self.unread.push_back(place?);
             }
             // Fewer than asked for are the last.
-            self.page = if self.read.len() < self.page {
+            self.page_size = if self.unread.len() < self.page_size {
                 0
             } else {
-                Self::FURTHER_RUNS
+                Self::PAGE_RUNS
             };
-            self.last = self.read.back().copied().unwrap_or(self.last);
+            self.after = self.unread.back().copied().unwrap_or(self.after);
         }
-        Ok(self.read.pop_front())
+        Ok(self.unread.pop_front())
     }
 }
 

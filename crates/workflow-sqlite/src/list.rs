@@ -21,7 +21,7 @@ pub(crate) fn list(
         .as_deref()
         .filter(|prefix| !prefix.is_empty())
         .map(Prefix::new);
-    let mut select = connection.prepare_cached(&sql(connection, filter, ids.as_ref())?)?;
+    let mut select = connection.prepare_cached(&query(connection, filter, ids.as_ref())?)?;
     let after = i64::try_from(filter.after.map_or(0, |RunKey(key)| key)).unwrap_or(i64::MAX);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     bind(&mut select, ":after", after)?;
@@ -44,7 +44,7 @@ pub(crate) fn list(
 
 /// Returns the query for a filter: by the index that leads to the fewest runs, and in the order of
 /// the keys.
-fn sql(
+fn query(
     connection: &Connection,
     filter: &RunFilter,
     ids: Option<&Prefix>,
@@ -55,49 +55,54 @@ fn sql(
         worker,
         ..
     } = filter;
-    let all = |column: &str, name: &str, given| {
+    let condition = |column: &str, parameter: &str, given| {
         if given {
-            format!(" AND {column} = {name}")
+            format!(" AND {column} = {parameter}")
         } else {
             String::new()
         }
     };
     // The sign keeps SQLite from looking for another index than the one that is meant.
-    let workflows = all("+workflow", ":workflow", workflow.is_some());
-    let prefix = if ids.is_some() {
+    let workflow_condition = condition("+workflow", ":workflow", workflow.is_some());
+    let prefix_condition = if ids.is_some() {
         " AND +id >= :from AND +id < :to"
     } else {
         ""
     };
-    let mut names: Vec<_> = Status::ALL
+    let mut selected: Vec<_> = Status::ALL
         .into_iter()
         .filter(|status| statuses.contains(status))
         .collect();
-    if names.len() == Status::ALL.len() {
-        names.clear();
+    if selected.len() == Status::ALL.len() {
+        selected.clear();
     }
-    let mut of = String::new();
-    if !names.is_empty() {
-        let names: Vec<_> = names.iter().map(|status| format!("'{status}'")).collect();
-        let _ = write!(of, " AND +status IN ({})", names.join(", "));
+    let mut status_condition = String::new();
+    if !selected.is_empty() {
+        let names: Vec<_> = selected
+            .iter()
+            .map(|status| format!("'{status}'"))
+            .collect();
+        let _ = write!(status_condition, " AND +status IN ({})", names.join(", "));
     }
-    let runs = format!("SELECT {RUN_COLUMNS} FROM runs");
+    let select = format!("SELECT {RUN_COLUMNS} FROM runs");
     let order = "ORDER BY key LIMIT :limit";
     if worker.is_some() {
         let from = "INDEXED BY runs_worker WHERE worker = :worker AND key > :after";
-        return Ok(format!("{runs} {from}{of}{workflows}{prefix} {order}"));
+        return Ok(format!(
+            "{select} {from}{status_condition}{workflow_condition}{prefix_condition} {order}"
+        ));
     }
     if let Some(ids) = ids
         && ids.are_few(connection)?
     {
         let from = "WHERE id >= :from AND id < :to AND +key > :after";
         return Ok(format!(
-            "{runs} {from}{of}{workflows} ORDER BY +key LIMIT :limit"
+            "{select} {from}{status_condition}{workflow_condition} ORDER BY +key LIMIT :limit"
         ));
     }
-    let completed = names.contains(&Status::Completed);
-    if !names.is_empty() && (!completed || few_completed(connection)?) {
-        let parts: Vec<_> = names
+    let completed = selected.contains(&Status::Completed);
+    if !selected.is_empty() && (!completed || are_few_completed(connection)?) {
+        let parts: Vec<_> = selected
             .iter()
             .map(|status| {
                 let index = match status {
@@ -105,8 +110,8 @@ fn sql(
                     _ => "runs_status WHERE status <> 'completed' AND",
                 };
                 format!(
-                    "{runs} INDEXED BY {index} status = '{status}' \
-                     AND key > :after{workflows}{prefix}"
+                    "{select} INDEXED BY {index} status = '{status}' \
+                     AND key > :after{workflow_condition}{prefix_condition}"
                 )
             })
             .collect();
@@ -118,14 +123,16 @@ fn sql(
     }
     if workflow.is_some() {
         let from = "INDEXED BY runs_workflow WHERE workflow = :workflow AND key > :after";
-        return Ok(format!("{runs} {from}{of}{prefix} {order}"));
+        return Ok(format!(
+            "{select} {from}{status_condition}{prefix_condition} {order}"
+        ));
     }
     Ok(format!(
-        "{runs} NOT INDEXED WHERE key > :after{of}{prefix} {order}"
+        "{select} NOT INDEXED WHERE key > :after{status_condition}{prefix_condition} {order}"
     ))
 }
 
-fn few_completed(connection: &Connection) -> Result<bool, OperationError> {
+fn are_few_completed(connection: &Connection) -> Result<bool, OperationError> {
     let sql = format!(
         "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
          WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {MAX_SORTED_RUNS})"

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::FileError;
 
 /// How long to wait before the lock is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Holds the lock; it is released when this is dropped, and when the process ends, however it does.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Lock {
                             holder: read_holder(&mut file),
                         });
                     }
-                    std::thread::sleep(remaining.min(RETRY_INTERVAL));
+                    std::thread::sleep(remaining.min(LOCK_RETRY_INTERVAL));
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::error::OperationError;
 pub(crate) const MAX_PURGED_RECORDS: u64 = 10_000;
 
 /// How many runs one write looks at.
-pub(crate) const MAX_EXAMINED_RUNS: usize = 1_000;
+pub(crate) const MAX_PURGE_CANDIDATES: usize = 1_000;
 
 impl Db {
     /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going,
@@ -47,12 +47,12 @@ impl Db {
         settled: i64,
         after: Option<IndexKey>,
     ) -> Result<Purged, OperationError> {
-        let ended = self.ended_runs(purge, after.unwrap_or((i64::MIN, 0)))?;
-        let is_last_page = ended.len() < MAX_EXAMINED_RUNS;
-        let last = ended.last().copied();
+        let candidates = self.ended_runs(purge, after.unwrap_or((i64::MIN, 0)))?;
+        let is_last_page = candidates.len() < MAX_PURGE_CANDIDATES;
+        let last = candidates.last().copied();
         let mut purged = Purged::default();
         let mut records = 0;
-        for (_, key) in ended {
+        for (_, key) in candidates {
             if purged.runs >= purge.limit as u64 || records >= MAX_PURGED_RECORDS {
                 self.purge_after = after;
                 return Ok(purged);
@@ -107,7 +107,7 @@ impl Db {
     ) -> Result<Vec<IndexKey>, OperationError> {
         let before = |status| purge.before(status).map(Timestamp::as_millis);
         let sql = include_str!("sql/ended.sql");
-        let sql = format!("{sql} LIMIT {MAX_EXAMINED_RUNS}");
+        let sql = format!("{sql} LIMIT {MAX_PURGE_CANDIDATES}");
         let mut select = self.connection.prepare_cached(&sql)?;
         let values = params![
             before(Status::Completed),
