@@ -8,6 +8,10 @@ use crate::error::OperationError;
 use crate::reads;
 
 impl Db {
+    /// Records a request to cancel a run, and makes the run ready unless a worker holds it.
+    ///
+    /// A second request keeps the reason and the time of the first; it can only turn the request
+    /// into an immediate one.
     pub(crate) fn request_cancel(
         &mut self,
         id: &str,

@@ -1,4 +1,4 @@
-//! Claims: who works on what.
+//! Claims: the right of one worker to advance a run, fenced by an epoch.
 
 use rusqlite::{Connection, params};
 use workflow_engine::{Claim, ClaimRequest, Claimed, Claims, Due, Run, RunKey, StoreError};
@@ -8,10 +8,11 @@ use crate::due::{self, DueRuns, Workflows};
 use crate::error::OperationError;
 use crate::reads;
 
-/// How long a run that cannot be read rests before it is tried again, in milliseconds.
+/// Delay before a run that cannot be read becomes due again, in milliseconds.
 const DAMAGED_RUN_REST_MILLIS: i64 = 60_000;
 
 impl Db {
+    /// Claims the run that the request names, or runs that are due, up to its limit.
     pub(crate) fn claim(&mut self, request: &ClaimRequest) -> Result<Claims, OperationError> {
         self.expire_leases(request)?;
         if let Some(id) = &request.run {
@@ -23,11 +24,9 @@ impl Db {
             damaged,
             next_due,
         } = due::runs(&self.connection, &wanted, request)?;
-        // Everything that is taken has been read before the first is taken.
         for (RunKey(key), error) in damaged {
-            // One that is damaged must not keep the others from being claimed, now and the next
-            // time.
-            tracing::error!(run = key, %error, "a run cannot be read; it will be tried again");
+            // A damaged run must not keep the others from being claimed, now or by the next claim.
+            tracing::error!(run = key, %error, "failed to read a due run; it will be retried");
             let sql = "UPDATE runs SET due_at = ?2, ready = 0 WHERE key = ?1";
             let due_at = request
                 .now
@@ -41,6 +40,7 @@ impl Db {
             unknown,
             ..Claims::default()
         };
+        // Every run was read before the first is claimed, so a read that fails leaves none claimed.
         for (run, epoch) in runs {
             claims.runs.push(self.assign(run, epoch, &request.worker)?);
         }
@@ -53,6 +53,7 @@ impl Db {
         Ok(claims)
     }
 
+    /// Claims one run by its id, if the run is due or this worker holds it.
     fn claim_one(&mut self, request: &ClaimRequest, id: &str) -> Result<Claims, OperationError> {
         let mut claims = Claims::default();
         let Some((run, epoch)) = reads::run_by_id(&self.connection, id)? else {
@@ -86,14 +87,15 @@ impl Db {
         Ok(claims)
     }
 
-    /// Gives a run to a worker. One that was held when its worker died counts a recovery.
+    /// Assigns a run to a worker under the next epoch, and counts a recovery if the last worker
+    /// died.
     fn assign(
         &mut self,
         mut run: Run,
         epoch: u64,
         worker: &str,
     ) -> Result<Claimed, OperationError> {
-        // A run that is due and still has a worker was held when its lease ran out.
+        // A due run that still names a worker was held when the lease of that worker expired.
         let died = run.worker.is_some() && run.due_at.is_some();
         let claim = Claim {
             key: run.key,
@@ -110,6 +112,7 @@ impl Db {
         Ok(Claimed { claim, run, died })
     }
 
+    /// Ends a claim, and makes the run due at `due`.
     pub(crate) fn release(&mut self, claim: Claim, due: Due) -> Result<(), OperationError> {
         self.check_claim(claim)?;
         let sql = "UPDATE runs SET worker = NULL, due_at = ?2, ready = ?3 WHERE key = ?1";
@@ -123,7 +126,12 @@ impl Db {
         Ok(())
     }
 
-    /// Returns what is known of the run, if `claim` is the right to advance it.
+    /// Returns the state of a held run.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::UnknownRun`] if there is no such run, and [`StoreError::Fenced`] if the claim
+    /// is no longer valid.
     pub(crate) fn check_claim(&self, claim: Claim) -> Result<HeldRun, OperationError> {
         let Claim { key, epoch } = claim;
         if let Some(held) = self.held.get(&key).filter(|held| held.epoch == epoch) {
@@ -138,6 +146,7 @@ impl Db {
     }
 }
 
+/// Returns the ids of the runs that a worker holds, in the order of their keys.
 pub(crate) fn held(connection: &Connection, worker: &str) -> Result<Vec<String>, OperationError> {
     let sql = "SELECT id FROM runs WHERE worker = ?1 AND due_at IS NULL ORDER BY key";
     let mut select = connection.prepare_cached(sql)?;
@@ -146,8 +155,10 @@ pub(crate) fn held(connection: &Connection, worker: &str) -> Result<Vec<String>,
     while let Some(row) = rows.next()? {
         match row.get(0) {
             Ok(id) => ids.push(id),
-            // One that is damaged must not hide the others.
-            Err(error) => tracing::error!(%error, "the id of a run cannot be read"),
+            // A damaged id must not hide the others.
+            Err(error) => {
+                tracing::error!(%error, "failed to read the id of a held run; it is left out")
+            }
         }
     }
     Ok(ids)

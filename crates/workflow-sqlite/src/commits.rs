@@ -1,4 +1,4 @@
-//! What is written of runs and cursors. Each operation checks everything before it writes anything.
+//! Commits: records appended to the history of a claimed run, together with its status.
 
 use rusqlite::params;
 use workflow_engine::{Commit, Committed, Record, RunKey, Status, StoreError, Timestamp};
@@ -7,6 +7,9 @@ use crate::db::{Db, HeldRun};
 use crate::error::OperationError;
 
 impl Db {
+    /// Appends records to the history of a claimed run, and sets its status.
+    ///
+    /// Every check comes before the first write.
     pub(crate) fn commit(&mut self, commit: &Commit) -> Result<Committed, OperationError> {
         let Commit {
             claim,
@@ -44,7 +47,7 @@ impl Db {
                 cancel: held.cancel,
             });
         }
-        // The row of a run that just goes on is not written.
+        // A commit that changes neither status nor recoveries does not write the row of the run.
         if (held.status, held.recoveries) != (*status, recoveries) {
             let sql = "UPDATE runs SET status = ?2, recoveries = ?3 WHERE key = ?1";
             self.connection.prepare_cached(sql)?.execute(params![
@@ -66,6 +69,7 @@ impl Db {
         Ok(Committed { cancel })
     }
 
+    /// Appends records to a history, which is also the outbox: each event takes the next position.
     pub(crate) fn append(&mut self, key: RunKey, records: &[Record]) -> Result<(), OperationError> {
         let sql = include_str!("sql/append.sql");
         let mut insert = self.connection.prepare_cached(sql)?;

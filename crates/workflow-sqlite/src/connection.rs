@@ -1,4 +1,4 @@
-//! The connections of a store, and what they are set to.
+//! The connections of a store, and their settings.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::FileError;
 use crate::options::Durability;
 
-/// How long a connection waits for another one; only checkpoints of the same process can be in its
-/// way.
+/// Time that a connection waits for the lock of another. Only checkpoints of the same process can
+/// hold it.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens the writer's connection.
+/// Opens a connection that can write, and creates the file if there is none.
 pub(crate) fn writer(path: &Path) -> Result<Connection, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    // SQLite opens a file that it must not write for reading alone.
+    // SQLite opens a file without write permission read-only, and reports no error.
     if connection.is_readonly("main")? {
         return Err(FileError::ReadOnly);
     }
@@ -28,7 +28,8 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, FileError> {
     Ok(connection)
 }
 
-/// Sets what durability depends on, and reads it back: SQLite ignores what it does not understand.
+/// Sets the pragmas that durability depends on, and reads them back, because SQLite ignores a value
+/// that it does not understand.
 pub(crate) fn make_durable(
     connection: &Connection,
     durability: Durability,
@@ -50,14 +51,14 @@ pub(crate) fn make_durable(
             });
         }
     }
-    // The checkpoint thread does what autocheckpoint would do inside of commits.
+    // The checkpoint thread replaces automatic checkpoints, which would run inside commits.
     connection.execute_batch(
         "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
     )?;
     Ok(())
 }
 
-/// Returns what a pragma is set to.
+/// Returns the value of a pragma.
 pub(crate) fn setting(connection: &Connection, pragma: &str) -> rusqlite::Result<String> {
     connection.pragma_query_value(None, pragma, |row| {
         Ok(match row.get(0)? {
@@ -68,7 +69,10 @@ pub(crate) fn setting(connection: &Connection, pragma: &str) -> rusqlite::Result
     })
 }
 
-/// Opens a connection that only reads.
+/// Opens a connection that can only read.
+///
+/// The file is opened for writing all the same, because a reader writes to the index of the
+/// write-ahead log.
 pub(crate) fn reader(path: &Path) -> Result<Connection, FileError> {
     let connection = Connection::open_with_flags(
         path,

@@ -8,6 +8,9 @@ use crate::error::OperationError;
 use crate::reads;
 
 impl Db {
+    /// Creates a run with its first record, unless a run with this id exists.
+    ///
+    /// Every check comes before the first write.
     pub(crate) fn create(&mut self, new: &NewRun) -> Result<Created, OperationError> {
         let NewRun {
             id,

@@ -1,4 +1,4 @@
-//! What the writer's thread works on: its connection, and what it remembers of the file.
+//! State of the writer's thread: its connection, and what it remembers of the file.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,20 @@ use workflow_engine::{CancelRequest, Run, RunKey, Status};
 
 use crate::error::OperationError;
 
-/// What the writer works on.
+/// State of the writer. Every write operation is a method of this type, in the file of its name.
 pub(crate) struct Db {
     pub(crate) connection: Connection,
-    /// The runs that are claimed. The file is ours alone, so what is known of them is true.
+    /// Runs that are held. No other process has the file open, so these copies are current.
     pub(crate) held: HashMap<RunKey, HeldRun>,
-    /// Where the outbox ends.
+    /// Position of the last event.
     pub(crate) outbox_end: u64,
+    /// Holders of the sinks.
     pub(crate) sinks: SinkHolders,
-    /// Behind which of the runs that have ended the next purge looks.
+    /// Ended run after which the next purge begins its search.
     pub(crate) purge_after: Option<IndexKey>,
 }
 
-/// What a commit must know of a claimed run.
+/// The part of a held run that a commit checks.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldRun {
     pub(crate) epoch: u64,
@@ -30,17 +31,19 @@ pub(crate) struct HeldRun {
     pub(crate) cancel: Option<CancelRequest>,
 }
 
-/// Who has which sink. The file is ours alone, so nobody outside of this process needs to know.
+/// Holders of the sinks. They are kept in memory, because no other process has the file open.
 #[derive(Debug, Default)]
 pub(crate) struct SinkHolders {
+    /// Worker and epoch of each held sink, by the name of the sink.
     pub(crate) holders: HashMap<String, (String, u64)>,
     pub(crate) last_epoch: u64,
 }
 
-/// A time in milliseconds and the key of a run: the place of a run in an index by time.
+/// Place of a run in an index by time: a time in milliseconds, and the key of the run.
 pub(crate) type IndexKey = (i64, u64);
 
 impl Db {
+    /// Makes the state of a writer that remembers no held run and no sink.
     pub(crate) fn new(connection: Connection, outbox_end: u64) -> Self {
         Self {
             connection,
@@ -51,7 +54,7 @@ impl Db {
         }
     }
 
-    /// Returns the only column of a query.
+    /// Returns the values of the only column of a query.
     pub(crate) fn column<T: FromSql>(
         &self,
         sql: &str,
@@ -64,7 +67,7 @@ impl Db {
 }
 
 impl HeldRun {
-    /// What a commit must know of a run that is claimed.
+    /// Takes from a run what a commit checks; `epoch` is that of its current claim.
     pub(crate) fn new(run: &Run, epoch: u64) -> Self {
         Self {
             epoch,

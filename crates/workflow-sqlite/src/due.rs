@@ -1,4 +1,4 @@
-//! What is due, in order: a claim walks over the index `runs_due`, and reads what it returns.
+//! Due runs in order: a claim walks along the index `runs_due`, and reads only the runs it returns.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,25 +10,25 @@ use crate::db::IndexKey;
 use crate::error::OperationError;
 use crate::reads;
 
-/// How many names of unknown workflows are told.
+/// Maximum number of unknown workflows that one claim names.
 const MAX_UNKNOWN_WORKFLOWS: usize = 16;
 
-/// How many runs that cannot be read one claim puts aside, at most.
+/// Maximum number of unreadable runs that one claim postpones.
 const MAX_DAMAGED_RUNS: usize = 64;
 
-/// The workflows that have runs which nobody holds, and whether any of these is due.
+/// Selects the workflows that have runs without a holder, and whether one of those runs is due.
 const WORKFLOWS: &str = include_str!("sql/workflows.sql");
 
-/// The runs of a workflow that are ready, in order.
+/// Selects the runs of a workflow that are ready, in order.
 const DUE_READY: &str = include_str!("sql/due_ready.sql");
 
-/// The runs of a workflow that wait for a time, in order.
+/// Selects the runs of a workflow that wait for a time, in order.
 const DUE_WAITING: &str = include_str!("sql/due_waiting.sql");
 
-/// The first time for which a run of a workflow waits.
+/// Selects the first time that a run of a workflow waits for.
 const NEXT_DUE: &str = include_str!("sql/next_due.sql");
 
-/// The name of a workflow, as it is stored: also one that is no UTF-8 any more.
+/// Name of a workflow as it is stored. Damage may have made it invalid UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WorkflowName(Vec<u8>);
 
@@ -38,16 +38,16 @@ impl ToSql for WorkflowName {
     }
 }
 
-/// The workflows that a claim is about.
+/// Workflows that matter to a claim.
 #[derive(Debug, Default)]
 pub(crate) struct Workflows {
-    /// Those that it wants.
+    /// Workflows that the request wants.
     pub(crate) wanted: BTreeSet<WorkflowName>,
-    /// Those of others that have runs which are due.
+    /// Other workflows that have due runs, up to a maximum of 16.
     pub(crate) unknown: Vec<String>,
 }
 
-/// Tells the workflows that a request wants from those that it does not know.
+/// Separates the workflows that a request wants from those that it does not know.
 pub(crate) fn workflows(
     connection: &Connection,
     request: &ClaimRequest,
@@ -81,19 +81,20 @@ pub(crate) fn workflows(
     Ok(found)
 }
 
-/// What a walk has found.
+/// Runs that a claim has found due.
 #[derive(Debug, Default)]
 pub(crate) struct DueRuns {
-    /// Runs that are due, with the epochs of their last claims, in order.
+    /// Due runs in order, each with the epoch of its last claim.
     pub(crate) runs: Vec<(Run, u64)>,
-    /// Runs that are due and cannot be read.
+    /// Due runs that cannot be read, each with the reason.
     pub(crate) damaged: Vec<(RunKey, StoreError)>,
-    /// Whether there are more.
+    /// Due time of the first run that was left, if there are more.
     pub(crate) next_due: Option<Timestamp>,
 }
 
-/// Finds runs that are due, the longest due first: walks along all wanted workflows at once, and no
-/// further than asked.
+/// Finds due runs, those that are due longest first.
+///
+/// The walk merges all wanted workflows, and stops at the limit of the request.
 pub(crate) fn runs(
     connection: &Connection,
     wanted: &BTreeSet<WorkflowName>,
@@ -104,7 +105,7 @@ pub(crate) fn runs(
     for name in wanted {
         walks.push(Walk::new(name, DUE_READY, now, (i64::MIN, 0)));
         walks.push(Walk::new(name, DUE_WAITING, now, (i64::MIN, 0)));
-        // A time that is none is found as well, so that somebody hears of it.
+        // A due time out of range is damage; this walk finds such runs so that they are reported.
         walks.push(Walk::new(
             name,
             DUE_WAITING,
@@ -119,12 +120,12 @@ pub(crate) fn runs(
     let mut found = DueRuns::default();
     while let Some(((due_at, key), index)) = heads.pop_first() {
         if found.runs.len() >= request.limit || found.damaged.len() >= MAX_DAMAGED_RUNS {
-            // It can be had now, even if it is ready since a time to come.
+            // The run can be claimed now, even if it became ready at a time that is still to come.
             found.next_due = Some(Timestamp::from_millis(due_at.min(now)).unwrap_or(request.now));
             break;
         }
         match reads::run_by_key(connection, RunKey(key)) {
-            // An epoch that cannot be counted on is damage as well.
+            // An epoch that cannot be incremented is damage as well.
             Ok(Some((run, epoch))) if epoch < i64::MAX.unsigned_abs() => {
                 found.runs.push((run, epoch))
             }
@@ -142,18 +143,21 @@ pub(crate) fn runs(
     Ok(found)
 }
 
-/// A way along the runs of one workflow. It reads one run, and a few more with each further look.
+/// Walk along the runs of one workflow. The first query reads one run, each further query a page.
 struct Walk<'a> {
     name: &'a WorkflowName,
     sql: &'static str,
+    /// Latest due time, in milliseconds.
     latest: i64,
+    /// Place of the last run that was read.
     after: IndexKey,
     unread: VecDeque<IndexKey>,
+    /// Number of runs that the next query reads; zero at the end of the walk.
     page_size: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// How many runs are read at once.
+    /// Number of runs that each query but the first reads.
     const PAGE_RUNS: usize = 32;
 
     fn new(name: &'a WorkflowName, sql: &'static str, latest: i64, after: IndexKey) -> Self {
@@ -181,7 +185,7 @@ impl<'a> Walk<'a> {
             for place in select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))? {
                 self.unread.push_back(place?);
             }
-            // Fewer than asked for are the last.
+            // A page that is not full is the last one.
             self.page_size = if self.unread.len() < self.page_size {
                 0
             } else {
@@ -193,7 +197,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Returns the first time after now for which a wanted run waits.
+/// Returns the first time after `now` that a wanted run waits for.
 pub(crate) fn next_due(
     connection: &Connection,
     wanted: &BTreeSet<WorkflowName>,
@@ -204,7 +208,7 @@ pub(crate) fn next_due(
     for name in wanted {
         let mut rows = select.query(params![name, now.as_millis()])?;
         if let Some(row) = rows.next()? {
-            // One that is none was put aside, or will be.
+            // A time out of range is damage, and a claim postpones its run.
             let time = Timestamp::from_millis(row.get(0)?).ok();
             next = next.into_iter().chain(time).min();
         }
@@ -212,14 +216,15 @@ pub(crate) fn next_due(
     Ok(next)
 }
 
-/// Returns whether a worker holds a run of a wanted workflow. Of one that holds very many it is
-/// assumed.
+/// Returns whether a worker holds a run of a wanted workflow.
+///
+/// The answer is true without further reading if the first 1,000 runs of the worker do not decide.
 pub(crate) fn holds_wanted(
     connection: &Connection,
     worker: &str,
     request: &ClaimRequest,
 ) -> Result<bool, OperationError> {
-    /// So many of its runs are looked at.
+    /// Maximum number of runs that are read.
     const MAX_HELD_RUNS_READ: usize = 1_000;
     let sql = "SELECT workflow FROM runs INDEXED BY runs_worker WHERE worker = ?1";
     let mut select = connection.prepare_cached(sql)?;

@@ -1,4 +1,4 @@
-//! Leases: how long a worker keeps what it holds.
+//! Leases: the time for which a worker keeps the runs and sinks that it holds.
 
 use rusqlite::{OptionalExtension, params};
 use workflow_engine::{CancelRequest, ClaimRequest, RunKey, Timestamp};
@@ -9,6 +9,7 @@ use crate::error::OperationError;
 use crate::row::{self, RUN_COLUMNS};
 
 impl Db {
+    /// Extends the lease of a worker, and returns the cancel requests for the runs that it holds.
     pub(crate) fn renew(
         &mut self,
         worker: &str,
@@ -29,9 +30,9 @@ impl Db {
         while let Some(row) = rows.next()? {
             match row::run(row) {
                 Ok((run, _)) => cancels.extend(run.cancel.map(|cancel| (run.key, cancel))),
-                // One that is damaged must not cost the worker its lease.
+                // A damaged run must not cost the worker its lease.
                 Err(OperationError::Refused(error)) => {
-                    tracing::error!(%error, "the cancel of a run cannot be read")
+                    tracing::error!(%error, "failed to read a cancel request; its run continues")
                 }
                 Err(error) => return Err(error),
             }
@@ -39,6 +40,7 @@ impl Db {
         Ok(cancels)
     }
 
+    /// Ends the lease of a worker, and makes the runs that it held due at `now`.
     pub(crate) fn retire(&mut self, worker: &str, now: Timestamp) -> Result<(), OperationError> {
         let sql = "UPDATE runs SET due_at = ?2, ready = 1, worker = NULL \
                    WHERE worker = ?1 AND due_at IS NULL RETURNING key";
@@ -51,7 +53,8 @@ impl Db {
         Ok(())
     }
 
-    /// Returns until when the lease of a worker lasts; one that ends at no time is over.
+    /// Returns the end of the lease of a worker; `None` if there is no lease, or if its end is
+    /// damaged.
     pub(crate) fn lease_end(&self, worker: &str) -> Result<Option<Timestamp>, OperationError> {
         let mut select = self
             .connection
@@ -60,8 +63,10 @@ impl Db {
         Ok(until.and_then(|until| Timestamp::from_millis(until).ok()))
     }
 
-    /// Makes ready what dead workers held; they stay on the runs, as the mark that they died with
-    /// them. The worker that asks is alive.
+    /// Makes the runs ready whose workers let their leases expire.
+    ///
+    /// The names of those workers stay on the runs, and mark that a worker died with them. The
+    /// worker of the request is alive, so its own lease is left alone.
     pub(crate) fn expire_leases(&mut self, request: &ClaimRequest) -> Result<(), OperationError> {
         let now = request.now.as_millis();
         let latest = Timestamp::MAX.as_millis();
@@ -87,7 +92,7 @@ impl Db {
         Ok(())
     }
 
-    /// Returns when the first lease of another worker is over that holds a run which is asked for.
+    /// Returns the first end of a lease of another worker that holds a wanted run.
     pub(crate) fn first_lease_end(
         &self,
         request: &ClaimRequest,
@@ -98,7 +103,8 @@ impl Db {
         let mut rows = select.query([&request.worker])?;
         let mut leases = Vec::new();
         while let Some(row) = rows.next()? {
-            // A lease that ends at no time is over, and a name that cannot be read is nobody's.
+            // A lease whose end is damaged counts as expired. A name that cannot be read holds
+            // nothing.
             if let (Ok(until), Ok(name)) = (
                 Timestamp::from_millis(row.get(0)?),
                 row.get_ref(1)?.as_str(),

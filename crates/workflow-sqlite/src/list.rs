@@ -1,4 +1,5 @@
-//! Lists of runs: whatever is asked for, a page costs about what it holds.
+//! Lists of runs: the cost of a page depends on the runs that it returns, not on those that are
+//! kept.
 
 use std::fmt::Write as _;
 
@@ -9,9 +10,11 @@ use workflow_engine::{Run, RunFilter, RunKey, Status};
 use crate::error::OperationError;
 use crate::row::{self, RUN_COLUMNS};
 
-/// Up to so many runs are sorted by their keys; of more there are enough on the way along the keys.
+/// Maximum number of runs that a query may sort by key. If more runs match, a walk in the order of
+/// the keys finds a page of them soon.
 const MAX_SORTED_RUNS: i64 = 1_000;
 
+/// Returns the runs that a filter admits, in the order of their keys.
 pub(crate) fn list(
     connection: &Connection,
     filter: &RunFilter,
@@ -42,8 +45,10 @@ pub(crate) fn list(
     Ok(runs)
 }
 
-/// Returns the query for a filter: by the index that leads to the fewest runs, and in the order of
-/// the keys.
+/// Returns the query for a filter.
+///
+/// The query uses the index that leads to the fewest runs, and returns them in the order of their
+/// keys.
 fn query(
     connection: &Connection,
     filter: &RunFilter,
@@ -62,7 +67,7 @@ fn query(
             String::new()
         }
     };
-    // The sign keeps SQLite from looking for another index than the one that is meant.
+    // The plus signs keep SQLite from choosing another index than the intended one.
     let workflow_condition = condition("+workflow", ":workflow", workflow.is_some());
     let prefix_condition = if ids.is_some() {
         " AND +id >= :from AND +id < :to"
@@ -115,7 +120,7 @@ fn query(
                 )
             })
             .collect();
-        // The first column is the key.
+        // Column 1 is the key.
         return Ok(format!(
             "{} ORDER BY 1 LIMIT :limit",
             parts.join(" UNION ALL ")
@@ -132,6 +137,7 @@ fn query(
     ))
 }
 
+/// Returns whether few enough runs have completed to sort them.
 fn are_few_completed(connection: &Connection) -> Result<bool, OperationError> {
     let sql = format!(
         "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
@@ -142,7 +148,7 @@ fn are_few_completed(connection: &Connection) -> Result<bool, OperationError> {
         .query_row([], |row| row.get(0))?)
 }
 
-/// Binds a value if the query asks for it.
+/// Binds a value if the query has the parameter.
 fn bind(
     select: &mut CachedStatement<'_>,
     name: &str,
@@ -154,10 +160,10 @@ fn bind(
     Ok(())
 }
 
-/// The ids that begin with a text: a range, by the bytes of UTF-8, in which SQLite compares them.
+/// Range of the ids that begin with a text. SQLite compares texts by their UTF-8 bytes.
 struct Prefix {
     from: Bytes,
-    /// The first text behind them; it need not be UTF-8.
+    /// First text after the range, which need not be valid UTF-8.
     to: Bytes,
 }
 
@@ -165,7 +171,7 @@ impl Prefix {
     fn new(prefix: &str) -> Self {
         let from = prefix.as_bytes().to_vec();
         let mut to = from.clone();
-        // No byte of UTF-8 is the highest.
+        // The byte 0xff never occurs in UTF-8, so this cannot overflow.
         if let Some(last) = to.last_mut() {
             *last += 1;
         }
@@ -175,6 +181,7 @@ impl Prefix {
         }
     }
 
+    /// Returns whether few enough runs have such ids to sort them.
     fn are_few(&self, connection: &Connection) -> Result<bool, OperationError> {
         let sql = format!(
             "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs \
@@ -186,7 +193,7 @@ impl Prefix {
     }
 }
 
-/// A text that need not be UTF-8.
+/// Text that need not be valid UTF-8.
 struct Bytes(Vec<u8>);
 
 impl ToSql for Bytes {

@@ -1,4 +1,4 @@
-//! Opening a file: what it must be, what the process before has left, and the threads that own it.
+//! Opening a file: checks, recovery from the last process, and the threads that own the file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,22 +22,26 @@ use crate::queue::Write;
 use crate::reader::{READER_THREADS, Read};
 use crate::{checkpoint, connection, reader, schema, writer};
 
-/// The smallest page of SQLite, and so the smallest database that is not empty, in bytes.
+/// Size of the smallest database that is not empty: one page of the smallest size that SQLite
+/// allows.
 const MIN_DATABASE_BYTES: u64 = 512;
 
-/// The threads of a store, for its handles.
+/// Access to the threads of a store. The threads end when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Threads {
+    /// Queue of the writer.
     pub(crate) writes: Sender<Box<dyn Write>>,
+    /// Queue of the readers.
     pub(crate) reads: Sender<Read>,
-    /// Where the outbox ends, as of the last commit.
+    /// Position of the last event that is committed.
     pub(crate) outbox_end: Arc<AtomicU64>,
-    /// Completes when the file is closed and its lock released.
+    /// Completes when the file is closed and its lock is released.
     pub(crate) closed: Shared<oneshot::Receiver<()>>,
 }
 
-/// Finds the file, makes its folders, and refuses what cannot be a database before anything is left
-/// beside it.
+/// Resolves the path of the file and creates its folders.
+///
+/// A file that cannot be a database is refused here, before a lock file is created beside it.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf, FileError> {
     if let Some(folder) = path
         .parent()
@@ -51,19 +55,21 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf, FileError> {
         Err(error) => return Err(error.into()),
         Ok(found) if !found.is_file() => return Err(FileError::NotAFile),
         Ok(found) if found.len() == 0 => {}
-        // SQLite takes what is shorter than a page for an empty database.
+        // SQLite would take a file shorter than a page for an empty database.
         Ok(found) if found.len() < MIN_DATABASE_BYTES => return Err(FileError::NotADatabase),
         Ok(_) => check_header(&path)?,
     }
     Ok(path)
 }
 
-/// Refuses a file that does not begin as a database does. SQLite reads it: were this process to
-/// open and close the file, that would release the locks of every connection that it has to it.
+/// Refuses a file whose header is not that of a database.
+///
+/// SQLite reads the header. If this process opened and closed the file itself, that would release
+/// the locks of all its connections to the file.
 fn check_header(path: &Path) -> Result<(), FileError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    // What stands in a log of the file is a better beginning.
+    // A write-ahead log may contain a valid first page, so the header of the file does not decide.
     if !cfg!(unix) || fs::metadata(log).is_ok_and(|log| log.len() > 0) {
         return Ok(());
     }
@@ -86,12 +92,14 @@ fn check_header(path: &Path) -> Result<(), FileError> {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             Err(FileError::NotADatabase)
         }
-        // Everything else is said by the connection that will write.
+        // The connection that will write reports every other error.
         _ => Ok(()),
     }
 }
 
 /// Starts the threads of a store whose file is locked.
+///
+/// The file is checked, migrated and recovered first.
 pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<Threads, FileError> {
     let mut writing = connection::writer(path)?;
     schema::check(&writing)?;
@@ -120,7 +128,7 @@ pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<T
     let published = outbox_end.clone();
     spawn("writer", move || {
         writer::run(db, &write_queue, &published, log);
-        // The file is closed when nobody has it open, and only then is it another's turn.
+        // The helpers have the file open as well, so the lock is released after they have ended.
         helpers.into_iter().for_each(|helper| drop(helper.join()));
         drop(lock);
         drop(closing);
@@ -133,8 +141,10 @@ pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<T
     })
 }
 
-/// Takes over what a process has left that is no more: the file is ours alone, so everything that
-/// is held is ready.
+/// Makes every held run ready, and returns the state of a new writer.
+///
+/// The lock is held, so no other process has the file open, and the workers of the last one have
+/// ended.
 pub(crate) fn recover(connection: Connection) -> Result<Db, FileError> {
     connection.execute_batch(include_str!("sql/recover.sql"))?;
     let sql = include_str!("sql/outbox_end.sql");
@@ -142,6 +152,7 @@ pub(crate) fn recover(connection: Connection) -> Result<Db, FileError> {
     Ok(Db::new(connection, outbox_end))
 }
 
+/// Starts a named thread.
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name(format!("sqlite-{name}"))

@@ -1,21 +1,24 @@
-//! How a store is opened.
+//! Options of a store.
 
 use std::time::Duration;
 
-/// What a commit survives once it is answered.
+/// The failures that an acknowledged commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// A loss of power, and so everything less: each commit is flushed to the disk
-    /// (`synchronous=FULL`). The default; commits that come together share one flush.
+    /// Commits survive a loss of power, and every lesser failure. The default.
+    ///
+    /// Each commit is flushed to the disk (`synchronous=FULL`); commits that arrive together share
+    /// one flush.
     #[default]
     PowerLoss,
-    /// The end of the process, however it ends. A loss of power, or a crash of the operating
-    /// system, may take the last commits, in order, and leaves the file intact
-    /// (`synchronous=NORMAL`).
+    /// Commits survive the end of the process, for any reason (`synchronous=NORMAL`).
+    ///
+    /// A loss of power or a crash of the operating system may lose the latest commits, but none
+    /// that came before a commit that is kept. The file stays intact.
     ProcessCrash,
 }
 
-/// How a store is opened.
+/// Options of a store, and the way to open it.
 ///
 /// # Examples
 ///
@@ -24,7 +27,9 @@ pub enum Durability {
 /// use workflow_sqlite::{Durability, SqliteStore};
 ///
 /// let folder = tempfile::tempdir()?;
-/// let options = SqliteStore::options().durability(Durability::ProcessCrash).lock_timeout(Duration::from_secs(5));
+/// let options = SqliteStore::options()
+///     .durability(Durability::ProcessCrash)
+///     .lock_timeout(Duration::from_secs(5));
 /// let store = options.open(folder.path().join("runs.db"))?;
 /// # let _ = store;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -46,14 +51,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Sets what commits survive; [`Durability::PowerLoss`] unless set.
+    /// Sets which failures a commit survives; the default is [`Durability::PowerLoss`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Sets how long [`open`](Self::open) waits for a store that has the file open, and may be
-    /// about to close it; 2 s unless set, and zero to be told at once.
+    /// Sets how long [`open`](Self::open) waits for another store to close the file; the default is
+    /// 2 s. With zero, `open` fails at once if the file is in use.
     pub fn lock_timeout(mut self, lock_timeout: Duration) -> Self {
         self.lock_timeout = lock_timeout;
         self

@@ -1,4 +1,4 @@
-//! The outbox: every event in the order of the commits.
+//! The outbox: all events in the order of their commits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +8,7 @@ use workflow_engine::{EncodedEvent, OutboxEnd, Page, Position};
 use crate::error::{OperationError, corrupt};
 use crate::row;
 
+/// Returns the events after a position, as many as have room on a page.
 pub(crate) fn outbox(
     connection: &Connection,
     after: Position,
@@ -45,8 +46,9 @@ pub(crate) fn outbox(
     page.fill(rows.flatten())
 }
 
-/// Finds the last record from which events have room on a page, by their lengths: the texts are not
-/// read.
+/// Returns the position of the last record that contributes events to a page.
+///
+/// Only the lengths of the records are read, not their texts.
 fn last_of_page(
     connection: &Connection,
     after: i64,
@@ -63,18 +65,17 @@ fn last_of_page(
         && bytes < max_bytes.max(1)
         && let Some(row) = rows.next()?
     {
-        // What is damaged is said when it is read.
+        // A damaged length is guessed here, and reported when the record itself is read.
         let position: i64 = row.get(0)?;
         let count = row.get(1).unwrap_or(1_u64);
         let length = row.get(2).unwrap_or(0_u64);
-        // An array is a bracket longer than its events, of which each is followed by a comma or the
-        // other bracket.
+        // Without its first bracket, the array is a list of events, each followed by "," or "]".
         let length = length.saturating_sub(1);
         if last.is_some() && count == 1 && bytes + length > max_bytes {
             break;
         }
         last = Some(position);
-        // Of the record that the page begins in some events are known.
+        // Some events of the record that contains `after` lie before it, so it is not counted.
         if position > after {
             events = events.saturating_add(count);
             bytes = bytes.saturating_add(length);
@@ -83,9 +84,9 @@ fn last_of_page(
     Ok(last)
 }
 
-/// Returns where the outbox ends, from the position that the writer has published.
+/// Returns the end of the outbox, from the position that the writer has published.
 pub(crate) fn outbox_end(published: &AtomicU64) -> OutboxEnd {
-    // A place for each event there ever was.
+    // Every event takes one position, so the last position is also the number of events.
     let end = published.load(Ordering::Acquire);
     OutboxEnd {
         position: Position(end),

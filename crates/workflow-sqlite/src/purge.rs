@@ -1,4 +1,4 @@
-//! Purging: runs that have ended long enough ago, and whose events every sink has settled.
+//! Purge: removal of runs whose retention has expired, once every sink has settled their events.
 
 use rusqlite::{OptionalExtension, params};
 use workflow_engine::{Purge, Purged, Status, Timestamp};
@@ -6,15 +6,18 @@ use workflow_engine::{Purge, Purged, Status, Timestamp};
 use crate::db::{Db, IndexKey};
 use crate::error::OperationError;
 
-/// How many records one write removes, unless a single run has more: other writes wait meanwhile.
+/// Number of records after which one purge stops. Other writes wait during a purge. Runs are
+/// removed whole, so the last one may exceed this number.
 pub(crate) const MAX_PURGED_RECORDS: u64 = 10_000;
 
-/// How many runs one write looks at.
+/// Maximum number of runs that one search considers.
 pub(crate) const MAX_PURGE_CANDIDATES: usize = 1_000;
 
 impl Db {
-    /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going,
-    /// each call looks at some of them, and the next one goes on behind.
+    /// Removes runs whose retention has expired, the first ended first.
+    ///
+    /// If a sink has not settled the events of very many runs, each call considers some of them,
+    /// and the next call continues after those.
     pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, OperationError> {
         let sql = "SELECT coalesce(min(position), 9223372036854775807) FROM cursors";
         let settled: i64 = self
@@ -31,8 +34,7 @@ impl Db {
             purged = self.purge_ended(purge, settled, None)?;
         }
         if purged.runs > 0 {
-            // IndexKeys are counted on from here, also if the last ones are gone when the file is
-            // opened again.
+            // The next process counts positions from here, even if the last events are purged.
             let sql = "UPDATE outbox SET position = ?1, purged = purged + ?2";
             self.connection
                 .prepare_cached(sql)?
@@ -41,6 +43,7 @@ impl Db {
         Ok(purged)
     }
 
+    /// Removes runs that ended after the place `after`, and remembers where the next search begins.
     fn purge_ended(
         &mut self,
         purge: &Purge,
@@ -57,7 +60,7 @@ impl Db {
                 self.purge_after = after;
                 return Ok(purged);
             }
-            // A run's last event decides, because the others stand before it.
+            // The last event of the run decides, because the others lie before it.
             let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history \
                        WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
             let end: Option<i64> = self
@@ -68,7 +71,7 @@ impl Db {
             if end.is_some_and(|end| end > settled) {
                 continue;
             }
-            // A number that is none must not keep the others from being purged.
+            // `total` adds floats, so that a damaged number cannot overflow and stop the purge.
             let sql =
                 "SELECT CAST(total(last_seq - seq + 1) AS INTEGER) FROM history WHERE run = ?1";
             let events: i64 = self
@@ -89,7 +92,7 @@ impl Db {
         Ok(purged)
     }
 
-    /// Returns where the first event stands that is still kept.
+    /// Returns the position of the first event that is kept.
     fn first_position(&self) -> Result<Option<i64>, OperationError> {
         let sql = "SELECT position FROM history ORDER BY position LIMIT 1";
         Ok(self
@@ -99,7 +102,7 @@ impl Db {
             .optional()?)
     }
 
-    /// Returns the runs behind a place that ended long enough ago, the longest ended first.
+    /// Returns the runs after a place whose retention has expired, the first ended first.
     fn ended_runs(
         &self,
         purge: &Purge,

@@ -1,4 +1,4 @@
-//! Writes that wait for their group, and who waits for them.
+//! Writes that wait for their group, each with the reply to its caller.
 
 use std::sync::mpsc::Receiver;
 
@@ -8,21 +8,25 @@ use crate::db::Db;
 use crate::error::{ExecuteError, OperationError};
 use crate::reply::Reply;
 
-/// How many writes a group has at most.
+/// Maximum number of writes in a group.
 const MAX_GROUP_WRITES: usize = 1024;
 
-/// A write: done inside a transaction, perhaps more than once, and answered when that is on the
-/// disk.
+/// A write, which is executed inside a transaction, and replied to once the transaction is durable.
 pub(crate) trait Write: Send {
-    /// Does it. An error says that the transaction must not be committed.
+    /// Executes the write, perhaps again after a rollback.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`] if the transaction must not be committed.
     fn execute(&mut self, db: &mut Db) -> Result<(), ExecuteError>;
 
-    /// Answers; with an error instead if the transaction was not committed.
+    /// Sends the result to the caller, or the error `failed` if the transaction was not committed.
     fn reply(self: Box<Self>, failed: Option<StoreError>);
 }
 
-/// Waits for a write, and takes with it those that are queued by then; `None` once every handle of
-/// the store is gone, and everything that was queued is done.
+/// Waits for a write, and returns it with the others that are queued by then.
+///
+/// Returns `None` once every handle of the store is dropped and the queue is empty.
 pub(crate) fn next_group(queue: &Receiver<Box<dyn Write>>) -> Option<Vec<Box<dyn Write>>> {
     let first = queue.recv().ok()?;
     let group = std::iter::once(first)
@@ -31,7 +35,7 @@ pub(crate) fn next_group(queue: &Receiver<Box<dyn Write>>) -> Option<Vec<Box<dyn
     Some(group.collect())
 }
 
-/// A write made of a function.
+/// A write that calls a function.
 pub(crate) struct WriteFn<T, F> {
     operation: F,
     result: Option<Result<T, StoreError>>,
@@ -74,7 +78,7 @@ where
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Backend("the write was not done".into())),
         };
-        // The caller may have gone; the write has happened all the same.
+        // The caller may have dropped its future; the write is done all the same.
         let _ = self.reply.send(result);
     }
 }

@@ -1,4 +1,4 @@
-//! What is read.
+//! Reads of a run and of its history.
 
 use rusqlite::Connection;
 use workflow_engine::{Record, Run, RunKey, Span};
@@ -6,11 +6,12 @@ use workflow_engine::{Record, Run, RunKey, Span};
 use crate::error::OperationError;
 use crate::row::{self, RECORD_COLUMNS, RUN_COLUMNS};
 
+/// Returns a run by its id.
 pub(crate) fn run(connection: &Connection, id: &str) -> Result<Option<Run>, OperationError> {
     Ok(run_by_id(connection, id)?.map(|(run, _)| run))
 }
 
-/// Returns a run with the epoch of its last claim.
+/// Returns a run by its id, with the epoch of its last claim.
 pub(crate) fn run_by_id(
     connection: &Connection,
     id: &str,
@@ -21,7 +22,7 @@ pub(crate) fn run_by_id(
     rows.next()?.map(row::run).transpose()
 }
 
-/// The same, by its key.
+/// Returns a run by its key, with the epoch of its last claim.
 pub(crate) fn run_by_key(
     connection: &Connection,
     key: RunKey,
@@ -32,6 +33,7 @@ pub(crate) fn run_by_key(
     rows.next()?.map(row::run).transpose()
 }
 
+/// Returns records of a history, in order.
 pub(crate) fn records(
     connection: &Connection,
     key: RunKey,

@@ -1,13 +1,14 @@
-//! How a caller gets the result of its operation.
+//! Replies: the way of a result from a thread of the store to the caller.
 
 use futures::channel::oneshot;
 use workflow_engine::StoreError;
 
-/// Sends the result of an operation to its caller.
+/// Sender of the result of an operation.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// Has `submit` pass the reply on to a thread, which it returns whether it could, and waits for the
-/// result.
+/// Submits an operation, and waits for its result.
+///
+/// `submit` passes the reply to a thread, and returns whether that thread still runs.
 pub(crate) async fn result<T>(submit: impl FnOnce(Reply<T>) -> bool) -> Result<T, StoreError> {
     let (reply, result) = oneshot::channel();
     if !submit(reply) {

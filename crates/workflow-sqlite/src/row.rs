@@ -1,4 +1,4 @@
-//! Rows as values: what a row must hold, and the typed error if it does not.
+//! Rows as values: a row with a value that it must not have is a typed error.
 
 use rusqlite::Row;
 use workflow_engine::{
@@ -7,10 +7,10 @@ use workflow_engine::{
 
 use crate::error::{OperationError, corrupt};
 
-/// The columns of a run, in the order of [`run`].
+/// Columns of a run, in the order that [`run`] reads.
 pub(crate) const RUN_COLUMNS: &str = include_str!("sql/run_columns.sql");
 
-/// Reads a run, and the epoch of its last claim.
+/// Reads a run with the epoch of its last claim.
 pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), OperationError> {
     let key: u64 = row.get(0)?;
     let what = |column: &str| format!("run {key}: {column}");
@@ -46,7 +46,7 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), OperationError> {
     Ok((run, row.get(13)?))
 }
 
-/// The columns of a record, in the order of [`record`].
+/// Columns of a record, in the order that [`record`] reads.
 pub(crate) const RECORD_COLUMNS: &str =
     "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
 
@@ -90,11 +90,12 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, OperationError> {
     })
 }
 
-/// Reads the events of a record, to the byte.
+/// Reads the events of a record, byte for byte.
 pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, OperationError> {
     Record::events_from_json(json).map_err(|_| corrupt(format!("history {position}: events")))
 }
 
+/// Reads a time; `what` names the column if the time is out of range.
 pub(crate) fn timestamp(
     millis: i64,
     what: impl FnOnce() -> String,

@@ -1,20 +1,22 @@
-//! The versions of the file, and the way from one to the next.
+//! Versions of the schema, and the migrations between them.
 
 use rusqlite::Connection;
 
 use crate::error::FileError;
 
-/// Marks a file as ours: "wflw" in ASCII.
+/// Application id of a file of this crate: "wflw" in ASCII.
 pub(crate) const APPLICATION_ID: i64 = 0x7766_6c77;
 
-/// What leads from one version to the next. One that was released is never changed: its checksum is
-/// in the files.
+/// Step from one version to the next.
+///
+/// A released migration never changes, because the files contain its checksum.
 struct Migration {
     version: i64,
     name: &'static str,
     sql: &'static str,
 }
 
+/// All migrations, in order.
 const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
@@ -28,9 +30,10 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// Table of the migrations that were applied to a file.
 const MIGRATIONS_TABLE: &str = include_str!("sql/migrations_table.sql");
 
-/// Refuses a file that is not ours, or of a version that this program does not know.
+/// Refuses a file of another program, and one of a version that this program does not know.
 pub(crate) fn check(connection: &Connection) -> Result<(), FileError> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 =
@@ -46,7 +49,7 @@ pub(crate) fn check(connection: &Connection) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Brings a file to the latest version; each step is one transaction.
+/// Migrates a file to the latest version. Each migration is one transaction.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), FileError> {
     let initial = version(connection)?;
     if initial > 0 {
@@ -92,7 +95,9 @@ fn latest() -> i64 {
     MIGRATIONS.last().map_or(0, |migration| migration.version)
 }
 
-/// FNV-1a: it is to find mistakes, not enemies, who could write the checksum as well.
+/// Returns the FNV-1a hash of a migration.
+///
+/// The checksum finds mistakes. It does not protect against an attacker, who could replace it too.
 fn checksum(sql: &str) -> String {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     format!("{:016x}", sql.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
@@ -110,7 +115,7 @@ mod tests {
                 .zip(1..)
                 .all(|(migration, version)| migration.version == version)
         );
-        // Add a line with each release; never change one.
+        // Add a checksum with each release; never change one.
         let released = ["b7d2831823d6b864", "ac7516ebe67e6d6d"];
         let sums: Vec<_> = MIGRATIONS
             .iter()

@@ -1,4 +1,4 @@
-//! The cursors of the sinks, and who delivers to them.
+//! Sinks: their cursors, and the claims of the workers that deliver to them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use workflow_engine::{Cursor, Position, SinkClaim, StoreError, Timestamp};
@@ -7,13 +7,14 @@ use crate::db::{Db, SinkHolders};
 use crate::error::OperationError;
 
 impl SinkHolders {
-    /// Returns whether `claim` is the right to deliver to its sink.
+    /// Returns whether `claim` is the current claim of its sink.
     fn is_held(&self, claim: &SinkClaim) -> bool {
         self.holders
             .get(&claim.sink)
             .is_some_and(|(_, epoch)| *epoch == claim.epoch)
     }
 
+    /// Ends the claim of a sink, unless another worker has claimed the sink since.
     pub(crate) fn release(&mut self, claim: &SinkClaim) {
         if self.is_held(claim) {
             self.holders.remove(&claim.sink);
@@ -22,6 +23,7 @@ impl SinkHolders {
 }
 
 impl Db {
+    /// Claims a sink, unless another worker with a valid lease holds it.
     pub(crate) fn claim_sink(
         &mut self,
         sink: &str,
@@ -51,6 +53,9 @@ impl Db {
         }))
     }
 
+    /// Returns the cursor of a sink, which begins at the start of the outbox if it is new.
+    ///
+    /// Events that were purged before count as missed.
     pub(crate) fn open_cursor(&mut self, sink: &str) -> Result<Cursor, OperationError> {
         let sql = "INSERT INTO cursors (sink, position, delivered, rejected, missed) \
                    SELECT ?1, 0, 0, 0, purged FROM outbox WHERE true ON CONFLICT DO NOTHING";
@@ -59,6 +64,7 @@ impl Db {
         Ok(cursor.unwrap_or_default())
     }
 
+    /// Moves the cursor of a claimed sink forwards; a position that is not ahead is ignored.
     pub(crate) fn set_cursor(
         &mut self,
         claim: &SinkClaim,
@@ -82,6 +88,7 @@ impl Db {
         Ok(())
     }
 
+    /// Deletes the cursor of a sink, and returns whether there was one.
     pub(crate) fn drop_cursor(&mut self, sink: &str) -> Result<bool, OperationError> {
         self.sinks.holders.remove(sink);
         Ok(self
@@ -91,6 +98,7 @@ impl Db {
     }
 }
 
+/// Returns the cursors of all sinks, by name.
 pub(crate) fn cursors(connection: &Connection) -> Result<Vec<(String, Cursor)>, OperationError> {
     let sql = "SELECT position, delivered, rejected, missed, sink FROM cursors ORDER BY sink";
     let mut select = connection.prepare_cached(sql)?;
@@ -98,6 +106,7 @@ pub(crate) fn cursors(connection: &Connection) -> Result<Vec<(String, Cursor)>, 
     Ok(cursors.collect::<Result<_, _>>()?)
 }
 
+/// Returns the cursor of a sink.
 pub(crate) fn cursor(
     connection: &Connection,
     sink: &str,

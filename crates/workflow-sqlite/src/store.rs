@@ -24,8 +24,11 @@ use crate::{claims, connection, list, outbox, reads, reply, sinks};
 
 /// A [`Store`] in one SQLite file.
 ///
-/// Cloning it makes another handle to the same file; when the last one is dropped, the threads
-/// finish what is queued and end by themselves. Dropping never blocks.
+/// A clone is another handle to the same file. When the last handle is dropped, the threads finish
+/// the queued operations and end. Dropping a handle never blocks; [`closed`](Self::closed) waits
+/// for the end.
+///
+/// An operation whose future is dropped is executed or not, but never in part.
 ///
 /// # Examples
 ///
@@ -37,13 +40,15 @@ use crate::{claims, connection, list, outbox, reads, reply, sinks};
 /// const GREET: Workflow<String, String> = Workflow::new("greet");
 ///
 /// async fn greet(ctx: Context, name: String) -> Result<String, Failure> {
-///     Ok(ctx.step("compose", || async { Ok::<_, Failure>(format!("hello, {name}")) }).await?)
+///     let greeting = ctx.step("compose", || async { Ok::<_, Failure>(format!("hello, {name}")) });
+///     Ok(greeting.await?)
 /// }
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("runs.db");
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let engine = Engine::builder().store(Arc::new(SqliteStore::open(path)?)).workflow(&GREET, greet).build()?;
+/// let store = Arc::new(SqliteStore::open(path)?);
+/// let engine = Engine::builder().store(store).workflow(&GREET, greet).build()?;
 /// let outcome = engine.run(&GREET, "greeting-1", "world".to_owned()).await?;
 /// assert_eq!(outcome, Outcome::Completed("hello, world".to_owned()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,27 +63,26 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file with [`Durability::PowerLoss`], as [`Options::open`] does.
+    /// Opens a file with the default options; see [`Options::open`].
     ///
     /// # Errors
     ///
-    /// [`OpenError`] as there.
+    /// [`OpenError`] if the file cannot be opened as a store.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Options::default().open(path)
     }
 
-    /// Starts the configuration of a store.
+    /// Returns the default options, with which a store can be configured and opened.
     pub fn options() -> Options {
         Options::default()
     }
 
-    /// Returns what commits survive.
+    /// Returns which failures a commit survives.
     pub fn durability(&self) -> Durability {
         self.durability
     }
 
-    /// Returns a setting of the connection that writes, as SQLite has it: a pragma's name to its
-    /// value.
+    /// Returns the value of a pragma of the writing connection, as SQLite reports it.
     ///
     /// # Errors
     ///
@@ -91,10 +95,11 @@ impl SqliteStore {
         .await
     }
 
-    /// Completes when the file is closed and its lock released: after every handle, this one
-    /// included, is dropped.
+    /// Completes when the file is closed and its lock is released.
+    ///
+    /// This happens after every handle is dropped, this one included. The future holds none.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        // The threads drop the sender when they end.
+        // The threads drop the sender when they end, which is no error.
         self.threads.closed.clone().map(drop)
     }
 
@@ -112,7 +117,7 @@ impl SqliteStore {
         })
     }
 
-    /// Has the writer do something, and waits until it is durable.
+    /// Executes an operation on the writer, and waits until it is durable.
     async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -125,7 +130,7 @@ impl SqliteStore {
         .await
     }
 
-    /// Has a reader do something.
+    /// Executes an operation on a reader.
     async fn read<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -133,7 +138,7 @@ impl SqliteStore {
     {
         reply::result(|reply| {
             let read: Read = Box::new(move |connection| {
-                // The caller may have gone.
+                // The caller may have dropped its future.
                 let _ = reply.send(operation(connection).map_err(StoreError::from));
             });
             self.threads.reads.send(read).is_ok()
@@ -143,17 +148,17 @@ impl SqliteStore {
 }
 
 impl Options {
-    /// Opens the file, and creates it, with its folders, if there is none. It blocks for as long as
-    /// that takes.
+    /// Opens the file, and creates it and its folders if they do not exist.
     ///
-    /// The runs that a process held which died with the file are due at once. Symbolic links are
-    /// followed; a hard link is to the lock another file, so use one name.
+    /// The call blocks until the file is open. Runs that were held when the last process ended are
+    /// due at once. Symbolic links are followed. A hard link has a lock of its own, so always use
+    /// the same name for a file.
     ///
     /// # Errors
     ///
-    /// [`OpenError`], which names the path: nothing was changed, except for migrations that
-    /// succeeded before one that did not. What is no file, or a file that is no database, has no
-    /// lock file beside it either.
+    /// [`OpenError`], which names the path. The file is not changed, except by migrations that
+    /// succeeded before one that failed. No lock file is created beside a path that is not a file,
+    /// or beside a file that is not a database.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
         let path = path.as_ref();
         self.open_file(path).map_err(|error| error.at(path))
@@ -266,7 +271,8 @@ impl Store for SqliteStore {
         worker: &str,
         now: Timestamp,
     ) -> Result<Option<SinkClaim>, StoreError> {
-        let (sink, worker) = (sink.to_owned(), worker.to_owned());
+        let sink = sink.to_owned();
+        let worker = worker.to_owned();
         self.write(move |db| db.claim_sink(&sink, &worker, now))
             .await
     }

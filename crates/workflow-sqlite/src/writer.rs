@@ -1,7 +1,7 @@
 //! The writer: one thread, and group commit.
 //!
-//! Everything that is queued goes into one transaction; when that is on the disk all who wait are
-//! answered. What comes meanwhile is the next group: the slower the disk, the larger the groups.
+//! All queued writes go into one transaction. When it is durable, every caller gets its reply.
+//! Writes that arrive meanwhile form the next group: the slower the disk, the larger the groups.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::db::Db;
 use crate::error::ExecuteError;
 use crate::queue::{self, Write};
 
-/// Works until every handle of the store is gone, and everything that was queued is done.
+/// Commits groups until every handle of the store is dropped and the queue is empty.
 pub(crate) fn run(
     mut db: Db,
     writes: &Receiver<Box<dyn Write>>,
@@ -27,19 +27,22 @@ pub(crate) fn run(
     }
 }
 
-/// Why a group was not committed.
+/// Reason why a group was not committed.
 enum GroupError {
-    /// This one of its writes was refused after it had written something; none has happened.
+    /// The write with this index was refused after it had changed rows; no write took effect.
     Refused(usize),
-    /// One of its writes failed; none has happened.
+    /// A write failed; no write took effect.
     Write(rusqlite::Error),
-    /// The transaction could not begin or commit. In the second case it may have happened or not.
+    /// The transaction could not begin or commit. After a failed commit it is unknown whether the
+    /// writes took effect.
     Transaction(rusqlite::Error),
 }
 
-/// Commits a group and answers it. A write that is refused leaves nothing of what it has written:
-/// the others are done again without it. If one fails, each is done again by itself, so that it
-/// fails alone.
+/// Commits a group, and replies to every caller.
+///
+/// If a write is refused after it has changed rows, the transaction is rolled back, and the others
+/// are executed again without it. If a write fails, each is executed again in a transaction of its
+/// own, so that only the failing ones fail.
 fn commit_group(db: &mut Db, mut group: Vec<Box<dyn Write>>, outbox_end: &AtomicU64) {
     let before = db.outbox_end;
     let mut refused = Vec::new();
@@ -49,7 +52,7 @@ fn commit_group(db: &mut Db, mut group: Vec<Box<dyn Write>>, outbox_end: &Atomic
             break None;
         };
         db.outbox_end = before;
-        // What is remembered may come from the transaction that was rolled back.
+        // The remembered runs may come from the transaction that was rolled back.
         db.held.clear();
         match error {
             GroupError::Refused(index) => refused.push(group.remove(index)),
@@ -74,13 +77,13 @@ fn commit_group(db: &mut Db, mut group: Vec<Box<dyn Write>>, outbox_end: &Atomic
 /// Executes every write of a group in one transaction.
 fn execute_group(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), GroupError> {
     if !db.connection.is_autocommit() {
-        // The last one could not be rolled back.
+        // The last transaction could not be rolled back.
         statement(db, "ROLLBACK").map_err(GroupError::Transaction)?;
     }
     statement(db, "BEGIN IMMEDIATE").map_err(GroupError::Transaction)?;
     let executed = group.iter_mut().enumerate().try_for_each(|(index, write)| {
-        // A panic here would leave everybody waiting for ever; it cannot be, and it is an error
-        // like any other.
+        // No write panics. If one did, the thread would end, and with it the store; the panic is
+        // treated as an error instead.
         let panicked = Err(ExecuteError::Sqlite(rusqlite::Error::InvalidQuery));
         catch_unwind(AssertUnwindSafe(|| write.execute(db)))
             .unwrap_or(panicked)
@@ -100,6 +103,7 @@ fn execute_group(db: &mut Db, group: &mut [Box<dyn Write>]) -> Result<(), GroupE
     committed
 }
 
+/// Executes a statement without parameters.
 fn statement(db: &Db, sql: &str) -> rusqlite::Result<()> {
     db.connection.prepare_cached(sql)?.execute([]).map(drop)
 }

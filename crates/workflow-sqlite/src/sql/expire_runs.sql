@@ -1,5 +1,6 @@
--- Makes ready what the workers of expired_leases.sql hold, and returns the keys. The names of the
--- workers stay on the runs, as the mark that they were held. ?4 is the earliest time.
+-- Makes the runs ready that the workers of expired_leases.sql hold, and returns their keys. The
+-- names of the workers stay on the runs, and mark that a worker died with them. ?4 is the earliest
+-- time.
 UPDATE runs SET
     ready = 1,
     due_at = (

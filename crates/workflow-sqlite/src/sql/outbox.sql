@@ -1,5 +1,5 @@
--- The records with events behind ?1, up to the record at ?2. The record that ?1 stands in, if it is
--- not its last event, is the last that begins at or before it.
+-- The records that have events after the position ?1, up to the record at ?2. The first of them may
+-- begin at or before ?1: it is the last record that does so, unless its last event is at ?1.
 SELECT position, last_seq - seq + 1, events FROM history
 WHERE position >= coalesce((
         SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1

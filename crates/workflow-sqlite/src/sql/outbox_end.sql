@@ -1,4 +1,4 @@
--- The position of the last event, whether it is kept or purged.
+-- The position of the last event, even if it is purged.
 SELECT max(position, coalesce((
     SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1
 ), 0))

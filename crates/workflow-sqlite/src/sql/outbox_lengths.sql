@@ -1,4 +1,4 @@
--- The lengths of the records of outbox.sql, without an end, and without reading their texts.
+-- The lengths of the records of outbox.sql, without an upper end. The texts are not read.
 SELECT position, last_seq - seq + 1, octet_length(events) FROM history
 WHERE position >= coalesce((
         SELECT position FROM history WHERE position <= ?1 ORDER BY position DESC LIMIT 1

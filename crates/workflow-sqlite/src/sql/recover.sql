@@ -1,4 +1,5 @@
--- Makes every held run ready, and every run that has not suspended.
+-- Makes every held run ready, and every run that waits only because it was released for later: its
+-- process has ended, so it need not wait. A suspended run keeps its time.
 BEGIN IMMEDIATE;
 UPDATE runs SET due_at = 0, ready = 1
 WHERE worker IS NOT NULL AND due_at IS NULL;

@@ -1,5 +1,5 @@
--- The workflows that have runs which no worker holds, from name to name, and whether one of these
--- runs is due at ?1.
+-- The workflows that have runs without a holder, and whether one of those runs is due at ?1. The
+-- recursion steps from name to name along the index.
 WITH RECURSIVE names (name) AS (
     SELECT * FROM (
         SELECT workflow FROM runs INDEXED BY runs_due
