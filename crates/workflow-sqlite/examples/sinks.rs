@@ -1,5 +1,5 @@
-//! Several sinks, each with a cursor of its own: one that is down delays no other and no run, and
-//! gets everything when it is back.
+//! Several sinks, each with its own cursor: a sink that is down delays neither the runs nor the
+//! other sinks, and receives every event once it is back.
 //!
 //! CI: run
 

@@ -1,15 +1,15 @@
-//! What the command line says.
+//! The command line.
 
 use std::path::PathBuf;
 
-/// The arguments.
+/// Arguments of the program.
 pub(crate) struct Arguments {
     pub(crate) orders: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) kept: Kept,
 }
 
-/// Where runs and events are kept.
+/// Place where runs and events are kept.
 pub(crate) enum Kept {
     In(PathBuf),
     Nowhere,

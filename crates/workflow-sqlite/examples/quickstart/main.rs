@@ -1,17 +1,18 @@
-//! One workflow run per order, three steps each against a real HTTP shop, every event delivered
-//! over a real socket; on SQLite, so that it can be killed at any moment and started again to go
-//! on.
+//! One run for each order: three steps call a real HTTP shop, and every event is delivered over a
+//! real socket. Runs are kept on SQLite, so the program can be killed at any moment; started again,
+//! it continues.
 //!
 //! CI: run
 //!
 //! `cargo run --release --example quickstart -- [orders.jsonl] [--endpoint URL] [--data DIR]
 //! [--store sqlite|memory]`
 //!
-//! Runs and undelivered events are kept in `.wf/quickstart`, unless `--data` says where, or
-//! `--store memory` keeps them nowhere. Without `--endpoint` it starts a receiver of its own that
-//! answers 503 for the first half second and loses one acknowledgement. With it, `TRACKER_TOKEN` is
-//! sent as the bearer token, if it is set. The exit code is 1 unless every accepted event is
-//! delivered and the receiver's count agrees; 2 for wrong usage.
+//! Runs and undelivered events are kept in `.wf/quickstart`, or in the folder that `--data` names;
+//! `--store memory` keeps them only in memory. Without `--endpoint`, the program starts its own
+//! receiver, which answers 503 for the first half second and loses one acknowledgement. With
+//! `--endpoint`, `TRACKER_TOKEN` is sent as the bearer token if it is set. The exit code is 0 if
+//! every accepted event was delivered and the receiver counted the same; otherwise it is 1, and 2
+//! for wrong usage.
 
 mod arguments;
 mod orders;
@@ -36,7 +37,7 @@ use workflow_sqlite::SqliteStore;
 
 const ORDER: Workflow<Order, String> = Workflow::new("order");
 
-/// How many orders are worked on at once.
+/// Maximum number of orders that are processed at the same time.
 const AT_ONCE: usize = 32;
 
 async fn order(ctx: Context, shop: ShopClient, order: Order) -> Result<String, Failure> {
@@ -110,8 +111,7 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
 
     let started = Instant::now();
     let progress = Progress::new(orders.valid.len());
-    // An order that was finished before returns its outcome; one that was under way goes on where
-    // it was.
+    // The run of a finished order returns its outcome; the run of an unfinished one continues.
     let runs = stream::iter(orders.valid).map(|order| engine.run(&ORDER, order.id.clone(), order));
     let mut totals = Totals::default();
     let mut outcomes = runs.buffer_unordered(AT_ONCE);
@@ -120,7 +120,7 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         let outcome = tokio::select! {
             outcome = outcomes.next() => outcome,
             _ = &mut interrupted => {
-                println!("interrupted: start it again to go on");
+                println!("interrupted: start it again to continue");
                 break;
             }
         };
@@ -175,15 +175,15 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
     Ok(report.is_complete() && sink.books.is_balanced() && agrees)
 }
 
-/// What an earlier process has left.
+/// Counts of the work of earlier processes.
 struct Before {
-    /// How many runs had ended.
+    /// Number of runs that had ended.
     finished: usize,
-    /// How many events had been delivered, or refused.
+    /// Number of events that had been delivered or rejected.
     settled: u64,
 }
 
-/// Says what an earlier process has left.
+/// Prints what earlier processes have left, and returns the counts.
 async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::error::Error>> {
     let all = engine
         .list(&RunFilter {
@@ -215,7 +215,7 @@ async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::
     })
 }
 
-/// A receiver that fails like real ones: it comes up late, and an answer of its gets lost.
+/// Starts a receiver that fails like a real one: it is late, and loses one acknowledgement.
 async fn faulty_receiver() -> std::io::Result<Arc<FaultServer>> {
     let receiver = Arc::new(FaultServer::start().await?);
     receiver.always(Answer::Status(503));
