@@ -22,7 +22,8 @@ async fn order(ctx: Context, n: u32) -> Result<u32, Failure> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let (metrics, audit) = (FaultServer::start().await?, FaultServer::start().await?);
+    let metrics = FaultServer::start().await?;
+    let audit = FaultServer::start().await?;
     audit.always(Answer::Status(503));
     let engine = Engine::builder()
         .store(Arc::new(SqliteStore::open(folder.path().join("runs.db"))?))

@@ -16,7 +16,8 @@ const TRIAL: Workflow<String, String> = Workflow::new("trial");
 
 /// The workflow under test. Its steps report their effects on the world to `effects`.
 async fn trial(ctx: Context, whom: String, effects: Effects) -> Result<String, Failure> {
-    let (run, effects) = (ctx.run_id(), &effects);
+    let run = ctx.run_id();
+    let effects = &effects;
     ctx.step("welcome", || note(effects, run, "welcome"))
         .await?;
     ctx.sleep(Duration::from_secs(30 * 24 * 3600)).await;
@@ -31,7 +32,8 @@ async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
 
 /// Tests the sleep; the thirty days take no time.
 fn a_trial_is_billed_after_thirty_days() {
-    let (clock, effects) = (Arc::new(TestClock::new()), Effects::default());
+    let clock = Arc::new(TestClock::new());
+    let effects = Effects::default();
     let world = effects.clone();
     let engine = Engine::builder()
         .store(Arc::new(MemoryStore::new()))

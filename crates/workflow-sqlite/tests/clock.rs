@@ -29,19 +29,19 @@ async fn nightly(ctx: Context, (): ()) -> Result<(), Failure> {
 
 /// A clock whose time of day is ahead by so many seconds.
 #[derive(Debug, Default)]
-struct Ahead {
+struct ShiftedClock {
     clock: TokioClock,
     seconds: AtomicU64,
 }
 
-impl Ahead {
+impl ShiftedClock {
     fn set(&self, seconds: u64) {
         self.seconds.store(seconds, Ordering::Relaxed);
     }
 }
 
 #[async_trait::async_trait]
-impl Clock for Ahead {
+impl Clock for ShiftedClock {
     fn now(&self) -> Duration {
         self.clock.now()
     }
@@ -55,7 +55,7 @@ impl Clock for Ahead {
     }
 }
 
-fn engine(store: Arc<dyn Store>, clock: &Arc<Ahead>) -> Engine {
+fn engine(store: Arc<dyn Store>, clock: &Arc<ShiftedClock>) -> Engine {
     let builder = Engine::builder().store(store).clock(clock.clone());
     builder
         .workflow(&ORDER, order)
@@ -66,7 +66,8 @@ fn engine(store: Arc<dyn Store>, clock: &Arc<Ahead>) -> Engine {
 
 #[tokio::test]
 async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
-    let (file, clock) = (File::new(), Arc::new(Ahead::default()));
+    let file = File::new();
+    let clock = Arc::new(ShiftedClock::default());
     let store = file.open();
     let first = engine(Arc::new(store.clone()), &clock);
     clock.set(3_600);
@@ -104,11 +105,12 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
 /// A run that was left rests for half a minute; a clock that is set back must not make that an
 /// hour, once the file is opened again.
 #[tokio::test]
-async fn a_run_that_was_left_rests_no_longer_than_its_process() {
-    let (file, clock) = (File::new(), Arc::new(Ahead::default()));
+async fn a_released_run_waits_no_longer_than_its_process_lives() {
+    let file = File::new();
+    let clock = Arc::new(ShiftedClock::default());
     clock.set(3_600);
     let store = Arc::new(file.open());
-    let claim = support::started(&store, "left").await;
+    let claim = support::started(&store, "released").await;
     let later =
         workflow_engine::Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
     store

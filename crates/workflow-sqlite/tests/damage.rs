@@ -49,7 +49,7 @@ fn damage(file: &File, sql: &str) {
 }
 
 /// A value that each column of a run cannot have.
-const COLUMNS: [(&str, &str); 18] = [
+const DAMAGED_VALUES: [(&str, &str); 18] = [
     ("id", "CAST(x'ff' AS TEXT)"),
     ("workflow", "CAST(x'ff' AS TEXT)"),
     ("execution_id", "CAST(x'ff' AS TEXT)"),
@@ -96,37 +96,37 @@ async fn damaged(column: &str, value: &str, waits: bool) -> (File, SqliteStore) 
 }
 
 #[tokio::test]
-async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
-    for (column, value) in COLUMNS {
+async fn a_claim_holds_exactly_the_runs_it_returns_whatever_is_damaged() {
+    for (column, value) in DAMAGED_VALUES {
         for waits in [false, true] {
-            let told = format!("{column} = {value}, waits: {waits}");
+            let case = format!("{column} = {value}, waits: {waits}");
             let (file, store) = damaged(column, value, waits).await;
             store.renew("w", at(1_000_000)).await.unwrap();
             let claims = store
                 .claim(any("w", 10))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             let mut taken = ids(&claims);
             // Some of these values can be read after all, as what they are.
             taken.retain(|id| *id != "b");
-            assert_eq!(taken, ["a", "c"], "{told}");
+            assert_eq!(taken, ["a", "c"], "{case}");
             let mut held = store.held("w").await.unwrap();
             held.retain(|id| id != "b");
             assert_eq!(
                 held,
                 ["a", "c"],
-                "{told}: it holds what it was told to have"
+                "{case}: it holds what it was told to have"
             );
             if claims.runs.len() == 2 {
                 assert!(
                     claims.next_due.unwrap() > at(10_000),
-                    "{told}: it rests, so that workers do not spin"
+                    "{case}: it rests, so that workers do not spin"
                 );
                 let again = store.claim(any("w", 20)).await.unwrap();
                 assert_eq!(
                     (ids(&again), again.next_due),
                     (vec![], claims.next_due),
-                    "{told}"
+                    "{case}"
                 );
             }
             if column == "id" {
@@ -137,7 +137,7 @@ async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
                 assert_eq!(
                     store.held("w").await.unwrap(),
                     ["a", "c"],
-                    "{told}: it hides no other"
+                    "{case}: it hides no other"
                 );
                 damage(
                     &file,
@@ -152,30 +152,30 @@ async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
             store
                 .claim(request)
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             store
                 .renew("w", at(2_000_000))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             store
                 .retire("w", at(200_000))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             store.renew("x", at(2_000_000)).await.unwrap();
             let rest = store
                 .claim(any("x", 200_000))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             assert!(
                 ["a", "c"].iter().all(|id| ids(&rest).contains(id)),
-                "{told}: {rest:?}"
+                "{case}: {rest:?}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn a_lease_that_cannot_be_read_is_over() {
+async fn a_lease_that_cannot_be_read_has_expired() {
     for damaged in [
         "until = 9223372036854775807",
         "until = -9223372036854775808",
@@ -236,12 +236,12 @@ async fn a_lease_that_cannot_be_read_is_over() {
 }
 
 #[tokio::test]
-async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
+async fn a_refused_write_changes_nothing_and_does_not_disturb_others() {
     let file = File::new();
     let store = Arc::new(file.open());
     let dying = NewRun {
         worker: "dying".into(),
-        ..new_run("left", Status::Running)
+        ..new_run("held", Status::Running)
     };
     store.renew("dying", at(5)).await.unwrap();
     store.create(dying).await.unwrap();
@@ -264,9 +264,9 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
         matches!(refused, Err(StoreError::Corrupt { .. })),
         "{refused:?}"
     );
-    let left = store.run("left").await.unwrap().unwrap();
+    let held = store.run("held").await.unwrap().unwrap();
     assert_eq!(
-        (left.due_at, left.worker.as_deref()),
+        (held.due_at, held.worker.as_deref()),
         (None, Some("dying")),
         "nothing was changed"
     );
@@ -297,14 +297,14 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
         "{refusals:?}"
     );
     assert!(creations.iter().all(Result::is_ok), "{creations:?}");
-    assert_eq!(store.run("left").await.unwrap().unwrap().due_at, None);
+    assert_eq!(store.run("held").await.unwrap().unwrap().due_at, None);
     assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 19);
     let outbox = store.outbox(Position(0), Page::events(999)).await.unwrap();
     assert!(
         outbox
             .iter()
             .zip(1..)
-            .all(|((position, _), place)| position.0 == place),
+            .all(|((position, _), expected)| position.0 == expected),
         "no place is left empty"
     );
     assert_eq!(
@@ -320,13 +320,13 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
             })
             .await
             .unwrap())
-        .contains(&"left")
+        .contains(&"held")
     );
 }
 
 #[tokio::test]
-async fn every_other_refusal_of_damage_has_changed_nothing() {
-    for (column, value) in COLUMNS {
+async fn every_other_refusal_of_damage_changes_nothing() {
+    for (column, value) in DAMAGED_VALUES {
         let (file, store) = damaged(column, value, false).await;
         if column == "id" {
             continue;
@@ -384,7 +384,7 @@ async fn every_other_refusal_of_damage_has_changed_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_keeps_nothing_from_being_purged() {
+async fn damage_keeps_no_other_run_from_being_purged() {
     for damaged in [
         "UPDATE history SET last_seq = -9 WHERE run = 2 AND seq = 2",
         "UPDATE history SET last_seq = 9223372036854775807 WHERE run = 2 AND seq = 2",
@@ -434,7 +434,7 @@ async fn what_is_damaged_keeps_nothing_from_being_purged() {
 }
 
 #[tokio::test]
-async fn what_stands_before_a_damaged_record_is_delivered() {
+async fn the_events_before_a_damaged_record_are_delivered() {
     for damaged in [
         "events = '[{]'",
         "events = '[]'",
@@ -474,7 +474,7 @@ async fn what_stands_before_a_damaged_record_is_delivered() {
 /// More damaged runs stand at the head than one claim looks at; the healthy one behind them is
 /// executed all the same.
 #[tokio::test]
-async fn a_short_lived_process_passes_by_what_is_damaged() {
+async fn a_short_lived_process_skips_damaged_runs() {
     use workflow_engine::{Context, Engine, Failure, Workflow};
 
     const WELL: Workflow<u32, u32> = Workflow::new("well");

@@ -17,7 +17,7 @@ use workflow_engine::{
 use workflow_sqlite::{Durability, OpenError, SqliteStore};
 
 #[tokio::test]
-async fn everything_is_there_when_the_file_is_opened_again() {
+async fn everything_is_kept_when_the_file_is_opened_again() {
     let file = File::new();
     let store = file.open();
     let claim = started(&store, "r").await;
@@ -84,7 +84,7 @@ async fn everything_is_there_when_the_file_is_opened_again() {
 }
 
 #[tokio::test]
-async fn places_and_keys_are_not_used_again_after_a_purge() {
+async fn positions_and_keys_are_not_reused_after_a_purge() {
     let file = File::new();
     let store = file.open();
     let claim = started(&store, "r").await;
@@ -122,7 +122,7 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
 }
 
 #[tokio::test]
-async fn a_second_store_on_the_file_is_told_who_has_it() {
+async fn a_second_store_on_the_file_learns_who_has_it_open() {
     let file = File::new();
     let store = file.open();
     let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
@@ -136,10 +136,10 @@ async fn a_second_store_on_the_file_is_told_who_has_it() {
         .env("IN_USE", file.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&test.stdout);
+    let output = String::from_utf8_lossy(&test.stdout);
     assert!(
-        test.status.success() && said.contains("it was refused"),
-        "{said}"
+        test.status.success() && output.contains("it was refused"),
+        "{output}"
     );
     file.close(store).await;
     let _ = file.open();
@@ -178,7 +178,7 @@ async fn settings_that_durability_depends_on_are_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn files_that_are_not_ours_are_refused_and_left_alone() {
+async fn files_of_others_are_refused_and_not_changed() {
     let file = File::new();
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
     std::fs::write(
@@ -288,7 +288,8 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
         claims.push(started(&store, &format!("r{n}")).await);
     }
     let commits = claims.iter().enumerate().map(|(n, claim)| {
-        let (store, claim) = (store.clone(), *claim);
+        let store = store.clone();
+        let claim = *claim;
         let mut records = vec![record(2, 1), record(3, 1)];
         if n % 16 == 5 {
             records[1].entry.as_mut().unwrap().name = "guilty".into();
@@ -320,7 +321,7 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
         outbox
             .iter()
             .zip(1..)
-            .all(|((position, _), place)| position.0 == place),
+            .all(|((position, _), expected)| position.0 == expected),
         "no place is left empty"
     );
     assert_eq!(
@@ -330,7 +331,7 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_has_happened_or_not_and_nothing_else() {
+async fn a_write_whose_future_is_dropped_happens_whole_or_not_at_all() {
     let file = File::new();
     let store = file.open();
     for n in 0..50 {
@@ -399,7 +400,7 @@ fn every_query_of_the_documentation_runs_while_the_store_is_open() {
 }
 
 #[test]
-fn a_file_is_in_use_by_whatever_links_it_is_reached() {
+fn a_file_is_in_use_through_every_link_to_it() {
     let file = File::new();
     let link = |name: &str| file.path().with_file_name(name);
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();

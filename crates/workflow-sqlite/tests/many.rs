@@ -28,11 +28,11 @@ async fn fill(store: &dyn Store, ids: &[String]) {
         } else {
             "busy"
         };
-        let (status, worker) = (Status::Running, workers[random.usize(..3)]);
+        let worker = workers[random.usize(..3)];
         let new = NewRun {
             workflow: workflow.into(),
             worker: worker.into(),
-            ..new_run(id, status)
+            ..new_run(id, Status::Running)
         };
         store.create(new).await.unwrap();
         let status = match random.u8(..40) {
@@ -55,7 +55,7 @@ async fn fill(store: &dyn Store, ids: &[String]) {
 }
 
 #[tokio::test]
-async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
+async fn a_list_is_what_the_filter_admits_whichever_index_finds_it() {
     let mut random = fastrand::Rng::with_seed(1);
     let letters = [
         "a",
@@ -80,7 +80,8 @@ async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
         .enumerate()
         .filter(|(n, _)| n % 7 != 0)
         .for_each(|(_, id)| id.insert_str(0, "order-"));
-    let (memory, file) = (MemoryStore::new(), File::new());
+    let memory = MemoryStore::new();
+    let file = File::new();
     let sqlite = SqliteStore::options()
         .durability(workflow_sqlite::Durability::ProcessCrash)
         .open(file.path())
@@ -141,7 +142,7 @@ async fn ended(store: &SqliteStore, id: &str, ended_at: i64) {
 }
 
 #[tokio::test]
-async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
+async fn runs_that_a_sink_has_not_settled_hide_none_that_can_be_purged() {
     let file = File::new();
     let store = SqliteStore::options()
         .durability(workflow_sqlite::Durability::ProcessCrash)
@@ -204,7 +205,7 @@ async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
 }
 
 #[tokio::test]
-async fn a_purge_removes_no_more_records_at_once_than_it_may() {
+async fn a_purge_removes_a_bounded_number_of_records() {
     let file = File::new();
     let store = SqliteStore::options()
         .durability(workflow_sqlite::Durability::ProcessCrash)

@@ -41,13 +41,11 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_no_file_is_refused_and_nothing_is_left_beside_it() {
+fn a_path_that_is_not_a_file_is_refused_and_nothing_is_created_beside_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (inner, pipe, link) = (
-        folder.path().join("runs.db"),
-        folder.path().join("pipe"),
-        folder.path().join("link"),
-    );
+    let inner = folder.path().join("runs.db");
+    let pipe = folder.path().join("pipe");
+    let link = folder.path().join("link");
     fs::create_dir(&inner).unwrap();
     assert!(
         Command::new("mkfifo")
@@ -77,7 +75,7 @@ fn what_is_no_file_is_refused_and_nothing_is_left_beside_it() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs ?#%.db");
     let mut header = b"SQLite format 3\0".to_vec();
@@ -119,7 +117,7 @@ async fn an_empty_file_is_a_database_without_anything() {
 }
 
 #[tokio::test]
-async fn odd_names_are_names() {
+async fn odd_file_names_work() {
     let folder = tempfile::tempdir().unwrap();
     for name in [
         "a b.db",
@@ -142,7 +140,7 @@ async fn odd_names_are_names() {
 }
 
 #[test]
-fn folders_that_cannot_be_made_are_told() {
+fn folders_that_cannot_be_created_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
@@ -173,39 +171,44 @@ fn folders_that_cannot_be_made_are_told() {
 }
 
 #[test]
-fn a_file_without_rights_is_told() {
-    if let Ok(path) = std::env::var("WITHOUT_RIGHTS") {
+fn a_file_without_permissions_is_an_error() {
+    if let Ok(path) = std::env::var("WITHOUT_PERMISSIONS") {
         println!("{:?}", refused(Path::new(&path)));
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (database, locked) = (
-        folder.path().join("runs.db"),
-        folder.path().join("runs.db-lock"),
-    );
+    let database = folder.path().join("runs.db");
+    let lock_file = folder.path().join("runs.db-lock");
     let store = SqliteStore::open(&database).unwrap();
     let closed = store.closed();
     drop(store);
     futures::executor::block_on(closed);
-    let mode =
+    let set_mode =
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    mode(folder.path(), 0o755);
-    for (rights, lock, said) in [
+    set_mode(folder.path(), 0o755);
+    for (mode, lock_mode, variant) in [
         (0o444, 0o666, "ReadOnly"),
         (0o000, 0o666, "Sqlite"),
         (0o666, 0o000, "Io"),
     ] {
-        mode(&database, rights);
-        mode(&locked, lock);
+        set_mode(&database, mode);
+        set_mode(&lock_file, lock_mode);
         // To root everything is allowed: this test again, as somebody else.
         let mut test = Command::new(std::env::current_exe().unwrap());
-        test.args(["a_file_without_rights_is_told", "--exact", "--nocapture"])
-            .env("WITHOUT_RIGHTS", &database);
+        test.args([
+            "a_file_without_permissions_is_an_error",
+            "--exact",
+            "--nocapture",
+        ])
+        .env("WITHOUT_PERMISSIONS", &database);
         let Ok(output) = test.uid(65_534).gid(65_534).output() else {
             return;
         };
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.contains(said), "{rights:o} and {lock:o}: {output}");
+        assert!(
+            output.contains(variant),
+            "{mode:o} and {lock_mode:o}: {output}"
+        );
     }
 }
 
@@ -213,7 +216,8 @@ fn a_file_without_rights_is_told() {
 fn a_store_waits_for_one_that_is_about_to_close() {
     let file = File::new();
     let store = file.open();
-    let (path, (opening, opened)) = (file.path(), channel());
+    let path = file.path();
+    let (opening, opened) = channel();
     let begun = Instant::now();
     let second = thread::spawn(move || {
         opening.send(()).unwrap();

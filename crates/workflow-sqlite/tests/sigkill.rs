@@ -26,9 +26,9 @@ use workflow_sqlite::{Durability, SqliteStore};
 const ORDER: Workflow<u64, u64> = Workflow::new("order");
 
 /// What a life of the process is told through its environment.
-const FOLDER: &str = "SIGKILL_FOLDER";
-const ENDPOINT: &str = "SIGKILL_ENDPOINT";
-const LIFE: &str = "SIGKILL_LIFE";
+const FOLDER_VARIABLE: &str = "SIGKILL_FOLDER";
+const ENDPOINT_VARIABLE: &str = "SIGKILL_ENDPOINT";
+const LIFE_VARIABLE: &str = "SIGKILL_LIFE";
 
 /// The world outside of the process: a file to which every effect is appended before its step
 /// returns.
@@ -50,11 +50,11 @@ impl World {
             .ok_or_else(|| Failure::new("there is no such run"))?
             .key;
         let records = self.store.records(key, Span::All).await?;
-        let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
+        let is_completed = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
         let late = records
             .iter()
             .filter_map(|record| record.entry.as_ref())
-            .any(|e| ends(e.kind) && e.name == step);
+            .any(|entry| is_completed(entry.kind) && entry.name == step);
         let line = format!("{} {run} {step}\n", if late { "late" } else { "ok" });
         self.effects.lock().unwrap().write_all(line.as_bytes())?;
         Ok(())
@@ -62,7 +62,8 @@ impl World {
 }
 
 async fn order(ctx: Context, n: u64, world: World) -> Result<u64, Failure> {
-    let (id, world) = (ctx.run_id(), &world);
+    let id = ctx.run_id();
+    let world = &world;
     let reserve = ctx
         .step("reserve", || async {
             world.effect(id, "reserve").await.map(|()| n)
@@ -157,13 +158,11 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
 #[test]
 fn life() {
     // Nothing to do unless the other test starts it.
-    let Ok(folder) = std::env::var(FOLDER).map(PathBuf::from) else {
+    let Ok(folder) = std::env::var(FOLDER_VARIABLE).map(PathBuf::from) else {
         return;
     };
-    let (endpoint, life) = (
-        std::env::var(ENDPOINT).unwrap(),
-        std::env::var(LIFE).unwrap(),
-    );
+    let endpoint = std::env::var(ENDPOINT_VARIABLE).unwrap();
+    let life = std::env::var(LIFE_VARIABLE).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -215,9 +214,9 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
         }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["life", "--exact", "--nocapture"])
-            .env(FOLDER, folder.path())
-            .env(ENDPOINT, receiver.url())
-            .env(LIFE, life.to_string())
+            .env(FOLDER_VARIABLE, folder.path())
+            .env(ENDPOINT_VARIABLE, receiver.url())
+            .env(LIFE_VARIABLE, life.to_string())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -265,7 +264,8 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
         })
         .await
         .unwrap();
-    let (mut written, mut recovered) = (HashMap::new(), 0);
+    let mut written = HashMap::new();
+    let mut resumed = 0;
     for run in &runs {
         assert_eq!(run.status, Status::Completed, "{run:?}");
         let records = store.records(run.key, Span::All).await.unwrap();
@@ -274,7 +274,7 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
             let event = event.decode().unwrap();
             seq += 1;
             assert_eq!(event.seq, seq, "the history of {} has a gap", run.id);
-            recovered += usize::from(event.kind.type_name() == "workflow.resumed");
+            resumed += usize::from(event.kind.type_name() == "workflow.resumed");
             assert!(
                 written
                     .insert(event.event_id.to_string(), (run.id.clone(), seq))
@@ -286,11 +286,11 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
             .iter()
             .filter_map(|record| record.entry.as_ref())
             .collect();
-        let ends = entries
+        let outcomes = entries
             .iter()
             .filter(|entry| entry.kind == EntryKind::Completed)
             .count();
-        assert_eq!(ends, 1, "run {} has one outcome", run.id);
+        assert_eq!(outcomes, 1, "run {} has one outcome", run.id);
         let n: u64 = run.id.split('-').nth(1).unwrap().parse().unwrap();
         let output: u64 = entries
             .last()
@@ -311,14 +311,15 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
     }
 
     let received = receiver.events();
-    let (mut known, mut last) = (HashSet::new(), HashMap::new());
+    let mut known = HashSet::new();
+    let mut last_seqs = HashMap::new();
     for event in &received {
         let id = event["eventId"].as_str().unwrap();
         let (run, seq) = written
             .get(id)
             .expect("the receiver has an event that is in no history");
         if known.insert(id) {
-            let last = last.entry(run).or_insert(0);
+            let last = last_seqs.entry(run).or_insert(0);
             assert_eq!(
                 *seq,
                 *last + 1,
@@ -330,7 +331,7 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
     assert_eq!(known.len(), written.len(), "the receiver has every event");
     let duplicates = received.len() - known.len();
     format!(
-        "{} runs, {} events, {recovered} resumptions, {duplicates} duplicates dropped",
+        "{} runs, {} events, {resumed} resumptions, {duplicates} duplicates dropped",
         runs.len(),
         written.len()
     )

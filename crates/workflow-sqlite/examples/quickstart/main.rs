@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arguments::{Arguments, Kept};
+use arguments::{Arguments, Storage};
 use futures::{StreamExt, stream};
 use orders::Order;
 use progress::Progress;
@@ -38,7 +38,7 @@ use workflow_sqlite::SqliteStore;
 const ORDER: Workflow<Order, String> = Workflow::new("order");
 
 /// Maximum number of orders that are processed at the same time.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_ORDERS: usize = 32;
 
 async fn order(ctx: Context, shop: ShopClient, order: Order) -> Result<String, Failure> {
     let reservation = ctx.step("reserve", || shop.call("reserve", &order)).await?;
@@ -89,9 +89,9 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         );
     }
 
-    let store: Arc<dyn Store> = match &arguments.kept {
-        Kept::In(folder) => Arc::new(SqliteStore::open(folder.join("runs.db"))?),
-        Kept::Nowhere => Arc::new(MemoryStore::new()),
+    let store: Arc<dyn Store> = match &arguments.storage {
+        Storage::Folder(folder) => Arc::new(SqliteStore::open(folder.join("runs.db"))?),
+        Storage::Memory => Arc::new(MemoryStore::new()),
     };
     let mut transport = HttpTransport::builder(endpoint);
     if let Ok(token) = std::env::var("TRACKER_TOKEN") {
@@ -103,7 +103,7 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         .workflow(&ORDER, move |ctx, input| order(ctx, client.clone(), input))
         .sink("receiver", Arc::new(transport.build()?))
         .build()?;
-    let before = recovered(&engine, &arguments.kept).await?;
+    let before = recovered(&engine, &arguments.storage).await?;
     let worker = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }
@@ -114,7 +114,7 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
     // The run of a finished order returns its outcome; the run of an unfinished one continues.
     let runs = stream::iter(orders.valid).map(|order| engine.run(&ORDER, order.id.clone(), order));
     let mut totals = Totals::default();
-    let mut outcomes = runs.buffer_unordered(AT_ONCE);
+    let mut outcomes = runs.buffer_unordered(MAX_CONCURRENT_ORDERS);
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
         let outcome = tokio::select! {
@@ -159,14 +159,15 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         println!("delivery ended early: {stop}");
     }
     let agrees = receiver.is_none_or(|receiver| {
-        let (received, distinct) = (receiver.received(), receiver.distinct());
+        let received = receiver.received();
+        let distinct = receiver.distinct();
         println!(
             "the receiver counted {distinct} events, after {} duplicates were dropped",
             received - distinct
         );
         distinct as u64 == sink.books.accepted - before.settled
     });
-    if let Kept::In(folder) = &arguments.kept {
+    if let Storage::Folder(folder) = &arguments.storage {
         println!(
             "kept in {}: start it again, and nothing is done twice",
             folder.display()
@@ -184,7 +185,10 @@ struct Before {
 }
 
 /// Prints what earlier processes have left, and returns the counts.
-async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::error::Error>> {
+async fn recovered(
+    engine: &Engine,
+    storage: &Storage,
+) -> Result<Before, Box<dyn std::error::Error>> {
     let all = engine
         .list(&RunFilter {
             limit: usize::MAX >> 1,
@@ -197,12 +201,12 @@ async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::
         .sink("receiver")
         .map(|sink| sink.books)
         .unwrap_or_default();
-    match kept {
-        Kept::Nowhere => println!("kept in memory: a kill loses everything"),
-        Kept::In(folder) if all.is_empty() => {
+    match storage {
+        Storage::Memory => println!("kept in memory: a kill loses everything"),
+        Storage::Folder(folder) if all.is_empty() => {
             println!("kept in {}: nothing to recover", folder.display())
         }
-        Kept::In(folder) => println!(
+        Storage::Folder(folder) => println!(
             "kept in {}: recovered {} runs under way, {finished} finished, {} events not delivered yet",
             folder.display(),
             all.len() - finished,

@@ -20,7 +20,7 @@ use workflow_engine::Failure;
 use crate::orders::Order;
 
 /// Largest amount that the shop charges, in cents.
-const CREDIT_LIMIT: u64 = 50_000;
+const CREDIT_LIMIT_CENTS: u64 = 50_000;
 
 /// The shop, which closes when this value is dropped.
 pub(crate) struct Shop {
@@ -93,7 +93,7 @@ async fn answer(
         .map(|body| body.to_bytes())
         .unwrap_or_default();
     let (status, text) = match serde_json::from_slice::<Order>(&body) {
-        Ok(order) if action == "charge" && order.amount_cents > CREDIT_LIMIT => (
+        Ok(order) if action == "charge" && order.amount_cents > CREDIT_LIMIT_CENTS => (
             StatusCode::PAYMENT_REQUIRED,
             format!("{} cents are above the credit limit", order.amount_cents),
         ),

@@ -10,7 +10,7 @@ use crate::options::Durability;
 use crate::store::SqliteStore;
 
 #[test]
-fn a_store_that_is_closed_has_given_back_a_lock_that_a_forked_process_has_open() {
+fn a_closed_store_has_released_a_lock_file_that_a_forked_process_has_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.db");
     let lock = Lock::take(&path, Duration::ZERO).unwrap();
@@ -36,7 +36,7 @@ fn a_store_that_is_closed_has_given_back_a_lock_that_a_forked_process_has_open()
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_gives_the_lock_back() {
+fn a_store_that_cannot_be_opened_releases_the_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.db");
     std::fs::write(&path, "no database".repeat(1_000)).unwrap();

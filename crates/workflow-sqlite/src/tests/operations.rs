@@ -207,14 +207,12 @@ pub(super) fn all() -> Vec<Operation> {
         (
             "create",
             Box::new(|db| {
-                let (id, workflow, worker) = ("new".into(), "busy".into(), "me".into());
-                let status = Status::Queued;
                 db.create(&NewRun {
-                    id,
-                    workflow,
+                    id: "new".into(),
+                    workflow: "busy".into(),
                     execution_id: None,
-                    status,
-                    worker,
+                    status: Status::Queued,
+                    worker: "me".into(),
                     record: record(1),
                 })
                 .unwrap();

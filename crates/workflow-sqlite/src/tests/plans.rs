@@ -11,7 +11,7 @@ use super::operations::{all, filled};
 /// The statements that may read a table from its beginning, because they read its first row, or a
 /// page; or a table that has few rows; and those that may sort, because they have made sure that
 /// there is little to sort.
-const FINE: [&str; 7] = [
+const ALLOWED_SCANS: [&str; 7] = [
     "SCAN runs USING COVERING INDEX runs_due",
     "SCAN history",
     "SCAN workers",
@@ -39,10 +39,13 @@ fn every_statement_finds_its_rows_by_an_index() {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let mut bad = Vec::new();
     for (name, operation) in all() {
-        let seeing = seen.clone();
+        let recorder = seen.clone();
         let note = move |event: TraceEvent<'_>| {
             if let TraceEvent::Stmt(statement, _) = event {
-                seeing.lock().unwrap().insert(statement.sql().into_owned());
+                recorder
+                    .lock()
+                    .unwrap()
+                    .insert(statement.sql().into_owned());
             }
         };
         db.connection.execute_batch("BEGIN").unwrap();
@@ -58,7 +61,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         for sql in std::mem::take(&mut *seen.lock().unwrap()) {
             for line in plan(&db.connection, &sql) {
                 let read_all = line.starts_with("SCAN")
-                    && !FINE.contains(&line.as_str())
+                    && !ALLOWED_SCANS.contains(&line.as_str())
                     && !line.contains("subquery");
                 let sorted = line.contains("TEMP B-TREE")
                     && name != "list: rare ids"

@@ -33,13 +33,15 @@ fn an_operation_costs_what_it_returns_however_much_is_kept() {
         .ok()
         .and_then(|rows| rows.parse().ok())
         .unwrap_or(100_000);
-    let (mut few, mut many) = (filled(1_000), filled(rows));
+    let mut few = filled(1_000);
+    let mut many = filled(rows);
     let mut expensive = Vec::new();
     for (name, operation) in all() {
-        let (before, after) = (steps(&mut few, &*operation), steps(&mut many, &*operation));
-        if after > before * 5 / 4 + 100 {
+        let among_few = steps(&mut few, &*operation);
+        let among_many = steps(&mut many, &*operation);
+        if among_many > among_few * 5 / 4 + 100 {
             expensive.push(format!(
-                "{name}: {before} steps among few, {after} among many"
+                "{name}: {among_few} steps among few, {among_many} among many"
             ));
         }
     }

@@ -69,13 +69,12 @@ pub(crate) fn record(first_seq: u64, events: u64) -> Record {
 }
 
 pub(crate) fn new_run(id: &str, status: Status) -> NewRun {
-    let (workflow, worker) = ("workflow".into(), "worker".into());
     NewRun {
         id: id.into(),
-        workflow,
+        workflow: "workflow".into(),
         execution_id: None,
         status,
-        worker,
+        worker: "worker".into(),
         record: record(1, 1),
     }
 }
