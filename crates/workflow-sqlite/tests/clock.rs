@@ -27,7 +27,7 @@ async fn nightly(ctx: Context, (): ()) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A clock whose time of day is ahead by so many seconds.
+/// A clock whose wall time is ahead by a number of seconds.
 #[derive(Debug, Default)]
 struct ShiftedClock {
     clock: TokioClock,
@@ -51,7 +51,7 @@ impl Clock for ShiftedClock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        self.clock.sleep(duration).await; // tidy: sleep: it is what a clock does
+        self.clock.sleep(duration).await; // tidy: sleep: the method of the clock
     }
 }
 
@@ -102,8 +102,8 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     let _ = second.shutdown(Duration::from_secs(10)).await;
 }
 
-/// A run that was left rests for half a minute; a clock that is set back must not make that an
-/// hour, once the file is opened again.
+/// A run was released for half a minute. If the clock is then set back by an hour, the run must not
+/// wait for an hour once the file is opened again.
 #[tokio::test]
 async fn a_released_run_waits_no_longer_than_its_process_lives() {
     let file = File::new();

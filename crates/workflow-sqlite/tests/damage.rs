@@ -1,4 +1,4 @@
-//! Damage: what cannot be read keeps nothing else from going on, and what is refused has changed
+//! Damage: a value that cannot be read does not affect other runs, and a refused operation changes
 //! nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
@@ -38,7 +38,7 @@ fn ids(claims: &workflow_engine::Claims) -> Vec<&str> {
         .collect()
 }
 
-/// Damages the file past the store.
+/// Damages the file with a connection beside the store.
 fn damage(file: &File, sql: &str) {
     file.raw(|db: &Connection| {
         let changed = db
@@ -48,7 +48,7 @@ fn damage(file: &File, sql: &str) {
     });
 }
 
-/// A value that each column of a run cannot have.
+/// Values that the columns of a run cannot have.
 const DAMAGED_VALUES: [(&str, &str); 18] = [
     ("id", "CAST(x'ff' AS TEXT)"),
     ("workflow", "CAST(x'ff' AS TEXT)"),
@@ -70,7 +70,8 @@ const DAMAGED_VALUES: [(&str, &str); 18] = [
     ("cancel_at", "9223372036854775807"),
 ];
 
-/// A file with three runs that are due, of which the second is damaged; it is ready or has waited.
+/// Makes a file with three due runs, of which the second is damaged. They are ready, or waited for
+/// a time that has passed.
 async fn damaged(column: &str, value: &str, waits: bool) -> (File, SqliteStore) {
     let file = File::new();
     let store = file.open();
@@ -107,7 +108,7 @@ async fn a_claim_holds_exactly_the_runs_it_returns_whatever_is_damaged() {
                 .await
                 .unwrap_or_else(|error| panic!("{case}: {error}"));
             let mut taken = ids(&claims);
-            // Some of these values can be read after all, as what they are.
+            // Some of these values are legal, so the run can be read.
             taken.retain(|id| *id != "b");
             assert_eq!(taken, ["a", "c"], "{case}");
             let mut held = store.held("w").await.unwrap();
@@ -115,12 +116,12 @@ async fn a_claim_holds_exactly_the_runs_it_returns_whatever_is_damaged() {
             assert_eq!(
                 held,
                 ["a", "c"],
-                "{case}: it holds what it was told to have"
+                "{case}: the worker holds the runs that the claim returned"
             );
             if claims.runs.len() == 2 {
                 assert!(
                     claims.next_due.unwrap() > at(10_000),
-                    "{case}: it rests, so that workers do not spin"
+                    "{case}: the damaged run is postponed, so that workers do not spin"
                 );
                 let again = store.claim(any("w", 20)).await.unwrap();
                 assert_eq!(
@@ -137,14 +138,14 @@ async fn a_claim_holds_exactly_the_runs_it_returns_whatever_is_damaged() {
                 assert_eq!(
                     store.held("w").await.unwrap(),
                     ["a", "c"],
-                    "{case}: it hides no other"
+                    "{case}: the damaged id hides no other"
                 );
                 damage(
                     &file,
                     "UPDATE runs SET worker = NULL, due_at = 60010 WHERE key = 2",
                 );
             }
-            // Later, and of some workflows: neither fails.
+            // A later claim, a claim of some workflows, and changes of the lease do not fail.
             let request = ClaimRequest {
                 workflows: Some(vec!["workflow".into()]),
                 ..any("w", 200_000)
@@ -204,7 +205,7 @@ async fn a_lease_that_cannot_be_read_has_expired() {
             assert_eq!(
                 (ids(&claims), claims.next_due),
                 (vec!["due"], None),
-                "{damaged}: nobody's lease"
+                "{damaged}: the lease has no holder"
             );
         }
         assert!(
@@ -254,7 +255,7 @@ async fn a_refused_write_changes_nothing_and_does_not_disturb_others() {
         &file,
         "UPDATE runs SET status = 'damaged' WHERE id = 'damaged'",
     );
-    // To claim one run notices first that a worker has died; then it is refused.
+    // A claim of one run first makes the runs of the dead worker ready, and is then refused.
     let one = ClaimRequest {
         run: Some("damaged".into()),
         ..any("worker", 10)
@@ -270,7 +271,7 @@ async fn a_refused_write_changes_nothing_and_does_not_disturb_others() {
         (None, Some("dying")),
         "nothing was changed"
     );
-    // So it is among others, which are done.
+    // The same happens in groups with other writes, and those are done.
     let refusals = (0..40).map(|_| store.claim(one.clone()));
     let creations = (0..40).map(|n| {
         let store = store.clone();
@@ -305,13 +306,13 @@ async fn a_refused_write_changes_nothing_and_does_not_disturb_others() {
             .iter()
             .zip(1..)
             .all(|((position, _), expected)| position.0 == expected),
-        "no place is left empty"
+        "every position has an event"
     );
     assert_eq!(
         outbox.len() as u64,
         store.outbox_end().await.unwrap().accepted
     );
-    // A claim of any run goes on, and what has died is taken.
+    // A claim of any run succeeds, and includes the run of the dead worker.
     assert!(
         ids(&store
             .claim(ClaimRequest {
@@ -374,7 +375,7 @@ async fn every_other_refusal_of_damage_changes_nothing() {
         {
             assert_eq!(dump(), before, "{column} = {value}");
         } else {
-            // As what it is, it can be read.
+            // The value is legal, so the run can be read.
             assert!(
                 store.run("b").await.is_ok(),
                 "{column} = {value}: {refused:?}"
@@ -471,8 +472,8 @@ async fn the_events_before_a_damaged_record_are_delivered() {
     }
 }
 
-/// More damaged runs stand at the head than one claim looks at; the healthy one behind them is
-/// executed all the same.
+/// More damaged runs are due first than one claim postpones. The healthy run after them is executed
+/// all the same.
 #[tokio::test]
 async fn a_short_lived_process_skips_damaged_runs() {
     use workflow_engine::{Context, Engine, Failure, Workflow};

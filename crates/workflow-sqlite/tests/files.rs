@@ -1,4 +1,4 @@
-//! The file: what it keeps, who may open it, and what happens when it is damaged.
+//! The file: persistence, locking, versions and damage.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -79,7 +79,7 @@ async fn everything_is_kept_when_the_file_is_opened_again() {
         .await;
     assert!(
         matches!(refused, Err(StoreError::Fenced { .. })),
-        "the claim of the process that died is over"
+        "the claim of the dead process is no longer valid"
     );
 }
 
@@ -108,7 +108,7 @@ async fn positions_and_keys_are_not_reused_after_a_purge() {
     assert_eq!(
         store.records(again.key, Span::All).await.unwrap().len(),
         1,
-        "nothing of the old run"
+        "the new run has none of the old records"
     );
     let outbox = store.outbox(Position(0), Page::events(9)).await.unwrap();
     assert_eq!(
@@ -127,10 +127,10 @@ async fn a_second_store_on_the_file_learns_who_has_it_open() {
     let store = file.open();
     let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
     let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else {
-        panic!("it is open")
+        panic!("the file is open")
     };
     assert_eq!(holder, format!("process {}", std::process::id()));
-    // Another process gets the same answer: this test binary, with the path of the file.
+    // Another process gets the same error. It is this test binary, with the path in a variable.
     let test = Command::new(std::env::current_exe().unwrap())
         .args(["opens_a_file_that_is_in_use", "--exact", "--nocapture"])
         .env("IN_USE", file.path())
@@ -147,11 +147,11 @@ async fn a_second_store_on_the_file_learns_who_has_it_open() {
 
 #[test]
 fn opens_a_file_that_is_in_use() {
-    // Nothing to do unless the other test starts it.
+    // Only the other test sets the variable.
     let Ok(path) = std::env::var("IN_USE") else {
         return;
     };
-    let error = SqliteStore::open(&path).expect_err("it is in use");
+    let error = SqliteStore::open(&path).expect_err("the file is in use");
     assert!(
         error.to_string().contains("is in use by process "),
         "{error}"
@@ -322,7 +322,7 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
             .iter()
             .zip(1..)
             .all(|((position, _), expected)| position.0 == expected),
-        "no place is left empty"
+        "every position has an event"
     );
     assert_eq!(
         outbox.len() as u64,
@@ -404,7 +404,7 @@ fn a_file_is_in_use_through_every_link_to_it() {
     let file = File::new();
     let link = |name: &str| file.path().with_file_name(name);
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
-    // One that points to the file before there is one.
+    // This link points to a file that does not exist yet.
     std::os::unix::fs::symlink(file.path(), link("early.db")).unwrap();
     let _store = SqliteStore::open(link("early.db")).unwrap();
     std::os::unix::fs::symlink(file.path(), link("late.db")).unwrap();
@@ -451,10 +451,10 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
     assert_eq!(ids, ["a", "c"]);
     assert!(
         claims.next_due.unwrap() > at(10_000),
-        "it rests, so that workers do not spin: {:?}",
+        "the damaged run is postponed, so that workers do not spin: {:?}",
         claims.next_due
     );
-    // And so for the lease of a worker that holds one.
+    // A worker that holds a damaged run keeps its lease.
     file.raw(|db| {
         drop(db.execute(
             "UPDATE runs SET cancel_at = 1, status = 'damaged' WHERE id = 'a'",
@@ -468,7 +468,7 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
 async fn a_file_of_the_first_version_is_migrated() {
     let file = File::new();
     let first = include_str!("../src/sql/migrations/0001-first.sql");
-    // As the first version has written it: with runs in every state.
+    // The file as the first version wrote it, with runs in every state.
     file.raw(|db| {
         db.execute_batch(first).unwrap();
         db.execute_batch(

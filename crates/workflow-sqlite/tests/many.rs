@@ -1,4 +1,5 @@
-//! More runs than are looked at, or sorted, at once: the answers are those of the store in memory.
+//! More runs than one search considers or one query sorts: the answers are those of the store in
+//! memory.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -16,7 +17,7 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
 }
 
-/// Does the same to both stores, whose keys are the same.
+/// Fills a store. Two stores that are filled with the same ids have the same keys.
 async fn fill(store: &dyn Store, ids: &[String]) {
     let mut random = fastrand::Rng::with_seed(7);
     let workers = ["w", "x", "worker"];
@@ -75,7 +76,7 @@ async fn a_list_is_what_the_filter_admits_whichever_index_finds_it() {
             .collect::<String>()
     };
     let mut ids: Vec<String> = (0..3_000).map(|n| format!("{}{n}", text())).collect();
-    // Most begin alike, and a few do not.
+    // Most ids have a common prefix.
     ids.iter_mut()
         .enumerate()
         .filter(|(n, _)| n % 7 != 0)
@@ -128,7 +129,7 @@ async fn a_list_is_what_the_filter_admits_whichever_index_finds_it() {
     }
 }
 
-/// Creates a run of two events that ended then.
+/// Creates a run with two events that ended at `ended_at`.
 async fn ended(store: &SqliteStore, id: &str, ended_at: i64) {
     let claim = started(store, id).await;
     let last = Record {
@@ -148,7 +149,7 @@ async fn runs_that_a_sink_has_not_settled_hide_none_that_can_be_purged() {
         .durability(workflow_sqlite::Durability::ProcessCrash)
         .open(file.path())
         .unwrap();
-    // The clock was set back: what stands first has ended last.
+    // The clock was set back: the first runs of the outbox ended last.
     for n in 0..5 {
         ended(&store, &format!("first-{n}"), 10_000).await;
     }
@@ -177,12 +178,12 @@ async fn runs_that_a_sink_has_not_settled_hide_none_that_can_be_purged() {
     for _ in 0..4 {
         removed += store.purge(purge).await.unwrap().runs;
     }
-    assert_eq!(removed, 5, "each call looks at others");
+    assert_eq!(removed, 5, "each call considers other runs");
     for _ in 0..4 {
         assert_eq!(
             store.purge(purge).await.unwrap().runs,
             0,
-            "and none that the sink has not had"
+            "no run is purged whose events the sink has not settled"
         );
     }
     let end = store.outbox_end().await.unwrap();
@@ -201,7 +202,10 @@ async fn runs_that_a_sink_has_not_settled_hide_none_that_can_be_purged() {
         }
         removed += purged.runs;
     }
-    assert_eq!(removed, 2_500, "once the sink has had them, all go");
+    assert_eq!(
+        removed, 2_500,
+        "all runs are purged once the sink has settled their events"
+    );
 }
 
 #[tokio::test]

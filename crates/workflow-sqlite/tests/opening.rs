@@ -1,4 +1,4 @@
-//! What can be opened, what is said about what cannot, and what is left behind.
+//! Opening: paths that work, errors for those that do not, and the files that remain.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -15,7 +15,7 @@ use std::{fs, thread};
 use support::File;
 use workflow_sqlite::{OpenError, SqliteStore};
 
-/// Opens a path that cannot be opened, and returns the error, which names the path.
+/// Returns the error of a path that cannot be opened, and checks that the error names the path.
 fn refused(path: &Path) -> OpenError {
     let Err(error) = SqliteStore::options()
         .lock_timeout(Duration::ZERO)
@@ -64,7 +64,7 @@ fn a_path_that_is_not_a_file_is_refused_and_nothing_is_created_beside_it() {
         );
     }
     assert_eq!(names(folder.path()), before);
-    assert!(names(&inner).is_empty(), "and nothing in it");
+    assert!(names(&inner).is_empty(), "nothing is created in the folder");
     assert_eq!(
         names(folder.path().parent().unwrap())
             .iter()
@@ -95,12 +95,12 @@ fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
                 "{length} bytes of {}: {error:?}",
                 content[0]
             );
-            assert_eq!(fs::read(&path).unwrap(), content, "it is not changed");
-            // What begins as a database does is found out once it is locked.
+            assert_eq!(fs::read(&path).unwrap(), content, "the file is not changed");
+            // A file with the header of a database is refused only after it is locked.
             let beside = names(folder.path()).len() - 1;
             assert!(
                 beside == 0 || content.starts_with(b"SQLite"),
-                "{length} bytes: something is left beside it"
+                "{length} bytes: a file is left beside it"
             );
         }
     }
@@ -160,10 +160,10 @@ fn folders_that_cannot_be_created_are_an_error() {
     symlink(folder.path().join("a"), folder.path().join("b")).unwrap();
     assert!(
         matches!(refused(&folder.path().join("a")), OpenError::Io { .. }),
-        "links in a circle"
+        "a circle of links"
     );
     assert_eq!(names(folder.path()).len(), before.len() + 2);
-    // A folder in which no file can be made.
+    // No file can be created in this folder.
     assert!(matches!(
         refused(Path::new("/proc/version")),
         OpenError::Io { .. }
@@ -193,7 +193,7 @@ fn a_file_without_permissions_is_an_error() {
     ] {
         set_mode(&database, mode);
         set_mode(&lock_file, lock_mode);
-        // To root everything is allowed: this test again, as somebody else.
+        // Root has every permission, so this test runs again as another user.
         let mut test = Command::new(std::env::current_exe().unwrap());
         test.args([
             "a_file_without_permissions_is_an_error",
@@ -231,11 +231,11 @@ fn a_store_waits_for_one_that_is_about_to_close() {
         .open(file.path());
     assert!(
         matches!(refused, Err(OpenError::Locked { .. })),
-        "it does not wait for ever"
+        "the timeout ends the wait"
     );
     assert!(
         begun.elapsed() >= Duration::from_millis(50),
-        "it waits for as long as it was told"
+        "the wait lasts for the whole timeout"
     );
     drop(store);
     second.join().unwrap().unwrap();

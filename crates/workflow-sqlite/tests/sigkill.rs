@@ -1,8 +1,8 @@
-//! The real thing: a process is killed with SIGKILL at random moments, again and again, over one
-//! file, with a receiver that fails as well. At the end every run has one outcome, every event has
-//! arrived, and no step has had its effect after its record.
+//! Real kills: a process is killed with SIGKILL at random moments, many times on one file, while
+//! the receiver fails too. At the end every run has one outcome, every event has arrived, and no
+//! step had its effect after its record.
 //!
-//! `KILLS` sets how often (default 25); `cargo xtask kills` is the long form.
+//! `KILLS` sets the number of kills (default 25); `cargo xtask kills` is the long form.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -25,23 +25,24 @@ use workflow_sqlite::{Durability, SqliteStore};
 
 const ORDER: Workflow<u64, u64> = Workflow::new("order");
 
-/// What a life of the process is told through its environment.
+/// Environment variables of a life of the process.
 const FOLDER_VARIABLE: &str = "SIGKILL_FOLDER";
 const ENDPOINT_VARIABLE: &str = "SIGKILL_ENDPOINT";
 const LIFE_VARIABLE: &str = "SIGKILL_LIFE";
 
-/// The world outside of the process: a file to which every effect is appended before its step
+/// The world outside the process: a file to which every effect is appended before its step
 /// returns.
 #[derive(Clone)]
 struct World {
     effects: Arc<Mutex<File>>,
     store: SqliteStore,
-    /// The runs whose charge has failed once in this process.
+    /// Runs whose charge has failed once in this process.
     failed: Arc<Mutex<HashSet<String>>>,
 }
 
 impl World {
-    /// Has an effect, and says so if the step has ended before.
+    /// Writes the effect of a step, and marks it as late if the end of the step is already
+    /// recorded.
     async fn effect(&self, run: &str, step: &str) -> Result<(), Failure> {
         let key = self
             .store
@@ -106,7 +107,7 @@ async fn order(ctx: Context, n: u64, world: World) -> Result<u64, Failure> {
     Ok(reserve + both + charge + fallback)
 }
 
-/// What [`order`] returns for `n`.
+/// Returns the output of [`order`] for `n`.
 fn expected(n: u64) -> u64 {
     n + 3 + 4 + 8
 }
@@ -116,7 +117,7 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     let store = loop {
         match SqliteStore::open(folder.join("runs.db")) {
             Ok(store) => break store,
-            // The kernel releases the lock of a killed process in its own time.
+            // The kernel may release the lock of a killed process with a delay.
             Err(error) => assert!(opening.elapsed() < Duration::from_secs(10), "{error}"),
         }
         std::thread::yield_now();
@@ -134,7 +135,7 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     };
     let engine = Engine::builder()
         .store(Arc::new(store.clone()))
-        // Waits are short here, and suspend all the same.
+        // Even the short waits of this test suspend the run.
         .suspend_from(Duration::from_millis(5))
         .max_recoveries(u32::MAX)
         .delivery(
@@ -154,10 +155,10 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     (store, engine)
 }
 
-/// One life of the process; it is killed in the middle of it.
+/// One life of the process, which is killed in the middle.
 #[test]
 fn life() {
-    // Nothing to do unless the other test starts it.
+    // Only the other test sets the variable.
     let Ok(folder) = std::env::var(FOLDER_VARIABLE).map(PathBuf::from) else {
         return;
     };
@@ -221,7 +222,7 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
             .spawn()
             .unwrap();
         let moment = Duration::from_millis(random.u64(1..250));
-        std::thread::sleep(moment); // tidy: sleep: the moment of the kill is random, and that is the test
+        std::thread::sleep(moment); // tidy: sleep: the random moment of the kill is the test
         assert!(
             child.try_wait().unwrap().is_none(),
             "life {life} ended by itself"
@@ -233,7 +234,7 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
         let (store, engine) = engine(folder.path(), &receiver.url());
         let deadline = Instant::now() + Duration::from_secs(120);
         while let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake {
-            assert!(Instant::now() < deadline, "it does not come to an end");
+            assert!(Instant::now() < deadline, "the runs do not end");
             let now = workflow_engine::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
             tokio::time::sleep(next_wake.duration_since(now)).await; // tidy: sleep: the runs sleep on the real clock
         }
@@ -244,7 +245,7 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
     });
 }
 
-/// Checks everything that must be so at the end; returns what there was.
+/// Checks the guarantees at the end, and returns the counts.
 async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> String {
     let effects = std::fs::read_to_string(folder.join("effects")).unwrap();
     let late: Vec<_> = effects
@@ -279,7 +280,7 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
                 written
                     .insert(event.event_id.to_string(), (run.id.clone(), seq))
                     .is_none(),
-                "an id twice"
+                "two events have the same id"
             );
         }
         let entries: Vec<_> = records

@@ -1,4 +1,4 @@
-//! Locks, and processes that were forked while they were held.
+//! Locks, and processes that were forked while the locks were held.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn a_closed_store_has_released_a_lock_file_that_a_forked_process_has_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.db");
     let lock = Lock::take(&path, Duration::ZERO).unwrap();
-    // It shares the lock for as long as it has the file open: here as its standard input.
+    // The forked process shares the lock while it has the lock file open, here as standard input.
     let mut forked = Command::new("sleep")
         .arg("60")
         .stdin(lock.inherited().unwrap())
@@ -28,10 +28,10 @@ fn a_closed_store_has_released_a_lock_file_that_a_forked_process_has_open() {
     let taken = Lock::take(&path, Duration::ZERO);
     forked.kill().unwrap();
     forked.wait().unwrap();
-    assert!(refused.is_err(), "it was open");
+    assert!(refused.is_err(), "the store is open");
     assert!(
         taken.is_ok(),
-        "it is closed, and the lock is still held: {taken:?}"
+        "the store is closed, but the lock is held: {taken:?}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Pages of the outbox: of large events no more are read than are returned.
+//! Pages of the outbox: no more large events are read than are returned.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use workflow_engine::{Page, Position};
 
 use crate::{outbox, schema};
 
-/// Makes a file in memory with so many records of so many events of 10,000 bytes.
+/// Makes a file in memory with `records` records, each of `events` events of 10,000 bytes.
 fn large(records: i64, events: i64) -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
     schema::migrate(&mut connection).unwrap();
@@ -28,7 +28,7 @@ fn large(records: i64, events: i64) -> Connection {
 }
 
 #[test]
-fn of_large_events_no_more_are_read_than_are_returned() {
+fn no_more_large_events_are_read_than_are_returned() {
     let page = Page {
         events: 512,
         bytes: 25_000,
@@ -59,8 +59,8 @@ fn of_large_events_no_more_are_read_than_are_returned() {
             (returned, read),
             "{events} a record, after {after}"
         );
-        // One that has no room on any page comes alone. How long the rest of a record is, is known
-        // once it is read.
+        // An event larger than the page is returned alone. If the page begins within a record, the
+        // length of the rest of the record is known only after it is read.
         let more = if after % events.unsigned_abs() == 0 {
             1
         } else {

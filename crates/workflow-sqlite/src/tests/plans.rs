@@ -1,4 +1,4 @@
-//! Every statement that an operation runs finds its rows by an index, and sorts none but few.
+//! Query plans: every statement finds its rows by an index, and sorts at most a few.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,8 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::operations::{all, filled};
 
-/// The statements that may read a table from its beginning, because they read its first row, or a
-/// page; or a table that has few rows; and those that may sort, because they have made sure that
-/// there is little to sort.
+/// Scans that are allowed, because they read only the first row or a page of the table, or because
+/// the table has few rows.
 const ALLOWED_SCANS: [&str; 7] = [
     "SCAN runs USING COVERING INDEX runs_due",
     "SCAN history",
@@ -21,7 +20,7 @@ const ALLOWED_SCANS: [&str; 7] = [
     "SCAN CONSTANT ROW",
 ];
 
-/// Returns what SQLite does for a statement, line by line.
+/// Returns the query plan of a statement, line by line.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut explained = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
@@ -73,7 +72,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
-    // One that nobody has thought of is found as well.
+    // A scan that is not allowed is found.
     let scan = plan(&db.connection, "SELECT key FROM runs WHERE recoveries > 3");
     assert_eq!(scan, ["SCAN runs"]);
 }

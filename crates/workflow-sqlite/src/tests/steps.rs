@@ -1,5 +1,4 @@
-//! What an operation costs depends on what it returns, and not on what is kept: SQLite's steps are
-//! counted.
+//! Costs: the number of SQLite's steps depends on what an operation returns, not on what is kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::operations::{all, filled};
 use crate::db::Db;
 
-/// Counts the steps of SQLite's virtual machine; what is done is undone.
+/// Counts the steps of SQLite's virtual machine for an operation, and rolls the operation back.
 fn steps(db: &mut Db, operation: &dyn Fn(&mut Db)) -> u64 {
     let steps = Arc::new(AtomicU64::new(0));
     let counter = steps.clone();
