@@ -36,6 +36,7 @@ pub(crate) struct HeldRun {
 pub(crate) struct SinkHolders {
     /// Worker and epoch of each held sink, by the name of the sink.
     pub(crate) holders: HashMap<String, (String, u64)>,
+    /// Epoch of the last claim of any sink.
     pub(crate) last_epoch: u64,
 }
 

@@ -92,7 +92,7 @@ pub(crate) struct DueRuns {
     pub(crate) next_due: Option<Timestamp>,
 }
 
-/// Finds due runs, those that are due longest first.
+/// Finds due runs, the earliest due time first.
 ///
 /// The walk merges all wanted workflows, and stops at the limit of the request.
 pub(crate) fn runs(

@@ -63,7 +63,7 @@ impl Db {
         Ok(until.and_then(|until| Timestamp::from_millis(until).ok()))
     }
 
-    /// Makes the runs ready whose workers let their leases expire.
+    /// Makes every run ready whose worker has let its lease expire.
     ///
     /// The names of those workers stay on the runs, and mark that a worker died with them. The
     /// worker of the request is alive, so its own lease is left alone.

@@ -25,13 +25,13 @@ impl Lock {
             .create(true)
             .truncate(false)
             .open(lock_path(database))?;
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(error.into()),
                 Err(TryLockError::WouldBlock) => {
-                    let remaining = timeout.saturating_sub(begun.elapsed());
+                    let remaining = timeout.saturating_sub(started.elapsed());
                     if remaining.is_zero() {
                         return Err(FileError::Locked {
                             holder: read_holder(&mut file),

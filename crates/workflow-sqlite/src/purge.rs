@@ -6,15 +6,16 @@ use workflow_engine::{Purge, Purged, Status, Timestamp};
 use crate::db::{Db, IndexKey};
 use crate::error::OperationError;
 
-/// Number of records after which one purge stops. Other writes wait during a purge. Runs are
-/// removed whole, so the last one may exceed this number.
+/// Number of records after which a purge removes no further run, because other writes wait for it.
+///
+/// Runs are removed whole, so the last one may exceed this number.
 pub(crate) const MAX_PURGED_RECORDS: u64 = 10_000;
 
 /// Maximum number of runs that one search considers.
 pub(crate) const MAX_PURGE_CANDIDATES: usize = 1_000;
 
 impl Db {
-    /// Removes runs whose retention has expired, the first ended first.
+    /// Removes runs whose retention has expired, the earliest end first.
     ///
     /// If a sink has not settled the events of very many runs, each call considers some of them,
     /// and the next call continues after those.
@@ -102,7 +103,7 @@ impl Db {
             .optional()?)
     }
 
-    /// Returns the runs after a place whose retention has expired, the first ended first.
+    /// Returns runs whose retention has expired, after a place in the index and in its order.
     fn ended_runs(
         &self,
         purge: &Purge,
