@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use support::File;
 use tracker_core::Clock;
 use tracker_http::TokioClock;
-use workflow_engine::{Context, Engine, Failure, Store, Workflow};
+use workflow_engine::{
+    ClaimRequest, Context, Due, Engine, Failure, Status, Store, Timestamp, Workflow,
+};
 
 const ORDER: Workflow<(), ()> = Workflow::new("order");
 const NIGHTLY: Workflow<(), ()> = Workflow::new("nightly");
@@ -93,11 +95,11 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     assert!(idle.next_wake.is_some(), "only a sleep waits for the clock");
     assert_eq!(
         store.run("after").await.unwrap().unwrap().status,
-        workflow_engine::Status::Completed
+        Status::Completed
     );
     assert_eq!(
         store.run("sleeping").await.unwrap().unwrap().status,
-        workflow_engine::Status::Paused
+        Status::Paused
     );
     let _ = second.shutdown(Duration::from_secs(10)).await;
 }
@@ -111,19 +113,15 @@ async fn a_released_run_waits_no_longer_than_its_process_lives() {
     clock.set(3_600);
     let store = Arc::new(file.open());
     let claim = support::started(&store, "released").await;
-    let later =
-        workflow_engine::Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
-    store
-        .release(claim, workflow_engine::Due::At(later))
-        .await
-        .unwrap();
+    let later = Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
+    store.release(claim, Due::At(later)).await.unwrap();
     let closed = store.closed();
     drop(store);
     closed.await;
 
     clock.set(0);
-    let now = workflow_engine::Timestamp::try_from(clock.wall()).unwrap();
-    let request = workflow_engine::ClaimRequest {
+    let now = Timestamp::try_from(clock.wall()).unwrap();
+    let request = ClaimRequest {
         worker: "w".into(),
         now,
         run: None,

@@ -11,8 +11,8 @@ use futures::future::{join, join_all};
 use rusqlite::Connection;
 use support::{File, commit, new_run, record, started};
 use workflow_engine::{
-    CancelRequest, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span, Status,
-    Store, StoreError, Timestamp,
+    CancelRequest, ClaimRequest, Claims, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span,
+    Status, Store, StoreError, Timestamp,
 };
 use workflow_sqlite::SqliteStore;
 
@@ -30,7 +30,7 @@ fn any(worker: &str, now: i64) -> ClaimRequest {
     }
 }
 
-fn ids(claims: &workflow_engine::Claims) -> Vec<&str> {
+fn ids(claims: &Claims) -> Vec<&str> {
     claims
         .runs
         .iter()

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    ClaimRequest, Created, Cursor, Page, Position, Purge, RunFilter, RunKey, Span, Status, Store,
-    StoreError, Timestamp,
+    ClaimRequest, Claims, Created, Cursor, EncodedEvent, Page, Position, Purge, RunFilter, RunKey,
+    Span, Status, Store, StoreError, Timestamp,
 };
 use workflow_sqlite::{Durability, OpenError, SqliteStore};
 
@@ -49,7 +49,7 @@ async fn everything_is_kept_when_the_file_is_opened_again() {
         store.outbox(Position(0), Page::events(99)).await.unwrap(),
     );
     assert_eq!(format!("{after:?}"), format!("{before:?}"));
-    let texts = |events: &[(Position, workflow_engine::EncodedEvent)]| {
+    let texts = |events: &[(Position, EncodedEvent)]| {
         events
             .iter()
             .map(|(position, event)| (*position, event.as_str().to_owned()))
@@ -501,7 +501,7 @@ async fn a_file_of_the_first_version_is_migrated() {
         limit: 9,
     };
     let claims = store.claim(request(5)).await.unwrap();
-    let ids = |claims: &workflow_engine::Claims| {
+    let ids = |claims: &Claims| {
         claims
             .runs
             .iter()

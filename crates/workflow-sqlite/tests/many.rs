@@ -8,7 +8,7 @@ mod support;
 use futures::future::join_all;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, RunFilter, RunKey,
+    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, Run, RunFilter, RunKey,
     Status, Store, Timestamp,
 };
 use workflow_sqlite::SqliteStore;
@@ -122,8 +122,7 @@ async fn a_list_is_what_the_filter_admits_whichever_index_finds_it() {
         };
         let expected = memory.list(&filter).await.unwrap();
         let found = sqlite.list(&filter).await.unwrap();
-        let keys =
-            |runs: &[workflow_engine::Run]| runs.iter().map(|run| run.key.0).collect::<Vec<_>>();
+        let keys = |runs: &[Run]| runs.iter().map(|run| run.key.0).collect::<Vec<_>>();
         assert_eq!(keys(&found), keys(&expected), "{number}: {filter:?}");
         assert!(found == expected, "{number}: {filter:?}");
     }

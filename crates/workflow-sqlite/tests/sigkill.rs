@@ -19,7 +19,7 @@ use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
 use workflow_engine::{
     Context, Engine, EntryKind, Failure, HttpTransport, Retry, RunFilter, Span, Status, Store,
-    Workflow,
+    Timestamp, Workflow,
 };
 use workflow_sqlite::{Durability, SqliteStore};
 
@@ -235,7 +235,7 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
         let deadline = Instant::now() + Duration::from_secs(120);
         while let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake {
             assert!(Instant::now() < deadline, "the runs do not end");
-            let now = workflow_engine::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+            let now = Timestamp::try_from(std::time::SystemTime::now()).unwrap();
             tokio::time::sleep(next_wake.duration_since(now)).await; // tidy: sleep: the runs sleep on the real clock
         }
         let report = engine.shutdown(Duration::from_secs(60)).await;
