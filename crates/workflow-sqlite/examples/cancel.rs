@@ -1,5 +1,5 @@
-//! Cancelling: what waits ends at once, what is executed ends behind its step, and no code can
-//! catch it.
+//! Cancel: a suspended run ends at once, an executing run ends after its current step, and no code
+//! can catch the cancellation.
 //!
 //! CI: run
 
@@ -23,7 +23,7 @@ async fn import(ctx: Context, pages: u32) -> Result<u32, Failure> {
             tokio::time::sleep(Duration::from_millis(50)).await;
             Ok::<_, Failure>(())
         };
-        // Even code that ignores every error is cancelled: it is not asked.
+        // Code that ignores every error is cancelled as well, because a cancel is not an error.
         let _ = ctx.step("page", page).await;
     }
     Ok(pages)

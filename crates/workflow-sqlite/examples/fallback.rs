@@ -1,5 +1,5 @@
-//! Another way after a failure: a step's final failure is recorded, so a replay takes the same way
-//! again.
+//! A fallback after a failure: the final failure of a step is recorded, so a replay takes the same
+//! branch.
 //!
 //! CI: run
 
@@ -11,7 +11,7 @@ use workflow_engine::{Context, Engine, Failure, MemoryStore, Outcome, Workflow};
 
 const NOTIFY: Workflow<String, String> = Workflow::new("notify");
 
-/// The mail server recovers right after it has failed.
+/// State of the mail server, which recovers right after its first failure.
 static MAIL_IS_UP: AtomicBool = AtomicBool::new(false);
 
 async fn notify(ctx: Context, whom: String) -> Result<String, Failure> {
@@ -32,8 +32,8 @@ async fn notify(ctx: Context, whom: String) -> Result<String, Failure> {
             "text message"
         }
     };
-    // The run is suspended here, and replayed afterwards: the mail server is up by then, and it
-    // does not matter.
+    // The run suspends here, and is replayed later. The mail server is up by then, but the replay
+    // still takes the recorded branch.
     ctx.sleep(Duration::from_millis(1_100)).await;
     Ok(format!("{whom} was told by {way}"))
 }

@@ -1,5 +1,5 @@
-//! Parallel steps with `join!`, many with `join_all`, and the first of two with `select`: all of
-//! them recorded.
+//! Parallel steps: two with `join`, many with `try_join_all`, and the first of two with `select`.
+//! All of them are recorded.
 //!
 //! CI: run
 
@@ -18,22 +18,20 @@ async fn quote(name: &str, millis: u64) -> Result<u64, Failure> {
 }
 
 async fn trip(ctx: Context, cities: Vec<String>) -> Result<u64, Failure> {
-    // A step is a future: nothing is executed before it is awaited, and it borrows from the
-    // workflow.
+    // A step is a future: it does nothing until it is awaited, and it may borrow from the workflow.
     let (flight, hotel) = join(
         ctx.step("flight", || quote("flight", 60)),
         ctx.step("hotel", || quote("hotel", 40)),
     )
     .await;
 
-    // The same name in a loop: `museum` #1, #2, #3, in the order of the calls.
+    // Steps of the same name are numbered in the order of the calls: `museum` #1, #2, #3.
     let museums = cities
         .iter()
         .map(|city| ctx.step("museum", move || quote(city, 20)));
     let museums: u64 = try_join_all(museums).await?.iter().sum();
 
-    // A deadline for everything: the slower one is dropped. A replay takes the branch that was
-    // taken.
+    // A deadline for a step: `select` drops the slower future. A replay takes the same branch.
     let car = match select(
         ctx.step("car", || quote("car", 30)),
         ctx.sleep(Duration::from_millis(500)),

@@ -1,4 +1,4 @@
-//! Retry and backoff: attempts, delays, a budget, and what is not worth another attempt.
+//! Retry and backoff: attempts, delays, a time budget, and errors that are not retried.
 //!
 //! CI: run
 
@@ -11,8 +11,7 @@ use workflow_engine::{
     Context, DurableError, Engine, MemoryStore, Outcome, Retry, StepFailure, Workflow,
 };
 
-/// What the gateway answers. The error is recorded, and comes back as its own type, from a replay
-/// as well.
+/// Error of the gateway. The error is recorded, and a replay returns it with this type.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 enum GatewayError {
     #[error("the gateway is busy")]
@@ -40,7 +39,7 @@ async fn charge(ctx: Context, cents: u32) -> Result<u32, String> {
         .within(Duration::from_secs(60));
     ctx.step("charge", gateway)
         .retry(policy)
-        // A declined card stays declined.
+        // Another attempt would be declined too.
         .retry_if(|failure| !matches!(failure, StepFailure::Returned(GatewayError::Declined)))
         .await
         .map_err(|error| format!("after {} attempts: {}", error.attempt, error.cause))

@@ -1,5 +1,5 @@
-//! A short-lived process (a command, a CI job, a serverless handler, cron): it does what can be
-//! done now, delivers every event, says when there will be work again, and ends.
+//! A short-lived process (a command, a CI job, a serverless handler, cron): it executes every due
+//! run, delivers every event, says when the next run is due, and ends.
 //!
 //! CI: run
 
@@ -27,11 +27,11 @@ async fn nightly(ctx: Context, nights: u32) -> Result<(), Failure> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    // A receiver on loopback; yours is anything that takes JSON.
+    // A receiver on loopback. In production it is any endpoint that accepts JSON.
     let receiver = FaultServer::start().await?;
     let mut processes = 0;
     loop {
-        // One process from here ...
+        // A process begins here.
         processes += 1;
         let store = SqliteStore::open(folder.path().join("runs.db"))?;
         let closed = store.closed();
@@ -45,8 +45,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert!(idle.report.is_complete(), "{}", idle.report);
         drop(engine);
         closed.await;
-        // ... to here. Whoever starts it again uses `next_wake`: a cron entry, a queue with delays,
-        // a timer.
+        // The process ends here. A timer, a cron entry or a delayed message starts the next one at
+        // `next_wake`.
         let Some(next_wake) = idle.next_wake else {
             break;
         };

@@ -1,5 +1,5 @@
-//! Several sinks, each with a cursor of its own: one that is down delays no other and no run, and
-//! gets everything when it is back.
+//! Several sinks, each with its own cursor: a sink that is down delays neither the runs nor the
+//! other sinks, and receives every event once it is back.
 //!
 //! CI: run
 
@@ -22,7 +22,8 @@ async fn order(ctx: Context, n: u32) -> Result<u32, Failure> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
-    let (metrics, audit) = (FaultServer::start().await?, FaultServer::start().await?);
+    let metrics = FaultServer::start().await?;
+    let audit = FaultServer::start().await?;
     audit.always(Answer::Status(503));
     let engine = Engine::builder()
         .store(Arc::new(SqliteStore::open(folder.path().join("runs.db"))?))

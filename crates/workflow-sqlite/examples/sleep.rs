@@ -1,5 +1,5 @@
-//! A durable sleep: the run is suspended, nothing of it is in memory, and another process wakes it
-//! in time.
+//! A durable sleep: the run is suspended, none of it stays in memory, and another process wakes it
+//! on time.
 //!
 //! CI: run
 
@@ -13,7 +13,7 @@ const REMIND: Workflow<String, String> = Workflow::new("remind");
 
 async fn remind(ctx: Context, whom: String) -> Result<String, Failure> {
     ctx.step("invite", || tell("inviting", &whom)).await?;
-    // It could as well be a month.
+    // A sleep of a month works in the same way.
     ctx.sleep(Duration::from_millis(1_500)).await;
     ctx.step("remind", || tell("reminding", &whom)).await?;
     Ok(format!("{whom} was reminded"))

@@ -1,4 +1,4 @@
-//! Steps and recovery: a process dies in the middle of a run, and the next one goes on behind the
+//! Steps and recovery: a process dies in the middle of a run, and the next one continues after the
 //! last record.
 //!
 //! CI: run
@@ -12,8 +12,9 @@ use workflow_sqlite::SqliteStore;
 
 const ORDER: Workflow<u32, String> = Workflow::new("order");
 
-/// How often each step was executed, by all processes together.
+/// Executions of the step `charge`, in all processes together.
 static CHARGED: AtomicU32 = AtomicU32::new(0);
+/// Executions of the step `ship`, in all processes together.
 static SHIPPED: AtomicU32 = AtomicU32::new(0);
 
 async fn order(ctx: Context, cents: u32) -> Result<String, Failure> {
@@ -24,7 +25,7 @@ async fn order(ctx: Context, cents: u32) -> Result<String, Failure> {
     let receipt = ctx.step("charge", charge).await?;
     let ship = || async {
         if SHIPPED.fetch_add(1, Ordering::Relaxed) == 0 {
-            // The first process never comes back from here.
+            // The first process waits here until it dies.
             std::future::pending::<()>().await;
         }
         Ok::<_, Failure>("shipped")
@@ -39,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("runs.db");
 
-    // The first process: it charges the card, and dies while it ships.
+    // The first process charges the card, and dies while it ships.
     let store = SqliteStore::open(&path)?;
     let closed = store.closed();
     let engine = Engine::builder()
@@ -55,8 +56,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(engine);
     closed.await;
 
-    // The second one: `run` with the same id goes on. A worker (`Engine::work`) would do it without
-    // being asked.
+    // In the second process, `run` with the same id continues the run. A worker (`Engine::work`)
+    // would continue it without this call.
     let store = SqliteStore::open(&path)?;
     let engine = Engine::builder()
         .store(Arc::new(store))

@@ -1,10 +1,10 @@
-//! Testing a workflow: a clock that skips waits, and crash enumeration, which kills the process at
+//! Tests of a workflow: a clock that skips waits, and crash enumeration, which kills the process at
 //! every write.
 //!
 //! CI: run
 //!
-//! In a project of yours this lies in `tests/`, with `workflow-engine` and its feature `testing` as
-//! a dev-dependency.
+//! In your own project this code belongs in `tests/`, with `workflow-engine` and its feature
+//! `testing` as a dev-dependency.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use workflow_engine::{Context, Engine, Failure, MemoryStore, Outcome, Timestamp,
 
 const TRIAL: Workflow<String, String> = Workflow::new("trial");
 
-/// The workflow under test. What its steps do to the world goes through `effects` here.
+/// The workflow under test. Its steps report their effects on the world to `effects`.
 async fn trial(ctx: Context, whom: String, effects: Effects) -> Result<String, Failure> {
-    let (run, effects) = (ctx.run_id(), &effects);
+    let run = ctx.run_id();
+    let effects = &effects;
     ctx.step("welcome", || note(effects, run, "welcome"))
         .await?;
     ctx.sleep(Duration::from_secs(30 * 24 * 3600)).await;
@@ -29,14 +30,15 @@ async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Thirty days take no time.
+/// Tests the sleep; the thirty days take no time.
 fn a_trial_is_billed_after_thirty_days() {
-    let (clock, effects) = (Arc::new(TestClock::new()), Effects::default());
+    let clock = Arc::new(TestClock::new());
+    let effects = Effects::default();
     let world = effects.clone();
     let engine = Engine::builder()
         .store(Arc::new(MemoryStore::new()))
         .clock(clock.clone())
-        // Nobody else creates runs here, so nobody need look for them every second of thirty days.
+        // No other process creates runs, so the worker need not look for them every second.
         .poll_interval(Duration::from_secs(3_600))
         .workflow(&TRIAL, move |ctx, whom| trial(ctx, whom, world.clone()))
         .build()
@@ -70,12 +72,11 @@ fn a_trial_is_billed_after_thirty_days() {
     println!("a trial is billed after thirty days: ok");
 }
 
-/// Whatever is killed, everything comes out right.
+/// Tests that the outcome and the effects are right, wherever the process is killed.
 fn a_trial_survives_a_crash_at_every_point() {
     let test = CrashTest::in_memory(|engine, effects| {
         let effects = effects.clone();
-        // Whether a crash was in between shows in the time, so the outcome must not depend on it
-        // here.
+        // A crash changes the time in the output, so the time must not be part of the outcome here.
         engine.workflow(&TRIAL, move |ctx, whom: String| {
             let effects = effects.clone();
             async move { trial(ctx, whom, effects).await.map(|_| "billed".to_owned()) }

@@ -1,4 +1,5 @@
-//! A timeout for each attempt: the attempt is cut, and the next one has its full time.
+//! A timeout for each attempt: an attempt that takes too long is dropped, and the next one has the
+//! full time.
 //!
 //! CI: run
 

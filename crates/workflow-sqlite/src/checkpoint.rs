@@ -1,5 +1,5 @@
-//! Checkpoints off the commit path: what is committed is copied from the write-ahead log into the
-//! file beside the commits, by a thread of its own.
+//! Checkpoints off the commit path: a thread of its own copies committed pages from the write-ahead
+//! log into the database while commits continue.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,99 +10,111 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-/// The log is copied whenever it has grown by so many pages of 4 KiB: 4 MiB.
-const STEP: u32 = 1 << 10;
-/// A log of so many pages is begun anew, for which the writer must wait: 64 MiB.
-const LIMIT: u32 = 16 << 10;
-/// How long the writer waits for readers before it leaves the log as long as it is, for the time
-/// being.
-const PATIENCE: Duration = Duration::from_millis(50);
+use crate::connection::BUSY_TIMEOUT;
 
-/// SQLite refuses a second checkpoint at the same time, so those who make them take turns.
-pub(crate) type Turn = Arc<Mutex<()>>;
+/// Growth of the log after which a checkpoint is requested, in pages of 4 KiB: 4 MiB.
+const CHECKPOINT_STEP_PAGES: u32 = 1 << 10;
+/// Length of the log from which the writer restarts it, in pages of 4 KiB: 64 MiB. The writer waits
+/// for the restart.
+const RESTART_PAGES: u32 = 16 << 10;
+/// Time that the writer waits for readers when it restarts the log. After this time the writer
+/// leaves the log as it is, and tries again when the log has grown further.
+const RESTART_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Watches the length of the log, on the writer's thread.
+/// Held during a checkpoint, because SQLite refuses a second one at the same time.
+pub(crate) type CheckpointLock = Arc<Mutex<()>>;
+
+/// Watches the length of the write-ahead log, on the writer's thread.
 #[derive(Debug)]
 pub(crate) struct LogWatch {
     checkpoints: SyncSender<()>,
-    turn: Turn,
-    /// How many pages the log has after the last commit.
+    lock: CheckpointLock,
+    /// Length of the log after the last commit, in pages.
     pages: Arc<AtomicU32>,
-    /// At how many pages a checkpoint was last asked for.
-    asked_at: u32,
-    /// From how many pages on the log is begun anew.
+    /// Length of the log when the last checkpoint was requested, in pages.
+    requested_at: u32,
+    /// Length of the log from which the writer restarts it, in pages.
     restart_at: u32,
 }
 
 impl LogWatch {
-    /// Watches what `connection` commits; whoever receives from `checkpoints` makes them.
+    /// Watches the commits of `connection`, and requests checkpoints through `checkpoints`.
     pub(crate) fn new(
         connection: &mut Connection,
         checkpoints: SyncSender<()>,
-        turn: Turn,
+        lock: CheckpointLock,
     ) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
-        let counted = pages.clone();
+        let counter = pages.clone();
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
-            counted.store(pages.unsigned_abs(), Ordering::Relaxed);
+            counter.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
         Ok(Self {
             checkpoints,
-            turn,
+            lock,
             pages,
-            asked_at: 0,
-            restart_at: LIMIT,
+            requested_at: 0,
+            restart_at: RESTART_PAGES,
         })
     }
 
-    /// Has a checkpoint made if it is time; called between transactions.
+    /// Requests a checkpoint, or restarts the log, if the log is long enough.
+    ///
+    /// The writer calls this between transactions.
     pub(crate) fn after_commit(&mut self, connection: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages < self.asked_at {
-            // All of the log was in the file, so SQLite has begun it anew.
-            (self.asked_at, self.restart_at) = (0, LIMIT);
+        if pages < self.requested_at {
+            // The whole log was in the database, so SQLite has restarted it.
+            self.requested_at = 0;
+            self.restart_at = RESTART_PAGES;
         }
-        if pages >= self.asked_at + STEP {
-            self.asked_at = pages;
-            // If one is asked for already, it will find these pages too.
+        if pages >= self.requested_at + CHECKPOINT_STEP_PAGES {
+            self.requested_at = pages;
+            // A request that waits already will include these pages.
             let _ = self.checkpoints.try_send(());
         }
         if pages >= self.restart_at {
-            self.restart_at = pages + LIMIT / 4;
+            self.restart_at = pages + RESTART_PAGES / 4;
             self.restart(connection);
         }
     }
 
-    /// Makes the next commit begin at the front of the log. With steady writes it is never wholly
-    /// copied while others write; between two groups nobody does.
+    /// Makes the next commit begin at the front of the log.
+    ///
+    /// Under steady writes the checkpoint thread never copies the whole log, because new commits
+    /// arrive meanwhile. Between two groups there are none.
     fn restart(&self, connection: &Connection) {
-        let patient = connection.busy_timeout(PATIENCE);
-        let restarted = patient.and_then(|()| checkpoint(connection, "RESTART", &self.turn));
-        match connection.busy_timeout(crate::open::BUSY).and(restarted) {
+        let shortened = connection.busy_timeout(RESTART_TIMEOUT);
+        let restarted = shortened.and_then(|()| checkpoint(connection, "RESTART", &self.lock));
+        match connection.busy_timeout(BUSY_TIMEOUT).and(restarted) {
             Ok(true) => {}
-            Ok(false) => tracing::warn!("a reader holds up the write-ahead log, which grows"),
-            Err(error) => tracing::warn!(%error, "the write-ahead log could not be begun anew"),
+            Ok(false) => tracing::warn!(
+                "a reader blocks the restart of the write-ahead log; it will be retried"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "failed to restart the write-ahead log; it will be retried");
+            }
         }
     }
 }
 
-/// Makes a checkpoint whenever one is asked for, until nobody can ask any more.
-pub(crate) fn work(connection: &Connection, asked: &Receiver<()>, turn: &Turn) {
-    while asked.recv().is_ok() {
-        if let Err(error) = checkpoint(connection, "PASSIVE", turn) {
-            tracing::warn!(%error, "a checkpoint failed; it will be tried again");
+/// Makes a checkpoint for each request, until the sender of the requests is dropped.
+pub(crate) fn run(connection: &Connection, requests: &Receiver<()>, lock: &CheckpointLock) {
+    while requests.recv().is_ok() {
+        if let Err(error) = checkpoint(connection, "PASSIVE", lock) {
+            tracing::warn!(%error, "a checkpoint failed; it will be retried");
         }
     }
 }
 
-/// Makes a checkpoint; returns whether nobody was in its way.
+/// Makes a checkpoint, and returns whether no other connection blocked it.
 pub(crate) fn checkpoint(
     connection: &Connection,
     mode: &str,
-    turn: &Turn,
+    lock: &CheckpointLock,
 ) -> rusqlite::Result<bool> {
-    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
         Ok(row.get::<_, i64>(0)? == 0)
     })

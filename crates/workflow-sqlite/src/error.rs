@@ -1,83 +1,96 @@
-//! What can be wrong with a file that is to be opened.
+//! Errors of opening a file, and of the operations on an open one.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use workflow_engine::StoreError;
 
-/// A file that cannot be opened as a store. `path` is the file, as it was asked for.
+/// Reason why a file cannot be opened as a store. `path` is the path that the caller gave.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(
     missing_docs,
-    reason = "the path is the same in all of them, and documented above"
+    reason = "the path is the same in every variant, and documented above"
 )]
 pub enum OpenError {
     /// Another store, in this or another process, has the file open.
     #[error("{} is in use by {holder}: one process at a time can use it", .path.display())]
     Locked {
         path: PathBuf,
-        /// Who has it open.
+        /// Process that has the file open.
         holder: String,
     },
-    /// A folder, or something else that is no file.
-    #[error("{} is no file", .path.display())]
+    /// The path leads to a folder, or to something else that is not a regular file.
+    #[error("{} is not a regular file", .path.display())]
     NotAFile { path: PathBuf },
     /// The file is a database of another program.
-    #[error("{} is a database of another program: give the store a file of its own", .path.display())]
+    #[error(
+        "{} is a database of another program: give the store a file of its own",
+        .path.display()
+    )]
     NotOurs { path: PathBuf },
-    /// The file is no database, or its beginning is damaged. An empty file is one.
-    #[error("{} is no database, or its beginning is damaged", .path.display())]
+    /// The file is not a database, or its header is damaged. An empty file counts as a database.
+    #[error("{} is not a database, or its header is damaged", .path.display())]
     NotADatabase { path: PathBuf },
-    /// The file must not be written.
-    #[error("{} can only be read", .path.display())]
+    /// The process has no permission to write the file.
+    #[error("{} can be read, but not written", .path.display())]
     ReadOnly { path: PathBuf },
-    /// A newer version of this crate has written the file.
-    #[error("{} has version {found}, and this program knows versions up to {known}: use a newer one", .path.display())]
+    /// A newer version of this crate has migrated the file.
+    #[error(
+        "{} has version {found}, and this program knows versions up to {known}: use a newer program",
+        .path.display()
+    )]
     Newer {
         path: PathBuf,
-        /// The version of the file.
+        /// Version of the file.
         found: i64,
-        /// The latest version that is known here.
+        /// Latest version that this program knows.
         known: i64,
     },
-    /// The file was made by a migration that differs from the one of this program.
-    #[error("{} was made with another migration to version {version} than this program's", .path.display())]
+    /// The file was migrated by a migration that differs from this program's.
+    #[error(
+        "{} was migrated to version {version} by another migration than this program's",
+        .path.display()
+    )]
     Changed {
         path: PathBuf,
-        /// The version.
+        /// Version to which the migrations lead.
         version: i64,
     },
-    /// A setting that durability depends on was not taken.
-    #[error("{}: the setting {pragma} is {found} instead of {wanted}, so commits would not be durable", .path.display())]
+    /// SQLite did not accept a setting that durability depends on.
+    #[error(
+        "{}: the setting {pragma} is {found} instead of {wanted}, so commits would not be durable",
+        .path.display()
+    )]
     Setting {
         path: PathBuf,
-        /// The setting.
+        /// Name of the setting.
         pragma: &'static str,
-        /// What it is.
+        /// Value of the setting.
         found: String,
-        /// What it must be.
+        /// Value that durability needs.
         wanted: &'static str,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{} cannot be opened: {source}", .path.display())]
     Io {
         path: PathBuf,
-        /// What it said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// SQLite refused.
+    /// SQLite reported an error.
     #[error("{} cannot be opened: sqlite: {source}", .path.display())]
     Sqlite {
         path: PathBuf,
-        /// What it said.
+        /// Error of SQLite.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// An [`OpenError`] where the path is not known.
+/// An [`OpenError`] without the path.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum FileError {
     Locked {
         holder: String,
     },
@@ -101,8 +114,8 @@ pub(crate) enum Fault {
     Sqlite(rusqlite::Error),
 }
 
-impl Fault {
-    /// Names the file.
+impl FileError {
+    /// Adds the path.
     pub(crate) fn at(self, path: &Path) -> OpenError {
         let path = path.to_owned();
         match self {
@@ -132,13 +145,13 @@ impl Fault {
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for FileError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotADatabase,
@@ -146,4 +159,68 @@ impl From<rusqlite::Error> for Fault {
             _ => Self::Sqlite(error),
         }
     }
+}
+
+/// Reason why an operation was not done.
+#[derive(Debug)]
+pub(crate) enum OperationError {
+    /// The operation was refused. The writer undoes what the operation has written.
+    Refused(StoreError),
+    /// SQLite failed, perhaps in the middle of the operation.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OperationError {
+    fn from(error: rusqlite::Error) -> Self {
+        // The tables are strict, so a value of a wrong type can only be damage.
+        match error {
+            rusqlite::Error::InvalidColumnType(_, column, _) => {
+                corrupt(format!("column {column} has a wrong type"))
+            }
+            rusqlite::Error::IntegralValueOutOfRange(column, _) => {
+                corrupt(format!("column {column} is out of range"))
+            }
+            rusqlite::Error::FromSqlConversionFailure(column, ..) => {
+                corrupt(format!("column {column} cannot be read"))
+            }
+            rusqlite::Error::Utf8Error(column, _) => {
+                corrupt(format!("column {column} is not UTF-8"))
+            }
+            error if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+                Self::Refused(StoreError::Refused {
+                    why: "a row is larger than SQLite allows".into(),
+                })
+            }
+            error => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<OperationError> for StoreError {
+    fn from(failure: OperationError) -> Self {
+        match failure {
+            OperationError::Refused(error) => error,
+            OperationError::Sqlite(error) => Self::Backend(error.into()),
+        }
+    }
+}
+
+/// Makes the error for a value that the store cannot have written.
+pub(crate) fn corrupt(what: String) -> OperationError {
+    OperationError::Refused(StoreError::Corrupt { what })
+}
+
+/// Reason why a transaction must not be committed.
+#[derive(Debug)]
+pub(crate) enum ExecuteError {
+    /// A write was refused after it had changed rows.
+    Refused,
+    /// SQLite failed.
+    Sqlite(rusqlite::Error),
 }

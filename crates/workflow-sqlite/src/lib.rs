@@ -2,33 +2,46 @@
 
 mod store;
 
-mod error;
 mod open;
+mod writer;
 
+mod queue;
+mod reader;
+mod reply;
+
+mod create;
+
+mod cancels;
+mod commits;
+
+mod claims;
+mod sinks;
+
+mod leases;
+
+mod due;
+mod purge;
+
+mod list;
+mod outbox;
+mod reads;
+mod row;
+
+mod checkpoint;
 mod lock;
 mod schema;
 
-mod checkpoint;
-mod reader;
-mod writer;
+mod connection;
+mod db;
 
-mod claims;
-mod leases;
-mod queue;
-
-mod purge;
-mod sinks;
-mod writes;
-
-mod list;
-mod reads;
-mod row;
+mod error;
+mod options;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::OpenError;
-pub use open::{Durability, Options};
+pub use options::{Durability, Options};
 pub use store::SqliteStore;
 
 /// Compiles the examples of the repository's README.

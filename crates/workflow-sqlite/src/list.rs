@@ -1,4 +1,5 @@
-//! Lists of runs: whatever is asked for, a page costs about what it holds.
+//! Lists of runs: the cost of a page depends on the runs that it returns, not on those that are
+//! kept.
 
 use std::fmt::Write as _;
 
@@ -6,18 +7,24 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 use workflow_engine::{Run, RunFilter, RunKey, Status};
 
-use crate::row::{self, Failure, RUN};
+use crate::error::OperationError;
+use crate::row::{self, RUN_COLUMNS};
 
-/// Up to so many runs are sorted by their keys; of more there are enough on the way along the keys.
-const FEW: i64 = 1_000;
+/// Maximum number of runs that a query may sort by key. If more runs match, a walk in the order of
+/// the keys finds a page of them soon.
+const MAX_SORTED_RUNS: i64 = 1_000;
 
-pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Run>, Failure> {
+/// Returns the runs that a filter admits, in the order of their keys.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &RunFilter,
+) -> Result<Vec<Run>, OperationError> {
     let ids = filter
         .id_prefix
         .as_deref()
         .filter(|prefix| !prefix.is_empty())
         .map(Prefix::new);
-    let mut select = connection.prepare_cached(&sql(connection, filter, ids.as_ref())?)?;
+    let mut select = connection.prepare_cached(&query(connection, filter, ids.as_ref())?)?;
     let after = i64::try_from(filter.after.map_or(0, |RunKey(key)| key)).unwrap_or(i64::MAX);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     bind(&mut select, ":after", after)?;
@@ -38,72 +45,82 @@ pub(crate) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     Ok(runs)
 }
 
-/// Returns the query for a filter: by the index that leads to the fewest runs, and in the order of
-/// the keys.
-fn sql(
+/// Returns the query for a filter.
+///
+/// The query uses the index that leads to the fewest runs, and returns them in the order of their
+/// keys.
+fn query(
     connection: &Connection,
     filter: &RunFilter,
     ids: Option<&Prefix>,
-) -> Result<String, Failure> {
+) -> Result<String, OperationError> {
     let RunFilter {
         statuses,
         workflow,
         worker,
         ..
     } = filter;
-    let all = |column: &str, name: &str, given| {
+    let condition = |column: &str, parameter: &str, given| {
         if given {
-            format!(" AND {column} = {name}")
+            format!(" AND {column} = {parameter}")
         } else {
             String::new()
         }
     };
-    // The sign keeps SQLite from looking for another index than the one that is meant.
-    let workflows = all("+workflow", ":workflow", workflow.is_some());
-    let prefix = if ids.is_some() {
+    // The plus signs keep SQLite from choosing another index than the intended one.
+    let workflow_condition = condition("+workflow", ":workflow", workflow.is_some());
+    let prefix_condition = if ids.is_some() {
         " AND +id >= :from AND +id < :to"
     } else {
         ""
     };
-    let mut names: Vec<_> = Status::ALL
+    let mut selected: Vec<_> = Status::ALL
         .into_iter()
         .filter(|status| statuses.contains(status))
         .collect();
-    if names.len() == Status::ALL.len() {
-        names.clear();
+    if selected.len() == Status::ALL.len() {
+        selected.clear();
     }
-    let mut of = String::new();
-    if !names.is_empty() {
-        let names: Vec<_> = names.iter().map(|status| format!("'{status}'")).collect();
-        let _ = write!(of, " AND +status IN ({})", names.join(", "));
+    let mut status_condition = String::new();
+    if !selected.is_empty() {
+        let names: Vec<_> = selected
+            .iter()
+            .map(|status| format!("'{status}'"))
+            .collect();
+        let _ = write!(status_condition, " AND +status IN ({})", names.join(", "));
     }
-    let runs = format!("SELECT {RUN} FROM runs");
+    let select = format!("SELECT {RUN_COLUMNS} FROM runs");
     let order = "ORDER BY key LIMIT :limit";
     if worker.is_some() {
         let from = "INDEXED BY runs_worker WHERE worker = :worker AND key > :after";
-        return Ok(format!("{runs} {from}{of}{workflows}{prefix} {order}"));
+        return Ok(format!(
+            "{select} {from}{status_condition}{workflow_condition}{prefix_condition} {order}"
+        ));
     }
     if let Some(ids) = ids
         && ids.are_few(connection)?
     {
         let from = "WHERE id >= :from AND id < :to AND +key > :after";
         return Ok(format!(
-            "{runs} {from}{of}{workflows} ORDER BY +key LIMIT :limit"
+            "{select} {from}{status_condition}{workflow_condition} ORDER BY +key LIMIT :limit"
         ));
     }
-    let completed = names.contains(&Status::Completed);
-    if !names.is_empty() && (!completed || few_completed(connection)?) {
-        let parts: Vec<_> = names
+    let completed = selected.contains(&Status::Completed);
+    if !selected.is_empty() && (!completed || are_few_completed(connection)?) {
+        let parts: Vec<_> = selected
             .iter()
             .map(|status| {
                 let index = match status {
                     Status::Completed => "runs_ended WHERE ended_at IS NOT NULL AND",
                     _ => "runs_status WHERE status <> 'completed' AND",
                 };
-                format!("{runs} INDEXED BY {index} status = '{status}' AND key > :after{workflows}{prefix}")
+                format!(
+                    "{select} INDEXED BY {index} status = '{status}' \
+                     AND key > :after{workflow_condition}{prefix_condition}"
+                )
             })
             .collect();
-        // The first column is the key.
+        // Column 1 is the key.
         return Ok(format!(
             "{} ORDER BY 1 LIMIT :limit",
             parts.join(" UNION ALL ")
@@ -111,35 +128,42 @@ fn sql(
     }
     if workflow.is_some() {
         let from = "INDEXED BY runs_workflow WHERE workflow = :workflow AND key > :after";
-        return Ok(format!("{runs} {from}{of}{prefix} {order}"));
+        return Ok(format!(
+            "{select} {from}{status_condition}{prefix_condition} {order}"
+        ));
     }
     Ok(format!(
-        "{runs} NOT INDEXED WHERE key > :after{of}{prefix} {order}"
+        "{select} NOT INDEXED WHERE key > :after{status_condition}{prefix_condition} {order}"
     ))
 }
 
-fn few_completed(connection: &Connection) -> Result<bool, Failure> {
+/// Returns whether few enough runs have completed to sort them.
+fn are_few_completed(connection: &Connection) -> Result<bool, OperationError> {
     let sql = format!(
-        "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
-         WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {FEW})"
+        "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs INDEXED BY runs_ended \
+         WHERE ended_at IS NOT NULL AND status = 'completed' LIMIT {MAX_SORTED_RUNS})"
     );
     Ok(connection
         .prepare_cached(&sql)?
         .query_row([], |row| row.get(0))?)
 }
 
-/// Binds a value if the query asks for it.
-fn bind(select: &mut CachedStatement<'_>, name: &str, value: impl ToSql) -> Result<(), Failure> {
+/// Binds a value if the query has the parameter.
+fn bind(
+    select: &mut CachedStatement<'_>,
+    name: &str,
+    value: impl ToSql,
+) -> Result<(), OperationError> {
     if let Some(index) = select.parameter_index(name)? {
         select.raw_bind_parameter(index, value)?;
     }
     Ok(())
 }
 
-/// The ids that begin with a text: a range, by the bytes of UTF-8, in which SQLite compares them.
+/// Range of the ids that begin with a text. SQLite compares texts by their UTF-8 bytes.
 struct Prefix {
     from: Bytes,
-    /// The first text behind them; it need not be UTF-8.
+    /// First text after the range, which need not be valid UTF-8.
     to: Bytes,
 }
 
@@ -147,7 +171,7 @@ impl Prefix {
     fn new(prefix: &str) -> Self {
         let from = prefix.as_bytes().to_vec();
         let mut to = from.clone();
-        // No byte of UTF-8 is the highest.
+        // The byte 0xff never occurs in UTF-8, so this cannot overflow.
         if let Some(last) = to.last_mut() {
             *last += 1;
         }
@@ -157,9 +181,11 @@ impl Prefix {
         }
     }
 
-    fn are_few(&self, connection: &Connection) -> Result<bool, Failure> {
+    /// Returns whether few enough runs have such ids to sort them.
+    fn are_few(&self, connection: &Connection) -> Result<bool, OperationError> {
         let sql = format!(
-            "SELECT count(*) < {FEW} FROM (SELECT 1 FROM runs WHERE id >= ?1 AND id < ?2 LIMIT {FEW})"
+            "SELECT count(*) < {MAX_SORTED_RUNS} FROM (SELECT 1 FROM runs \
+             WHERE id >= ?1 AND id < ?2 LIMIT {MAX_SORTED_RUNS})"
         );
         Ok(connection
             .prepare_cached(&sql)?
@@ -167,7 +193,7 @@ impl Prefix {
     }
 }
 
-/// A text that need not be UTF-8.
+/// Text that need not be valid UTF-8.
 struct Bytes(Vec<u8>);
 
 impl ToSql for Bytes {

@@ -1,59 +1,60 @@
-//! One process, one store: the lock beside the file, which says who holds it.
+//! One store for each file: the lock file beside the database, which names its holder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::Fault;
+use crate::error::FileError;
 
-/// How long to wait before the lock is tried again.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Time between two attempts to take the lock.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Holds the lock; it is released when this is dropped, and when the process ends, however it does.
+/// The lock on a database. Dropping it releases the lock, and so does the end of the process.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Takes the lock, for which it waits that long: its holder may be about to end.
-    pub(crate) fn take(database: &Path, timeout: Duration) -> Result<Self, Fault> {
+    /// Takes the lock, and waits up to `timeout` for a holder that may be about to close.
+    pub(crate) fn take(database: &Path, timeout: Duration) -> Result<Self, FileError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path(database))?;
-        let begun = Instant::now();
+            .open(lock_path(database))?;
+        let started = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(error.into()),
                 Err(TryLockError::WouldBlock) => {
-                    let left = timeout.saturating_sub(begun.elapsed());
-                    if left.is_zero() {
-                        return Err(Fault::Locked {
-                            holder: holder(&mut file),
+                    let remaining = timeout.saturating_sub(started.elapsed());
+                    if remaining.is_zero() {
+                        return Err(FileError::Locked {
+                            holder: read_holder(&mut file),
                         });
                     }
-                    std::thread::sleep(left.min(PAUSE));
+                    std::thread::sleep(remaining.min(LOCK_RETRY_INTERVAL));
                 }
             }
         }
         let mut lock = Self { file };
-        lock.sign()?;
+        lock.write_holder()?;
         Ok(lock)
     }
 
-    fn sign(&mut self) -> io::Result<()> {
+    /// Writes the id of this process into the lock file.
+    fn write_holder(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
         writeln!(self.file, "process {}", std::process::id())?;
         self.file.flush()
     }
 
-    /// Returns the file, as a process that was forked from this one has it.
+    /// Returns the lock file as a forked process inherits it.
     #[cfg(test)]
     pub(crate) fn inherited(&self) -> io::Result<File> {
         self.file.try_clone()
@@ -62,19 +63,18 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // To close the file is not enough: a process that was forked from this one may have it open
-        // as well.
+        // Closing the file is not enough, because a forked process may have it open as well.
         let _ = self.file.unlock();
     }
 }
 
-/// Reads who holds the lock.
-fn holder(file: &mut File) -> String {
+/// Reads the name of the holder.
+fn read_holder(file: &mut File) -> String {
     let mut holder = String::new();
-    // The lock is taken all the same, should its text be unreadable.
+    // The lock is held even if the text cannot be read.
     let _ = file.read_to_string(&mut holder);
     let holder = holder.trim();
-    // A holder that has just taken the lock has not signed yet.
+    // A holder that has just taken the lock may not have written its name yet.
     if holder.is_empty() {
         "another process".to_owned()
     } else {
@@ -82,11 +82,11 @@ fn holder(file: &mut File) -> String {
     }
 }
 
-/// Returns the one path of a file, there or not yet, by whatever symbolic links it is reached: it
-/// has one lock.
+/// Follows symbolic links to the one path of a file, whether the file exists or not, so that it has
+/// one lock.
 ///
-/// The file itself is not opened: to close it again would release the locks that SQLite holds on it
-/// in this process.
+/// The file itself is not opened, because closing it would release the locks that SQLite holds on
+/// it in this process.
 pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let resolved = path.canonicalize();
     if !resolved
@@ -100,16 +100,18 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     match (path.read_link(), path.file_name()) {
-        // A link to a file that is not there yet.
+        // A link to a file that does not exist yet.
         (Ok(target), _) => resolve(&folder.join(target)),
         (Err(_), Some(name)) => Ok(folder.canonicalize()?.join(name)),
         (Err(_), None) => resolved,
     }
 }
 
-/// The lock stays beside the database when it is released: to remove it would let two processes
-/// lock two files.
-fn path(database: &Path) -> PathBuf {
+/// Returns the path of the lock file.
+///
+/// The lock file stays when the lock is released: removing it would let two processes lock two
+/// different files.
+fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push("-lock");
     name.into()

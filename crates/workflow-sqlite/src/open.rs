@@ -1,101 +1,48 @@
-//! Opening a store: options, what the file must be, and what its connections are set to.
+//! Opening a file: checks, recovery from the last process, and the threads that own the file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::{fs, io};
 
-use rusqlite::types::Value;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::{Fault, OpenError};
-use crate::lock;
-use crate::store::SqliteStore;
+use crate::checkpoint::{CheckpointLock, LogWatch};
+use crate::db::Db;
+use crate::error::FileError;
+use crate::lock::{self, Lock};
+use crate::options::Durability;
+use crate::queue::Write;
+use crate::reader::{READER_THREADS, Read};
+use crate::{checkpoint, connection, reader, schema, writer};
 
-/// How long a connection waits for another one; only checkpoints of the same process can be in its
-/// way.
-pub(crate) const BUSY: Duration = Duration::from_secs(10);
+/// Size of the smallest database that is not empty: one page of the smallest size that SQLite
+/// allows.
+const MIN_DATABASE_BYTES: u64 = 512;
 
-/// The smallest page of SQLite, and so the smallest database that is not empty, in bytes.
-const SMALLEST: u64 = 512;
-
-/// What a commit survives once it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// A loss of power, and so everything less: each commit is flushed to the disk
-    /// (`synchronous=FULL`). The default; commits that come together share one flush.
-    #[default]
-    PowerLoss,
-    /// The end of the process, however it ends. A loss of power, or a crash of the operating
-    /// system, may take the last commits, in order, and leaves the file intact
-    /// (`synchronous=NORMAL`).
-    ProcessCrash,
+/// Access to the threads of a store. The threads end when the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Threads {
+    /// Queue of the writer.
+    pub(crate) writes: Sender<Box<dyn Write>>,
+    /// Queue of the readers.
+    pub(crate) reads: Sender<Read>,
+    /// Position of the last event that is committed.
+    pub(crate) outbox_end: Arc<AtomicU64>,
+    /// Completes when the file is closed and its lock is released.
+    pub(crate) closed: Shared<oneshot::Receiver<()>>,
 }
 
-/// How a store is opened.
+/// Resolves the path of the file and creates its folders.
 ///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use workflow_sqlite::{Durability, SqliteStore};
-///
-/// let folder = tempfile::tempdir()?;
-/// let options = SqliteStore::options().durability(Durability::ProcessCrash).lock_timeout(Duration::from_secs(5));
-/// let store = options.open(folder.path().join("runs.db"))?;
-/// # let _ = store;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Options {
-    pub(crate) durability: Durability,
-    pub(crate) lock_timeout: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            durability: Durability::default(),
-            lock_timeout: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Options {
-    /// Sets what commits survive; [`Durability::PowerLoss`] unless set.
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// Sets how long [`open`](Self::open) waits for a store that has the file open, and may be
-    /// about to close it; 2 s unless set, and zero to be told at once.
-    pub fn lock_timeout(mut self, lock_timeout: Duration) -> Self {
-        self.lock_timeout = lock_timeout;
-        self
-    }
-
-    /// Opens the file, and creates it, with its folders, if there is none. It blocks for as long as
-    /// that takes.
-    ///
-    /// The runs that a process held which died with the file are due at once. Symbolic links are
-    /// followed; a hard link is to the lock another file, so use one name.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`], which names the path: nothing was changed, except for migrations that
-    /// succeeded before one that did not. What is no file, or a file that is no database, has no
-    /// lock file beside it either.
-    pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
-        let path = path.as_ref();
-        SqliteStore::open_with(path, self).map_err(|fault| fault.at(path))
-    }
-}
-
-/// Finds the file, makes its folders, and refuses what cannot be a database before anything is left
-/// beside it.
-pub(crate) fn find(path: &Path) -> Result<PathBuf, Fault> {
+/// A file that cannot be a database is refused here, before a lock file is created beside it.
+pub(crate) fn locate(path: &Path) -> Result<PathBuf, FileError> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -106,21 +53,23 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf, Fault> {
     match fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
-        Ok(found) if !found.is_file() => return Err(Fault::NotAFile),
+        Ok(found) if !found.is_file() => return Err(FileError::NotAFile),
         Ok(found) if found.len() == 0 => {}
-        // SQLite takes what is shorter than a page for an empty database.
-        Ok(found) if found.len() < SMALLEST => return Err(Fault::NotADatabase),
+        // SQLite would take a file shorter than a page for an empty database.
+        Ok(found) if found.len() < MIN_DATABASE_BYTES => return Err(FileError::NotADatabase),
         Ok(_) => check_header(&path)?,
     }
     Ok(path)
 }
 
-/// Refuses a file that does not begin as a database does. SQLite reads it: were this process to
-/// open and close the file, that would release the locks of every connection that it has to it.
-fn check_header(path: &Path) -> Result<(), Fault> {
+/// Refuses a file whose header is not that of a database.
+///
+/// SQLite reads the header. If this process opened and closed the file itself, that would release
+/// the locks of all its connections to the file.
+fn check_header(path: &Path) -> Result<(), FileError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    // What stands in a log of the file is a better beginning.
+    // A write-ahead log may contain a valid first page, so the header of the file does not decide.
     if !cfg!(unix) || fs::metadata(log).is_ok_and(|log| log.len() > 0) {
         return Ok(());
     }
@@ -138,77 +87,74 @@ fn check_header(path: &Path) -> Result<(), Fault> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let read = Connection::open_with_flags(uri, flags)
-        .and_then(|connection| setting(&connection, "schema_version"));
+        .and_then(|connection| connection::setting(&connection, "schema_version"));
     match read {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            Err(Fault::NotADatabase)
+            Err(FileError::NotADatabase)
         }
-        // Everything else is said by the connection that will write.
+        // The connection that will write reports every other error.
         _ => Ok(()),
     }
 }
 
-/// Opens the writer's connection.
-pub(crate) fn writer(path: &Path) -> Result<Connection, Fault> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    // SQLite opens a file that it must not write for reading alone.
-    if connection.is_readonly("main")? {
-        return Err(Fault::ReadOnly);
+/// Starts the threads of a store whose file is locked.
+///
+/// The file is checked, migrated and recovered first.
+pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<Threads, FileError> {
+    let mut writing = connection::writer(path)?;
+    schema::check(&writing)?;
+    connection::make_durable(&writing, durability)?;
+    schema::migrate(&mut writing)?;
+    let mut db = recover(writing)?;
+    let (writes, write_queue) = channel();
+    let (reads, read_queue) = channel::<Read>();
+    let (checkpoints, checkpoint_requests) = sync_channel(1);
+    let (closing, closed) = oneshot::channel();
+    let outbox_end = Arc::new(AtomicU64::new(db.outbox_end));
+    let checkpoint_lock = CheckpointLock::default();
+    let log = LogWatch::new(&mut db.connection, checkpoints, checkpoint_lock.clone())?;
+    let mut helpers = Vec::new();
+    let checkpointing = connection::writer(path)?;
+    checkpointing.execute_batch("PRAGMA cache_size = -512")?;
+    helpers.push(spawn("checkpoint", move || {
+        checkpoint::run(&checkpointing, &checkpoint_requests, &checkpoint_lock)
+    })?);
+    let read_queue = Arc::new(Mutex::new(read_queue));
+    for _ in 0..READER_THREADS {
+        let reading = connection::reader(path)?;
+        let queue = read_queue.clone();
+        helpers.push(spawn("reader", move || reader::run(&reading, &queue))?);
     }
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// Sets what durability depends on, and reads it back: SQLite ignores what it does not understand.
-pub(crate) fn make_durable(connection: &Connection, durability: Durability) -> Result<(), Fault> {
-    let (level, number) = match durability {
-        Durability::PowerLoss => ("FULL", "2"),
-        Durability::ProcessCrash => ("NORMAL", "1"),
-    };
-    connection.execute_batch(&format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = {level};"
-    ))?;
-    for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", number)] {
-        let found = setting(connection, pragma)?;
-        if found != wanted {
-            return Err(Fault::Setting {
-                pragma,
-                found,
-                wanted,
-            });
-        }
-    }
-    // The checkpoint thread does what autocheckpoint would do inside of commits.
-    connection.execute_batch(
-        "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
-    )?;
-    Ok(())
-}
-
-/// Returns what a pragma is set to.
-pub(crate) fn setting(connection: &Connection, pragma: &str) -> rusqlite::Result<String> {
-    connection.pragma_query_value(None, pragma, |row| {
-        Ok(match row.get(0)? {
-            Value::Text(text) => text,
-            Value::Integer(number) => number.to_string(),
-            other => format!("{other:?}"),
-        })
+    let published = outbox_end.clone();
+    spawn("writer", move || {
+        writer::run(db, &write_queue, &published, log);
+        // The helpers have the file open as well, so the lock is released after they have ended.
+        helpers.into_iter().for_each(|helper| drop(helper.join()));
+        drop(lock);
+        drop(closing);
+    })?;
+    Ok(Threads {
+        writes,
+        reads,
+        outbox_end,
+        closed: closed.shared(),
     })
 }
 
-/// Opens a connection that only reads.
-pub(crate) fn reader(path: &Path) -> Result<Connection, Fault> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(BUSY)?;
-    connection.execute_batch(
-        "PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;",
-    )?;
-    Ok(connection)
+/// Makes every held run ready, and returns the state of a new writer.
+///
+/// The lock is held, so no other process has the file open, and the workers of the last one have
+/// ended.
+pub(crate) fn recover(connection: Connection) -> Result<Db, FileError> {
+    connection.execute_batch(include_str!("sql/recover.sql"))?;
+    let sql = include_str!("sql/outbox_end.sql");
+    let outbox_end = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(Db::new(connection, outbox_end))
+}
+
+/// Starts a named thread.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(format!("sqlite-{name}"))
+        .spawn(work)
 }

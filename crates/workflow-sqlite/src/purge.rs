@@ -1,24 +1,25 @@
-//! Purging: runs that have ended long enough ago, and whose events every sink has settled.
+//! Purge: removal of runs whose retention has expired, once every sink has settled their events.
 
 use rusqlite::{OptionalExtension, params};
 use workflow_engine::{Purge, Purged, Status, Timestamp};
 
-use crate::row::Failure;
-use crate::writer::Db;
+use crate::db::{Db, IndexKey};
+use crate::error::OperationError;
 
-/// How many records one write removes, unless a single run has more: other writes wait meanwhile.
-pub(crate) const RECORDS: u64 = 10_000;
+/// Number of records after which a purge removes no further run, because other writes wait for it.
+///
+/// Runs are removed whole, so the last one may exceed this number.
+pub(crate) const MAX_PURGED_RECORDS: u64 = 10_000;
 
-/// How many runs one write looks at.
-pub(crate) const LOOKED_AT: usize = 1_000;
-
-/// When a run ended, and its key: its place among those that have ended.
-pub(crate) type Place = (i64, u64);
+/// Maximum number of runs that one search considers.
+pub(crate) const MAX_PURGE_CANDIDATES: usize = 1_000;
 
 impl Db {
-    /// Removes what can go, the longest ended first. Where a sink keeps very many runs from going,
-    /// each call looks at some of them, and the next one goes on behind.
-    pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, Failure> {
+    /// Removes runs whose retention has expired, the earliest end first.
+    ///
+    /// If a sink has not settled the events of very many runs, each call considers some of them,
+    /// and the next call continues after those.
+    pub(crate) fn purge(&mut self, purge: &Purge) -> Result<Purged, OperationError> {
         let sql = "SELECT coalesce(min(position), 9223372036854775807) FROM cursors";
         let settled: i64 = self
             .connection
@@ -28,38 +29,41 @@ impl Db {
         if first.is_none_or(|first| first > settled) {
             return Ok(Purged::default());
         }
-        let begun = self.purge_from.take();
-        let mut purged = self.purge_behind(purge, settled, begun)?;
-        if begun.is_some() && purged.runs == 0 && self.purge_from.is_none() {
-            purged = self.purge_behind(purge, settled, None)?;
+        let after = self.purge_after.take();
+        let mut purged = self.purge_ended(purge, settled, after)?;
+        if after.is_some() && purged.runs == 0 && self.purge_after.is_none() {
+            purged = self.purge_ended(purge, settled, None)?;
         }
         if purged.runs > 0 {
-            // Places are counted on from here, also if the last ones are gone when the file is
-            // opened again.
+            // The next process counts positions from here, even if the last events are purged.
             let sql = "UPDATE outbox SET position = ?1, purged = purged + ?2";
             self.connection
                 .prepare_cached(sql)?
-                .execute(params![self.end, purged.events])?;
+                .execute(params![self.outbox_end, purged.events])?;
         }
         Ok(purged)
     }
 
-    fn purge_behind(
+    /// Removes runs that ended after the place `after`, and remembers where the next search begins.
+    fn purge_ended(
         &mut self,
         purge: &Purge,
         settled: i64,
-        begun: Option<Place>,
-    ) -> Result<Purged, Failure> {
-        let ended = self.ended(purge, begun.unwrap_or((i64::MIN, 0)))?;
-        let (all, last) = (ended.len() < LOOKED_AT, ended.last().copied());
-        let (mut purged, mut records) = (Purged::default(), 0);
-        for (_, key) in ended {
-            if purged.runs >= purge.limit as u64 || records >= RECORDS {
-                self.purge_from = begun;
+        after: Option<IndexKey>,
+    ) -> Result<Purged, OperationError> {
+        let candidates = self.ended_runs(purge, after.unwrap_or((i64::MIN, 0)))?;
+        let is_last_page = candidates.len() < MAX_PURGE_CANDIDATES;
+        let last = candidates.last().copied();
+        let mut purged = Purged::default();
+        let mut records = 0;
+        for (_, key) in candidates {
+            if purged.runs >= purge.limit as u64 || records >= MAX_PURGED_RECORDS {
+                self.purge_after = after;
                 return Ok(purged);
             }
-            // A run's last event decides, because the others stand before it.
-            let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
+            // The last event of the run decides, because the others lie before it.
+            let sql = "SELECT CAST(position + last_seq - seq AS INTEGER) FROM history \
+                       WHERE run = ?1 ORDER BY last_seq DESC LIMIT 1";
             let end: Option<i64> = self
                 .connection
                 .prepare_cached(sql)?
@@ -68,7 +72,7 @@ impl Db {
             if end.is_some_and(|end| end > settled) {
                 continue;
             }
-            // A number that is none must not keep the others from being purged.
+            // `total` adds floats, so that a damaged number cannot overflow and stop the purge.
             let sql =
                 "SELECT CAST(total(last_seq - seq + 1) AS INTEGER) FROM history WHERE run = ?1";
             let events: i64 = self
@@ -85,12 +89,12 @@ impl Db {
                 .execute([key])?;
             purged.runs += 1;
         }
-        self.purge_from = last.filter(|_| !all);
+        self.purge_after = last.filter(|_| !is_last_page);
         Ok(purged)
     }
 
-    /// Returns where the first event stands that is still kept.
-    fn first_position(&self) -> Result<Option<i64>, Failure> {
+    /// Returns the position of the first event that is kept.
+    fn first_position(&self) -> Result<Option<i64>, OperationError> {
         let sql = "SELECT position FROM history ORDER BY position LIMIT 1";
         Ok(self
             .connection
@@ -99,28 +103,23 @@ impl Db {
             .optional()?)
     }
 
-    /// Returns the runs behind a place that ended long enough ago, the longest ended first.
-    fn ended(&self, purge: &Purge, (ended_at, key): Place) -> Result<Vec<Place>, Failure> {
+    /// Returns runs whose retention has expired, after a place in the index and in its order.
+    fn ended_runs(
+        &self,
+        purge: &Purge,
+        (ended_at, key): IndexKey,
+    ) -> Result<Vec<IndexKey>, OperationError> {
         let before = |status| purge.before(status).map(Timestamp::as_millis);
-        let of = |status: Status, before: &str| {
-            format!(
-                "SELECT ended_at, key FROM runs INDEXED BY runs_ended WHERE ended_at IS NOT NULL AND status = '{status}' \
-                 AND ended_at < {before} AND (ended_at, key) > (?4, ?5)"
-            )
-        };
-        let sql = format!(
-            "{} UNION ALL {} UNION ALL {} ORDER BY 1, 2 LIMIT {LOOKED_AT}",
-            of(Status::Completed, "?1"),
-            of(Status::Failed, "?2"),
-            of(Status::Cancelled, "?3")
-        );
+        let sql = include_str!("sql/ended.sql");
+        let sql = format!("{sql} LIMIT {MAX_PURGE_CANDIDATES}");
         let mut select = self.connection.prepare_cached(&sql)?;
-        let (completed, failed, cancelled) = (
+        let values = params![
             before(Status::Completed),
             before(Status::Failed),
             before(Status::Cancelled),
-        );
-        let values = params![completed, failed, cancelled, ended_at, key];
+            ended_at,
+            key
+        ];
         let rows = select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

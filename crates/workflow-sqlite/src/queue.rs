@@ -1,245 +1,84 @@
-//! What is due, in order: a claim walks over the index `runs_due`, and reads what it returns.
+//! Writes that wait for their group, each with the reply to its caller.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::Receiver;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql, params};
-use workflow_engine::{ClaimRequest, Run, RunKey, StoreError, Timestamp};
+use workflow_engine::StoreError;
 
-use crate::reads;
-use crate::row::Failure;
+use crate::db::Db;
+use crate::error::{ExecuteError, OperationError};
+use crate::reply::Reply;
 
-/// How many names of unknown workflows are told.
-const UNKNOWN: usize = 16;
+/// Maximum number of writes in a group.
+const MAX_GROUP_WRITES: usize = 1024;
 
-/// How many runs that cannot be read one claim puts aside, at most.
-const DAMAGED: usize = 64;
+/// A write, which is executed inside a transaction, and replied to once the transaction is durable.
+pub(crate) trait Write: Send {
+    /// Executes the write, perhaps again after a rollback.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecuteError`] if the transaction must not be committed.
+    fn execute(&mut self, db: &mut Db) -> Result<(), ExecuteError>;
 
-/// The workflows that have runs which nobody holds, from name to name; and whether any of these is
-/// due at `?1`.
-const WORKFLOWS: &str = "WITH RECURSIVE names (name) AS ( \
-     SELECT * FROM (SELECT workflow FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL ORDER BY workflow LIMIT 1) \
-     UNION ALL SELECT (SELECT workflow FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow > name \
-         ORDER BY workflow LIMIT 1) FROM names WHERE name IS NOT NULL) \
-     SELECT name, \
-         EXISTS (SELECT 1 FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow = name AND ready = 1) \
-         OR EXISTS (SELECT 1 FROM runs INDEXED BY runs_due WHERE due_at IS NOT NULL AND workflow = name AND ready = 0 \
-             AND due_at <= ?1) \
-     FROM names WHERE name IS NOT NULL";
-
-/// The runs of the workflow `?1` behind the place (`?3`, `?4`), `?5` at most, in order.
-const READY: &str = "SELECT due_at, key FROM runs INDEXED BY runs_due \
-     WHERE due_at IS NOT NULL AND workflow = ?1 AND ready = 1 AND ?2 IS NOT NULL AND (due_at, key) > (?3, ?4) \
-     ORDER BY due_at, key LIMIT ?5";
-
-/// The same, of those that wait for a time up to `?2`.
-const WAITING: &str = "SELECT due_at, key FROM runs INDEXED BY runs_due \
-     WHERE due_at IS NOT NULL AND workflow = ?1 AND ready = 0 AND due_at <= ?2 AND (due_at, key) > (?3, ?4) \
-     ORDER BY due_at, key LIMIT ?5";
-
-/// The first time after `?2` for which a run of the workflow `?1` waits.
-const NEXT: &str = "SELECT due_at FROM runs INDEXED BY runs_due \
-     WHERE due_at IS NOT NULL AND workflow = ?1 AND ready = 0 AND due_at > ?2 ORDER BY due_at LIMIT 1";
-
-/// The name of a workflow, as it is stored: also one that is no UTF-8 any more.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name(Vec<u8>);
-
-impl ToSql for Name {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
-    }
+    /// Sends the result to the caller, or the error `failed` if the transaction was not committed.
+    fn reply(self: Box<Self>, failed: Option<StoreError>);
 }
 
-/// The workflows that a claim is about.
-#[derive(Debug, Default)]
-pub(crate) struct Workflows {
-    /// Those that it wants.
-    pub(crate) wanted: BTreeSet<Name>,
-    /// Those of others that have runs which are due.
-    pub(crate) unknown: Vec<String>,
+/// Waits for a write, and returns it with the others that are queued by then.
+///
+/// Returns `None` once every handle of the store is dropped and the queue is empty.
+pub(crate) fn next_group(queue: &Receiver<Box<dyn Write>>) -> Option<Vec<Box<dyn Write>>> {
+    let first = queue.recv().ok()?;
+    let group = std::iter::once(first)
+        .chain(queue.try_iter())
+        .take(MAX_GROUP_WRITES);
+    Some(group.collect())
 }
 
-/// Tells the workflows that a request wants from those that it does not know.
-pub(crate) fn workflows(
-    connection: &Connection,
-    request: &ClaimRequest,
-) -> Result<Workflows, Failure> {
-    let mut found = Workflows::default();
-    if let Some(names) = &request.workflows {
-        found.wanted = names
-            .iter()
-            .map(|name| Name(name.clone().into_bytes()))
-            .collect();
-    }
-    let mut select = connection.prepare_cached(WORKFLOWS)?;
-    let mut rows = select.query([request.now.as_millis()])?;
-    while found.unknown.len() < UNKNOWN
-        && let Some(row) = rows.next()?
-    {
-        let name = Name(
-            row.get_ref(0)?
-                .as_bytes()
-                .map(<[u8]>::to_vec)
-                .unwrap_or_default(),
-        );
-        if request.workflows.is_none() {
-            found.wanted.insert(name);
-        } else if row.get(1)? && !found.wanted.contains(&name) {
-            found
-                .unknown
-                .push(String::from_utf8_lossy(&name.0).into_owned());
-        }
-    }
-    Ok(found)
+/// A write that calls a function.
+pub(crate) struct WriteFn<T, F> {
+    operation: F,
+    result: Option<Result<T, StoreError>>,
+    reply: Reply<T>,
 }
 
-/// What a walk has found.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// Runs that are due, with the epochs of their last claims, in order.
-    pub(crate) runs: Vec<(Run, u64)>,
-    /// Runs that are due and cannot be read.
-    pub(crate) damaged: Vec<(RunKey, StoreError)>,
-    /// Whether there are more.
-    pub(crate) more: Option<Timestamp>,
-}
-
-/// Finds runs that are due, the longest due first: walks along all wanted workflows at once, and no
-/// further than asked.
-pub(crate) fn due(
-    connection: &Connection,
-    wanted: &BTreeSet<Name>,
-    request: &ClaimRequest,
-) -> Result<Found, Failure> {
-    let now = request.now.as_millis();
-    let mut walks = Vec::new();
-    for name in wanted {
-        walks.push(Walk::new(name, READY, now, (i64::MIN, 0)));
-        walks.push(Walk::new(name, WAITING, now, (i64::MIN, 0)));
-        // A time that is none is found as well, so that somebody hears of it.
-        walks.push(Walk::new(
-            name,
-            WAITING,
-            i64::MAX,
-            (Timestamp::MAX.as_millis(), u64::MAX >> 1),
-        ));
-    }
-    let mut next = BTreeMap::new();
-    for (index, walk) in walks.iter_mut().enumerate() {
-        next.extend(walk.step(connection)?.map(|place| (place, index)));
-    }
-    let mut found = Found::default();
-    while let Some(((due_at, key), index)) = next.pop_first() {
-        if found.runs.len() >= request.limit || found.damaged.len() >= DAMAGED {
-            // It can be had now, even if it is ready since a time to come.
-            found.more = Some(Timestamp::from_millis(due_at.min(now)).unwrap_or(request.now));
-            break;
-        }
-        match reads::run_by_key(connection, RunKey(key)) {
-            // An epoch that cannot be counted on is damage as well.
-            Ok(Some((run, epoch))) if epoch < i64::MAX.unsigned_abs() => {
-                found.runs.push((run, epoch))
-            }
-            Ok(_) => found.damaged.push((
-                RunKey(key),
-                StoreError::Corrupt {
-                    what: format!("run {key}: epoch"),
-                },
-            )),
-            Err(Failure::Refused(error)) => found.damaged.push((RunKey(key), error)),
-            Err(error) => return Err(error),
-        }
-        next.extend(walks[index].step(connection)?.map(|place| (place, index)));
-    }
-    Ok(found)
-}
-
-/// A way along the runs of one workflow. It reads one run, and a few more with each further look.
-struct Walk<'a> {
-    name: &'a Name,
-    sql: &'static str,
-    until: i64,
-    last: (i64, u64),
-    read: VecDeque<(i64, u64)>,
-    look: usize,
-}
-
-impl<'a> Walk<'a> {
-    /// How many runs are read at once.
-    const LOOK: usize = 32;
-
-    fn new(name: &'a Name, sql: &'static str, until: i64, last: (i64, u64)) -> Self {
+impl<T, F> WriteFn<T, F> {
+    pub(crate) fn new(operation: F, reply: Reply<T>) -> Self {
         Self {
-            name,
-            sql,
-            until,
-            last,
-            read: VecDeque::new(),
-            look: 1,
+            operation,
+            result: None,
+            reply,
         }
     }
+}
 
-    /// Returns the place of the next run.
-    fn step(&mut self, connection: &Connection) -> Result<Option<(i64, u64)>, Failure> {
-        if self.read.is_empty() && self.look > 0 {
-            let mut select = connection.prepare_cached(self.sql)?;
-            let values = params![self.name, self.until, self.last.0, self.last.1, self.look];
-            for place in select.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))? {
-                self.read.push_back(place?);
+impl<T, F> Write for WriteFn<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Db) -> Result<T, OperationError> + Send,
+{
+    fn execute(&mut self, db: &mut Db) -> Result<(), ExecuteError> {
+        let before = db.connection.total_changes();
+        match (self.operation)(db) {
+            Ok(value) => self.result = Some(Ok(value)),
+            Err(OperationError::Refused(error)) => {
+                self.result = Some(Err(error));
+                if db.connection.total_changes() != before {
+                    return Err(ExecuteError::Refused);
+                }
             }
-            // Fewer than asked for are the last.
-            self.look = if self.read.len() < self.look {
-                0
-            } else {
-                Self::LOOK
-            };
-            self.last = self.read.back().copied().unwrap_or(self.last);
+            Err(OperationError::Sqlite(error)) => return Err(ExecuteError::Sqlite(error)),
         }
-        Ok(self.read.pop_front())
+        Ok(())
     }
-}
 
-/// Returns the first time after now for which a wanted run waits.
-pub(crate) fn next(
-    connection: &Connection,
-    wanted: &BTreeSet<Name>,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Failure> {
-    let mut select = connection.prepare_cached(NEXT)?;
-    let mut next: Option<Timestamp> = None;
-    for name in wanted {
-        let mut rows = select.query(params![name, now.as_millis()])?;
-        if let Some(row) = rows.next()? {
-            // One that is none was put aside, or will be.
-            let time = Timestamp::from_millis(row.get(0)?).ok();
-            next = next.into_iter().chain(time).min();
-        }
-    }
-    Ok(next)
-}
-
-/// Returns whether a worker holds a run of a wanted workflow. Of one that holds very many it is
-/// assumed.
-pub(crate) fn holds(
-    connection: &Connection,
-    worker: &str,
-    request: &ClaimRequest,
-) -> Result<bool, Failure> {
-    /// So many of its runs are looked at.
-    const LOOKED_AT: usize = 1_000;
-    let sql = "SELECT workflow FROM runs INDEXED BY runs_worker WHERE worker = ?1";
-    let mut select = connection.prepare_cached(sql)?;
-    let mut rows = select.query([worker])?;
-    for _ in 0..LOOKED_AT {
-        let Some(row) = rows.next()? else {
-            return Ok(false);
+    fn reply(self: Box<Self>, failed: Option<StoreError>) {
+        let result = match (failed, self.result) {
+            (Some(error), _) => Err(error),
+            (None, Some(result)) => result,
+            (None, None) => Err(StoreError::Backend("the write was not done".into())),
         };
-        let workflow = row.get_ref(0)?.as_bytes().unwrap_or_default();
-        let wanted = |names: &Vec<String>| names.iter().any(|name| name.as_bytes() == workflow);
-        if request.workflows.as_ref().is_none_or(wanted) {
-            return Ok(true);
-        }
+        // The caller may have dropped its future; the write is done all the same.
+        let _ = self.reply.send(result);
     }
-    Ok(true)
 }

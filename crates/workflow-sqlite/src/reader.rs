@@ -1,18 +1,18 @@
-//! The readers: two threads beside the writer, each with a connection of its own.
+//! The readers: two threads beside the writer, each with its own connection.
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::Connection;
 
-/// How many there are.
-pub(crate) const READERS: usize = 2;
+/// Number of reader threads.
+pub(crate) const READER_THREADS: usize = 2;
 
-/// A read, which answers by itself.
+/// A read, which sends its result to the caller itself.
 pub(crate) type Read = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Works until every handle of the store is gone.
-pub(crate) fn work(connection: &Connection, queue: &Mutex<Receiver<Read>>) {
+/// Executes reads until every handle of the store is dropped and the queue is empty.
+pub(crate) fn run(connection: &Connection, queue: &Mutex<Receiver<Read>>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(read) = next else { return };

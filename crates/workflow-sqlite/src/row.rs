@@ -1,82 +1,27 @@
-//! Rows as values: what a row must hold, and the typed error if it does not.
+//! Rows as values: a row with a value that it must not have is a typed error.
 
-use rusqlite::{ErrorCode, Row};
+use rusqlite::Row;
 use workflow_engine::{
-    CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status,
-    StoreError, Timestamp,
+    CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status, Timestamp,
 };
 
-/// Why an operation was not done.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It was refused. The writer sees to it that it has then written nothing.
-    Refused(StoreError),
-    /// SQLite failed, perhaps in the middle of it.
-    Sqlite(rusqlite::Error),
-}
+use crate::error::{OperationError, corrupt};
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        // A value of another type than the column's can only be damage: the tables are strict.
-        match error {
-            rusqlite::Error::InvalidColumnType(_, column, _) => {
-                corrupt(format!("column {column} has a wrong type"))
-            }
-            rusqlite::Error::IntegralValueOutOfRange(column, _) => {
-                corrupt(format!("column {column} is out of range"))
-            }
-            rusqlite::Error::FromSqlConversionFailure(column, ..) => {
-                corrupt(format!("column {column} cannot be read"))
-            }
-            rusqlite::Error::Utf8Error(column, _) => {
-                corrupt(format!("column {column} is no UTF-8"))
-            }
-            error if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
-                Self::Refused(StoreError::Refused {
-                    why: "a row is larger than SQLite keeps".into(),
-                })
-            }
-            error => Self::Sqlite(error),
-        }
-    }
-}
+/// Columns of a run, in the order that [`run`] reads.
+pub(crate) const RUN_COLUMNS: &str = include_str!("sql/run_columns.sql");
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(error) => error,
-            Failure::Sqlite(error) => Self::Backend(error.into()),
-        }
-    }
-}
-
-pub(crate) fn corrupt(what: String) -> Failure {
-    Failure::Refused(StoreError::Corrupt { what })
-}
-
-/// The columns of a run, in the order of [`run`].
-pub(crate) const RUN: &str = "key, id, workflow, execution_id, status, created_at, ended_at, due_at, worker, recoveries, \
-     cancel_reason, cancel_at_once, cancel_at, epoch, \
-     coalesce((SELECT max(last_seq) FROM history WHERE run = runs.key), 0)";
-
-/// Reads a run, and the epoch of its last claim.
-pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
+/// Reads a run with the epoch of its last claim.
+pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), OperationError> {
     let key: u64 = row.get(0)?;
     let what = |column: &str| format!("run {key}: {column}");
     let status: String = row.get(4)?;
     let time = |index, column: &str| timestamp(row.get(index)?, || what(column));
-    let maybe = |index, column: &str| {
+    let optional_time = |index, column: &str| {
         row.get::<_, Option<i64>>(index)?
             .map(|millis| timestamp(millis, || what(column)))
             .transpose()
     };
-    let cancel = match maybe(12, "cancel_at")? {
+    let cancel = match optional_time(12, "cancel_at")? {
         Some(at) => Some(CancelRequest {
             reason: row.get(10)?,
             at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false),
@@ -91,8 +36,8 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
         execution_id: row.get(3)?,
         status: Status::parse(&status).ok_or_else(|| corrupt(what("status")))?,
         created_at: time(5, "created_at")?,
-        ended_at: maybe(6, "ended_at")?,
-        due_at: maybe(7, "due_at")?,
+        ended_at: optional_time(6, "ended_at")?,
+        due_at: optional_time(7, "due_at")?,
         worker: row.get(8)?,
         recoveries: row.get(9)?,
         cancel,
@@ -101,15 +46,16 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), Failure> {
     Ok((run, row.get(13)?))
 }
 
-/// The columns of a record, in the order of [`record`].
-pub(crate) const RECORD: &str =
+/// Columns of a record, in the order that [`record`] reads.
+pub(crate) const RECORD_COLUMNS: &str =
     "position, seq, last_seq, at, events, kind, name, occurrence, attempt, due_at, payload";
 
 /// Reads a record.
-pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {
+pub(crate) fn record(row: &Row<'_>) -> Result<Record, OperationError> {
     let position: u64 = row.get(0)?;
     let what = |column: &str| format!("history {position}: {column}");
-    let (first_seq, last_seq): (u64, u64) = (row.get(1)?, row.get(2)?);
+    let first_seq: u64 = row.get(1)?;
+    let last_seq: u64 = row.get(2)?;
     let events = events(
         row.get_ref(4)?
             .as_str()
@@ -144,11 +90,15 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, Failure> {
     })
 }
 
-/// Reads the events of a record, to the byte.
-pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, Failure> {
+/// Reads the events of a record, byte for byte.
+pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, OperationError> {
     Record::events_from_json(json).map_err(|_| corrupt(format!("history {position}: events")))
 }
 
-pub(crate) fn timestamp(millis: i64, what: impl FnOnce() -> String) -> Result<Timestamp, Failure> {
+/// Reads a time; `what` names the column if the time is out of range.
+pub(crate) fn timestamp(
+    millis: i64,
+    what: impl FnOnce() -> String,
+) -> Result<Timestamp, OperationError> {
     Timestamp::from_millis(millis).map_err(|_| corrupt(what()))
 }

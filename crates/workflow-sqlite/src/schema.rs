@@ -1,69 +1,67 @@
-//! The versions of the file, and the way from one to the next.
+//! Versions of the schema, and the migrations between them.
 
 use rusqlite::Connection;
 
-use crate::error::Fault;
+use crate::error::FileError;
 
-/// Marks a file as ours: "wflw" in ASCII.
+/// Application id of a file of this crate: "wflw" in ASCII.
 pub(crate) const APPLICATION_ID: i64 = 0x7766_6c77;
 
-/// What leads from one version to the next. One that was released is never changed: its checksum is
-/// in the files.
+/// Step from one version to the next.
+///
+/// A released migration never changes, because the files contain its checksum.
 struct Migration {
     version: i64,
     name: &'static str,
     sql: &'static str,
 }
 
+/// All migrations, in order.
 const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
         name: "first",
-        sql: include_str!("schema/0001-first.sql"),
+        sql: include_str!("sql/migrations/0001-first.sql"),
     },
     Migration {
         version: 2,
         name: "ready",
-        sql: include_str!("schema/0002-ready.sql"),
+        sql: include_str!("sql/migrations/0002-ready.sql"),
     },
 ];
 
-const HISTORY: &str = "
-    CREATE TABLE IF NOT EXISTS migrations (
-        version    INTEGER PRIMARY KEY,
-        name       TEXT    NOT NULL,
-        checksum   TEXT    NOT NULL,
-        applied_at INTEGER NOT NULL
-    ) STRICT";
+/// Table of the migrations that were applied to a file.
+const MIGRATIONS_TABLE: &str = include_str!("sql/migrations_table.sql");
 
-/// Refuses a file that is not ours, or of a version that this program does not know.
-pub(crate) fn check(connection: &Connection) -> Result<(), Fault> {
+/// Refuses a file of another program, and one of a version that this program does not know.
+pub(crate) fn check(connection: &Connection) -> Result<(), FileError> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
-        return Err(Fault::NotOurs);
+        return Err(FileError::NotOurs);
     }
-    let (found, known) = (version(connection)?, latest());
+    let found = version(connection)?;
+    let known = latest();
     if found > known {
-        return Err(Fault::Newer { found, known });
+        return Err(FileError::Newer { found, known });
     }
     Ok(())
 }
 
-/// Brings a file to the latest version; each step is one transaction.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
-    let begun = version(connection)?;
-    if begun > 0 {
+/// Migrates a file to the latest version. Each migration is one transaction.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), FileError> {
+    let initial = version(connection)?;
+    if initial > 0 {
         for migration in MIGRATIONS
             .iter()
-            .filter(|migration| migration.version <= begun)
+            .filter(|migration| migration.version <= initial)
         {
             let sql = "SELECT checksum FROM migrations WHERE version = ?1";
             let recorded: String =
                 connection.query_row(sql, [migration.version], |row| row.get(0))?;
             if recorded != checksum(migration.sql) {
-                return Err(Fault::Changed {
+                return Err(FileError::Changed {
                     version: migration.version,
                 });
             }
@@ -71,14 +69,15 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     }
     for migration in MIGRATIONS
         .iter()
-        .filter(|migration| migration.version > begun)
+        .filter(|migration| migration.version > initial)
     {
         let Migration { version, name, sql } = migration;
         let transaction = connection.transaction()?;
-        transaction.execute_batch(HISTORY)?;
+        transaction.execute_batch(MIGRATIONS_TABLE)?;
         transaction.execute_batch(sql)?;
         transaction.execute(
-            "INSERT INTO migrations (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, unixepoch() * 1000)",
+            "INSERT INTO migrations (version, name, checksum, applied_at) \
+             VALUES (?1, ?2, ?3, unixepoch() * 1000)",
             (version, name, checksum(sql)),
         )?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -96,7 +95,9 @@ fn latest() -> i64 {
     MIGRATIONS.last().map_or(0, |migration| migration.version)
 }
 
-/// FNV-1a: it is to find mistakes, not enemies, who could write the checksum as well.
+/// Returns the FNV-1a hash of a migration.
+///
+/// The checksum finds mistakes. It does not protect against an attacker, who could replace it too.
 fn checksum(sql: &str) -> String {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     format!("{:016x}", sql.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
@@ -114,7 +115,7 @@ mod tests {
                 .zip(1..)
                 .all(|(migration, version)| migration.version == version)
         );
-        // Add a line with each release; never change one.
+        // Add a checksum with each release; never change one.
         let released = ["b7d2831823d6b864", "ac7516ebe67e6d6d"];
         let sums: Vec<_> = MIGRATIONS
             .iter()

@@ -1,17 +1,11 @@
 //! The store: a handle to the threads that own the file.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::channel::oneshot;
-use futures::future::Shared;
 use rusqlite::Connection;
 use workflow_engine::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
@@ -19,20 +13,22 @@ use workflow_engine::{
     RunKey, SinkClaim, Span, Store, StoreError, Timestamp,
 };
 
-use crate::checkpoint::{LogWatch, Turn};
-use crate::error::{Fault, OpenError};
+use crate::db::Db;
+use crate::error::{FileError, OpenError, OperationError};
 use crate::lock::Lock;
-use crate::open::{self, Durability, Options};
-use crate::reader::{READERS, Read};
-use crate::row::Failure;
-use crate::sinks::Sinks;
-use crate::writer::{Call, Db, Write};
-use crate::{checkpoint, list, reads, schema, writer};
+use crate::open::{self, Threads};
+use crate::options::{Durability, Options};
+use crate::queue::WriteFn;
+use crate::reader::Read;
+use crate::{claims, connection, list, outbox, reads, reply, sinks};
 
 /// A [`Store`] in one SQLite file.
 ///
-/// Cloning it makes another handle to the same file; when the last one is dropped, the threads
-/// finish what is queued and end by themselves. Dropping never blocks.
+/// A clone is another handle to the same file. When the last handle is dropped, the threads finish
+/// the queued operations and end. Dropping a handle never blocks; [`closed`](Self::closed) waits
+/// for the end.
+///
+/// An operation whose future is dropped is executed or not, but never in part.
 ///
 /// # Examples
 ///
@@ -44,13 +40,15 @@ use crate::{checkpoint, list, reads, schema, writer};
 /// const GREET: Workflow<String, String> = Workflow::new("greet");
 ///
 /// async fn greet(ctx: Context, name: String) -> Result<String, Failure> {
-///     Ok(ctx.step("compose", || async { Ok::<_, Failure>(format!("hello, {name}")) }).await?)
+///     let greeting = ctx.step("compose", || async { Ok::<_, Failure>(format!("hello, {name}")) });
+///     Ok(greeting.await?)
 /// }
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("runs.db");
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let engine = Engine::builder().store(Arc::new(SqliteStore::open(path)?)).workflow(&GREET, greet).build()?;
+/// let store = Arc::new(SqliteStore::open(path)?);
+/// let engine = Engine::builder().store(store).workflow(&GREET, greet).build()?;
 /// let outcome = engine.run(&GREET, "greeting-1", "world".to_owned()).await?;
 /// assert_eq!(outcome, Outcome::Completed("hello, world".to_owned()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -61,168 +59,116 @@ use crate::{checkpoint, list, reads, schema, writer};
 pub struct SqliteStore {
     path: Arc<PathBuf>,
     durability: Durability,
-    writes: Sender<Box<dyn Write>>,
-    reads: Sender<Read>,
-    /// Where the outbox ends, as of the last commit.
-    end: Arc<AtomicU64>,
-    closed: Shared<oneshot::Receiver<()>>,
+    threads: Threads,
 }
 
 impl SqliteStore {
-    /// Opens a file with [`Durability::PowerLoss`], as [`Options::open`] does.
+    /// Opens a file with the default options; see [`Options::open`].
     ///
     /// # Errors
     ///
-    /// [`OpenError`] as there.
+    /// [`OpenError`] if the file cannot be opened as a store.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Options::default().open(path)
     }
 
-    /// Starts the configuration of a store.
+    /// Returns the default options, with which a store can be configured and opened.
     pub fn options() -> Options {
         Options::default()
     }
 
-    /// Returns what commits survive.
+    /// Returns which failures a commit survives.
     pub fn durability(&self) -> Durability {
         self.durability
     }
 
-    /// Returns a setting of the connection that writes, as SQLite has it: a pragma's name to its
-    /// value.
+    /// Returns the value of a pragma of the writing connection, as SQLite reports it.
     ///
     /// # Errors
     ///
     /// [`StoreError::Backend`] if there is no such pragma.
     pub async fn setting(&self, pragma: &str) -> Result<String, StoreError> {
         let pragma = pragma.to_owned();
-        self.write(move |db| open::setting(&db.connection, &pragma).map_err(Failure::Sqlite))
-            .await
+        self.write(move |db| {
+            connection::setting(&db.connection, &pragma).map_err(OperationError::Sqlite)
+        })
+        .await
     }
 
-    /// Completes when the file is closed and its lock released: after every handle, this one
-    /// included, is dropped.
+    /// Completes when the file is closed and its lock is released.
+    ///
+    /// This happens after every handle is dropped, this one included. The future holds none.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
-        // The threads drop the sender when they end.
-        self.closed.clone().map(drop)
-    }
-
-    pub(crate) fn open_with(path: &Path, options: &Options) -> Result<Self, Fault> {
-        let path = open::find(path)?;
-        let lock = Lock::take(&path, options.lock_timeout)?;
-        Self::start(&path, lock, options.durability)
+        // The threads drop the sender when they end, which is no error.
+        self.threads.closed.clone().map(drop)
     }
 
     /// Starts the threads of a store whose file is locked.
-    pub(crate) fn start(path: &Path, lock: Lock, durability: Durability) -> Result<Self, Fault> {
-        let mut connection = open::writer(path)?;
-        schema::check(&connection)?;
-        open::make_durable(&connection, durability)?;
-        schema::migrate(&mut connection)?;
-        let mut db = take_over(connection)?;
-        let (writes, write_queue) = channel();
-        let (reads, read_queue) = channel::<Read>();
-        let (grown, growths) = sync_channel(1);
-        let (closing, closed) = oneshot::channel();
-        let end = Arc::new(AtomicU64::new(db.end));
-        let turn = Turn::default();
-        let log = LogWatch::new(&mut db.connection, grown, turn.clone())?;
-        let mut helpers = Vec::new();
-        let checkpoints = open::writer(path)?;
-        checkpoints.execute_batch("PRAGMA cache_size = -512")?;
-        let turns = turn.clone();
-        helpers.push(spawn("checkpoint", move || {
-            checkpoint::work(&checkpoints, &growths, &turns)
-        })?);
-        let read_queue = Arc::new(Mutex::new(read_queue));
-        for _ in 0..READERS {
-            let (connection, queue) = (open::reader(path)?, read_queue.clone());
-            helpers.push(spawn("reader", move || {
-                crate::reader::work(&connection, &queue)
-            })?);
-        }
-        let ended = end.clone();
-        spawn("writer", move || {
-            writer::work(db, &write_queue, &ended, log);
-            // The file is closed when nobody has it open, and only then is it another's turn.
-            helpers.into_iter().for_each(|helper| drop(helper.join()));
-            drop(lock);
-            drop(closing);
-        })?;
+    pub(crate) fn start(
+        path: &Path,
+        lock: Lock,
+        durability: Durability,
+    ) -> Result<Self, FileError> {
+        let threads = open::start(path, lock, durability)?;
         Ok(Self {
             path: Arc::new(path.to_owned()),
             durability,
-            writes,
-            reads,
-            end,
-            closed: closed.shared(),
+            threads,
         })
     }
 
-    /// Has the writer do something, and waits until it is durable.
+    /// Executes an operation on the writer, and waits until it is durable.
     async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Db) -> Result<T, Failure> + Send + 'static,
+        F: FnMut(&mut Db) -> Result<T, OperationError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let write = Box::new(Call::new(operation, reply));
-        self.writes.send(write).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        reply::result(|reply| {
+            let write = Box::new(WriteFn::new(operation, reply));
+            self.threads.writes.send(write).is_ok()
+        })
+        .await
     }
 
-    /// Has a reader do something.
+    /// Executes an operation on a reader.
     async fn read<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, OperationError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let read: Read = Box::new(move |connection| {
-            // The caller may have gone.
-            let _ = reply.send(operation(connection).map_err(StoreError::from));
-        });
-        self.reads.send(read).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        reply::result(|reply| {
+            let read: Read = Box::new(move |connection| {
+                // The caller may have dropped its future.
+                let _ = reply.send(operation(connection).map_err(StoreError::from));
+            });
+            self.threads.reads.send(read).is_ok()
+        })
+        .await
     }
 }
 
-/// Takes over what a process has left that is no more: the file is ours alone, so everything that
-/// is held is ready.
-pub(crate) fn take_over(connection: Connection) -> Result<Db, Fault> {
-    connection.execute_batch(
-        "BEGIN IMMEDIATE;
-         UPDATE runs SET due_at = 0, ready = 1 WHERE worker IS NOT NULL AND due_at IS NULL;
-         UPDATE runs SET ready = 1 WHERE status IN ('queued', 'running') AND due_at IS NOT NULL AND ready = 0;
-         DELETE FROM workers;
-         COMMIT;",
-    )?;
-    let last = "SELECT position + last_seq - seq FROM history ORDER BY position DESC LIMIT 1";
-    let end = connection.query_row(
-        &format!("SELECT max(position, coalesce(({last}), 0)) FROM outbox"),
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(Db {
-        connection,
-        held: HashMap::new(),
-        end,
-        sinks: Sinks::default(),
-        purge_from: None,
-    })
-}
+impl Options {
+    /// Opens the file, and creates it and its folders if they do not exist.
+    ///
+    /// The call blocks until the file is open. Runs that were held when the last process ended are
+    /// due at once. Symbolic links are followed. A hard link has a lock of its own, so always use
+    /// the same name for a file.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], which names the path. The file is not changed, except by migrations that
+    /// succeeded before one that failed. No lock file is created beside a path that is not a file,
+    /// or beside a file that is not a database.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
+        let path = path.as_ref();
+        self.open_file(path).map_err(|error| error.at(path))
+    }
 
-fn spawn(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new()
-        .name(format!("sqlite-{name}"))
-        .spawn(work)
-}
-
-fn gone() -> StoreError {
-    StoreError::Backend("the threads of the store have ended".into())
+    fn open_file(&self, path: &Path) -> Result<SqliteStore, FileError> {
+        let path = open::locate(path)?;
+        let lock = Lock::take(&path, self.lock_timeout)?;
+        SqliteStore::start(&path, lock, self.durability)
+    }
 }
 
 #[async_trait]
@@ -286,7 +232,7 @@ impl Store for SqliteStore {
 
     async fn held(&self, worker: &str) -> Result<Vec<String>, StoreError> {
         let worker = worker.to_owned();
-        self.read(move |connection| reads::held(connection, &worker))
+        self.read(move |connection| claims::held(connection, &worker))
             .await
     }
 
@@ -295,24 +241,18 @@ impl Store for SqliteStore {
         after: Position,
         page: Page,
     ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
-        self.read(move |connection| reads::outbox(connection, after, page))
+        self.read(move |connection| outbox::outbox(connection, after, page))
             .await
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
-        // A place for each event there ever was.
-        let end = self.end.load(Ordering::Acquire);
-        Ok(OutboxEnd {
-            position: Position(end),
-            accepted: end,
-            readable: Position(end),
-        })
+        Ok(outbox::outbox_end(&self.threads.outbox_end))
     }
 
     async fn open_cursor(&self, sink: &str) -> Result<Cursor, StoreError> {
         let name = sink.to_owned();
         if let Some(cursor) = self
-            .read(move |connection| reads::cursor(connection, &name))
+            .read(move |connection| sinks::cursor(connection, &name))
             .await?
         {
             return Ok(cursor);
@@ -322,7 +262,7 @@ impl Store for SqliteStore {
     }
 
     async fn cursors(&self) -> Result<Vec<(String, Cursor)>, StoreError> {
-        self.read(reads::cursors).await
+        self.read(sinks::cursors).await
     }
 
     async fn claim_sink(
@@ -331,7 +271,8 @@ impl Store for SqliteStore {
         worker: &str,
         now: Timestamp,
     ) -> Result<Option<SinkClaim>, StoreError> {
-        let (sink, worker) = (sink.to_owned(), worker.to_owned());
+        let sink = sink.to_owned();
+        let worker = worker.to_owned();
         self.write(move |db| db.claim_sink(&sink, &worker, now))
             .await
     }

@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use support::File;
 use tracker_core::Clock;
 use tracker_http::TokioClock;
-use workflow_engine::{Context, Engine, Failure, Store, Workflow};
+use workflow_engine::{
+    ClaimRequest, Context, Due, Engine, Failure, Status, Store, Timestamp, Workflow,
+};
 
 const ORDER: Workflow<(), ()> = Workflow::new("order");
 const NIGHTLY: Workflow<(), ()> = Workflow::new("nightly");
@@ -27,21 +29,21 @@ async fn nightly(ctx: Context, (): ()) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A clock whose time of day is ahead by so many seconds.
+/// A clock whose wall time is ahead by a number of seconds.
 #[derive(Debug, Default)]
-struct Ahead {
+struct ShiftedClock {
     clock: TokioClock,
     seconds: AtomicU64,
 }
 
-impl Ahead {
+impl ShiftedClock {
     fn set(&self, seconds: u64) {
         self.seconds.store(seconds, Ordering::Relaxed);
     }
 }
 
 #[async_trait::async_trait]
-impl Clock for Ahead {
+impl Clock for ShiftedClock {
     fn now(&self) -> Duration {
         self.clock.now()
     }
@@ -51,11 +53,11 @@ impl Clock for Ahead {
     }
 
     async fn sleep(&self, duration: Duration) {
-        self.clock.sleep(duration).await; // tidy: sleep: it is what a clock does
+        self.clock.sleep(duration).await; // tidy: sleep: the method of the clock
     }
 }
 
-fn engine(store: Arc<dyn Store>, clock: &Arc<Ahead>) -> Engine {
+fn engine(store: Arc<dyn Store>, clock: &Arc<ShiftedClock>) -> Engine {
     let builder = Engine::builder().store(store).clock(clock.clone());
     builder
         .workflow(&ORDER, order)
@@ -66,7 +68,8 @@ fn engine(store: Arc<dyn Store>, clock: &Arc<Ahead>) -> Engine {
 
 #[tokio::test]
 async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
-    let (file, clock) = (File::new(), Arc::new(Ahead::default()));
+    let file = File::new();
+    let clock = Arc::new(ShiftedClock::default());
     let store = file.open();
     let first = engine(Arc::new(store.clone()), &clock);
     clock.set(3_600);
@@ -92,36 +95,33 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     assert!(idle.next_wake.is_some(), "only a sleep waits for the clock");
     assert_eq!(
         store.run("after").await.unwrap().unwrap().status,
-        workflow_engine::Status::Completed
+        Status::Completed
     );
     assert_eq!(
         store.run("sleeping").await.unwrap().unwrap().status,
-        workflow_engine::Status::Paused
+        Status::Paused
     );
     let _ = second.shutdown(Duration::from_secs(10)).await;
 }
 
-/// A run that was left rests for half a minute; a clock that is set back must not make that an
-/// hour, once the file is opened again.
+/// A run was released for half a minute. If the clock is then set back by an hour, the run must not
+/// wait for an hour once the file is opened again.
 #[tokio::test]
-async fn a_run_that_was_left_rests_no_longer_than_its_process() {
-    let (file, clock) = (File::new(), Arc::new(Ahead::default()));
+async fn a_released_run_waits_no_longer_than_its_process_lives() {
+    let file = File::new();
+    let clock = Arc::new(ShiftedClock::default());
     clock.set(3_600);
     let store = Arc::new(file.open());
-    let claim = support::started(&store, "left").await;
-    let later =
-        workflow_engine::Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
-    store
-        .release(claim, workflow_engine::Due::At(later))
-        .await
-        .unwrap();
+    let claim = support::started(&store, "released").await;
+    let later = Timestamp::try_from(clock.wall() + Duration::from_secs(30)).unwrap();
+    store.release(claim, Due::At(later)).await.unwrap();
     let closed = store.closed();
     drop(store);
     closed.await;
 
     clock.set(0);
-    let now = workflow_engine::Timestamp::try_from(clock.wall()).unwrap();
-    let request = workflow_engine::ClaimRequest {
+    let now = Timestamp::try_from(clock.wall()).unwrap();
+    let request = ClaimRequest {
         worker: "w".into(),
         now,
         run: None,

@@ -10,14 +10,14 @@ use workflow_engine::Store;
 use workflow_engine::testing::conformance::{self, model, scale};
 use workflow_sqlite::{Durability, SqliteStore};
 
-/// Files for stores, removed at the end.
+/// Files of stores, which are removed at the end.
 #[derive(Default)]
 struct Files(Mutex<Vec<TempDir>>);
 
 impl Files {
     fn fresh(&self) -> Arc<dyn Store> {
         let folder = tempfile::tempdir().unwrap();
-        // What a power loss takes is no matter of this suite.
+        // This suite simulates no loss of power, so the flushes would only cost time.
         let options = SqliteStore::options().durability(Durability::ProcessCrash);
         let store = options.open(folder.path().join("runs.db")).unwrap();
         self.0.lock().unwrap().push(folder);

@@ -1,5 +1,5 @@
-//! Crash enumeration on SQLite: a process is killed at every write to its file, before and after
-//! it, and the file is opened again by the next one.
+//! Crash enumeration on SQLite: a process is killed before and after every write to its file, and
+//! the next process opens the file again.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -12,7 +12,7 @@ use workflow_engine::Store;
 use workflow_engine::testing::{CrashTest, Reopen};
 use workflow_sqlite::{Durability, SqliteStore};
 
-/// A file of its own for each history of crashes, opened again after each of them.
+/// Opens one file for each sequence of crashes, again after every crash.
 fn file() -> Reopen {
     let folder = tempfile::tempdir().unwrap();
     let mut last: Option<SqliteStore> = None;
@@ -22,7 +22,7 @@ fn file() -> Reopen {
             drop(store);
             futures::executor::block_on(closed);
         }
-        // What a power loss takes is no matter of this test: nothing of the system's cache is lost.
+        // This test simulates no loss of power, so the flushes would only cost time.
         let options = SqliteStore::options().durability(Durability::ProcessCrash);
         let store = options.open(folder.path().join("runs.db")).unwrap();
         last = Some(store.clone());

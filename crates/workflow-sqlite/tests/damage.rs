@@ -1,4 +1,4 @@
-//! Damage: what cannot be read keeps nothing else from going on, and what is refused has changed
+//! Damage: a value that cannot be read does not affect other runs, and a refused operation changes
 //! nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
@@ -11,8 +11,8 @@ use futures::future::{join, join_all};
 use rusqlite::Connection;
 use support::{File, commit, new_run, record, started};
 use workflow_engine::{
-    CancelRequest, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span, Status,
-    Store, StoreError, Timestamp,
+    CancelRequest, ClaimRequest, Claims, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span,
+    Status, Store, StoreError, Timestamp,
 };
 use workflow_sqlite::SqliteStore;
 
@@ -30,7 +30,7 @@ fn any(worker: &str, now: i64) -> ClaimRequest {
     }
 }
 
-fn ids(claims: &workflow_engine::Claims) -> Vec<&str> {
+fn ids(claims: &Claims) -> Vec<&str> {
     claims
         .runs
         .iter()
@@ -38,7 +38,7 @@ fn ids(claims: &workflow_engine::Claims) -> Vec<&str> {
         .collect()
 }
 
-/// Damages the file past the store.
+/// Damages the file with a connection beside the store.
 fn damage(file: &File, sql: &str) {
     file.raw(|db: &Connection| {
         let changed = db
@@ -48,8 +48,8 @@ fn damage(file: &File, sql: &str) {
     });
 }
 
-/// A value that each column of a run cannot have.
-const COLUMNS: [(&str, &str); 18] = [
+/// Values that the columns of a run cannot have.
+const DAMAGED_VALUES: [(&str, &str); 18] = [
     ("id", "CAST(x'ff' AS TEXT)"),
     ("workflow", "CAST(x'ff' AS TEXT)"),
     ("execution_id", "CAST(x'ff' AS TEXT)"),
@@ -70,7 +70,8 @@ const COLUMNS: [(&str, &str); 18] = [
     ("cancel_at", "9223372036854775807"),
 ];
 
-/// A file with three runs that are due, of which the second is damaged; it is ready or has waited.
+/// Makes a file with three due runs, of which the second is damaged. They are ready, or waited for
+/// a time that has passed.
 async fn damaged(column: &str, value: &str, waits: bool) -> (File, SqliteStore) {
     let file = File::new();
     let store = file.open();
@@ -96,37 +97,37 @@ async fn damaged(column: &str, value: &str, waits: bool) -> (File, SqliteStore) 
 }
 
 #[tokio::test]
-async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
-    for (column, value) in COLUMNS {
+async fn a_claim_holds_exactly_the_runs_it_returns_whatever_is_damaged() {
+    for (column, value) in DAMAGED_VALUES {
         for waits in [false, true] {
-            let told = format!("{column} = {value}, waits: {waits}");
+            let case = format!("{column} = {value}, waits: {waits}");
             let (file, store) = damaged(column, value, waits).await;
             store.renew("w", at(1_000_000)).await.unwrap();
             let claims = store
                 .claim(any("w", 10))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             let mut taken = ids(&claims);
-            // Some of these values can be read after all, as what they are.
+            // Some of these values are legal, so the run can be read.
             taken.retain(|id| *id != "b");
-            assert_eq!(taken, ["a", "c"], "{told}");
+            assert_eq!(taken, ["a", "c"], "{case}");
             let mut held = store.held("w").await.unwrap();
             held.retain(|id| id != "b");
             assert_eq!(
                 held,
                 ["a", "c"],
-                "{told}: it holds what it was told to have"
+                "{case}: the worker holds the runs that the claim returned"
             );
             if claims.runs.len() == 2 {
                 assert!(
                     claims.next_due.unwrap() > at(10_000),
-                    "{told}: it rests, so that workers do not spin"
+                    "{case}: the damaged run is postponed, so that workers do not spin"
                 );
                 let again = store.claim(any("w", 20)).await.unwrap();
                 assert_eq!(
                     (ids(&again), again.next_due),
                     (vec![], claims.next_due),
-                    "{told}"
+                    "{case}"
                 );
             }
             if column == "id" {
@@ -137,14 +138,14 @@ async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
                 assert_eq!(
                     store.held("w").await.unwrap(),
                     ["a", "c"],
-                    "{told}: it hides no other"
+                    "{case}: the damaged id hides no other"
                 );
                 damage(
                     &file,
                     "UPDATE runs SET worker = NULL, due_at = 60010 WHERE key = 2",
                 );
             }
-            // Later, and of some workflows: neither fails.
+            // A later claim, a claim of some workflows, and changes of the lease do not fail.
             let request = ClaimRequest {
                 workflows: Some(vec!["workflow".into()]),
                 ..any("w", 200_000)
@@ -152,30 +153,30 @@ async fn a_claim_takes_what_it_answers_whatever_is_damaged() {
             store
                 .claim(request)
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             store
                 .renew("w", at(2_000_000))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             store
                 .retire("w", at(200_000))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             store.renew("x", at(2_000_000)).await.unwrap();
             let rest = store
                 .claim(any("x", 200_000))
                 .await
-                .unwrap_or_else(|error| panic!("{told}: {error}"));
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
             assert!(
                 ["a", "c"].iter().all(|id| ids(&rest).contains(id)),
-                "{told}: {rest:?}"
+                "{case}: {rest:?}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn a_lease_that_cannot_be_read_is_over() {
+async fn a_lease_that_cannot_be_read_has_expired() {
     for damaged in [
         "until = 9223372036854775807",
         "until = -9223372036854775808",
@@ -204,7 +205,7 @@ async fn a_lease_that_cannot_be_read_is_over() {
             assert_eq!(
                 (ids(&claims), claims.next_due),
                 (vec!["due"], None),
-                "{damaged}: nobody's lease"
+                "{damaged}: the lease has no holder"
             );
         }
         assert!(
@@ -236,12 +237,12 @@ async fn a_lease_that_cannot_be_read_is_over() {
 }
 
 #[tokio::test]
-async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
+async fn a_refused_write_changes_nothing_and_does_not_disturb_others() {
     let file = File::new();
     let store = Arc::new(file.open());
     let dying = NewRun {
         worker: "dying".into(),
-        ..new_run("left", Status::Running)
+        ..new_run("held", Status::Running)
     };
     store.renew("dying", at(5)).await.unwrap();
     store.create(dying).await.unwrap();
@@ -254,7 +255,7 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
         &file,
         "UPDATE runs SET status = 'damaged' WHERE id = 'damaged'",
     );
-    // To claim one run notices first that a worker has died; then it is refused.
+    // A claim of one run first makes the runs of the dead worker ready, and is then refused.
     let one = ClaimRequest {
         run: Some("damaged".into()),
         ..any("worker", 10)
@@ -264,13 +265,13 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
         matches!(refused, Err(StoreError::Corrupt { .. })),
         "{refused:?}"
     );
-    let left = store.run("left").await.unwrap().unwrap();
+    let held = store.run("held").await.unwrap().unwrap();
     assert_eq!(
-        (left.due_at, left.worker.as_deref()),
+        (held.due_at, held.worker.as_deref()),
         (None, Some("dying")),
         "nothing was changed"
     );
-    // So it is among others, which are done.
+    // The same happens in groups with other writes, and those are done.
     let refusals = (0..40).map(|_| store.claim(one.clone()));
     let creations = (0..40).map(|n| {
         let store = store.clone();
@@ -297,21 +298,21 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
         "{refusals:?}"
     );
     assert!(creations.iter().all(Result::is_ok), "{creations:?}");
-    assert_eq!(store.run("left").await.unwrap().unwrap().due_at, None);
+    assert_eq!(store.run("held").await.unwrap().unwrap().due_at, None);
     assert_eq!(store.records(claim.key, Span::All).await.unwrap().len(), 19);
     let outbox = store.outbox(Position(0), Page::events(999)).await.unwrap();
     assert!(
         outbox
             .iter()
             .zip(1..)
-            .all(|((position, _), place)| position.0 == place),
-        "no place is left empty"
+            .all(|((position, _), expected)| position.0 == expected),
+        "every position has an event"
     );
     assert_eq!(
         outbox.len() as u64,
         store.outbox_end().await.unwrap().accepted
     );
-    // A claim of any run goes on, and what has died is taken.
+    // A claim of any run succeeds, and includes the run of the dead worker.
     assert!(
         ids(&store
             .claim(ClaimRequest {
@@ -320,13 +321,13 @@ async fn what_is_refused_has_changed_nothing_and_disturbs_nobody() {
             })
             .await
             .unwrap())
-        .contains(&"left")
+        .contains(&"held")
     );
 }
 
 #[tokio::test]
-async fn every_other_refusal_of_damage_has_changed_nothing() {
-    for (column, value) in COLUMNS {
+async fn every_other_refusal_of_damage_changes_nothing() {
+    for (column, value) in DAMAGED_VALUES {
         let (file, store) = damaged(column, value, false).await;
         if column == "id" {
             continue;
@@ -374,7 +375,7 @@ async fn every_other_refusal_of_damage_has_changed_nothing() {
         {
             assert_eq!(dump(), before, "{column} = {value}");
         } else {
-            // As what it is, it can be read.
+            // The value is legal, so the run can be read.
             assert!(
                 store.run("b").await.is_ok(),
                 "{column} = {value}: {refused:?}"
@@ -384,7 +385,7 @@ async fn every_other_refusal_of_damage_has_changed_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_keeps_nothing_from_being_purged() {
+async fn damage_keeps_no_other_run_from_being_purged() {
     for damaged in [
         "UPDATE history SET last_seq = -9 WHERE run = 2 AND seq = 2",
         "UPDATE history SET last_seq = 9223372036854775807 WHERE run = 2 AND seq = 2",
@@ -434,7 +435,7 @@ async fn what_is_damaged_keeps_nothing_from_being_purged() {
 }
 
 #[tokio::test]
-async fn what_stands_before_a_damaged_record_is_delivered() {
+async fn the_events_before_a_damaged_record_are_delivered() {
     for damaged in [
         "events = '[{]'",
         "events = '[]'",
@@ -471,10 +472,10 @@ async fn what_stands_before_a_damaged_record_is_delivered() {
     }
 }
 
-/// More damaged runs stand at the head than one claim looks at; the healthy one behind them is
-/// executed all the same.
+/// More damaged runs are due first than one claim postpones. The healthy run after them is executed
+/// all the same.
 #[tokio::test]
-async fn a_short_lived_process_passes_by_what_is_damaged() {
+async fn a_short_lived_process_skips_damaged_runs() {
     use workflow_engine::{Context, Engine, Failure, Workflow};
 
     const WELL: Workflow<u32, u32> = Workflow::new("well");

@@ -1,4 +1,4 @@
-//! The file: what it keeps, who may open it, and what happens when it is damaged.
+//! The file: persistence, locking, versions and damage.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -11,13 +11,13 @@ use std::time::Duration;
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    ClaimRequest, Created, Cursor, Page, Position, Purge, RunFilter, RunKey, Span, Status, Store,
-    StoreError, Timestamp,
+    ClaimRequest, Claims, Created, Cursor, EncodedEvent, Page, Position, Purge, RunFilter, RunKey,
+    Span, Status, Store, StoreError, Timestamp,
 };
 use workflow_sqlite::{Durability, OpenError, SqliteStore};
 
 #[tokio::test]
-async fn everything_is_there_when_the_file_is_opened_again() {
+async fn everything_is_kept_when_the_file_is_opened_again() {
     let file = File::new();
     let store = file.open();
     let claim = started(&store, "r").await;
@@ -49,7 +49,7 @@ async fn everything_is_there_when_the_file_is_opened_again() {
         store.outbox(Position(0), Page::events(99)).await.unwrap(),
     );
     assert_eq!(format!("{after:?}"), format!("{before:?}"));
-    let texts = |events: &[(Position, workflow_engine::EncodedEvent)]| {
+    let texts = |events: &[(Position, EncodedEvent)]| {
         events
             .iter()
             .map(|(position, event)| (*position, event.as_str().to_owned()))
@@ -79,12 +79,12 @@ async fn everything_is_there_when_the_file_is_opened_again() {
         .await;
     assert!(
         matches!(refused, Err(StoreError::Fenced { .. })),
-        "the claim of the process that died is over"
+        "the claim of the dead process is no longer valid"
     );
 }
 
 #[tokio::test]
-async fn places_and_keys_are_not_used_again_after_a_purge() {
+async fn positions_and_keys_are_not_reused_after_a_purge() {
     let file = File::new();
     let store = file.open();
     let claim = started(&store, "r").await;
@@ -108,7 +108,7 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
     assert_eq!(
         store.records(again.key, Span::All).await.unwrap().len(),
         1,
-        "nothing of the old run"
+        "the new run has none of the old records"
     );
     let outbox = store.outbox(Position(0), Page::events(9)).await.unwrap();
     assert_eq!(
@@ -122,24 +122,24 @@ async fn places_and_keys_are_not_used_again_after_a_purge() {
 }
 
 #[tokio::test]
-async fn a_second_store_on_the_file_is_told_who_has_it() {
+async fn a_second_store_on_the_file_learns_who_has_it_open() {
     let file = File::new();
     let store = file.open();
     let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
     let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else {
-        panic!("it is open")
+        panic!("the file is open")
     };
     assert_eq!(holder, format!("process {}", std::process::id()));
-    // Another process gets the same answer: this test binary, with the path of the file.
+    // Another process gets the same error. It is this test binary, with the path in a variable.
     let test = Command::new(std::env::current_exe().unwrap())
         .args(["opens_a_file_that_is_in_use", "--exact", "--nocapture"])
         .env("IN_USE", file.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&test.stdout);
+    let output = String::from_utf8_lossy(&test.stdout);
     assert!(
-        test.status.success() && said.contains("it was refused"),
-        "{said}"
+        test.status.success() && output.contains("it was refused"),
+        "{output}"
     );
     file.close(store).await;
     let _ = file.open();
@@ -147,11 +147,11 @@ async fn a_second_store_on_the_file_is_told_who_has_it() {
 
 #[test]
 fn opens_a_file_that_is_in_use() {
-    // Nothing to do unless the other test starts it.
+    // Only the other test sets the variable.
     let Ok(path) = std::env::var("IN_USE") else {
         return;
     };
-    let error = SqliteStore::open(&path).expect_err("it is in use");
+    let error = SqliteStore::open(&path).expect_err("the file is in use");
     assert!(
         error.to_string().contains("is in use by process "),
         "{error}"
@@ -178,7 +178,7 @@ async fn settings_that_durability_depends_on_are_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn files_that_are_not_ours_are_refused_and_left_alone() {
+async fn files_of_others_are_refused_and_not_changed() {
     let file = File::new();
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
     std::fs::write(
@@ -288,7 +288,8 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
         claims.push(started(&store, &format!("r{n}")).await);
     }
     let commits = claims.iter().enumerate().map(|(n, claim)| {
-        let (store, claim) = (store.clone(), *claim);
+        let store = store.clone();
+        let claim = *claim;
         let mut records = vec![record(2, 1), record(3, 1)];
         if n % 16 == 5 {
             records[1].entry.as_mut().unwrap().name = "guilty".into();
@@ -320,8 +321,8 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
         outbox
             .iter()
             .zip(1..)
-            .all(|((position, _), place)| position.0 == place),
-        "no place is left empty"
+            .all(|((position, _), expected)| position.0 == expected),
+        "every position has an event"
     );
     assert_eq!(
         outbox.len() as u64,
@@ -330,7 +331,7 @@ async fn a_write_that_is_refused_or_fails_does_not_disturb_the_others_of_its_gro
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_has_happened_or_not_and_nothing_else() {
+async fn a_write_whose_future_is_dropped_happens_whole_or_not_at_all() {
     let file = File::new();
     let store = file.open();
     for n in 0..50 {
@@ -399,11 +400,11 @@ fn every_query_of_the_documentation_runs_while_the_store_is_open() {
 }
 
 #[test]
-fn a_file_is_in_use_by_whatever_links_it_is_reached() {
+fn a_file_is_in_use_through_every_link_to_it() {
     let file = File::new();
     let link = |name: &str| file.path().with_file_name(name);
     std::fs::create_dir_all(file.path().parent().unwrap()).unwrap();
-    // One that points to the file before there is one.
+    // This link points to a file that does not exist yet.
     std::os::unix::fs::symlink(file.path(), link("early.db")).unwrap();
     let _store = SqliteStore::open(link("early.db")).unwrap();
     std::os::unix::fs::symlink(file.path(), link("late.db")).unwrap();
@@ -450,10 +451,10 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
     assert_eq!(ids, ["a", "c"]);
     assert!(
         claims.next_due.unwrap() > at(10_000),
-        "it rests, so that workers do not spin: {:?}",
+        "the damaged run is postponed, so that workers do not spin: {:?}",
         claims.next_due
     );
-    // And so for the lease of a worker that holds one.
+    // A worker that holds a damaged run keeps its lease.
     file.raw(|db| {
         drop(db.execute(
             "UPDATE runs SET cancel_at = 1, status = 'damaged' WHERE id = 'a'",
@@ -466,8 +467,8 @@ async fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
 #[tokio::test]
 async fn a_file_of_the_first_version_is_migrated() {
     let file = File::new();
-    let first = include_str!("../src/schema/0001-first.sql");
-    // As the first version has written it: with runs in every state.
+    let first = include_str!("../src/sql/migrations/0001-first.sql");
+    // The file as the first version wrote it, with runs in every state.
     file.raw(|db| {
         db.execute_batch(first).unwrap();
         db.execute_batch(
@@ -500,7 +501,7 @@ async fn a_file_of_the_first_version_is_migrated() {
         limit: 9,
     };
     let claims = store.claim(request(5)).await.unwrap();
-    let ids = |claims: &workflow_engine::Claims| {
+    let ids = |claims: &Claims| {
         claims
             .runs
             .iter()

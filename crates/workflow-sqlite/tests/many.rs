@@ -1,4 +1,5 @@
-//! More runs than are looked at, or sorted, at once: the answers are those of the store in memory.
+//! More runs than one search considers or one query sorts: the answers are those of the store in
+//! memory.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -7,7 +8,7 @@ mod support;
 use futures::future::join_all;
 use support::{File, commit, event, new_run, record, started};
 use workflow_engine::{
-    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, RunFilter, RunKey,
+    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, Run, RunFilter, RunKey,
     Status, Store, Timestamp,
 };
 use workflow_sqlite::SqliteStore;
@@ -16,7 +17,7 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
 }
 
-/// Does the same to both stores, whose keys are the same.
+/// Fills a store. Two stores that are filled with the same ids have the same keys.
 async fn fill(store: &dyn Store, ids: &[String]) {
     let mut random = fastrand::Rng::with_seed(7);
     let workers = ["w", "x", "worker"];
@@ -28,11 +29,11 @@ async fn fill(store: &dyn Store, ids: &[String]) {
         } else {
             "busy"
         };
-        let (status, worker) = (Status::Running, workers[random.usize(..3)]);
+        let worker = workers[random.usize(..3)];
         let new = NewRun {
             workflow: workflow.into(),
             worker: worker.into(),
-            ..new_run(id, status)
+            ..new_run(id, Status::Running)
         };
         store.create(new).await.unwrap();
         let status = match random.u8(..40) {
@@ -55,7 +56,7 @@ async fn fill(store: &dyn Store, ids: &[String]) {
 }
 
 #[tokio::test]
-async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
+async fn a_list_is_what_the_filter_admits_whichever_index_finds_it() {
     let mut random = fastrand::Rng::with_seed(1);
     let letters = [
         "a",
@@ -75,12 +76,13 @@ async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
             .collect::<String>()
     };
     let mut ids: Vec<String> = (0..3_000).map(|n| format!("{}{n}", text())).collect();
-    // Most begin alike, and a few do not.
+    // Most ids have a common prefix.
     ids.iter_mut()
         .enumerate()
         .filter(|(n, _)| n % 7 != 0)
         .for_each(|(_, id)| id.insert_str(0, "order-"));
-    let (memory, file) = (MemoryStore::new(), File::new());
+    let memory = MemoryStore::new();
+    let file = File::new();
     let sqlite = SqliteStore::options()
         .durability(workflow_sqlite::Durability::ProcessCrash)
         .open(file.path())
@@ -120,14 +122,13 @@ async fn a_list_is_what_the_filter_admits_by_whatever_index_it_is_found() {
         };
         let expected = memory.list(&filter).await.unwrap();
         let found = sqlite.list(&filter).await.unwrap();
-        let keys =
-            |runs: &[workflow_engine::Run]| runs.iter().map(|run| run.key.0).collect::<Vec<_>>();
+        let keys = |runs: &[Run]| runs.iter().map(|run| run.key.0).collect::<Vec<_>>();
         assert_eq!(keys(&found), keys(&expected), "{number}: {filter:?}");
         assert!(found == expected, "{number}: {filter:?}");
     }
 }
 
-/// Creates a run of two events that ended then.
+/// Creates a run with two events that ended at `ended_at`.
 async fn ended(store: &SqliteStore, id: &str, ended_at: i64) {
     let claim = started(store, id).await;
     let last = Record {
@@ -141,13 +142,13 @@ async fn ended(store: &SqliteStore, id: &str, ended_at: i64) {
 }
 
 #[tokio::test]
-async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
+async fn runs_that_a_sink_has_not_settled_hide_none_that_can_be_purged() {
     let file = File::new();
     let store = SqliteStore::options()
         .durability(workflow_sqlite::Durability::ProcessCrash)
         .open(file.path())
         .unwrap();
-    // The clock was set back: what stands first has ended last.
+    // The clock was set back: the first runs of the outbox ended last.
     for n in 0..5 {
         ended(&store, &format!("first-{n}"), 10_000).await;
     }
@@ -176,12 +177,12 @@ async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
     for _ in 0..4 {
         removed += store.purge(purge).await.unwrap().runs;
     }
-    assert_eq!(removed, 5, "each call looks at others");
+    assert_eq!(removed, 5, "each call considers other runs");
     for _ in 0..4 {
         assert_eq!(
             store.purge(purge).await.unwrap().runs,
             0,
-            "and none that the sink has not had"
+            "no run is purged whose events the sink has not settled"
         );
     }
     let end = store.outbox_end().await.unwrap();
@@ -200,11 +201,14 @@ async fn runs_that_a_sink_keeps_hide_none_that_can_go() {
         }
         removed += purged.runs;
     }
-    assert_eq!(removed, 2_500, "once the sink has had them, all go");
+    assert_eq!(
+        removed, 2_500,
+        "all runs are purged once the sink has settled their events"
+    );
 }
 
 #[tokio::test]
-async fn a_purge_removes_no_more_records_at_once_than_it_may() {
+async fn a_purge_removes_a_bounded_number_of_records() {
     let file = File::new();
     let store = SqliteStore::options()
         .durability(workflow_sqlite::Durability::ProcessCrash)

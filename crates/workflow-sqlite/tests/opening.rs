@@ -1,4 +1,4 @@
-//! What can be opened, what is said about what cannot, and what is left behind.
+//! Opening: paths that work, errors for those that do not, and the files that remain.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -15,7 +15,7 @@ use std::{fs, thread};
 use support::File;
 use workflow_sqlite::{OpenError, SqliteStore};
 
-/// Opens a path that cannot be opened, and returns the error, which names the path.
+/// Returns the error of a path that cannot be opened, and checks that the error names the path.
 fn refused(path: &Path) -> OpenError {
     let Err(error) = SqliteStore::options()
         .lock_timeout(Duration::ZERO)
@@ -41,13 +41,11 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_no_file_is_refused_and_nothing_is_left_beside_it() {
+fn a_path_that_is_not_a_file_is_refused_and_nothing_is_created_beside_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (inner, pipe, link) = (
-        folder.path().join("runs.db"),
-        folder.path().join("pipe"),
-        folder.path().join("link"),
-    );
+    let inner = folder.path().join("runs.db");
+    let pipe = folder.path().join("pipe");
+    let link = folder.path().join("link");
     fs::create_dir(&inner).unwrap();
     assert!(
         Command::new("mkfifo")
@@ -66,7 +64,7 @@ fn what_is_no_file_is_refused_and_nothing_is_left_beside_it() {
         );
     }
     assert_eq!(names(folder.path()), before);
-    assert!(names(&inner).is_empty(), "and nothing in it");
+    assert!(names(&inner).is_empty(), "nothing is created in the folder");
     assert_eq!(
         names(folder.path().parent().unwrap())
             .iter()
@@ -77,7 +75,7 @@ fn what_is_no_file_is_refused_and_nothing_is_left_beside_it() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs ?#%.db");
     let mut header = b"SQLite format 3\0".to_vec();
@@ -97,12 +95,12 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
                 "{length} bytes of {}: {error:?}",
                 content[0]
             );
-            assert_eq!(fs::read(&path).unwrap(), content, "it is not changed");
-            // What begins as a database does is found out once it is locked.
+            assert_eq!(fs::read(&path).unwrap(), content, "the file is not changed");
+            // A file with the header of a database is refused only after it is locked.
             let beside = names(folder.path()).len() - 1;
             assert!(
                 beside == 0 || content.starts_with(b"SQLite"),
-                "{length} bytes: something is left beside it"
+                "{length} bytes: a file is left beside it"
             );
         }
     }
@@ -119,7 +117,7 @@ async fn an_empty_file_is_a_database_without_anything() {
 }
 
 #[tokio::test]
-async fn odd_names_are_names() {
+async fn odd_file_names_work() {
     let folder = tempfile::tempdir().unwrap();
     for name in [
         "a b.db",
@@ -142,7 +140,7 @@ async fn odd_names_are_names() {
 }
 
 #[test]
-fn folders_that_cannot_be_made_are_told() {
+fn folders_that_cannot_be_created_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
@@ -162,10 +160,10 @@ fn folders_that_cannot_be_made_are_told() {
     symlink(folder.path().join("a"), folder.path().join("b")).unwrap();
     assert!(
         matches!(refused(&folder.path().join("a")), OpenError::Io { .. }),
-        "links in a circle"
+        "a circle of links"
     );
     assert_eq!(names(folder.path()).len(), before.len() + 2);
-    // A folder in which no file can be made.
+    // No file can be created in this folder.
     assert!(matches!(
         refused(Path::new("/proc/version")),
         OpenError::Io { .. }
@@ -173,39 +171,44 @@ fn folders_that_cannot_be_made_are_told() {
 }
 
 #[test]
-fn a_file_without_rights_is_told() {
-    if let Ok(path) = std::env::var("WITHOUT_RIGHTS") {
+fn a_file_without_permissions_is_an_error() {
+    if let Ok(path) = std::env::var("WITHOUT_PERMISSIONS") {
         println!("{:?}", refused(Path::new(&path)));
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (database, locked) = (
-        folder.path().join("runs.db"),
-        folder.path().join("runs.db-lock"),
-    );
+    let database = folder.path().join("runs.db");
+    let lock_file = folder.path().join("runs.db-lock");
     let store = SqliteStore::open(&database).unwrap();
     let closed = store.closed();
     drop(store);
     futures::executor::block_on(closed);
-    let mode =
+    let set_mode =
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    mode(folder.path(), 0o755);
-    for (rights, lock, said) in [
+    set_mode(folder.path(), 0o755);
+    for (mode, lock_mode, variant) in [
         (0o444, 0o666, "ReadOnly"),
         (0o000, 0o666, "Sqlite"),
         (0o666, 0o000, "Io"),
     ] {
-        mode(&database, rights);
-        mode(&locked, lock);
-        // To root everything is allowed: this test again, as somebody else.
+        set_mode(&database, mode);
+        set_mode(&lock_file, lock_mode);
+        // Root has every permission, so this test runs again as another user.
         let mut test = Command::new(std::env::current_exe().unwrap());
-        test.args(["a_file_without_rights_is_told", "--exact", "--nocapture"])
-            .env("WITHOUT_RIGHTS", &database);
+        test.args([
+            "a_file_without_permissions_is_an_error",
+            "--exact",
+            "--nocapture",
+        ])
+        .env("WITHOUT_PERMISSIONS", &database);
         let Ok(output) = test.uid(65_534).gid(65_534).output() else {
             return;
         };
         let output = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.contains(said), "{rights:o} and {lock:o}: {output}");
+        assert!(
+            output.contains(variant),
+            "{mode:o} and {lock_mode:o}: {output}"
+        );
     }
 }
 
@@ -213,7 +216,8 @@ fn a_file_without_rights_is_told() {
 fn a_store_waits_for_one_that_is_about_to_close() {
     let file = File::new();
     let store = file.open();
-    let (path, (opening, opened)) = (file.path(), channel());
+    let path = file.path();
+    let (opening, opened) = channel();
     let begun = Instant::now();
     let second = thread::spawn(move || {
         opening.send(()).unwrap();
@@ -227,11 +231,11 @@ fn a_store_waits_for_one_that_is_about_to_close() {
         .open(file.path());
     assert!(
         matches!(refused, Err(OpenError::Locked { .. })),
-        "it does not wait for ever"
+        "the timeout ends the wait"
     );
     assert!(
         begun.elapsed() >= Duration::from_millis(50),
-        "it waits for as long as it was told"
+        "the wait lasts for the whole timeout"
     );
     drop(store);
     second.join().unwrap().unwrap();

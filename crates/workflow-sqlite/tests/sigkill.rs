@@ -1,8 +1,8 @@
-//! The real thing: a process is killed with SIGKILL at random moments, again and again, over one
-//! file, with a receiver that fails as well. At the end every run has one outcome, every event has
-//! arrived, and no step has had its effect after its record.
+//! Real kills: a process is killed with SIGKILL at random moments, many times on one file, while
+//! the receiver fails too. At the end every run has one outcome, every event has arrived, and no
+//! step had its effect after its record.
 //!
-//! `KILLS` sets how often (default 25); `cargo xtask kills` is the long form.
+//! `KILLS` sets the number of kills (default 25); `cargo xtask kills` is the long form.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -19,29 +19,30 @@ use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
 use workflow_engine::{
     Context, Engine, EntryKind, Failure, HttpTransport, Retry, RunFilter, Span, Status, Store,
-    Workflow,
+    Timestamp, Workflow,
 };
 use workflow_sqlite::{Durability, SqliteStore};
 
 const ORDER: Workflow<u64, u64> = Workflow::new("order");
 
-/// What a life of the process is told through its environment.
-const FOLDER: &str = "SIGKILL_FOLDER";
-const ENDPOINT: &str = "SIGKILL_ENDPOINT";
-const LIFE: &str = "SIGKILL_LIFE";
+/// Environment variables of a life of the process.
+const FOLDER_VARIABLE: &str = "SIGKILL_FOLDER";
+const ENDPOINT_VARIABLE: &str = "SIGKILL_ENDPOINT";
+const LIFE_VARIABLE: &str = "SIGKILL_LIFE";
 
-/// The world outside of the process: a file to which every effect is appended before its step
+/// The world outside the process: a file to which every effect is appended before its step
 /// returns.
 #[derive(Clone)]
 struct World {
     effects: Arc<Mutex<File>>,
     store: SqliteStore,
-    /// The runs whose charge has failed once in this process.
+    /// Runs whose charge has failed once in this process.
     failed: Arc<Mutex<HashSet<String>>>,
 }
 
 impl World {
-    /// Has an effect, and says so if the step has ended before.
+    /// Writes the effect of a step, and marks it as late if the end of the step is already
+    /// recorded.
     async fn effect(&self, run: &str, step: &str) -> Result<(), Failure> {
         let key = self
             .store
@@ -50,11 +51,11 @@ impl World {
             .ok_or_else(|| Failure::new("there is no such run"))?
             .key;
         let records = self.store.records(key, Span::All).await?;
-        let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
+        let is_completed = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
         let late = records
             .iter()
             .filter_map(|record| record.entry.as_ref())
-            .any(|e| ends(e.kind) && e.name == step);
+            .any(|entry| is_completed(entry.kind) && entry.name == step);
         let line = format!("{} {run} {step}\n", if late { "late" } else { "ok" });
         self.effects.lock().unwrap().write_all(line.as_bytes())?;
         Ok(())
@@ -62,7 +63,8 @@ impl World {
 }
 
 async fn order(ctx: Context, n: u64, world: World) -> Result<u64, Failure> {
-    let (id, world) = (ctx.run_id(), &world);
+    let id = ctx.run_id();
+    let world = &world;
     let reserve = ctx
         .step("reserve", || async {
             world.effect(id, "reserve").await.map(|()| n)
@@ -105,7 +107,7 @@ async fn order(ctx: Context, n: u64, world: World) -> Result<u64, Failure> {
     Ok(reserve + both + charge + fallback)
 }
 
-/// What [`order`] returns for `n`.
+/// Returns the output of [`order`] for `n`.
 fn expected(n: u64) -> u64 {
     n + 3 + 4 + 8
 }
@@ -115,7 +117,7 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     let store = loop {
         match SqliteStore::open(folder.join("runs.db")) {
             Ok(store) => break store,
-            // The kernel releases the lock of a killed process in its own time.
+            // The kernel may release the lock of a killed process with a delay.
             Err(error) => assert!(opening.elapsed() < Duration::from_secs(10), "{error}"),
         }
         std::thread::yield_now();
@@ -133,7 +135,7 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     };
     let engine = Engine::builder()
         .store(Arc::new(store.clone()))
-        // Waits are short here, and suspend all the same.
+        // Even the short waits of this test suspend the run.
         .suspend_from(Duration::from_millis(5))
         .max_recoveries(u32::MAX)
         .delivery(
@@ -153,17 +155,15 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     (store, engine)
 }
 
-/// One life of the process; it is killed in the middle of it.
+/// One life of the process, which is killed in the middle.
 #[test]
 fn life() {
-    // Nothing to do unless the other test starts it.
-    let Ok(folder) = std::env::var(FOLDER).map(PathBuf::from) else {
+    // Only the other test sets the variable.
+    let Ok(folder) = std::env::var(FOLDER_VARIABLE).map(PathBuf::from) else {
         return;
     };
-    let (endpoint, life) = (
-        std::env::var(ENDPOINT).unwrap(),
-        std::env::var(LIFE).unwrap(),
-    );
+    let endpoint = std::env::var(ENDPOINT_VARIABLE).unwrap();
+    let life = std::env::var(LIFE_VARIABLE).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -215,14 +215,14 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
         }
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["life", "--exact", "--nocapture"])
-            .env(FOLDER, folder.path())
-            .env(ENDPOINT, receiver.url())
-            .env(LIFE, life.to_string())
+            .env(FOLDER_VARIABLE, folder.path())
+            .env(ENDPOINT_VARIABLE, receiver.url())
+            .env(LIFE_VARIABLE, life.to_string())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let moment = Duration::from_millis(random.u64(1..250));
-        std::thread::sleep(moment); // tidy: sleep: the moment of the kill is random, and that is the test
+        std::thread::sleep(moment); // tidy: sleep: the random moment of the kill is the test
         assert!(
             child.try_wait().unwrap().is_none(),
             "life {life} ended by itself"
@@ -234,8 +234,8 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
         let (store, engine) = engine(folder.path(), &receiver.url());
         let deadline = Instant::now() + Duration::from_secs(120);
         while let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake {
-            assert!(Instant::now() < deadline, "it does not come to an end");
-            let now = workflow_engine::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+            assert!(Instant::now() < deadline, "the runs do not end");
+            let now = Timestamp::try_from(std::time::SystemTime::now()).unwrap();
             tokio::time::sleep(next_wake.duration_since(now)).await; // tidy: sleep: the runs sleep on the real clock
         }
         let report = engine.shutdown(Duration::from_secs(60)).await;
@@ -245,7 +245,7 @@ fn nothing_is_lost_however_often_the_process_is_killed() {
     });
 }
 
-/// Checks everything that must be so at the end; returns what there was.
+/// Checks the guarantees at the end, and returns the counts.
 async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> String {
     let effects = std::fs::read_to_string(folder.join("effects")).unwrap();
     let late: Vec<_> = effects
@@ -265,7 +265,8 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
         })
         .await
         .unwrap();
-    let (mut written, mut recovered) = (HashMap::new(), 0);
+    let mut written = HashMap::new();
+    let mut resumed = 0;
     for run in &runs {
         assert_eq!(run.status, Status::Completed, "{run:?}");
         let records = store.records(run.key, Span::All).await.unwrap();
@@ -274,23 +275,23 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
             let event = event.decode().unwrap();
             seq += 1;
             assert_eq!(event.seq, seq, "the history of {} has a gap", run.id);
-            recovered += usize::from(event.kind.type_name() == "workflow.resumed");
+            resumed += usize::from(event.kind.type_name() == "workflow.resumed");
             assert!(
                 written
                     .insert(event.event_id.to_string(), (run.id.clone(), seq))
                     .is_none(),
-                "an id twice"
+                "two events have the same id"
             );
         }
         let entries: Vec<_> = records
             .iter()
             .filter_map(|record| record.entry.as_ref())
             .collect();
-        let ends = entries
+        let outcomes = entries
             .iter()
             .filter(|entry| entry.kind == EntryKind::Completed)
             .count();
-        assert_eq!(ends, 1, "run {} has one outcome", run.id);
+        assert_eq!(outcomes, 1, "run {} has one outcome", run.id);
         let n: u64 = run.id.split('-').nth(1).unwrap().parse().unwrap();
         let output: u64 = entries
             .last()
@@ -311,14 +312,15 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
     }
 
     let received = receiver.events();
-    let (mut known, mut last) = (HashSet::new(), HashMap::new());
+    let mut known = HashSet::new();
+    let mut last_seqs = HashMap::new();
     for event in &received {
         let id = event["eventId"].as_str().unwrap();
         let (run, seq) = written
             .get(id)
             .expect("the receiver has an event that is in no history");
         if known.insert(id) {
-            let last = last.entry(run).or_insert(0);
+            let last = last_seqs.entry(run).or_insert(0);
             assert_eq!(
                 *seq,
                 *last + 1,
@@ -330,7 +332,7 @@ async fn check(store: &SqliteStore, folder: &Path, receiver: &FaultServer) -> St
     assert_eq!(known.len(), written.len(), "the receiver has every event");
     let duplicates = received.len() - known.len();
     format!(
-        "{} runs, {} events, {recovered} resumptions, {duplicates} duplicates dropped",
+        "{} runs, {} events, {resumed} resumptions, {duplicates} duplicates dropped",
         runs.len(),
         written.len()
     )

@@ -1,4 +1,4 @@
-//! Stress on SQLite: one process.
+//! Stress test on SQLite, in one process.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 

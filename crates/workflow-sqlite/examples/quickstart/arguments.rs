@@ -1,18 +1,18 @@
-//! What the command line says.
+//! The command line.
 
 use std::path::PathBuf;
 
-/// The arguments.
+/// Arguments of the program.
 pub(crate) struct Arguments {
     pub(crate) orders: Option<String>,
     pub(crate) endpoint: Option<String>,
-    pub(crate) kept: Kept,
+    pub(crate) storage: Storage,
 }
 
-/// Where runs and events are kept.
-pub(crate) enum Kept {
-    In(PathBuf),
-    Nowhere,
+/// Place where runs and events are kept.
+pub(crate) enum Storage {
+    Folder(PathBuf),
+    Memory,
 }
 
 impl Arguments {
@@ -23,15 +23,15 @@ impl Arguments {
         let mut read = Self {
             orders: None,
             endpoint: None,
-            kept: Kept::In(PathBuf::from(".wf/quickstart")),
+            storage: Storage::Folder(PathBuf::from(".wf/quickstart")),
         };
         while let Some(argument) = arguments.next() {
             let mut value = |what: &str| arguments.next().ok_or(format!("{argument} needs {what}"));
             match argument.as_str() {
                 "--endpoint" => read.endpoint = Some(value("a URL")?),
-                "--data" => read.kept = Kept::In(value("a folder")?.into()),
+                "--data" => read.storage = Storage::Folder(value("a folder")?.into()),
                 "--store" => match value("sqlite or memory")?.as_str() {
-                    "memory" => read.kept = Kept::Nowhere,
+                    "memory" => read.storage = Storage::Memory,
                     "sqlite" => {}
                     other => return Err(format!("there is no store {other}")),
                 },

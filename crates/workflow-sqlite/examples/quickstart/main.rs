@@ -1,17 +1,18 @@
-//! One workflow run per order, three steps each against a real HTTP shop, every event delivered
-//! over a real socket; on SQLite, so that it can be killed at any moment and started again to go
-//! on.
+//! One run for each order: three steps call a real HTTP shop, and every event is delivered over a
+//! real socket. Runs are kept on SQLite, so the program can be killed at any moment; started again,
+//! it continues.
 //!
 //! CI: run
 //!
 //! `cargo run --release --example quickstart -- [orders.jsonl] [--endpoint URL] [--data DIR]
 //! [--store sqlite|memory]`
 //!
-//! Runs and undelivered events are kept in `.wf/quickstart`, unless `--data` says where, or
-//! `--store memory` keeps them nowhere. Without `--endpoint` it starts a receiver of its own that
-//! answers 503 for the first half second and loses one acknowledgement. With it, `TRACKER_TOKEN` is
-//! sent as the bearer token, if it is set. The exit code is 1 unless every accepted event is
-//! delivered and the receiver's count agrees; 2 for wrong usage.
+//! Runs and undelivered events are kept in `.wf/quickstart`, or in the folder that `--data` names;
+//! `--store memory` keeps them only in memory. Without `--endpoint`, the program starts its own
+//! receiver, which answers 503 for the first half second and loses one acknowledgement. With
+//! `--endpoint`, `TRACKER_TOKEN` is sent as the bearer token if it is set. The exit code is 0 if
+//! every accepted event was delivered and the receiver counted the same; otherwise it is 1, and 2
+//! for wrong usage.
 
 mod arguments;
 mod orders;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arguments::{Arguments, Kept};
+use arguments::{Arguments, Storage};
 use futures::{StreamExt, stream};
 use orders::Order;
 use progress::Progress;
@@ -36,8 +37,8 @@ use workflow_sqlite::SqliteStore;
 
 const ORDER: Workflow<Order, String> = Workflow::new("order");
 
-/// How many orders are worked on at once.
-const AT_ONCE: usize = 32;
+/// Maximum number of orders that are processed at the same time.
+const MAX_CONCURRENT_ORDERS: usize = 32;
 
 async fn order(ctx: Context, shop: ShopClient, order: Order) -> Result<String, Failure> {
     let reservation = ctx.step("reserve", || shop.call("reserve", &order)).await?;
@@ -88,9 +89,9 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         );
     }
 
-    let store: Arc<dyn Store> = match &arguments.kept {
-        Kept::In(folder) => Arc::new(SqliteStore::open(folder.join("runs.db"))?),
-        Kept::Nowhere => Arc::new(MemoryStore::new()),
+    let store: Arc<dyn Store> = match &arguments.storage {
+        Storage::Folder(folder) => Arc::new(SqliteStore::open(folder.join("runs.db"))?),
+        Storage::Memory => Arc::new(MemoryStore::new()),
     };
     let mut transport = HttpTransport::builder(endpoint);
     if let Ok(token) = std::env::var("TRACKER_TOKEN") {
@@ -102,7 +103,7 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         .workflow(&ORDER, move |ctx, input| order(ctx, client.clone(), input))
         .sink("receiver", Arc::new(transport.build()?))
         .build()?;
-    let before = recovered(&engine, &arguments.kept).await?;
+    let before = recovered(&engine, &arguments.storage).await?;
     let worker = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }
@@ -110,17 +111,16 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
 
     let started = Instant::now();
     let progress = Progress::new(orders.valid.len());
-    // An order that was finished before returns its outcome; one that was under way goes on where
-    // it was.
+    // The run of a finished order returns its outcome; the run of an unfinished one continues.
     let runs = stream::iter(orders.valid).map(|order| engine.run(&ORDER, order.id.clone(), order));
     let mut totals = Totals::default();
-    let mut outcomes = runs.buffer_unordered(AT_ONCE);
+    let mut outcomes = runs.buffer_unordered(MAX_CONCURRENT_ORDERS);
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
         let outcome = tokio::select! {
             outcome = outcomes.next() => outcome,
             _ = &mut interrupted => {
-                println!("interrupted: start it again to go on");
+                println!("interrupted: start it again to continue");
                 break;
             }
         };
@@ -159,14 +159,15 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
         println!("delivery ended early: {stop}");
     }
     let agrees = receiver.is_none_or(|receiver| {
-        let (received, distinct) = (receiver.received(), receiver.distinct());
+        let received = receiver.received();
+        let distinct = receiver.distinct();
         println!(
             "the receiver counted {distinct} events, after {} duplicates were dropped",
             received - distinct
         );
         distinct as u64 == sink.books.accepted - before.settled
     });
-    if let Kept::In(folder) = &arguments.kept {
+    if let Storage::Folder(folder) = &arguments.storage {
         println!(
             "kept in {}: start it again, and nothing is done twice",
             folder.display()
@@ -175,16 +176,19 @@ async fn quickstart(arguments: Arguments) -> Result<bool, Box<dyn std::error::Er
     Ok(report.is_complete() && sink.books.is_balanced() && agrees)
 }
 
-/// What an earlier process has left.
+/// Counts of the work of earlier processes.
 struct Before {
-    /// How many runs had ended.
+    /// Number of runs that had ended.
     finished: usize,
-    /// How many events had been delivered, or refused.
+    /// Number of events that had been delivered or rejected.
     settled: u64,
 }
 
-/// Says what an earlier process has left.
-async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::error::Error>> {
+/// Prints what earlier processes have left, and returns the counts.
+async fn recovered(
+    engine: &Engine,
+    storage: &Storage,
+) -> Result<Before, Box<dyn std::error::Error>> {
     let all = engine
         .list(&RunFilter {
             limit: usize::MAX >> 1,
@@ -197,12 +201,12 @@ async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::
         .sink("receiver")
         .map(|sink| sink.books)
         .unwrap_or_default();
-    match kept {
-        Kept::Nowhere => println!("kept in memory: a kill loses everything"),
-        Kept::In(folder) if all.is_empty() => {
+    match storage {
+        Storage::Memory => println!("kept in memory: a kill loses everything"),
+        Storage::Folder(folder) if all.is_empty() => {
             println!("kept in {}: nothing to recover", folder.display())
         }
-        Kept::In(folder) => println!(
+        Storage::Folder(folder) => println!(
             "kept in {}: recovered {} runs under way, {finished} finished, {} events not delivered yet",
             folder.display(),
             all.len() - finished,
@@ -215,7 +219,7 @@ async fn recovered(engine: &Engine, kept: &Kept) -> Result<Before, Box<dyn std::
     })
 }
 
-/// A receiver that fails like real ones: it comes up late, and an answer of its gets lost.
+/// Starts a receiver that fails like a real one: it is late, and loses one acknowledgement.
 async fn faulty_receiver() -> std::io::Result<Arc<FaultServer>> {
     let receiver = Arc::new(FaultServer::start().await?);
     receiver.always(Answer::Status(503));

@@ -1,4 +1,4 @@
-//! The orders: one JSON object a line, the sample's or the user's own.
+//! The orders: one JSON object a line, from the sample or from a file of the user.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 const SAMPLE: &str = include_str!("orders.jsonl");
 
-/// One order, as it stands in the file.
+/// One order, as the file contains it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Order {
-    /// Identifies the order, and so its run.
+    /// Identifier of the order, and of its run.
     pub(crate) id: String,
     customer: String,
     items: Vec<Item>,
@@ -23,15 +23,14 @@ struct Item {
     quantity: u32,
 }
 
-/// What a file holds.
+/// Content of a file.
 pub(crate) struct Orders {
     pub(crate) valid: Vec<Order>,
-    /// Lines that are no orders; each was reported.
+    /// Number of lines that are not orders; each was reported.
     pub(crate) malformed: usize,
 }
 
-/// Reads the file at `path`, or the sample; reports every malformed line with its number and goes
-/// on.
+/// Reads the file at `path`, or the sample, and reports every malformed line with its number.
 pub(crate) fn read(path: Option<&str>) -> io::Result<Orders> {
     let (name, text) = match path {
         Some(path) => {
@@ -54,7 +53,7 @@ pub(crate) fn read(path: Option<&str>) -> io::Result<Orders> {
             Err(error) => {
                 orders.malformed += 1;
                 let text = error.to_string();
-                // The parser saw one line only, so the line number in its text says nothing.
+                // The parser saw only this line, so the line number in its message is useless.
                 let problem = text.split(" at line ").next().unwrap_or_default();
                 eprintln!(
                     "{name}, line {number}, column {}: not an order, skipped: {problem}",

@@ -1,9 +1,9 @@
-//! A progress line, on a terminal only.
+//! A progress line, which is shown only on a terminal.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr};
 
-/// Counts up to a total on standard error.
+/// Counter on standard error.
 pub(crate) struct Progress {
     total: usize,
     done: Cell<usize>,
@@ -19,10 +19,11 @@ impl Progress {
         }
     }
 
+    /// Counts one more order.
     pub(crate) fn advance(&self) {
         self.done.set(self.done.get() + 1);
         if self.shown && (self.done.get().is_multiple_of(10) || self.done.get() == self.total) {
-            // A terminal that is gone is no reason to stop.
+            // If the terminal is gone, the program continues without it.
             let _ = write!(stderr(), "\r{} of {} orders", self.done.get(), self.total);
         }
     }

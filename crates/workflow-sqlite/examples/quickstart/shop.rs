@@ -1,4 +1,4 @@
-//! A shop behind HTTP on loopback, and the client that the steps call it with.
+//! An HTTP shop on loopback, and the client that the steps use.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,10 +19,10 @@ use workflow_engine::Failure;
 
 use crate::orders::Order;
 
-/// Orders above this amount are declined, in cents.
-const CREDIT_LIMIT: u64 = 50_000;
+/// Largest amount that the shop charges, in cents.
+const CREDIT_LIMIT_CENTS: u64 = 50_000;
 
-/// The shop; it closes when it is dropped.
+/// The shop, which closes when this value is dropped.
 pub(crate) struct Shop {
     address: String,
     calls: Arc<AtomicUsize>,
@@ -46,7 +46,7 @@ impl Shop {
         &self.address
     }
 
-    /// How many steps have called the shop.
+    /// Returns how many steps have called the shop.
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
@@ -74,7 +74,7 @@ async fn serve(listener: TcpListener, calls: Arc<AtomicUsize>) {
             let answer = service_fn(move |request| answer(request, calls.clone()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), answer);
-            // A client that goes away is no concern of the shop.
+            // A lost client does not matter to the shop.
             let _ = connection.await;
         });
     }
@@ -93,7 +93,7 @@ async fn answer(
         .map(|body| body.to_bytes())
         .unwrap_or_default();
     let (status, text) = match serde_json::from_slice::<Order>(&body) {
-        Ok(order) if action == "charge" && order.amount_cents > CREDIT_LIMIT => (
+        Ok(order) if action == "charge" && order.amount_cents > CREDIT_LIMIT_CENTS => (
             StatusCode::PAYMENT_REQUIRED,
             format!("{} cents are above the credit limit", order.amount_cents),
         ),
@@ -105,7 +105,7 @@ async fn answer(
     Ok(response)
 }
 
-/// Calls the shop, one request a step.
+/// Client of the shop: one request for each step.
 #[derive(Clone)]
 pub(crate) struct ShopClient {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -113,7 +113,7 @@ pub(crate) struct ShopClient {
 }
 
 impl ShopClient {
-    /// Asks the shop to do `action` for `order`; returns its reference.
+    /// Requests `action` for `order`, and returns the reference that the shop gives.
     pub(crate) async fn call(&self, action: &str, order: &Order) -> Result<String, Failure> {
         let uri: Uri = format!("http://{}/{action}", self.address).parse()?;
         let mut request = Request::post(uri).body(Full::from(serde_json::to_vec(order)?))?;

@@ -1,4 +1,4 @@
-//! Locks, and processes that were forked while they were held.
+//! Locks, and processes that were forked while the locks were held.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use futures::executor::block_on;
 
 use crate::lock::Lock;
-use crate::open::Durability;
+use crate::options::Durability;
 use crate::store::SqliteStore;
 
 #[test]
-fn a_store_that_is_closed_has_given_back_a_lock_that_a_forked_process_has_open() {
+fn a_closed_store_has_released_a_lock_file_that_a_forked_process_has_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.db");
     let lock = Lock::take(&path, Duration::ZERO).unwrap();
-    // It shares the lock for as long as it has the file open: here as its standard input.
+    // The forked process shares the lock while it has the lock file open, here as standard input.
     let mut forked = Command::new("sleep")
         .arg("60")
         .stdin(lock.inherited().unwrap())
@@ -28,15 +28,15 @@ fn a_store_that_is_closed_has_given_back_a_lock_that_a_forked_process_has_open()
     let taken = Lock::take(&path, Duration::ZERO);
     forked.kill().unwrap();
     forked.wait().unwrap();
-    assert!(refused.is_err(), "it was open");
+    assert!(refused.is_err(), "the store is open");
     assert!(
         taken.is_ok(),
-        "it is closed, and the lock is still held: {taken:?}"
+        "the store is closed, but the lock is held: {taken:?}"
     );
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_gives_the_lock_back() {
+fn a_store_that_cannot_be_opened_releases_the_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.db");
     std::fs::write(&path, "no database".repeat(1_000)).unwrap();

@@ -1,5 +1,5 @@
-//! Tests that look inside: what SQLite does for each operation, and what a forked process keeps
-//! open.
+//! Tests of the inside: the work of SQLite for each operation, and the files that a forked process
+//! keeps open.
 
 mod inherited;
 mod operations;

@@ -6,15 +6,15 @@ use workflow_engine::{
     Purge, Record, RunFilter, RunKey, SinkClaim, Span, Status, Timestamp,
 };
 
-use crate::store::take_over;
-use crate::writer::Db;
-use crate::{list, reads, schema};
+use crate::db::Db;
+use crate::open::recover;
+use crate::{claims, list, outbox, reads, schema, sinks};
 
-/// An operation, and what is to be said of it.
+/// An operation and its name.
 pub(super) type Operation = (&'static str, Box<dyn Fn(&mut Db)>);
 
-/// Fills a file with `?1` rows of each kind. They are due at the same time, as they are when a
-/// process has died.
+/// Statements that fill a file with `{rows}` rows of each kind. The runs are due at the same time,
+/// as they are after a process has died.
 const ROWS: &str = "
     CREATE TEMP TABLE n AS WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {rows}) SELECT n FROM n;
     INSERT INTO runs (id, workflow, status, epoch, created_at, due_at, ready, worker, recoveries)
@@ -34,7 +34,7 @@ const ROWS: &str = "
     INSERT INTO workers (name, until) VALUES ('me', 1000000), ('another', 1000000);
     DROP TABLE n;";
 
-/// Makes a file in memory with so many rows of each kind.
+/// Makes a file in memory with `rows` rows of each kind.
 pub(super) fn filled(rows: u64) -> Db {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.set_prepared_statement_cache_capacity(64);
@@ -52,14 +52,14 @@ pub(super) fn filled(rows: u64) -> Db {
     connection
         .execute("UPDATE outbox SET position = ?1", [last])
         .unwrap();
-    // What is held stays held: it is this process that holds it.
+    // The recovery releases every run, so the claims and leases of this process are put back.
     let held = "CREATE TEMP TABLE held AS SELECT key FROM runs WHERE due_at IS NULL AND worker IS NOT NULL";
     connection
         .execute_batch(&format!(
             "{held}; CREATE TEMP TABLE leases AS SELECT * FROM workers"
         ))
         .unwrap();
-    let db = take_over(connection).unwrap();
+    let db = recover(connection).unwrap();
     db.connection
         .execute_batch(
             "UPDATE runs SET due_at = NULL, ready = 0 WHERE key IN (SELECT key FROM held);
@@ -123,7 +123,7 @@ fn purge(limit: usize, removed: u64, settled: Option<i64>) -> impl Fn(&mut Db) {
             let sql = "INSERT OR REPLACE INTO cursors VALUES ('sink', ?1, 0, 0, 0)";
             db.connection.execute(sql, [settled]).unwrap();
         }
-        db.purge_from = None;
+        db.purge_after = None;
         let all = Some(at(1_000));
         let purged = db
             .purge(&Purge {
@@ -147,7 +147,7 @@ fn listed(filter: RunFilter, found: usize) -> impl Fn(&mut Db) {
     }
 }
 
-/// Every operation. What a filter lists, there are at least a hundred of in every file.
+/// Returns every operation. Each file has at least a hundred runs of every kind that is listed.
 pub(super) fn all() -> Vec<Operation> {
     let page = RunFilter {
         limit: 50,
@@ -202,19 +202,17 @@ pub(super) fn all() -> Vec<Operation> {
         ("retire", Box::new(|db| db.retire("me", at(10)).unwrap())),
         (
             "held",
-            Box::new(|db| assert_eq!(reads::held(&db.connection, "me").unwrap().len(), 60)),
+            Box::new(|db| assert_eq!(claims::held(&db.connection, "me").unwrap().len(), 60)),
         ),
         (
             "create",
             Box::new(|db| {
-                let (id, workflow, worker) = ("new".into(), "busy".into(), "me".into());
-                let status = Status::Queued;
                 db.create(&NewRun {
-                    id,
-                    workflow,
+                    id: "new".into(),
+                    workflow: "busy".into(),
                     execution_id: None,
-                    status,
-                    worker,
+                    status: Status::Queued,
+                    worker: "me".into(),
                     record: record(1),
                 })
                 .unwrap();
@@ -338,7 +336,7 @@ pub(super) fn all() -> Vec<Operation> {
         (
             "outbox",
             Box::new(|db| {
-                // One that begins within a record.
+                // The pages begin within a record.
                 for page in [
                     Page::events(40),
                     Page {
@@ -347,7 +345,7 @@ pub(super) fn all() -> Vec<Operation> {
                     },
                 ] {
                     assert_eq!(
-                        reads::outbox(&db.connection, Position(333), page)
+                        outbox::outbox(&db.connection, Position(333), page)
                             .unwrap()
                             .len(),
                         40,
@@ -369,7 +367,7 @@ pub(super) fn all() -> Vec<Operation> {
                 };
                 db.set_cursor(&SinkClaim { sink, epoch }, cursor).unwrap();
                 assert_eq!(
-                    reads::cursors(&db.connection).unwrap(),
+                    sinks::cursors(&db.connection).unwrap(),
                     [("new".to_owned(), cursor)]
                 );
                 assert!(db.drop_cursor("new").unwrap());

@@ -1,4 +1,4 @@
-//! Pages of the outbox: of large events no more are read than are returned.
+//! Pages of the outbox: no more large events are read than are returned.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,9 +7,9 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use workflow_engine::{Page, Position};
 
-use crate::{reads, schema};
+use crate::{outbox, schema};
 
-/// Makes a file in memory with so many records of so many events of 10,000 bytes.
+/// Makes a file in memory with `records` records, each of `events` events of 10,000 bytes.
 fn large(records: i64, events: i64) -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
     schema::migrate(&mut connection).unwrap();
@@ -28,7 +28,7 @@ fn large(records: i64, events: i64) -> Connection {
 }
 
 #[test]
-fn of_large_events_no_more_are_read_than_are_returned() {
+fn no_more_large_events_are_read_than_are_returned() {
     let page = Page {
         events: 512,
         bytes: 25_000,
@@ -45,7 +45,7 @@ fn of_large_events_no_more_are_read_than_are_returned() {
         let counter = texts.clone();
         let count = move |event: TraceEvent<'_>| {
             if let TraceEvent::Row(statement) = event
-                && statement.sql().contains(", events FROM")
+                && statement.sql().contains(" events FROM")
             {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
@@ -53,20 +53,21 @@ fn of_large_events_no_more_are_read_than_are_returned() {
         connection
             .trace_v2(TraceEventCodes::SQLITE_TRACE_ROW, Some(count))
             .unwrap();
-        let found = reads::outbox(&connection, Position(after), page).unwrap();
+        let found = outbox::outbox(&connection, Position(after), page).unwrap();
         assert_eq!(
             (found.len(), texts.load(Ordering::Relaxed)),
             (returned, read),
             "{events} a record, after {after}"
         );
-        // One that has no room on any page comes alone. How long the rest of a record is, is known
-        // once it is read.
+        // An event larger than the page is returned alone. If the page begins within a record, the
+        // length of the rest of the record is known only after it is read.
         let more = if after % events.unsigned_abs() == 0 {
             1
         } else {
             2
         };
-        let alone = reads::outbox(&connection, Position(after), Page { bytes: 9, ..page }).unwrap();
+        let alone =
+            outbox::outbox(&connection, Position(after), Page { bytes: 9, ..page }).unwrap();
         assert_eq!(
             (alone.len(), texts.load(Ordering::Relaxed)),
             (1, read + more),

@@ -1,4 +1,4 @@
-//! Every statement that an operation runs finds its rows by an index, and sorts none but few.
+//! Query plans: every statement finds its rows by an index, and sorts at most a few.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,9 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::operations::{all, filled};
 
-/// The statements that may read a table from its beginning, because they read its first row, or a
-/// page; or a table that has few rows; and those that may sort, because they have made sure that
-/// there is little to sort.
-const FINE: [&str; 7] = [
+/// Scans that are allowed, because they read only the first row or a page of the table, or because
+/// the table has few rows.
+const ALLOWED_SCANS: [&str; 7] = [
     "SCAN runs USING COVERING INDEX runs_due",
     "SCAN history",
     "SCAN workers",
@@ -21,7 +20,7 @@ const FINE: [&str; 7] = [
     "SCAN CONSTANT ROW",
 ];
 
-/// Returns what SQLite does for a statement, line by line.
+/// Returns the query plan of a statement, line by line.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut explained = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
@@ -39,10 +38,13 @@ fn every_statement_finds_its_rows_by_an_index() {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let mut bad = Vec::new();
     for (name, operation) in all() {
-        let seeing = seen.clone();
+        let recorder = seen.clone();
         let note = move |event: TraceEvent<'_>| {
             if let TraceEvent::Stmt(statement, _) = event {
-                seeing.lock().unwrap().insert(statement.sql().into_owned());
+                recorder
+                    .lock()
+                    .unwrap()
+                    .insert(statement.sql().into_owned());
             }
         };
         db.connection.execute_batch("BEGIN").unwrap();
@@ -58,7 +60,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         for sql in std::mem::take(&mut *seen.lock().unwrap()) {
             for line in plan(&db.connection, &sql) {
                 let read_all = line.starts_with("SCAN")
-                    && !FINE.contains(&line.as_str())
+                    && !ALLOWED_SCANS.contains(&line.as_str())
                     && !line.contains("subquery");
                 let sorted = line.contains("TEMP B-TREE")
                     && name != "list: rare ids"
@@ -70,7 +72,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
-    // One that nobody has thought of is found as well.
+    // A scan that is not allowed is found.
     let scan = plan(&db.connection, "SELECT key FROM runs WHERE recoveries > 3");
     assert_eq!(scan, ["SCAN runs"]);
 }

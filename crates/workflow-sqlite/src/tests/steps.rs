@@ -1,13 +1,12 @@
-//! What an operation costs depends on what it returns, and not on what is kept: SQLite's steps are
-//! counted.
+//! Costs: the number of SQLite's steps depends on what an operation returns, not on what is kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::operations::{all, filled};
-use crate::writer::Db;
+use crate::db::Db;
 
-/// Counts the steps of SQLite's virtual machine; what is done is undone.
+/// Counts the steps of SQLite's virtual machine for an operation, and rolls the operation back.
 fn steps(db: &mut Db, operation: &dyn Fn(&mut Db)) -> u64 {
     let steps = Arc::new(AtomicU64::new(0));
     let counter = steps.clone();
@@ -33,13 +32,15 @@ fn an_operation_costs_what_it_returns_however_much_is_kept() {
         .ok()
         .and_then(|rows| rows.parse().ok())
         .unwrap_or(100_000);
-    let (mut few, mut many) = (filled(1_000), filled(rows));
+    let mut few = filled(1_000);
+    let mut many = filled(rows);
     let mut expensive = Vec::new();
     for (name, operation) in all() {
-        let (before, after) = (steps(&mut few, &*operation), steps(&mut many, &*operation));
-        if after > before * 5 / 4 + 100 {
+        let among_few = steps(&mut few, &*operation);
+        let among_many = steps(&mut many, &*operation);
+        if among_many > among_few * 5 / 4 + 100 {
             expensive.push(format!(
-                "{name}: {before} steps among few, {after} among many"
+                "{name}: {among_few} steps among few, {among_many} among many"
             ));
         }
     }

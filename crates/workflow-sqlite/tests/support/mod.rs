@@ -1,4 +1,4 @@
-//! What the tests of the store share.
+//! Helpers that the tests of the store share.
 
 #![allow(
     dead_code,
@@ -38,7 +38,7 @@ impl File {
         closed.await;
     }
 
-    /// Works on the file past the store.
+    /// Works on the file with a connection beside the store.
     pub(crate) fn raw(&self, work: impl FnOnce(&Connection)) {
         std::fs::create_dir_all(self.path().parent().unwrap()).unwrap();
         work(&Connection::open(self.path()).unwrap());
@@ -49,7 +49,7 @@ pub(crate) fn event(seq: u64) -> EncodedEvent {
     EncodedEvent::from_json(format!("{{ \"seq\":{seq},  \"text\": \"it's \\u00e9\" }}")).unwrap()
 }
 
-/// A record of `events` events, with an entry.
+/// Makes a record with an entry and `events` events.
 pub(crate) fn record(first_seq: u64, events: u64) -> Record {
     let entry = Entry {
         kind: EntryKind::StepCompleted,
@@ -69,18 +69,17 @@ pub(crate) fn record(first_seq: u64, events: u64) -> Record {
 }
 
 pub(crate) fn new_run(id: &str, status: Status) -> NewRun {
-    let (workflow, worker) = ("workflow".into(), "worker".into());
     NewRun {
         id: id.into(),
-        workflow,
+        workflow: "workflow".into(),
         execution_id: None,
         status,
-        worker,
+        worker: "worker".into(),
         record: record(1, 1),
     }
 }
 
-/// Creates a run that its creator holds.
+/// Creates a run that the worker `worker` holds.
 pub(crate) async fn started(store: &SqliteStore, id: &str) -> Claim {
     store.renew("worker", Timestamp::MAX).await.unwrap();
     match store.create(new_run(id, Status::Running)).await.unwrap() {
