@@ -13,7 +13,7 @@ use crate::shell::{Outcome, cargo, program, root};
 pub(crate) fn quickstart(_: &[String]) -> Outcome {
     cargo(["build", "--release", "--example", "quickstart"]).run()?;
     let data = "target/quickstart";
-    match fs::remove_dir_all(format!("{}/{data}", root())) {
+    match fs::remove_dir_all(root().join(data)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(format!("{data}: {error}"));
         }
@@ -27,7 +27,7 @@ pub(crate) fn quickstart(_: &[String]) -> Outcome {
         )
     };
     // The log of the file tells when there is something to recover.
-    let log = format!("{}/{data}/runs.db-wal", root());
+    let log = root().join(data).join("runs.db-wal");
     quickstart().kill_when(|| fs::metadata(&log).is_ok_and(|log| log.len() > 256 << 10))?;
     let said = quickstart().output()?;
     if !said.contains("recovered ") {
@@ -88,7 +88,7 @@ fn sources() -> Result<Vec<PathBuf>, String> {
         entries.map(|entry| entry.path()).collect()
     };
     let mut sources = Vec::new();
-    for example in list(&Path::new(root()).join("crates"))
+    for example in list(&root().join("crates"))
         .iter()
         .flat_map(|folder| list(&folder.join("examples")))
     {

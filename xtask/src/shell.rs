@@ -1,6 +1,8 @@
 //! Running a program, and saying which.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// What became of a step: done, skipped because of what is missing, or failed.
@@ -43,8 +45,16 @@ pub(crate) fn program<'a>(
 }
 
 /// The root of the repository.
-pub(crate) fn root() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/..")
+///
+/// Cargo says where it is when it runs this program; a copy that is run alone uses the folder that
+/// it was built in.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+        let xtask = manifest.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        xtask.parent().map(Path::to_owned).unwrap_or(xtask)
+    });
+    &ROOT
 }
 
 impl Shell {

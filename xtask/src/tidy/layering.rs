@@ -1,7 +1,7 @@
 //! Arrows between crates point down only; tracker-core depends on next to nothing, xtask on
 //! nothing.
 
-use super::File;
+use super::file::File;
 
 /// Every crate, and the crates of this workspace that it may name.
 const BELOW: &[(&str, &[&str])] = &[

@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::File;
+use super::file::File;
 
 const TOP: &[&str] = &[
     ".cargo",

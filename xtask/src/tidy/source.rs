@@ -1,6 +1,6 @@
 //! Rules over Rust files: docs first, sizes, and what may not occur.
 
-use super::File;
+use super::file::File;
 
 /// The most lines of a file; more is a second idea.
 const MOST_LINES: usize = 400;
