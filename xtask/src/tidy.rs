@@ -2,10 +2,12 @@
 
 mod layering;
 mod modules;
+mod prose;
 mod repository;
 mod source;
 
 mod file;
+mod lex;
 
 use crate::shell::Outcome;
 
@@ -19,8 +21,9 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         repository::check,
     ];
     let breaches: Vec<String> = rules.iter().flat_map(|rule| rule(&files)).collect();
-    for long in source::long_files(&files) {
-        println!("note: {long}");
+    let notes = [source::long_files, source::wide_lines, prose::check];
+    for note in notes.iter().flat_map(|notes| notes(&files)) {
+        println!("note: {note}");
     }
     breaches.iter().for_each(|breach| eprintln!("{breach}"));
     if breaches.is_empty() {

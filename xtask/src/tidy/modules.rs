@@ -6,7 +6,6 @@
 //! called on a value are not seen.
 
 mod graph;
-mod lex;
 mod parse;
 mod tree;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::lex::{Kind, Token, group_end, matches};
+use crate::tidy::lex::{Kind, Token, group_end, matches};
 
 /// How a module names something.
 #[derive(Clone, Copy, Debug, PartialEq)]

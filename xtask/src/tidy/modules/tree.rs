@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::lex;
 use super::parse::{self, Contents};
 use crate::tidy::file::File;
+use crate::tidy::lex;
 
 /// A module and its place in the tree.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! Rust text as tokens, without comments, the contents of strings, and attributes.
 
+use std::collections::HashSet;
+
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     /// A name or a keyword.
     Name(&'a str),
     /// `::`.
@@ -13,13 +15,13 @@ pub(super) enum Kind<'a> {
 
 /// A token and the line that it is on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Token<'a> {
-    pub(super) kind: Kind<'a>,
-    pub(super) line: usize,
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind<'a>,
+    pub(crate) line: usize,
 }
 
 /// Splits a file into tokens, and leaves out what exists for tests only.
-pub(super) fn production(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn production(text: &str) -> Vec<Token<'_>> {
     let all = tokens(text);
     let mut kept = Vec::with_capacity(all.len());
     let mut at = 0;
@@ -42,6 +44,18 @@ pub(super) fn production(text: &str) -> Vec<Token<'_>> {
         }
     }
     kept
+}
+
+/// The lines that a literal occupies in whole or in part: its text is not for this program to
+/// break.
+pub(crate) fn lines_with_strings(text: &str) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    each(text, |kind, first, last| {
+        if kind == Some(Kind::Other('"')) {
+            found.extend(first..=last);
+        }
+    });
+    found
 }
 
 /// Whether an attribute is a `cfg` that holds in tests only.
@@ -75,7 +89,7 @@ fn item_end(tokens: &[Token], mut at: usize) -> usize {
 }
 
 /// The position of the bracket that closes the one at `open`.
-pub(super) fn group_end(tokens: &[Token], open: usize) -> usize {
+pub(crate) fn group_end(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(open) {
         match token.kind {
@@ -91,25 +105,30 @@ pub(super) fn group_end(tokens: &[Token], open: usize) -> usize {
 }
 
 /// Whether the token at a position is this character.
-pub(super) fn matches(tokens: &[Token], at: usize, character: char) -> bool {
+pub(crate) fn matches(tokens: &[Token], at: usize, character: char) -> bool {
     tokens.get(at).map(|token| token.kind) == Some(Kind::Other(character))
 }
 
 fn tokens(text: &str) -> Vec<Token<'_>> {
-    let bytes = text.as_bytes();
     let mut found = Vec::new();
-    let mut line = 1;
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &text[at..];
-        let (length, kind) = next(rest);
-        if let Some(kind) = kind {
-            found.push(Token { kind, line });
-        }
-        line += rest[..length].matches('\n').count();
-        at += length;
-    }
+    each(text, |kind, line, _| {
+        found.extend(kind.map(|kind| Token { kind, line }));
+    });
     found
+}
+
+/// Calls `found` with each token, or `None` for a space or a comment, and its first and last line.
+fn each<'a>(text: &'a str, mut found: impl FnMut(Option<Kind<'a>>, usize, usize)) {
+    let mut line = 1;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (length, kind) = next(rest);
+        let (token, behind) = rest.split_at(length);
+        let last = line + token.matches('\n').count();
+        found(kind, line, last);
+        line = last;
+        rest = behind;
+    }
 }
 
 /// The length of the next token, and the token unless it is a space or a comment.
