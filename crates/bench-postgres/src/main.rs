@@ -1,14 +1,14 @@
 //! The engine's benchmarks on PostgreSQL: steps that do nothing, each durable
 //! (`synchronous_commit=on`) before the next begins.
 //!
-//! `cargo run --release --manifest-path crates/bench/postgres/Cargo.toml`
+//! `cargo run --release --manifest-path crates/bench-postgres/Cargo.toml`
 //!
 //! The server is one of our own on the same machine, or that of `WF_TEST_PG_URL`. Each worker is a
 //! process with 64 runs at a time.
 
-#[path = "../../src/engine/floor.rs"]
+#[path = "../../bench/src/engine/floor.rs"]
 mod floor;
-#[path = "../../src/engine/steps.rs"]
+#[path = "../../bench/src/engine/steps.rs"]
 mod steps;
 
 use std::process::{Command, Stdio};
