@@ -6,7 +6,7 @@ use crate::shell::{Outcome, program, root};
 
 /// Runs every command in the README's `console` blocks but those of `cargo xtask ci`, which is what
 /// runs this.
-pub(crate) fn run(_: &[String]) -> Outcome {
+pub(crate) fn run(_: &[&str]) -> Outcome {
     let readme = fs::read_to_string(root().join("README.md")).map_err(|error| error.to_string())?;
     let commands = commands(&readme);
     if commands.is_empty() {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// What became of a step: done, skipped because of what is missing, or failed.
+/// Result of a step: done, skipped because something is missing, or failed.
 pub(crate) type Outcome = Result<Option<String>, String>;
 
 /// A program to run from the root of the repository, with no standard input.
@@ -61,6 +61,12 @@ impl Shell {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self.shown = format!("{name}='{value}' {}", self.shown);
+        self
+    }
+
+    /// Adds arguments that are of no use to who types the command, and so are not shown.
+    pub(crate) fn hidden<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.command.args(arguments);
         self
     }
 

@@ -12,7 +12,7 @@ mod lex;
 use crate::shell::Outcome;
 
 /// Checks every rule and prints every breach.
-pub(crate) fn run(_: &[String]) -> Outcome {
+pub(crate) fn run(_: &[&str]) -> Outcome {
     let files = file::all()?;
     let rules = [
         layering::check,

@@ -1,8 +1,8 @@
 //! No circle between the modules of a crate, and no arrow up between its folders.
 //!
-//! A use is a path that is written in the code (`crate::`, `super::`, `self::`, or a name that
-//! such a path has brought into scope), and it leads to the file that defines what is named, through
-//! all re-exports. Comments, strings and what exists for tests only do not count. Methods that are
+//! A use is a path that is written in the code (`crate::`, `super::`, `self::`, or a name that such
+//! a path has brought into scope), and it leads to the file that defines what is named, through all
+//! re-exports. Comments, strings and what exists for tests only do not count. Methods that are
 //! called on a value are not seen.
 
 mod graph;
