@@ -4,14 +4,14 @@ use std::process::Command;
 
 use crate::shell::{Outcome, cargo, root};
 
-/// Checks licences, advisories, duplicates and sources by `deny.toml`, of the benchmarks too.
+/// Checks licences, advisories, duplicates and sources by `deny.toml`.
 pub(crate) fn deny(_: &[&str]) -> Outcome {
     if cargo(["deny", "--version"]).quiet().run().is_err() {
         return Ok(Some(
             "install it with: cargo install cargo-deny --locked".into(),
         ));
     }
-    cargo(["deny", "--all-features", "check"]).run()
+    cargo(["deny", "--all-features", "check", "--hide-inclusion-graph"]).run()
 }
 
 /// Compares the public interfaces with those of the last tag.

@@ -15,9 +15,52 @@ pub(crate) const RUNNER: &str = "run-if-selected";
 /// The package whose tests need a server, and have a step of their own.
 pub(crate) const POSTGRES: &str = "workflow-postgres";
 
-/// Integration tests of the fast form, by the names of their files in all packages. Each takes less
-/// than three seconds; crash enumeration, SIGKILL, faults on real sockets and stress are left out.
-const QUICK: &[&str] = &[];
+/// Integration tests of the fast form, by the names of their files in all packages.
+///
+/// Each takes less than three seconds. Left out are conformance, crash enumeration, properties,
+/// SIGKILL, stress, compile-fail tests, and tests that wait for a timeout of a real connection.
+const QUICK: &[&str] = &[
+    "bad_input",
+    "blocking",
+    "cancel",
+    "clock",
+    "delivery",
+    "determinism",
+    "earlier",
+    "exact",
+    "extremes",
+    "fault_server",
+    "faults_background",
+    "faults_config",
+    "faults_shutdown",
+    "golden",
+    "harms",
+    "http2",
+    "json_events",
+    "leases",
+    "logs",
+    "operations",
+    "payload",
+    "pool_runtime",
+    "post_mortem",
+    "reading",
+    "replay_order",
+    "reports",
+    "runs",
+    "secrets",
+    "sinks",
+    "sockets",
+    "spans",
+    "store_faults",
+    "timestamp",
+    "tls",
+    "tls_client",
+    "traces",
+    "unrecorded",
+    "values",
+    "verdicts",
+    "workers",
+];
 
 /// Which packages' test programs are run.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +131,17 @@ fn is_selected(rule: &str, package: &str, current: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::root;
+
+    #[test]
+    fn every_quick_test_exists() {
+        let crates = std::fs::read_dir(root().join("crates")).unwrap();
+        let tests: Vec<_> = crates.map(|c| c.unwrap().path().join("tests")).collect();
+        for name in QUICK {
+            let file = format!("{name}.rs");
+            assert!(tests.iter().any(|t| t.join(&file).is_file()), "{name}");
+        }
+    }
 
     #[test]
     fn packages_are_selected_by_name() {
