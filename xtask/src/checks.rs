@@ -2,6 +2,7 @@
 
 use crate::shell::{Outcome, cargo};
 use crate::step::FAST;
+use crate::suite;
 
 /// The flag of loom without a bound on preemptions.
 pub(crate) const EXHAUSTIVE: &str = "--exhaustive";
@@ -26,8 +27,8 @@ pub(crate) fn fmt(_: &[&str]) -> Outcome {
 /// engine's default features. So the crates below them have a pass of their own.
 pub(crate) fn clippy(flags: &[&str]) -> Outcome {
     let warnings = ["--", "-D", "warnings"];
-    let all = ["clippy", "--workspace", "--all-targets", "--all-features"];
-    cargo(all.into_iter().chain(warnings)).run()?;
+    let all = ["clippy"].into_iter().chain(suite::workspace());
+    cargo(all.chain(["--all-targets"]).chain(warnings)).run()?;
     if flags.contains(&FAST) {
         return Ok(None);
     }
@@ -50,13 +51,14 @@ pub(crate) fn clippy(flags: &[&str]) -> Outcome {
     cargo(none.into_iter().chain(stores).chain(warnings)).run()
 }
 
-/// Selects what `suite` selects, so that nothing is compiled again.
 pub(crate) fn doctest(_: &[&str]) -> Outcome {
-    cargo(["test", "--workspace", "--all-features", "--doc"]).run()
+    let test = ["test"].into_iter().chain(suite::workspace());
+    cargo(test.chain(["--doc"])).run()
 }
 
 pub(crate) fn rustdoc(_: &[&str]) -> Outcome {
-    cargo(["doc", "--workspace", "--all-features", "--no-deps"])
+    let doc = ["doc"].into_iter().chain(suite::workspace());
+    cargo(doc.chain(["--no-deps"]))
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::shell::{Outcome, cargo, program, root};
+use crate::suite;
 
 /// Runs the quickstart, kills it, and starts it again; it must go on, and say that its books
 /// balance.
@@ -90,8 +91,8 @@ fn built(profile: &str, name: &str) -> String {
 
 /// Selects what `suite` selects, so that no dependency is compiled again.
 fn build(examples: &[&str]) -> Outcome {
-    let workspace = ["build", "--workspace", "--all-features"];
-    cargo(workspace.into_iter().chain(examples.iter().copied())).run()
+    let build = ["build"].into_iter().chain(suite::workspace());
+    cargo(build.chain(examples.iter().copied())).run()
 }
 
 fn mark(text: &str) -> Option<&str> {
