@@ -1,5 +1,6 @@
 //! What can be opened, what is said about what cannot, and what is left behind.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
 mod support;
