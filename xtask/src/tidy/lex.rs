@@ -159,15 +159,15 @@ fn next(rest: &str) -> (usize, Option<Kind<'_>>) {
         };
     }
     if first.is_alphanumeric() || first == '_' {
-        let rest = rest.strip_prefix("r#").unwrap_or(rest);
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
-        let name = &rest[..end.unwrap_or(rest.len())];
-        let skipped = if first.is_numeric() {
+        let bare = rest.strip_prefix("r#").unwrap_or(rest);
+        let end = bare.find(|c: char| !c.is_alphanumeric() && c != '_');
+        let name = &bare[..end.unwrap_or(bare.len())];
+        let kind = if first.is_numeric() {
             Kind::Other('0')
         } else {
             Kind::Name(name)
         };
-        return (name.len(), Some(skipped));
+        return (rest.len() - bare.len() + name.len(), Some(kind));
     }
     (first.len_utf8(), Some(Kind::Other(first)))
 }
@@ -247,6 +247,7 @@ mod tests {
     fn comments_and_strings_are_left_out() {
         let text = "a /* b /* c */ d */ // e\n\"f \\\" g\" r#\"h \" i\"# b'j' '\\'' 'k' l<'m> n";
         assert_eq!(names(text), ["a", "l", "m", "n"]);
+        assert_eq!(names("r#type.other"), ["type", "other"]);
     }
 
     #[test]
