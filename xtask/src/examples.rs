@@ -1,7 +1,7 @@
-//! Examples, run for real.
+//! Examples that run against real files and sockets.
 //!
-//! Each says in its docs how CI treats it: `//! CI: run`, `//! CI: build` where it needs what only
-//! a user has, or `//! CI: postgres` for the step of that name.
+//! The docs of each example say how CI treats it: `//! CI: run`, `//! CI: build` if only a user has
+//! the endpoint that the example needs, or `//! CI: postgres` for the step of that name.
 
 use std::env::consts::EXE_SUFFIX;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::{fs, io};
 use crate::shell::{Outcome, cargo, program, root};
 use crate::suite;
 
-/// Runs the quickstart, kills it, and starts it again; it must go on, and say that its books
-/// balance.
+/// Runs the quickstart, kills it, and starts it again; the second process must recover runs, and
+/// its books must balance.
 pub(crate) fn quickstart(_: &[&str]) -> Outcome {
     cargo(["build", "--release", "--example", "quickstart"]).run()?;
     let data = "target/quickstart";
@@ -25,17 +25,17 @@ pub(crate) fn quickstart(_: &[&str]) -> Outcome {
         let built = built("release", "quickstart");
         program(&built, "quickstart", ["--data", data])
     };
-    // The log of the file tells when there is something to recover.
+    // Once the write-ahead log has grown, there are runs to recover.
     let log = root().join(data).join("runs.db-wal");
     quickstart().kill_when(|| fs::metadata(&log).is_ok_and(|log| log.len() > 256 << 10))?;
     let output = quickstart().output()?;
     if !output.contains("recovered ") {
-        return Err("it has recovered nothing of the process that was killed".into());
+        return Err("the second process recovered nothing from the one that was killed".into());
     }
     let books = output
         .lines()
         .find(|line| line.contains(" accepted = "))
-        .ok_or("it printed no books")?;
+        .ok_or("the output has no books")?;
     if books.contains(" 0 accepted")
         || !books.contains("+ 0 rejected + 0 dropped + 0 returned + 0 pending")
     {

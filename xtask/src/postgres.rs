@@ -1,5 +1,4 @@
-//! What needs a PostgreSQL: the tests of workflow-postgres, which start one of their own, and its
-//! example.
+//! The tests of workflow-postgres, which start a PostgreSQL of their own, and its example.
 
 use std::path::Path;
 
@@ -44,8 +43,7 @@ pub(crate) fn run(flags: &[&str]) -> Outcome {
     ))
 }
 
-/// Whether the programs are on the path, or where Debian puts them. The tests look in a few places
-/// more.
+/// Whether the programs are on the path or in Debian's folder. The tests look in a few more places.
 fn is_installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let versions = std::fs::read_dir("/usr/lib/postgresql")

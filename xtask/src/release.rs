@@ -1,4 +1,5 @@
-//! Checks before a release. They need programs of others and the network, so `ci` does not run them.
+//! Checks before a release. They need programs of others and the network, so `ci` does not run
+//! them.
 
 use std::process::Command;
 

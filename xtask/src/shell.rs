@@ -1,4 +1,4 @@
-//! Running a program, and saying which.
+//! Programs that are run from the root of the repository, and shown first.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ pub(crate) struct Shell {
     quiet: bool,
 }
 
-/// Cargo, the one that runs this program.
+/// Prepares the cargo that runs this program.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Shell {
     program(
         &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()),
@@ -24,7 +24,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Shell {
     )
 }
 
-/// Any program; `name` is what is shown.
+/// Prepares any program; the output shows it by its `name`.
 pub(crate) fn program<'a>(
     path: &str,
     name: &str,
@@ -44,10 +44,10 @@ pub(crate) fn program<'a>(
     }
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 ///
-/// Cargo says where it is when it runs this program; a copy that is run alone uses the folder that
-/// it was built in.
+/// Cargo names the root when it runs this program; a copy that is run alone uses the folder in
+/// which the copy was built.
 pub(crate) fn root() -> &'static Path {
     static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
@@ -64,20 +64,21 @@ impl Shell {
         self
     }
 
-    /// Adds arguments that are of no use to who types the command, and so are not shown.
+    /// Adds arguments that are not shown, because a reader who repeats the command does not need
+    /// them.
     pub(crate) fn hidden<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         self.command.args(arguments);
         self
     }
 
-    /// Shows neither the command nor its output.
+    /// Hides the command and its output.
     pub(crate) fn quiet(mut self) -> Self {
         self.command.stdout(Stdio::null()).stderr(Stdio::null());
         self.quiet = true;
         self
     }
 
-    /// Runs it; fails unless it exits with 0.
+    /// Runs the program; fails unless it exits with 0.
     pub(crate) fn run(mut self) -> Outcome {
         self.announce();
         let status = self
@@ -91,7 +92,8 @@ impl Shell {
         }
     }
 
-    /// Runs it, and kills it as soon as `now` says so; fails if it has ended before.
+    /// Runs the program, and kills it as soon as `now` returns true; fails if the program ends
+    /// before.
     pub(crate) fn kill_when(mut self, now: impl Fn() -> bool) -> Outcome {
         println!("$ {}   (to be killed)", self.shown);
         let mut child = self
@@ -100,7 +102,10 @@ impl Shell {
             .map_err(|error| format!("{}: {error}", self.shown))?;
         while !now() {
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(format!("{} ended by itself: {status}", self.shown));
+                return Err(format!(
+                    "{} ended before it was killed: {status}",
+                    self.shown
+                ));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -110,7 +115,7 @@ impl Shell {
             .map_err(|error| format!("{}: {error}", self.shown))
     }
 
-    /// Runs it, shows and returns its standard output; fails unless it exits with 0.
+    /// Runs the program, shows and returns its standard output; fails unless it exits with 0.
     pub(crate) fn output(mut self) -> Result<String, String> {
         self.announce();
         let output = self

@@ -91,7 +91,8 @@ pub(crate) fn run(flags: &[&str]) -> Outcome {
     programs(selection, ["--lib", "--bins"].into_iter().chain(quick)).run()
 }
 
-/// The command that compiles these test programs of the whole workspace, and runs the selected ones.
+/// The command that compiles these test programs of the whole workspace, and runs the selected
+/// ones.
 pub(crate) fn programs<'a>(
     selection: Selection,
     programs: impl IntoIterator<Item = &'a str>,

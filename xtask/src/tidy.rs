@@ -1,4 +1,4 @@
-//! What review would otherwise have to remember: rules over the repository's own text.
+//! Rules over the text of the repository, which a reviewer would have to remember otherwise.
 
 mod layering;
 mod modules;

@@ -56,7 +56,7 @@ const TESTING: &str = "workflow-testing";
 /// The crates that may name it in their `dev-dependencies`.
 const TESTED: &[&str] = &["workflow-engine", "workflow-sqlite", "workflow-postgres"];
 
-/// What tracker-core may use; loom only under its cfg.
+/// Dependencies that tracker-core may have; loom only under its cfg.
 const CORE: &[&str] = &[
     "async-trait",
     "fastrand",
@@ -85,7 +85,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         }
         let Some((_, below)) = BELOW.iter().find(|(candidate, _)| *candidate == name) else {
             breaches.push(format!(
-                "{}: say in xtask/src/tidy/layering.rs what is below this crate",
+                "{}: xtask/src/tidy/layering.rs does not list the crates below this one",
                 file.path
             ));
             continue;
@@ -108,7 +108,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
     breaches
 }
 
-/// The names in a manifest's dependency tables, and whether they are for tests only.
+/// Lists the names in the dependency tables of a manifest, and whether each is for tests only.
 fn dependencies(manifest: &str) -> Vec<(&str, bool)> {
     let mut table = "";
     let mut found = Vec::new();

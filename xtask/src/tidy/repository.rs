@@ -1,4 +1,4 @@
-//! Rules over the repository: what lies at its top, links that lead somewhere, no path of a
+//! Rules over the repository: the files at its top, links, sources of packages, and no path of a
 //! machine.
 
 use std::path::{Component, Path, PathBuf};
@@ -26,7 +26,7 @@ const TOP: &[&str] = &[
     "xtask",
 ];
 
-/// Roots of machines' paths; spelt so that this file does not name one.
+/// Roots of paths of a machine; split from their slashes, because this file must not name one.
 const MACHINE: &[&str] = &["home", "root", "tmp", "work"];
 
 /// The source of every package that is not ours, as cargo writes it.
@@ -38,7 +38,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         let top = file.path.split('/').next().unwrap_or_default();
         if !TOP.contains(&top) {
             breaches.push(format!(
-                "{}: it does not belong at the top of the repository",
+                "{}: not a file of the top of the repository",
                 file.path
             ));
         }
@@ -64,9 +64,12 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         }
         if file.path.ends_with(".md") {
             let dead = links(&file.text).filter(|link| !leads_somewhere(&file.path, link, files));
-            breaches.extend(
-                dead.map(|link| format!("{}: the link to {link} leads nowhere", file.path)),
-            );
+            breaches.extend(dead.map(|link| {
+                format!(
+                    "{}: the target of the link {link} does not exist",
+                    file.path
+                )
+            }));
         }
     }
     breaches
@@ -96,7 +99,7 @@ fn names_a_machine(line: &str) -> bool {
     })
 }
 
-/// The targets of Markdown links outside of code, without those to other sites and within the page.
+/// Lists the targets of Markdown links, except links in code, to other sites and within the page.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     let prose = text.lines().filter(move |line| {
@@ -147,7 +150,7 @@ mod tests {
         ];
         assert_eq!(
             check(&files),
-            ["docs/a.md: the link to missing.md leads nowhere"]
+            ["docs/a.md: the target of the link missing.md does not exist"]
         );
     }
 

@@ -1,4 +1,4 @@
-//! Rules over Rust files: docs first, sizes, and what may not occur.
+//! Rules over Rust files: docs at the top, sizes, and names that must not occur.
 
 use super::file::File;
 use super::lex;
@@ -12,8 +12,8 @@ const MAX_TEST_LINES: usize = 600;
 /// The most columns of a line. rustfmt sees to the code; this is for comments and macros.
 const MAX_COLUMNS: usize = 100;
 
-/// What must not occur in the code (not the comments) of files whose path starts so, and ends not
-/// so.
+/// Start of a path, end of the paths that are exempt, and text that must not occur in the code of
+/// such files (comments do not count).
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("crates/tracker-core/src/", "", "std::net"),
     ("crates/tracker-core/src/", "", "std::fs"),
@@ -40,7 +40,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
     for file in files.iter().filter(|file| file.path.ends_with(".rs")) {
         if !file.text.starts_with("//!") && !file.text.starts_with("#![doc = include_str!") {
             breaches.push(format!(
-                "{}: it does not begin with what it is for (`//!`)",
+                "{}: the file does not begin with its docs (`//!`)",
                 file.path
             ));
         }
@@ -63,7 +63,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
             .iter()
             .any(|file| file.path == format!("{readme}/README.md"))
         {
-            breaches.push(format!("{readme}: it has no README.md"));
+            breaches.push(format!("{readme}: the crate has no README.md"));
         }
     }
     breaches
@@ -129,7 +129,7 @@ fn breach(path: &str, line: &str) -> Option<String> {
     let sleeps = code.contains("thread::sleep(") || code.contains("time::sleep(");
     let real_sleep = within("crates/*/tests/") && sleeps && !line.contains("// tidy: sleep: ");
     real_sleep.then(|| {
-        "a test waits for a condition, not for a time; or say why: `// tidy: sleep: ...`".into()
+        "a test must wait for a condition, not for a time (or give a reason: `// tidy: sleep: ...`)".into()
     })
 }
 
