@@ -24,7 +24,7 @@ const RUNS: usize = 2_560;
 /// How many runs are kept where that is measured, and how they are made: as a run of five steps
 /// leaves them.
 const KEPT_RUNS: usize = 1_000_000;
-const KEPT: &str = "
+const INSERT_KEPT_RUNS: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
     SELECT 'kept-' || n, 'steps', 'completed', 14, 1, 0, 0, 1 FROM generate_series(1, 1000000) n;
     INSERT INTO workflow.history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, payload, epoch)
@@ -110,7 +110,10 @@ fn main() {
                 .await
                 .expect("a connection");
             tokio::spawn(connection);
-            client.batch_execute(KEPT).await.expect("kept runs");
+            client
+                .batch_execute(INSERT_KEPT_RUNS)
+                .await
+                .expect("kept runs");
             for round in ["at once", "later"] {
                 println!(
                     "  {KEPT_RUNS} {:.0}",
@@ -133,7 +136,8 @@ fn main() {
                 limit: 256,
                 ..Purge::default()
             };
-            let (began, mut purged) = (Instant::now(), 0);
+            let began = Instant::now();
+            let mut purged = 0;
             while began.elapsed().as_secs() < 5 {
                 purged += store.purge(all).await.expect("a purge").runs;
             }

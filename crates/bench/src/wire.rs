@@ -104,7 +104,8 @@ impl ByHand {
 }
 
 pub fn flush_of_one() {
-    let (runtime, url) = (runtime(), server::start());
+    let runtime = runtime();
+    let url = server::start();
     let tracker = HttpTracker::builder(url.as_str()).scoped().unwrap();
     let by_hand = ByHand::new(&url);
     let median = |mut times: Vec<Duration>| {
@@ -140,7 +141,8 @@ pub fn flush_of_one() {
 }
 
 pub fn throughput() {
-    let (runtime, url) = (runtime(), server::start());
+    let runtime = runtime();
+    let url = server::start();
     let by_hand = ByHand::new(&url);
     let tracker = HttpTracker::builder(url.as_str())
         .config(config())

@@ -96,5 +96,5 @@ fn spread(figures: &[f64]) -> String {
     )
 }
 
-/// The deadline of everything that could hang.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Time in which the last run must have finished.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
