@@ -21,8 +21,8 @@ use workflow_postgres::testing::Server;
 
 const RUNS: usize = 2_560;
 
-/// How many runs are kept where that is measured, and how they are made: as a run of five steps
-/// leaves them.
+/// Number of completed runs in the store while the cost of kept runs is measured. Each has the
+/// records of a run of five steps.
 const KEPT_RUNS: usize = 1_000_000;
 const INSERT_KEPT_RUNS: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
@@ -43,7 +43,7 @@ fn main() {
         runtime.block_on(async {
             let store: Arc<dyn Store> =
                 Arc::new(PostgresStore::connect(url).await.expect("a store"));
-            // Everybody waits until all are there.
+            // Each worker waits until all have started.
             println!("ready");
             std::io::stdin()
                 .read_line(&mut String::new())

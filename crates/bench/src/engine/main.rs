@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --manifest-path crates/bench/Cargo.toml --bin engine`
 //!
-//! It prints which durability was used; absolute figures belong to the machine.
+//! The output names the durability. Absolute figures belong to the machine.
 
 mod floor;
 mod load;
