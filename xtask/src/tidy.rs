@@ -1,6 +1,7 @@
 //! Rules over the text of the repository, which a reviewer would have to remember otherwise.
 
 mod layering;
+mod manifests;
 mod modules;
 mod prose;
 mod repository;
@@ -16,6 +17,7 @@ pub(crate) fn run(_: &[&str]) -> Outcome {
     let files = file::all()?;
     let rules = [
         layering::check,
+        manifests::check,
         modules::check,
         source::check,
         repository::check,
