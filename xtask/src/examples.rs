@@ -1,42 +1,41 @@
-//! Examples, run for real.
+//! Examples that run against real files and sockets.
 //!
-//! Each says in its docs how CI treats it: `//! CI: run`, `//! CI: build` where it needs what only
-//! a user has, or `//! CI: postgres` for the step of that name.
+//! The docs of each example say how CI treats it: `//! CI: run`, `//! CI: build` if only a user has
+//! the endpoint that the example needs, or `//! CI: postgres` for the step of that name.
 
+use std::env::consts::EXE_SUFFIX;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::shell::{Outcome, cargo, program, root};
+use crate::suite;
 
-/// Runs the quickstart, kills it, and starts it again; it must go on, and say that its books
-/// balance.
-pub(crate) fn quickstart(_: &[String]) -> Outcome {
+/// Runs the quickstart, kills it, and starts it again; the second process must recover runs, and
+/// its books must balance.
+pub(crate) fn quickstart(_: &[&str]) -> Outcome {
     cargo(["build", "--release", "--example", "quickstart"]).run()?;
     let data = "target/quickstart";
-    match fs::remove_dir_all(format!("{}/{data}", root())) {
+    match fs::remove_dir_all(root().join(data)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(format!("{data}: {error}"));
         }
         _ => {}
     }
     let quickstart = || {
-        program(
-            "target/release/examples/quickstart",
-            "quickstart",
-            ["--data", data],
-        )
+        let built = built("release", "quickstart");
+        program(&built, "quickstart", ["--data", data])
     };
-    // The log of the file tells when there is something to recover.
-    let log = format!("{}/{data}/runs.db-wal", root());
+    // Once the write-ahead log has grown, there are runs to recover.
+    let log = root().join(data).join("runs.db-wal");
     quickstart().kill_when(|| fs::metadata(&log).is_ok_and(|log| log.len() > 256 << 10))?;
-    let said = quickstart().output()?;
-    if !said.contains("recovered ") {
-        return Err("it has recovered nothing of the process that was killed".into());
+    let output = quickstart().output()?;
+    if !output.contains("recovered ") {
+        return Err("the second process recovered nothing from the one that was killed".into());
     }
-    let books = said
+    let books = output
         .lines()
         .find(|line| line.contains(" accepted = "))
-        .ok_or("it printed no books")?;
+        .ok_or("the output has no books")?;
     if books.contains(" 0 accepted")
         || !books.contains("+ 0 rejected + 0 dropped + 0 returned + 0 pending")
     {
@@ -45,8 +44,9 @@ pub(crate) fn quickstart(_: &[String]) -> Outcome {
     Ok(None)
 }
 
-/// Runs every other example that is marked for it. The rest is built by the tests.
-pub(crate) fn all(_: &[String]) -> Outcome {
+/// Builds every example, and runs those that are marked for it, except the quickstart.
+pub(crate) fn all(_: &[&str]) -> Outcome {
+    build(&["--examples"])?;
     for source in sources()? {
         let text = fs::read_to_string(&source)
             .map_err(|error| format!("{}: {error}", source.display()))?;
@@ -62,7 +62,7 @@ pub(crate) fn all(_: &[String]) -> Outcome {
         };
         match mark(&text) {
             Some("run") if name != "quickstart" => {
-                cargo(["run", "--release", "--example", &name]).run()?;
+                run(&name)?;
             }
             Some("run" | "build" | "postgres") => {}
             _ => {
@@ -74,6 +74,25 @@ pub(crate) fn all(_: &[String]) -> Outcome {
         }
     }
     Ok(None)
+}
+
+/// Runs an example as the tests have compiled it; a release build of its own would take minutes.
+pub(crate) fn run(name: &str) -> Outcome {
+    build(&["--example", name])?;
+    program(&built("debug", name), name, []).run()
+}
+
+/// The program of an example.
+fn built(profile: &str, name: &str) -> String {
+    let folder = root().join("target").join(profile).join("examples");
+    let program = folder.join(format!("{name}{EXE_SUFFIX}"));
+    program.to_string_lossy().into_owned()
+}
+
+/// Selects what `suite` selects, so that no dependency is compiled again.
+fn build(examples: &[&str]) -> Outcome {
+    let build = ["build"].into_iter().chain(suite::workspace());
+    cargo(build.chain(examples.iter().copied())).run()
 }
 
 fn mark(text: &str) -> Option<&str> {
@@ -88,7 +107,7 @@ fn sources() -> Result<Vec<PathBuf>, String> {
         entries.map(|entry| entry.path()).collect()
     };
     let mut sources = Vec::new();
-    for example in list(&Path::new(root()).join("crates"))
+    for example in list(&root().join("crates"))
         .iter()
         .flat_map(|folder| list(&folder.join("examples")))
     {

@@ -1,40 +1,34 @@
-//! What needs a PostgreSQL: the tests of workflow-postgres, which start one of their own, and its
-//! example.
+//! The tests of workflow-postgres, which start a PostgreSQL of their own, and its example.
 
 use std::path::Path;
 
+use crate::examples;
 use crate::shell::{Outcome, cargo};
+use crate::suite::{self, POSTGRES, Selection};
 
-/// Runs them; `--long` is the long form, in release mode.
-pub(crate) fn run(arguments: &[String]) -> Outcome {
-    let long = match arguments {
-        [] => false,
-        [long] if long == "--long" => true,
-        _ => return Err("postgres knows only --long".into()),
-    };
+/// The flag of the long form.
+pub(crate) const LONG: &str = "--long";
+
+/// Runs the tests and the example; `--long` runs the tests alone, longer and in release mode.
+pub(crate) fn run(flags: &[&str]) -> Outcome {
+    if !cfg!(unix) {
+        return Ok(Some("its tests are written for Unix".into()));
+    }
     if std::env::var_os("WF_TEST_PG_URL").is_none() && !is_installed() {
         return Ok(Some(
             "apt-get install postgresql, or set WF_TEST_PG_URL".into(),
         ));
     }
-    let package = [
-        "test",
-        "--package",
-        "workflow-postgres",
-        "--all-features",
-        "--lib",
-        "--tests",
-        "--examples",
-    ];
-    if long {
-        let long =
-            package
-                .into_iter()
-                .chain(["--release", "--", "--nocapture", "--test-threads=1"]);
-        cargo(long).env("WF_LONG", "1").run()?;
+    if flags.contains(&LONG) {
+        let package = ["test", "--package", POSTGRES, "--all-features"];
+        let long = ["--lib", "--tests", "--release", "--", "--nocapture"];
+        let one_by_one = ["--test-threads=1"];
+        cargo(package.into_iter().chain(long).chain(one_by_one))
+            .env("WF_LONG", "1")
+            .run()?;
     } else {
-        cargo(package).run()?;
-        cargo(["run", "--release", "--example", "workers"]).run()?;
+        suite::programs(Selection::Only(POSTGRES), ["--lib", "--bins", "--tests"]).run()?;
+        examples::run("workers")?;
     }
     let proxy = [
         "/usr/sbin/pgbouncer",
@@ -49,8 +43,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     ))
 }
 
-/// Whether the programs are on the path, or where Debian puts them. The tests look in a few places
-/// more.
+/// Whether the programs are on the path or in Debian's folder. The tests look in a few more places.
 fn is_installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let versions = std::fs::read_dir("/usr/lib/postgresql")

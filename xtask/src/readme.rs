@@ -1,21 +1,20 @@
-//! The README's commands, run as a reader would.
+//! The commands of the README, run as a reader would run them.
 
 use std::fs;
 
 use crate::shell::{Outcome, program, root};
 
-/// Runs every command in the README's `console` blocks but those of `cargo xtask ci`, which is what
-/// runs this.
-pub(crate) fn run(_: &[String]) -> Outcome {
-    let readme =
-        fs::read_to_string(format!("{}/README.md", root())).map_err(|error| error.to_string())?;
+/// Runs every command in the README's `console` blocks, except `cargo xtask ci`, because that
+/// command runs this step.
+pub(crate) fn run(_: &[&str]) -> Outcome {
+    let readme = fs::read_to_string(root().join("README.md")).map_err(|error| error.to_string())?;
     let commands = commands(&readme);
     if commands.is_empty() {
         return Err("the README has no command".into());
     }
     for command in commands {
         if command.starts_with("cargo xtask ci") {
-            println!("$ {command}\n(this is it)");
+            println!("$ {command}\n(running now)");
             continue;
         }
         let mut words = command.split_whitespace();
@@ -25,7 +24,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     Ok(None)
 }
 
-/// The lines behind a `$ ` in fenced blocks marked `console`, without their comments.
+/// Lists the lines behind a `$ ` in fenced blocks marked `console`, without their comments.
 fn commands(readme: &str) -> Vec<&str> {
     let mut inside = false;
     let mut commands = Vec::new();

@@ -1,9 +1,11 @@
-//! Running a program, and saying which.
+//! Programs that are run from the root of the repository, and shown first.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-/// What became of a step: done, skipped because of what is missing, or failed.
+/// Result of a step: done, skipped because something is missing, or failed.
 pub(crate) type Outcome = Result<Option<String>, String>;
 
 /// A program to run from the root of the repository, with no standard input.
@@ -13,7 +15,7 @@ pub(crate) struct Shell {
     quiet: bool,
 }
 
-/// Cargo, the one that runs this program.
+/// Prepares the cargo that runs this program.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Shell {
     program(
         &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()),
@@ -22,7 +24,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Shell {
     )
 }
 
-/// Any program; `name` is what is shown.
+/// Prepares any program; the output shows it by its `name`.
 pub(crate) fn program<'a>(
     path: &str,
     name: &str,
@@ -42,9 +44,17 @@ pub(crate) fn program<'a>(
     }
 }
 
-/// The root of the repository.
-pub(crate) fn root() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/..")
+/// Returns the root of the repository.
+///
+/// Cargo names the root when it runs this program; a copy that is run alone uses the folder in
+/// which the copy was built.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+        let xtask = manifest.map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        xtask.parent().map(Path::to_owned).unwrap_or(xtask)
+    });
+    &ROOT
 }
 
 impl Shell {
@@ -54,14 +64,21 @@ impl Shell {
         self
     }
 
-    /// Shows neither the command nor its output.
+    /// Adds arguments that are not shown, because a reader who repeats the command does not need
+    /// them.
+    pub(crate) fn hidden<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Hides the command and its output.
     pub(crate) fn quiet(mut self) -> Self {
         self.command.stdout(Stdio::null()).stderr(Stdio::null());
         self.quiet = true;
         self
     }
 
-    /// Runs it; fails unless it exits with 0.
+    /// Runs the program; fails unless it exits with 0.
     pub(crate) fn run(mut self) -> Outcome {
         self.announce();
         let status = self
@@ -75,7 +92,8 @@ impl Shell {
         }
     }
 
-    /// Runs it, and kills it as soon as `now` says so; fails if it has ended before.
+    /// Runs the program, and kills it as soon as `now` returns true; fails if the program ends
+    /// before.
     pub(crate) fn kill_when(mut self, now: impl Fn() -> bool) -> Outcome {
         println!("$ {}   (to be killed)", self.shown);
         let mut child = self
@@ -84,7 +102,10 @@ impl Shell {
             .map_err(|error| format!("{}: {error}", self.shown))?;
         while !now() {
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(format!("{} ended by itself: {status}", self.shown));
+                return Err(format!(
+                    "{} ended before it was killed: {status}",
+                    self.shown
+                ));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -94,7 +115,7 @@ impl Shell {
             .map_err(|error| format!("{}: {error}", self.shown))
     }
 
-    /// Runs it, shows and returns its standard output; fails unless it exits with 0.
+    /// Runs the program, shows and returns its standard output; fails unless it exits with 0.
     pub(crate) fn output(mut self) -> Result<String, String> {
         self.announce();
         let output = self

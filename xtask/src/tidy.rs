@@ -1,26 +1,31 @@
-//! What review would otherwise have to remember: rules over the repository's own text.
+//! Rules over the text of the repository, which a reviewer would have to remember otherwise.
 
 mod layering;
+mod manifests;
+mod modules;
+mod prose;
 mod repository;
 mod source;
 
-use std::fs;
+mod file;
+mod lex;
 
-use crate::shell::{Outcome, program, root};
-
-/// A file that git tracks, or would.
-pub(crate) struct File {
-    pub(crate) path: String,
-    pub(crate) text: String,
-}
+use crate::shell::Outcome;
 
 /// Checks every rule and prints every breach.
-pub(crate) fn run(_: &[String]) -> Outcome {
-    let files = files()?;
-    let rules = [layering::check, source::check, repository::check];
+pub(crate) fn run(_: &[&str]) -> Outcome {
+    let files = file::all()?;
+    let rules = [
+        layering::check,
+        manifests::check,
+        modules::check,
+        source::check,
+        repository::check,
+    ];
     let breaches: Vec<String> = rules.iter().flat_map(|rule| rule(&files)).collect();
-    for long in source::long_files(&files) {
-        println!("note: {long}");
+    let notes = [source::long_files, source::wide_lines, prose::check];
+    for note in notes.iter().flat_map(|notes| notes(&files)) {
+        println!("note: {note}");
     }
     breaches.iter().for_each(|breach| eprintln!("{breach}"));
     if breaches.is_empty() {
@@ -28,22 +33,4 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     } else {
         Err(format!("{} breaches", breaches.len()))
     }
-}
-
-fn files() -> Result<Vec<File>, String> {
-    let listed = program(
-        "git",
-        "git",
-        ["ls-files", "--cached", "--others", "--exclude-standard"],
-    )
-    .quiet()
-    .output()?;
-    let read = |path: &str| {
-        let bytes = fs::read(format!("{}/{path}", root())).ok()?;
-        Some(File {
-            path: path.to_owned(),
-            text: String::from_utf8_lossy(&bytes).into_owned(),
-        })
-    };
-    Ok(listed.lines().filter_map(read).collect())
 }

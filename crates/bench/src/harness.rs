@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// One contender: its name, and a run that returns how long the measured part took.
+/// A contender: its name, and a run that returns the time of the measured part.
 pub struct Contender<'a> {
     pub name: &'static str,
     pub run: Box<dyn FnMut() -> Duration + 'a>,

@@ -1,4 +1,4 @@
-//! Push, without delivery: what an emit costs the workflow.
+//! Push without delivery: the cost of an emit for the workflow.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -83,8 +83,8 @@ fn opentelemetry() -> (SdkLoggerProvider, SdkLogger) {
 
 fn run(producers: usize) {
     let (provider, logger) = opentelemetry();
-    // Every contender is made before its round and emptied after it, so that all push into memory
-    // that is there.
+    // Each contender is created before its round and emptied after it, so that all of them push into
+    // memory that is already allocated.
     let ours = buffer();
     let (crossbeam, crossbeam_out) = crossbeam_channel::unbounded();
     let (flume, flume_out) = flume::unbounded();
@@ -93,8 +93,8 @@ fn run(producers: usize) {
     let contenders = vec![
         contender("tracker-core EventBuffer", || {
             let time = produce(producers, |event| ours.push(event).unwrap());
-            // Leases, unlike a drain, leave the queue its memory, as the emptying of the others
-            // does.
+            // Leases keep the memory of the queue, as the emptying of the other contenders does; a
+            // drain would free it.
             block_on(async {
                 while let Some(lease) = ours.next_lease(ours.barrier()).await {
                     lease.ack();

@@ -1,4 +1,4 @@
-//! The far end: reads requests as cheaply as it can and answers 200, on a thread of its own.
+//! The far end: a thread that reads requests at the least cost and answers 200.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Delivery over loopback: one event at a time, and as many as go through.
+//! Delivery over loopback: the time of one event, and the throughput of many.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ fn config() -> Config {
         .unwrap()
 }
 
-/// What an author writes by hand: no buffer, no retry, no books.
+/// A client that an author writes by hand, without buffer, retry or books.
 struct ByHand {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
@@ -104,7 +104,8 @@ impl ByHand {
 }
 
 pub fn flush_of_one() {
-    let (runtime, url) = (runtime(), server::start());
+    let runtime = runtime();
+    let url = server::start();
     let tracker = HttpTracker::builder(url.as_str()).scoped().unwrap();
     let by_hand = ByHand::new(&url);
     let median = |mut times: Vec<Duration>| {
@@ -140,7 +141,8 @@ pub fn flush_of_one() {
 }
 
 pub fn throughput() {
-    let (runtime, url) = (runtime(), server::start());
+    let runtime = runtime();
+    let url = server::start();
     let by_hand = ByHand::new(&url);
     let tracker = HttpTracker::builder(url.as_str())
         .config(config())

@@ -400,6 +400,7 @@ fn every_query_of_the_documentation_runs_while_the_store_is_open() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_file_is_in_use_through_every_link_to_it() {
     let file = File::new();
     let link = |name: &str| file.path().with_file_name(name);

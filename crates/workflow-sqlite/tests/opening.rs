@@ -1,5 +1,6 @@
 //! Opening: paths that work, errors for those that do not, and the files that remain.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
 mod support;

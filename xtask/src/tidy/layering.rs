@@ -1,7 +1,10 @@
 //! Arrows between crates point down only; tracker-core depends on next to nothing, xtask on
 //! nothing.
+//!
+//! One crate stands above others and is named by them: `workflow-testing` holds the tests of every
+//! store, so the crates that have one name it, as a dev-dependency only.
 
-use super::File;
+use super::file::File;
 
 /// Every crate, and the crates of this workspace that it may name.
 const BELOW: &[(&str, &[&str])] = &[
@@ -16,6 +19,15 @@ const BELOW: &[(&str, &[&str])] = &[
             "tracker-core",
             "tracker-http",
             "workflow-events",
+        ],
+    ),
+    (
+        TESTING,
+        &[
+            "exact-json",
+            "tracker-core",
+            "workflow-events",
+            "workflow-engine",
         ],
     ),
     (
@@ -38,7 +50,13 @@ const BELOW: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What tracker-core may use; loom only under its cfg.
+/// The crate of tests for stores and workflows.
+const TESTING: &str = "workflow-testing";
+
+/// The crates that may name it in their `dev-dependencies`.
+const TESTED: &[&str] = &["workflow-engine", "workflow-sqlite", "workflow-postgres"];
+
+/// Dependencies that tracker-core may have; loom only under its cfg.
 const CORE: &[&str] = &[
     "async-trait",
     "fastrand",
@@ -62,12 +80,12 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         else {
             continue;
         };
-        if name == "bench" || name.starts_with("bench/") {
+        if ["bench", "bench-postgres"].contains(&name) {
             continue;
         }
         let Some((_, below)) = BELOW.iter().find(|(candidate, _)| *candidate == name) else {
             breaches.push(format!(
-                "{}: say in xtask/src/tidy/layering.rs what is below this crate",
+                "{}: xtask/src/tidy/layering.rs does not list the crates below this one",
                 file.path
             ));
             continue;
@@ -75,7 +93,8 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         for (dependency, dev) in dependencies {
             let ours = BELOW.iter().any(|(candidate, _)| *candidate == dependency);
             let itself = dev && dependency == name;
-            if ours && !itself && !below.contains(&dependency) {
+            let tests = dev && dependency == TESTING && TESTED.contains(&name);
+            if ours && !itself && !tests && !below.contains(&dependency) {
                 breaches.push(format!("{}: {dependency} is not below {name}", file.path));
             }
             if name == "tracker-core" && !dev && !CORE.contains(&dependency) {
@@ -89,7 +108,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
     breaches
 }
 
-/// The names in a manifest's dependency tables, and whether they are for tests only.
+/// Lists the names in the dependency tables of a manifest, and whether each is for tests only.
 fn dependencies(manifest: &str) -> Vec<(&str, bool)> {
     let mut table = "";
     let mut found = Vec::new();
@@ -144,6 +163,29 @@ mod tests {
                 "[dev-dependencies]\ntracker-http = {}\n"
             )
             .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_crate_of_tests_is_named_for_tests_only() {
+        let tests = "workflow-testing.workspace = true\n";
+        for (path, table, allowed) in [
+            ("workflow-engine", "dev-dependencies", true),
+            ("workflow-sqlite", "dev-dependencies", true),
+            ("workflow-sqlite", "dependencies", false),
+            ("workflow-engine", "build-dependencies", false),
+            ("tracker-core", "dev-dependencies", false),
+        ] {
+            let path = format!("crates/{path}/Cargo.toml");
+            let found = breaches(&path, &format!("[{table}]\n{tests}"));
+            assert_eq!(found.is_empty(), allowed, "{path} {table}");
+        }
+        let engine = "[dependencies]\nworkflow-engine.workspace = true\n";
+        assert!(breaches("crates/workflow-testing/Cargo.toml", engine).is_empty());
+        let store = "[dev-dependencies]\nworkflow-sqlite.workspace = true\n";
+        assert_eq!(
+            breaches("crates/workflow-testing/Cargo.toml", store).len(),
+            1
         );
     }
 

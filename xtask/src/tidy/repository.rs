@@ -1,27 +1,36 @@
-//! Rules over the repository: what lies at its top, links that lead somewhere, no path of a
+//! Rules over the repository: the files at its top, links, sources of packages, and no path of a
 //! machine.
 
 use std::path::{Component, Path, PathBuf};
 
-use super::File;
+use super::file::File;
 
 const TOP: &[&str] = &[
     ".cargo",
     ".ci",
+    ".editorconfig",
     ".github",
     ".gitignore",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
+    "SECURITY.md",
     "crates",
+    "deny.toml",
     "docs",
+    "rust-toolchain.toml",
     "xtask",
 ];
 
-/// Roots of machines' paths; spelt so that this file does not name one.
+/// Roots of paths of a machine; split from their slashes, because this file must not name one.
 const MACHINE: &[&str] = &["home", "root", "tmp", "work"];
+
+/// The source of every package that is not ours, as cargo writes it.
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 pub(super) fn check(files: &[File]) -> Vec<String> {
     let mut breaches = Vec::new();
@@ -29,7 +38,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         let top = file.path.split('/').next().unwrap_or_default();
         if !TOP.contains(&top) {
             breaches.push(format!(
-                "{}: it does not belong at the top of the repository",
+                "{}: not a file of the top of the repository",
                 file.path
             ));
         }
@@ -43,14 +52,41 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
                 found.map(|(_, number)| format!("{}:{number}: a path of a machine", file.path)),
             );
         }
+        if file.path.ends_with("Cargo.lock") {
+            let found = file.text.lines().zip(1..);
+            let found = found.filter(|(line, _)| names_another_registry(line));
+            breaches.extend(found.map(|(_, number)| {
+                format!("{}:{number}: a source that is not the registry", file.path)
+            }));
+        }
+        if file.path.starts_with(".cargo/") && !keeps_the_registry(&file.text) {
+            breaches.push(format!("{}: it replaces the registry", file.path));
+        }
         if file.path.ends_with(".md") {
             let dead = links(&file.text).filter(|link| !leads_somewhere(&file.path, link, files));
-            breaches.extend(
-                dead.map(|link| format!("{}: the link to {link} leads nowhere", file.path)),
-            );
+            breaches.extend(dead.map(|link| {
+                format!(
+                    "{}: the target of the link {link} does not exist",
+                    file.path
+                )
+            }));
         }
     }
     breaches
+}
+
+/// Whether a line of a lock file names a mirror, or a checkout by git.
+fn names_another_registry(line: &str) -> bool {
+    let source = line.strip_prefix("source = ");
+    source.is_some_and(|source| source.trim_matches('"') != REGISTRY)
+}
+
+/// Whether a configuration of cargo leaves open where packages come from.
+fn keeps_the_registry(text: &str) -> bool {
+    let mut tables = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('['));
+    !tables.any(|table| table.starts_with("source") || table.starts_with("registr"))
 }
 
 fn names_a_machine(line: &str) -> bool {
@@ -63,7 +99,7 @@ fn names_a_machine(line: &str) -> bool {
     })
 }
 
-/// The targets of Markdown links outside of code, without those to other sites and within the page.
+/// Lists the targets of Markdown links, except links in code, to other sites and within the page.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     let prose = text.lines().filter(move |line| {
@@ -114,8 +150,21 @@ mod tests {
         ];
         assert_eq!(
             check(&files),
-            ["docs/a.md: the link to missing.md leads nowhere"]
+            ["docs/a.md: the target of the link missing.md does not exist"]
         );
+    }
+
+    #[test]
+    fn mirrors_are_breaches() {
+        let lock = |source: &str| {
+            let text = format!("name = \"a\"\nsource = \"{source}\"\n");
+            check(&[file("crates/bench/Cargo.lock", &text)]).len()
+        };
+        assert_eq!(lock(REGISTRY), 0);
+        assert_eq!(lock("sparse+https://mirror.example.com/index/"), 1);
+        let config = |text: &str| check(&[file(".cargo/config.toml", text)]).len();
+        assert_eq!(config("[alias]\nxtask = \"run\"\n"), 0);
+        assert_eq!(config("[source.crates-io]\nreplace-with = \"mirror\"\n"), 1);
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! Rules over Rust files: docs first, sizes, and what may not occur.
+//! Rules over Rust files: docs at the top, sizes, and names that must not occur.
 
-use super::File;
+use super::file::File;
+use super::lex;
 
-/// The most lines of a file; more is a second idea.
-const MOST_LINES: usize = 400;
+/// The most lines of a file that ships; more is a second idea.
+const MAX_LINES: usize = 400;
 
-/// Files longer than this are listed.
-const LONG: usize = 300;
+/// The most lines of a file of tests, where one idea has many cases.
+const MAX_TEST_LINES: usize = 600;
 
-/// What must not occur in the code (not the comments) of files whose path starts so, and ends not
-/// so.
+/// The most columns of a line. rustfmt sees to the code; this is for comments and macros.
+const MAX_COLUMNS: usize = 100;
+
+/// Start of a path, end of the paths that are exempt, and text that must not occur in the code of
+/// such files (comments do not count).
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("crates/tracker-core/src/", "", "std::net"),
     ("crates/tracker-core/src/", "", "std::fs"),
@@ -36,16 +40,14 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
     for file in files.iter().filter(|file| file.path.ends_with(".rs")) {
         if !file.text.starts_with("//!") && !file.text.starts_with("#![doc = include_str!") {
             breaches.push(format!(
-                "{}: it does not begin with what it is for (`//!`)",
+                "{}: the file does not begin with its docs (`//!`)",
                 file.path
             ));
         }
         let lines = file.text.lines().count();
-        if lines > MOST_LINES {
-            breaches.push(format!(
-                "{}: {lines} lines are more than {MOST_LINES}",
-                file.path
-            ));
+        let most = max_lines(&file.path);
+        if lines > most {
+            breaches.push(format!("{}: {lines} lines are more than {most}", file.path));
         }
         for (line, number) in file.text.lines().zip(1..) {
             breaches.extend(
@@ -61,20 +63,52 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
             .iter()
             .any(|file| file.path == format!("{readme}/README.md"))
         {
-            breaches.push(format!("{readme}: it has no README.md"));
+            breaches.push(format!("{readme}: the crate has no README.md"));
         }
     }
     breaches
 }
 
+fn max_lines(path: &str) -> usize {
+    if path.contains("/tests/") || path.starts_with("crates/workflow-testing/") {
+        MAX_TEST_LINES
+    } else {
+        MAX_LINES
+    }
+}
+
+/// Lists the files that have used up three quarters of their limit.
 pub(super) fn long_files(files: &[File]) -> Vec<String> {
     let rust = files.iter().filter(|file| file.path.ends_with(".rs"));
-    let sized = rust
-        .map(|file| (file.text.lines().count(), &file.path))
-        .filter(|(lines, _)| *lines > LONG);
-    sized
+    rust.map(|file| (file.text.lines().count(), &file.path))
+        .filter(|(lines, path)| *lines > max_lines(path) / 4 * 3)
         .map(|(lines, path)| format!("{path} has {lines} lines"))
         .collect()
+}
+
+/// Lists the files with lines that are too wide, except lines with a string, an address or a row of
+/// a table, which cannot be broken.
+pub(super) fn wide_lines(files: &[File]) -> Vec<String> {
+    let rust = files.iter().filter(|file| file.path.ends_with(".rs"));
+    rust.filter_map(|file| {
+        let strings = lex::lines_with_strings(&file.text);
+        let lines = file.text.lines().zip(1..);
+        let wide = lines.filter(|(line, number)| is_wide(line) && !strings.contains(number));
+        let wide: Vec<usize> = wide.map(|(_, number)| number).collect();
+        let first = wide.first()?;
+        let count = wide.len();
+        let path = &file.path;
+        Some(format!(
+            "{path}:{first}: {count} lines of more than {MAX_COLUMNS} columns"
+        ))
+    })
+    .collect()
+}
+
+fn is_wide(line: &str) -> bool {
+    let trimmed = line.trim_start();
+    let comment = trimmed.trim_start_matches(['/', '!']).trim_start();
+    line.chars().count() > MAX_COLUMNS && !line.contains("://") && !comment.starts_with('|')
 }
 
 fn breach(path: &str, line: &str) -> Option<String> {
@@ -82,7 +116,7 @@ fn breach(path: &str, line: &str) -> Option<String> {
     let within = |prefix: &str| match prefix.split_once('*') {
         Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
             let (name, rest) = rest.split_once('/').unwrap_or_default();
-            name != "bench" && format!("/{rest}").starts_with(after)
+            !name.starts_with("bench") && format!("/{rest}").starts_with(after)
         }),
         None => path.starts_with(prefix),
     };
@@ -95,7 +129,7 @@ fn breach(path: &str, line: &str) -> Option<String> {
     let sleeps = code.contains("thread::sleep(") || code.contains("time::sleep(");
     let real_sleep = within("crates/*/tests/") && sleeps && !line.contains("// tidy: sleep: ");
     real_sleep.then(|| {
-        "a test waits for a condition, not for a time; or say why: `// tidy: sleep: ...`".into()
+        "a test must wait for a condition, not for a time (or give a reason: `// tidy: sleep: ...`)".into()
     })
 }
 
@@ -172,9 +206,28 @@ mod tests {
         };
         assert_eq!(check(&[bare]).len(), 1);
         assert_eq!(
-            breaches("crates/a/src/b.rs", &"\n".repeat(MOST_LINES)).len(),
+            breaches("crates/a/src/b.rs", &"\n".repeat(MAX_LINES)).len(),
+            1
+        );
+        assert!(breaches("crates/a/tests/b.rs", &"\n".repeat(MAX_LINES)).is_empty());
+        assert_eq!(
+            breaches("crates/a/tests/b.rs", &"\n".repeat(MAX_TEST_LINES)).len(),
             1
         );
         assert_eq!(breaches("crates/a/src/lib.rs", "").len(), 1, "no README");
+    }
+
+    #[test]
+    fn wide_lines_are_noted_unless_they_cannot_be_broken() {
+        let wide = |line: String| {
+            let path = "crates/a/src/b.rs".into();
+            wide_lines(&[File { path, text: line }]).len()
+        };
+        let long = "word ".repeat(21);
+        assert_eq!(wide(format!("// {long}\n")), 1);
+        assert_eq!(wide(format!("/// | {long} |\n")), 0);
+        assert_eq!(wide(format!("// see https://host/ {long}\n")), 0);
+        assert_eq!(wide(format!("let a = \"\n{long}\n\";\n")), 0);
+        assert_eq!(wide(format!("let a = {long};\n")), 1);
     }
 }

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use workflow_engine::{Context, Engine, Failure, Outcome, RunFilter, Status, Workflow};
 use workflow_sqlite::{Durability, SqliteStore};
 
-use crate::PATIENCE;
+use crate::IDLE_TIMEOUT;
 use crate::steps::{STEPS, steps};
 
 const SLEEPS: Workflow<u32, u32> = Workflow::new("sleeps");
@@ -136,7 +136,7 @@ pub async fn recover(runs: usize) -> Duration {
     GO_ON.store(true, Ordering::Relaxed);
     let started = Instant::now();
     let (_store, engine) = open();
-    let idle = tokio::time::timeout(PATIENCE, engine.run_until_idle())
+    let idle = tokio::time::timeout(IDLE_TIMEOUT, engine.run_until_idle())
         .await
         .expect("in time")
         .expect("idle");

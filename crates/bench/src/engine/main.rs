@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --manifest-path crates/bench/Cargo.toml --bin engine`
 //!
-//! It prints which durability was used; absolute figures belong to the machine.
+//! The output names the durability. Absolute figures belong to the machine.
 
 mod floor;
 mod load;
@@ -96,5 +96,5 @@ fn spread(figures: &[f64]) -> String {
     )
 }
 
-/// The deadline of everything that could hang.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Time in which the last run must have finished.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);

@@ -34,7 +34,8 @@ pub async fn at_once(
     let started = Instant::now();
     // A task for each of the runs at a time, as a server has one for each request.
     let tasks = (0..at_once).map(|task| {
-        let (engine, name) = (engine.clone(), name.to_owned());
+        let engine = engine.clone();
+        let name = name.to_owned();
         tokio::spawn(async move {
             for n in 0..runs / at_once {
                 let outcome = engine

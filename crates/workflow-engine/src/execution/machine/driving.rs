@@ -26,7 +26,6 @@ impl Machine {
         loop {
             if let Some(key) = self.completions.grant() {
                 if let Some(operation) = self.operations.get_mut(key) {
-                    operation.requests = false;
                     self.wakers.extend(operation.waker.take());
                 }
                 return Released::Granted;
@@ -42,7 +41,7 @@ impl Machine {
             match self.operations.get_mut(key) {
                 Some(operation) => {
                     operation.completion = Some(place);
-                    if operation.requests {
+                    if operation.is_polled {
                         self.completions.request(place);
                     }
                 }

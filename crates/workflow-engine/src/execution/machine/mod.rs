@@ -62,8 +62,8 @@ pub(crate) struct Machine {
 #[derive(Default)]
 struct Operation {
     waker: Option<Waker>,
-    /// Whether it was polled since it was last granted its completion.
-    requests: bool,
+    /// Whether it was polled, so that its completion is requested as soon as that is reached.
+    is_polled: bool,
     /// The place of its completion, once that is reached.
     completion: Option<Place>,
     wait: Option<Ticket<Timestamp>>,

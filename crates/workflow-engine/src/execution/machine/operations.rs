@@ -44,7 +44,7 @@ impl Machine {
             self.now = self.now.max(completion.at);
             return Permission::Completed(completion.entry);
         }
-        operation.requests = true;
+        operation.is_polled = true;
         match &mut operation.waker {
             Some(kept) => kept.clone_from(waker),
             None => operation.waker = Some(waker.clone()),

@@ -1,14 +1,14 @@
 //! The engine's benchmarks on PostgreSQL: steps that do nothing, each durable
 //! (`synchronous_commit=on`) before the next begins.
 //!
-//! `cargo run --release --manifest-path crates/bench/postgres/Cargo.toml`
+//! `cargo run --release --manifest-path crates/bench-postgres/Cargo.toml`
 //!
 //! The server is one of our own on the same machine, or that of `WF_TEST_PG_URL`. Each worker is a
 //! process with 64 runs at a time.
 
-#[path = "../../src/engine/floor.rs"]
+#[path = "../../bench/src/engine/floor.rs"]
 mod floor;
-#[path = "../../src/engine/steps.rs"]
+#[path = "../../bench/src/engine/steps.rs"]
 mod steps;
 
 use std::process::{Command, Stdio};
@@ -21,10 +21,10 @@ use workflow_postgres::testing::Server;
 
 const RUNS: usize = 2_560;
 
-/// How many runs are kept where that is measured, and how they are made: as a run of five steps
-/// leaves them.
+/// Number of completed runs in the store while the cost of kept runs is measured. Each has the
+/// records of a run of five steps.
 const KEPT_RUNS: usize = 1_000_000;
-const KEPT: &str = "
+const INSERT_KEPT_RUNS: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
     SELECT 'kept-' || n, 'steps', 'completed', 14, 1, 0, 0, 1 FROM generate_series(1, 1000000) n;
     INSERT INTO workflow.history (position, run, seq, last_seq, at, events, kind, name, occurrence, attempt, payload, epoch)
@@ -43,7 +43,7 @@ fn main() {
         runtime.block_on(async {
             let store: Arc<dyn Store> =
                 Arc::new(PostgresStore::connect(url).await.expect("a store"));
-            // Everybody waits until all are there.
+            // Each worker waits until all have started.
             println!("ready");
             std::io::stdin()
                 .read_line(&mut String::new())
@@ -110,7 +110,10 @@ fn main() {
                 .await
                 .expect("a connection");
             tokio::spawn(connection);
-            client.batch_execute(KEPT).await.expect("kept runs");
+            client
+                .batch_execute(INSERT_KEPT_RUNS)
+                .await
+                .expect("kept runs");
             for round in ["at once", "later"] {
                 println!(
                     "  {KEPT_RUNS} {:.0}",
@@ -133,7 +136,8 @@ fn main() {
                 limit: 256,
                 ..Purge::default()
             };
-            let (began, mut purged) = (Instant::now(), 0);
+            let began = Instant::now();
+            let mut purged = 0;
             while began.elapsed().as_secs() < 5 {
                 purged += store.purge(all).await.expect("a purge").runs;
             }
