@@ -46,7 +46,7 @@ async fn engine(url: &str) -> Result<Engine, Box<dyn std::error::Error>> {
         .lease(Duration::from_secs(2));
     // Few at a time, so that there is something to share.
     Ok(builder
-        .runs_at_once(4)
+        .max_concurrent_runs(4)
         .poll_interval(Duration::from_millis(200))
         .build()?)
 }

@@ -5,10 +5,8 @@ use std::collections::HashMap;
 use futures::future::{join, join3, join4};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use workflow_engine::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims, Run, RunKey, StoreError,
-    Timestamp,
-};
+use workflow_engine::store::{CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims};
+use workflow_engine::{Run, RunKey, StoreError, Timestamp};
 
 use crate::lane::{Fault, Lane};
 use crate::row::{self, signed};

@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::types::Type;
-use workflow_engine::{
-    Claim, Commit, Committed, Created, Due, NewRun, Record, Run, RunKey, Status, StoreError,
-    Timestamp,
-};
+use workflow_engine::store::{Claim, Commit, Committed, Created, Due, NewRun, Record};
+use workflow_engine::{Run, RunKey, Status, StoreError, Timestamp};
 
 use crate::group::Answers;
 use crate::lane::{Fault, Lane, Parameter};

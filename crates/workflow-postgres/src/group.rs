@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tokio::time::Instant;
-use workflow_engine::{Commit, Committed, Created, NewRun, Record, RunKey, StoreError};
+use workflow_engine::store::{Commit, Committed, Created, NewRun, Record};
+use workflow_engine::{RunKey, StoreError};
 
 use crate::error::words;
 use crate::lane::{Fault, Lane};

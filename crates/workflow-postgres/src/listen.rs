@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use tokio::sync::{Notify, mpsc};
 use tokio_postgres::types::Type;
-use workflow_engine::Woken;
+use workflow_engine::store::Woken;
 
 use crate::connect::Connector;
 

@@ -10,9 +10,9 @@ use deadpool_postgres::{Object, PoolError};
 use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+use workflow_engine::store::{Cursor, OutboxEnd, Page, Position, Purge, Record, Span};
 use workflow_engine::{
-    Cursor, EncodedEvent, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter, RunKey,
-    Span, Status, StoreError, Timestamp,
+    EncodedEvent, Purged, Run, RunFilter, RunKey, Status, StoreError, Timestamp,
 };
 
 use crate::connect::Connector;

@@ -2,10 +2,8 @@
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
-use workflow_engine::{
-    CancelRequest, Cursor, EncodedEvent, Entry, EntryKind, Payload, Position, Record, Run, RunKey,
-    Status, StoreError, Timestamp,
-};
+use workflow_engine::store::{CancelRequest, Cursor, Entry, EntryKind, Position, Record};
+use workflow_engine::{EncodedEvent, Payload, Run, RunKey, Status, StoreError, Timestamp};
 
 use crate::text::unescape;
 

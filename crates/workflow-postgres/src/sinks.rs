@@ -1,7 +1,8 @@
 //! The cursors of the sinks, and who delivers to them.
 
 use tokio_postgres::types::Type;
-use workflow_engine::{Cursor, SinkClaim, StoreError, Timestamp};
+use workflow_engine::store::{Cursor, SinkClaim};
+use workflow_engine::{StoreError, Timestamp};
 
 use crate::lane::{Fault, Lane};
 use crate::row::{self, signed};

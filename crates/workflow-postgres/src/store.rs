@@ -16,10 +16,12 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::Config;
-use workflow_engine::{
+use workflow_engine::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
-    Due, EncodedEvent, NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter,
-    RunKey, SinkClaim, Span, Status, Store, StoreError, Timestamp, Woken,
+    Due, NewRun, OutboxEnd, Page, Position, Purge, Record, SinkClaim, Span, Woken,
+};
+use workflow_engine::{
+    EncodedEvent, Purged, Run, RunFilter, RunKey, Status, Store, StoreError, Timestamp,
 };
 
 use crate::connect::Connector;

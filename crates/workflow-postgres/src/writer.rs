@@ -11,7 +11,8 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, join};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-use workflow_engine::{Commit, Committed, Created, NewRun, StoreError};
+use workflow_engine::StoreError;
+use workflow_engine::store::{Commit, Committed, Created, NewRun};
 
 use crate::connect::Connector;
 use crate::group::{COLLISIONS, grouped};

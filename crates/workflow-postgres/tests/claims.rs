@@ -11,7 +11,8 @@ use futures::future::join_all;
 use support::hand::{self, append, begin, new_run, raw, until};
 use support::{alone, options, runtime, server};
 use tokio::time::timeout;
-use workflow_engine::{CancelRequest, ClaimRequest, Due, Purge, Status, Store, Timestamp};
+use workflow_engine::store::{CancelRequest, ClaimRequest, Due, Purge};
+use workflow_engine::{Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// Runs that are due, of three workflows in turn: ready ones, and ones whose time has come.

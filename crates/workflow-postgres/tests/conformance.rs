@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use support::{alone, fresh, runtime, server, sized};
 use workflow_engine::Store;
-use workflow_engine::testing::conformance::{self, model, scale};
+use workflow_testing::conformance::{self, model, scale};
 
 #[test]
 fn the_store_on_postgres_conforms() {

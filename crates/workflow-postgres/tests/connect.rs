@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use support::{address, options, runtime, server, started};
 use tokio_postgres::NoTls;
-use workflow_engine::{Purge, RunFilter, Store, StoreError, Timestamp};
+use workflow_engine::store::Purge;
+use workflow_engine::{RunFilter, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
 
 async fn refused(url: &str) -> ConnectError {

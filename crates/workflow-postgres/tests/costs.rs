@@ -8,7 +8,8 @@ mod support;
 use support::hand::{append, begin, raw, until};
 use support::{alone, options, runtime, server};
 use tokio_postgres::Client;
-use workflow_engine::{Cursor, Page, Position, Purge, Status, Store, Timestamp};
+use workflow_engine::store::{Cursor, Page, Position, Purge};
+use workflow_engine::{Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// Writes so many records in one transaction, as a worker does.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::{alone, options, started, wait};
 use workflow_engine::Store;
-use workflow_engine::testing::{CrashTest, Reopen};
 use workflow_postgres::testing::Server;
+use workflow_testing::{CrashTest, Reopen};
 
 /// A schema of its own for each history of crashes, connected to anew after each of them.
 fn schema(server: &Arc<Server>) -> Reopen {

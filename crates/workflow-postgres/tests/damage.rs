@@ -7,10 +7,10 @@ mod support;
 use futures::future::join_all;
 use support::hand::{append, begin, raw};
 use support::{alone, options, runtime, server};
-use workflow_engine::{
-    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Due, Purge, Record, RunFilter, Span,
-    Status, Store, StoreError, Timestamp,
+use workflow_engine::store::{
+    CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Due, Purge, Record, Span,
 };
+use workflow_engine::{RunFilter, Status, Store, StoreError, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// Each column of a run with what it must not hold.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use support::hand::{append, begin, raw};
 use support::{address, alone, runtime, started};
 use tokio::time::timeout;
-use workflow_engine::{Cursor, Page, Position, Status, Store, StoreError, Timestamp};
+use workflow_engine::store::{Cursor, Page, Position};
+use workflow_engine::{Status, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
 
 /// A commit that waits for a synchronous standby is seen by nobody, also when the store has given

@@ -10,10 +10,8 @@ use support::hand::{append, begin, new_run, raw, until};
 use support::pair::Pair;
 use support::{address, alone, fresh_in, options, runtime, server, started};
 use tokio::time::timeout;
-use workflow_engine::{
-    Commit, Created, EncodedEvent, Page, Position, Record, RunFilter, Span, Status, Store,
-    StoreError, Timestamp,
-};
+use workflow_engine::store::{Commit, Created, Page, Position, Record, Span};
+use workflow_engine::{EncodedEvent, RunFilter, Status, Store, StoreError, Timestamp};
 use workflow_postgres::testing::Stop;
 use workflow_postgres::{Options, PostgresStore};
 

@@ -13,9 +13,10 @@ use support::hand::{append, begin, new_run, raw, texts};
 use support::pair::Pair;
 use support::{alone, runtime};
 use tracker_core::testing::MemoryTransport;
+use workflow_engine::store::{Claim, ClaimRequest, Cursor, Due, Page, Position, Span};
 use workflow_engine::{
-    Claim, ClaimRequest, Context, Cursor, Due, EncodedEvent, Engine, Failure, Outcome, Page,
-    Position, RelayStop, Span, Status, Store, StoreError, Timestamp, TokioClock, Workflow,
+    Context, EncodedEvent, Engine, Failure, Outcome, RelayStop, Status, Store, StoreError,
+    Timestamp, TokioClock, Workflow,
 };
 use workflow_postgres::PostgresStore;
 

@@ -16,9 +16,9 @@ use support::{address, alone, options, runtime, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use workflow_engine::store::{CancelRequest, Cursor, Due, Page, Position, Span};
 use workflow_engine::{
-    CancelRequest, Context, Cursor, Due, Engine, Failure, Page, Position, RunFilter, Span, Status,
-    Store, StoreError, Timestamp, Workflow,
+    Context, Engine, Failure, RunFilter, Status, Store, StoreError, Timestamp, Workflow,
 };
 use workflow_postgres::{ConnectError, PostgresStore};
 

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use support::{alone, runtime, server, started};
 use tokio_postgres::NoTls;
-use workflow_engine::{
-    CancelRequest, Context, Engine, Failure, Outcome, Store, Timestamp, TokioClock, Woken, Workflow,
-};
+use workflow_engine::store::{CancelRequest, Woken};
+use workflow_engine::{Context, Engine, Failure, Outcome, Store, Timestamp, TokioClock, Workflow};
 use workflow_postgres::PostgresStore;
 
 const ORDER: Workflow<u64, u64> = Workflow::new("order");
@@ -85,7 +84,7 @@ fn others_are_told_of_runs_and_cancels_and_oneself_is_not() {
 
         let at = Timestamp::UNIX_EPOCH;
         one.renew("w", Timestamp::MAX).await.unwrap();
-        let claim = workflow_engine::ClaimRequest {
+        let claim = workflow_engine::store::ClaimRequest {
             worker: "w".into(),
             now: Timestamp::MAX,
             run: None,

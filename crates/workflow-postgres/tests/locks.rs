@@ -12,9 +12,9 @@ use support::hand::{BLOCKED, any, append, assert_locked, begin, new_run, raw, un
 use support::{alone, options, runtime, server};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use workflow_engine::store::{CancelRequest, ClaimRequest, Commit, Due, Purge, Record};
 use workflow_engine::{
-    CancelRequest, ClaimRequest, Commit, Context, Due, EncodedEvent, Engine, Failure, Purge,
-    Record, Status, Store, StoreError, Timestamp, Workflow,
+    Context, EncodedEvent, Engine, Failure, Status, Store, StoreError, Timestamp, Workflow,
 };
 use workflow_postgres::PostgresStore;
 

@@ -6,7 +6,8 @@ mod support;
 
 use support::hand::{any, append, raw, record};
 use support::{alone, options, runtime, server};
-use workflow_engine::{ClaimRequest, Purge, RunFilter, Span, Status, Store, Timestamp};
+use workflow_engine::store::{ClaimRequest, Purge, Span};
+use workflow_engine::{RunFilter, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// The first version, as it was released.

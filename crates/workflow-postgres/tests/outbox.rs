@@ -13,9 +13,8 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 use support::hand::{self, BLOCKED, begin, raw, texts, until};
 use support::{alone, fresh_in, options, runtime, server};
-use workflow_engine::{
-    Claim, Commit, EncodedEvent, Page, Position, Purge, Record, Status, Store, Timestamp,
-};
+use workflow_engine::store::{Claim, Commit, Page, Position, Purge, Record};
+use workflow_engine::{EncodedEvent, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 async fn append(store: &PostgresStore, claim: Claim, run: &str, seq: u64, status: Status) {

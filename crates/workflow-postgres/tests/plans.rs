@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use support::hand::{any, append, begin, raw};
 use support::{alone, runtime, server};
-use workflow_engine::{
-    ClaimRequest, Cursor, Due, Page, Position, Purge, RunFilter, Span, Status, Store, Timestamp,
-};
+use workflow_engine::store::{ClaimRequest, Cursor, Due, Page, Position, Purge, Span};
+use workflow_engine::{RunFilter, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// Runs that have ended, past the store and behind the gate: positions as small as these no

@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{address, alone, options, runtime, server, sized};
-use workflow_engine::testing::conformance::{self, model};
 use workflow_engine::{Context, Engine, Failure, Outcome, Store, TokioClock, Workflow};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
+use workflow_testing::conformance::{self, model};
 
 /// A proxy in front of a server.
 struct Proxy {

@@ -13,9 +13,8 @@ use support::{address, alone, fresh_in, runtime, server, sized};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-use workflow_engine::{
-    ClaimRequest, Created, Due, EncodedEvent, NewRun, Record, RunFilter, Status, Store, Timestamp,
-};
+use workflow_engine::store::{ClaimRequest, Created, Due, NewRun, Record};
+use workflow_engine::{EncodedEvent, RunFilter, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// A wire to the server that can be cut.

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use workflow_engine::testing::{CrashTest, Effects, TestClock};
 use workflow_engine::{Context, Engine, Failure, MemoryStore, Outcome, Timestamp, Workflow};
+use workflow_testing::{CrashTest, Effects, TestClock};
 
 const TRIAL: Workflow<String, String> = Workflow::new("trial");
 

@@ -1,7 +1,8 @@
 //! Requests to cancel runs.
 
 use rusqlite::params;
-use workflow_engine::{CancelReply, CancelRequest, Timestamp};
+use workflow_engine::Timestamp;
+use workflow_engine::store::{CancelReply, CancelRequest};
 
 use crate::db::Db;
 use crate::error::OperationError;

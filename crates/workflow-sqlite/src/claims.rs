@@ -1,7 +1,8 @@
 //! Claims: the right of one worker to advance a run, fenced by an epoch.
 
 use rusqlite::{Connection, params};
-use workflow_engine::{Claim, ClaimRequest, Claimed, Claims, Due, Run, RunKey, StoreError};
+use workflow_engine::store::{Claim, ClaimRequest, Claimed, Claims, Due};
+use workflow_engine::{Run, RunKey, StoreError};
 
 use crate::db::{Db, HeldRun};
 use crate::due::{self, DueRuns, Workflows};

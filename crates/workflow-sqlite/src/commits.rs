@@ -1,7 +1,8 @@
 //! Commits: records appended to the history of a claimed run, together with its status.
 
 use rusqlite::params;
-use workflow_engine::{Commit, Committed, Record, RunKey, Status, StoreError, Timestamp};
+use workflow_engine::store::{Commit, Committed, Record};
+use workflow_engine::{RunKey, Status, StoreError, Timestamp};
 
 use crate::db::{Db, HeldRun};
 use crate::error::OperationError;

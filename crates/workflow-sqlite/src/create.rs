@@ -1,7 +1,8 @@
 //! Creating runs.
 
 use rusqlite::params;
-use workflow_engine::{Claim, Created, NewRun, Record, RunKey, Status, StoreError};
+use workflow_engine::store::{Claim, Created, NewRun, Record};
+use workflow_engine::{RunKey, Status, StoreError};
 
 use crate::db::{Db, HeldRun};
 use crate::error::OperationError;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Params};
-use workflow_engine::{CancelRequest, Run, RunKey, Status};
+use workflow_engine::store::CancelRequest;
+use workflow_engine::{Run, RunKey, Status};
 
 use crate::error::OperationError;
 

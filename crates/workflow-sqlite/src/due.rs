@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params};
-use workflow_engine::{ClaimRequest, Run, RunKey, StoreError, Timestamp};
+use workflow_engine::store::ClaimRequest;
+use workflow_engine::{Run, RunKey, StoreError, Timestamp};
 
 use crate::db::IndexKey;
 use crate::error::OperationError;

@@ -1,7 +1,8 @@
 //! Leases: the time for which a worker keeps the runs and sinks that it holds.
 
 use rusqlite::{OptionalExtension, params};
-use workflow_engine::{CancelRequest, ClaimRequest, RunKey, Timestamp};
+use workflow_engine::store::{CancelRequest, ClaimRequest};
+use workflow_engine::{RunKey, Timestamp};
 
 use crate::db::Db;
 use crate::due;

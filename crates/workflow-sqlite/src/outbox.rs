@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
-use workflow_engine::{EncodedEvent, OutboxEnd, Page, Position};
+use workflow_engine::EncodedEvent;
+use workflow_engine::store::{OutboxEnd, Page, Position};
 
 use crate::error::{OperationError, corrupt};
 use crate::row;

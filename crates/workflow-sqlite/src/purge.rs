@@ -1,7 +1,8 @@
 //! Purge: removal of runs whose retention has expired, once every sink has settled their events.
 
 use rusqlite::{OptionalExtension, params};
-use workflow_engine::{Purge, Purged, Status, Timestamp};
+use workflow_engine::store::Purge;
+use workflow_engine::{Purged, Status, Timestamp};
 
 use crate::db::{Db, IndexKey};
 use crate::error::OperationError;

@@ -1,7 +1,8 @@
 //! Reads of a run and of its history.
 
 use rusqlite::Connection;
-use workflow_engine::{Record, Run, RunKey, Span};
+use workflow_engine::store::{Record, Span};
+use workflow_engine::{Run, RunKey};
 
 use crate::error::OperationError;
 use crate::row::{self, RECORD_COLUMNS, RUN_COLUMNS};

@@ -1,9 +1,8 @@
 //! Rows as values: a row with a value that it must not have is a typed error.
 
 use rusqlite::Row;
-use workflow_engine::{
-    CancelRequest, EncodedEvent, Entry, EntryKind, Payload, Record, Run, RunKey, Status, Timestamp,
-};
+use workflow_engine::store::{CancelRequest, Entry, EntryKind, Record};
+use workflow_engine::{EncodedEvent, Payload, Run, RunKey, Status, Timestamp};
 
 use crate::error::{OperationError, corrupt};
 

@@ -1,7 +1,8 @@
 //! Sinks: their cursors, and the claims of the workers that deliver to them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use workflow_engine::{Cursor, Position, SinkClaim, StoreError, Timestamp};
+use workflow_engine::store::{Cursor, Position, SinkClaim};
+use workflow_engine::{StoreError, Timestamp};
 
 use crate::db::{Db, SinkHolders};
 use crate::error::OperationError;

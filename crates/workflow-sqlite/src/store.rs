@@ -7,11 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt;
 use rusqlite::Connection;
-use workflow_engine::{
+use workflow_engine::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Claims, Commit, Committed, Created, Cursor,
-    Due, EncodedEvent, NewRun, OutboxEnd, Page, Position, Purge, Purged, Record, Run, RunFilter,
-    RunKey, SinkClaim, Span, Store, StoreError, Timestamp,
+    Due, NewRun, OutboxEnd, Page, Position, Purge, Record, SinkClaim, Span,
 };
+use workflow_engine::{EncodedEvent, Purged, Run, RunFilter, RunKey, Store, StoreError, Timestamp};
 
 use crate::db::Db;
 use crate::error::{FileError, OpenError, OperationError};

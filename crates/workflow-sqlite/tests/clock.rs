@@ -11,9 +11,8 @@ use std::time::{Duration, SystemTime};
 use support::File;
 use tracker_core::Clock;
 use tracker_http::TokioClock;
-use workflow_engine::{
-    ClaimRequest, Context, Due, Engine, Failure, Status, Store, Timestamp, Workflow,
-};
+use workflow_engine::store::{ClaimRequest, Due};
+use workflow_engine::{Context, Engine, Failure, Status, Store, Timestamp, Workflow};
 
 const ORDER: Workflow<(), ()> = Workflow::new("order");
 const NIGHTLY: Workflow<(), ()> = Workflow::new("nightly");

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use futures::executor::block_on;
 use tempfile::TempDir;
 use workflow_engine::Store;
-use workflow_engine::testing::conformance::{self, model, scale};
 use workflow_sqlite::{Durability, SqliteStore};
+use workflow_testing::conformance::{self, model, scale};
 
 /// Files of stores, which are removed at the end.
 #[derive(Default)]

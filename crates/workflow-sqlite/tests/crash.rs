@@ -9,8 +9,8 @@ mod scenarios;
 use std::sync::Arc;
 
 use workflow_engine::Store;
-use workflow_engine::testing::{CrashTest, Reopen};
 use workflow_sqlite::{Durability, SqliteStore};
+use workflow_testing::{CrashTest, Reopen};
 
 /// Opens one file for each sequence of crashes, again after every crash.
 fn file() -> Reopen {

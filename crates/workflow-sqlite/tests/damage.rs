@@ -10,10 +10,10 @@ use std::sync::Arc;
 use futures::future::{join, join_all};
 use rusqlite::Connection;
 use support::{File, commit, new_run, record, started};
-use workflow_engine::{
+use workflow_engine::store::{
     CancelRequest, ClaimRequest, Claims, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span,
-    Status, Store, StoreError, Timestamp,
 };
+use workflow_engine::{Status, Store, StoreError, Timestamp};
 use workflow_sqlite::SqliteStore;
 
 fn at(millis: i64) -> Timestamp {

@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use support::{File, commit, event, new_run, record, started};
-use workflow_engine::{
-    ClaimRequest, Claims, Created, Cursor, EncodedEvent, Page, Position, Purge, RunFilter, RunKey,
-    Span, Status, Store, StoreError, Timestamp,
-};
+use workflow_engine::store::{ClaimRequest, Claims, Created, Cursor, Page, Position, Purge, Span};
+use workflow_engine::{EncodedEvent, RunFilter, RunKey, Status, Store, StoreError, Timestamp};
 use workflow_sqlite::{Durability, OpenError, SqliteStore};
 
 #[tokio::test]

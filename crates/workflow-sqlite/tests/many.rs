@@ -7,10 +7,8 @@ mod support;
 
 use futures::future::join_all;
 use support::{File, commit, event, new_run, record, started};
-use workflow_engine::{
-    Claim, Cursor, Due, MemoryStore, NewRun, Page, Position, Purge, Record, Run, RunFilter, RunKey,
-    Status, Store, Timestamp,
-};
+use workflow_engine::store::{Claim, Cursor, Due, NewRun, Page, Position, Purge, Record};
+use workflow_engine::{MemoryStore, Run, RunFilter, RunKey, Status, Store, Timestamp};
 use workflow_sqlite::SqliteStore;
 
 fn at(millis: i64) -> Timestamp {

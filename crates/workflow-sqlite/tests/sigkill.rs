@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
+use workflow_engine::store::{EntryKind, Span};
 use workflow_engine::{
-    Context, Engine, EntryKind, Failure, HttpTransport, Retry, RunFilter, Span, Status, Store,
-    Timestamp, Workflow,
+    Context, Engine, Failure, HttpTransport, Retry, RunFilter, Status, Store, Timestamp, Workflow,
 };
 use workflow_sqlite::{Durability, SqliteStore};
 
@@ -136,7 +136,7 @@ fn engine(folder: &Path, endpoint: &str) -> (SqliteStore, Engine) {
     let engine = Engine::builder()
         .store(Arc::new(store.clone()))
         // Even the short waits of this test suspend the run.
-        .suspend_from(Duration::from_millis(5))
+        .suspend_after(Duration::from_millis(5))
         .max_recoveries(u32::MAX)
         .delivery(
             Config::builder()

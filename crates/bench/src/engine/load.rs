@@ -98,7 +98,7 @@ pub async fn recover(runs: usize) -> Duration {
         let builder = Engine::builder()
             .store(Arc::new(store.clone()))
             .workflow(&HALF, half)
-            .runs_at_once(1_024);
+            .max_concurrent_runs(1_024);
         (store, builder.build().expect("an engine"))
     };
     let (store, engine) = open();

@@ -103,7 +103,7 @@ pub(crate) fn live_as_a_worker() {
             .sink("collector", Arc::new(transport))
             .lease(Duration::from_secs(2))
             .poll_interval(Duration::from_millis(200))
-            .runs_at_once(64)
+            .max_concurrent_runs(64)
             .workflow(&ORDER, order);
         if std::env::var(KNOWS).is_ok_and(|knows| knows == "refund") {
             builder = builder.workflow(&REFUND, order);

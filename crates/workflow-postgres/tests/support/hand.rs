@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
-use workflow_engine::{
-    Claim, ClaimRequest, Commit, Created, EncodedEvent, NewRun, Position, Record, Status, Store,
-    StoreError, Timestamp,
-};
+use workflow_engine::store::{Claim, ClaimRequest, Commit, Created, NewRun, Position, Record};
+use workflow_engine::{EncodedEvent, Status, Store, StoreError, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// A connection of somebody else.

@@ -1,10 +1,11 @@
 //! Every operation of the store, on a file with many rows of every kind.
 
 use rusqlite::Connection;
-use workflow_engine::{
-    CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, EncodedEvent, NewRun, Page, Position,
-    Purge, Record, RunFilter, RunKey, SinkClaim, Span, Status, Timestamp,
+use workflow_engine::store::{
+    CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record,
+    SinkClaim, Span,
 };
+use workflow_engine::{EncodedEvent, RunFilter, RunKey, Status, Timestamp};
 
 use crate::db::Db;
 use crate::open::recover;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
-use workflow_engine::{Page, Position};
+use workflow_engine::store::{Page, Position};
 
 use crate::{outbox, schema};
 

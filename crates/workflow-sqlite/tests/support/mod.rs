@@ -10,10 +10,8 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use workflow_engine::{
-    Claim, Commit, Created, EncodedEvent, Entry, EntryKind, NewRun, Payload, Record, Status, Store,
-    Timestamp,
-};
+use workflow_engine::store::{Claim, Commit, Created, Entry, EntryKind, NewRun, Record};
+use workflow_engine::{EncodedEvent, Payload, Status, Store, Timestamp};
 use workflow_sqlite::SqliteStore;
 
 /// A file in a folder of its own.
