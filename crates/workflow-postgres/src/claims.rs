@@ -1,30 +1,31 @@
 //! Claims and leases: who works on what.
 
-use std::collections::HashMap;
-
-use futures::future::{join, join3, join4};
+use futures::future::{join3, join4};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use workflow_engine::store::{CancelReply, CancelRequest, Claim, ClaimRequest, Claimed, Claims};
-use workflow_engine::{Run, RunKey, StoreError, Timestamp};
+use workflow_engine::store::{Claim, ClaimRequest, Claimed, Claims, Due};
+use workflow_engine::{Run, StoreError};
 
-use crate::lane::{Fault, Lane};
+use crate::db::Db;
+use crate::error::OperationError;
+use crate::leases::readable_time;
+use crate::reader::Reader;
 use crate::row::{self, signed};
 use crate::text::{escape, unescape};
 
-/// How many names of unknown workflows are told.
-const UNKNOWN: usize = 16;
+/// How many names of unknown workflows are readable_time.
+const MAX_UNKNOWN_WORKFLOWS: usize = 16;
 
-impl Lane {
-    pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claims, Fault> {
+impl Db {
+    pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claims, OperationError> {
         let (now, worker) = (request.now.as_millis(), escape(&request.worker));
         // The second sees what the first has done, and everything that the marked workers have ever
         // done.
         let dead = [(&now as _, Type::INT8), (&worker as _, Type::TEXT)];
         let (shortened, marked, swept, workflows) = join4(
-            self.query(&self.sql.set_back, &[]),
-            self.query(&self.sql.mark_dead, &dead),
-            self.query(&self.sql.sweep, &[]),
+            self.query(&self.sql.shorten_leases, &[]),
+            self.query(&self.sql.expire_leases, &dead),
+            self.query(&self.sql.expire_runs, &[]),
             self.query(&self.sql.workflows, &dead[..1]),
         )
         .await;
@@ -37,7 +38,11 @@ impl Lane {
         }
     }
 
-    async fn claim_any(&self, request: &ClaimRequest, workflows: &[Row]) -> Result<Claims, Fault> {
+    async fn claim_any(
+        &self,
+        request: &ClaimRequest,
+        workflows: &[Row],
+    ) -> Result<Claims, OperationError> {
         let (now, worker) = (request.now.as_millis(), escape(&request.worker));
         let (mut claims, mut wanted) = (Claims::default(), Vec::new());
         for row in workflows {
@@ -48,11 +53,11 @@ impl Lane {
                 .is_none_or(|names| names.iter().any(|wanted| escape(wanted) == name))
             {
                 wanted.push(name);
-            } else if due && claims.unknown.len() < UNKNOWN {
+            } else if due && claims.unknown.len() < MAX_UNKNOWN_WORKFLOWS {
                 claims.unknown.push(unescape(name));
             }
         }
-        let asked: Option<Vec<_>> = request
+        let requested: Option<Vec<_>> = request
             .workflows
             .as_ref()
             .map(|names| names.iter().map(|name| escape(name)).collect());
@@ -79,7 +84,7 @@ impl Lane {
                 &[
                     (&now, Type::INT8),
                     (&worker, Type::TEXT),
-                    (&asked, Type::TEXT_ARRAY),
+                    (&requested, Type::TEXT_ARRAY),
                 ],
             ),
         )
@@ -95,20 +100,20 @@ impl Lane {
         // What cannot be read is passed by, because runs are claimed by now.
         let leases = lease?
             .iter()
-            .map(|row| row::maybe(row, 0, || "workers: until".into()))
+            .map(|row| row::optional_timestamp(row, 0, || "workers: until".into()))
             .collect::<Vec<_>>();
         let left = left?;
-        let ours = left.iter().filter(|row| {
+        let of_these = left.iter().filter(|row| {
             let name = row::column::<&str>(row, 0).unwrap_or_default();
-            asked
+            requested
                 .as_ref()
-                .is_none_or(|asked| asked.iter().any(|wanted| *wanted == name))
+                .is_none_or(|requested| requested.iter().any(|wanted| *wanted == name))
         });
-        let dues = ours.map(|row| row::maybe(row, 1, || "runs: due_at".into()));
+        let dues = of_these.map(|row| row::optional_timestamp(row, 1, || "runs: due_at".into()));
         claims.next_due = leases
             .into_iter()
             .chain(dues)
-            .filter_map(told)
+            .filter_map(readable_time)
             .flatten()
             .min();
         Ok(claims)
@@ -116,9 +121,9 @@ impl Lane {
 
     /// Claims one run. It is read first: a claim of one that cannot be read would be of no use to
     /// anybody.
-    async fn claim_one(&self, request: &ClaimRequest, id: &str) -> Result<Claims, Fault> {
+    async fn claim_one(&self, request: &ClaimRequest, id: &str) -> Result<Claims, OperationError> {
         let (now, worker, id) = (request.now.as_millis(), escape(&request.worker), escape(id));
-        let asked: Option<Vec<_>> = request
+        let requested: Option<Vec<_>> = request
             .workflows
             .as_ref()
             .map(|names| names.iter().map(|name| escape(name)).collect());
@@ -131,7 +136,7 @@ impl Lane {
                 (&now as _, Type::INT8),
                 (&worker as _, Type::TEXT),
                 (&id as _, Type::TEXT),
-                (&asked as _, Type::TEXT_ARRAY),
+                (&requested as _, Type::TEXT_ARRAY),
                 (&self.session as _, Type::INT8),
             ];
             let taken = self.query(&self.sql.claim_one, &parameters).await?;
@@ -170,116 +175,38 @@ impl Lane {
         Ok(claims)
     }
 
+    /// Ends a claim.
+    pub(crate) async fn release(&self, claim: Claim, due: Due) -> Result<(), OperationError> {
+        let Claim { key, epoch } = claim;
+        let parameters = [
+            (&signed(key.0) as _, Type::INT8),
+            (&signed(epoch) as _, Type::INT8),
+            (&due.time().as_millis() as _, Type::INT8),
+            (&self.workers.names() as _, Type::TEXT_ARRAY),
+            (&matches!(due, Due::Now(_)) as _, Type::BOOL),
+        ];
+        if self
+            .client
+            .execute_typed(&self.sql.release, &parameters)
+            .await?
+            > 0
+        {
+            return Ok(());
+        }
+        let there = self.current(&[key]).await?.contains_key(&key);
+        Err(if there {
+            StoreError::Fenced { key, epoch }
+        } else {
+            StoreError::UnknownRun { key }
+        }
+        .into())
+    }
+
     /// Returns a run, by its escaped id, and whether it is ready once nobody holds it.
-    async fn run(&self, id: &str) -> Result<Option<(Run, bool)>, Fault> {
+    pub(crate) async fn run(&self, id: &str) -> Result<Option<(Run, bool)>, OperationError> {
         let rows = self.query(&self.sql.run, &[(&id, Type::TEXT)]).await?;
         let read = |row: &Row| Ok::<_, StoreError>((row::run(row)?.0, row::column(row, 15)?));
         Ok(rows.first().map(read).transpose()?)
-    }
-
-    /// Returns until when the lease of a worker lasts.
-    async fn lease(&self, worker: &str) -> Result<Option<Timestamp>, Fault> {
-        let rows = self
-            .query(&self.sql.lease, &[(&escape(worker), Type::TEXT)])
-            .await?;
-        Ok(rows
-            .first()
-            .and_then(|row| told(row::maybe(row, 0, || format!("worker {worker}: until"))))
-            .flatten())
-    }
-
-    pub(crate) async fn renew(
-        &self,
-        worker: &str,
-        until: Timestamp,
-    ) -> Result<Vec<(RunKey, CancelRequest)>, Fault> {
-        let worker = escape(worker);
-        self.workers.add(&worker);
-        let parameters = [
-            (&worker as _, Type::TEXT),
-            (&until.as_millis() as _, Type::INT8),
-            (&self.session as _, Type::INT8),
-        ];
-        let (renewed, cancels) = join(
-            self.query(&self.sql.renew, &parameters),
-            self.query(&self.sql.cancels, &parameters[..1]),
-        )
-        .await;
-        if renewed?.is_empty() {
-            // Its lease had run out, and what it held is to be made due before it has another one.
-            self.query(&self.sql.sweep, &[]).await?;
-            if self.query(&self.sql.renew, &parameters).await?.is_empty() {
-                let held =
-                    "a run is locked that is to be made due before this worker has a lease again";
-                return Err(StoreError::Backend(held.into()).into());
-            }
-            return Ok(Vec::new());
-        }
-        let mut found = HashMap::new();
-        for row in cancels? {
-            // Whatever cannot be read of one run, the others are cancelled.
-            match row::cancel(&row, 1) {
-                Ok(cancel) => found.extend(
-                    cancel
-                        .zip(row::unsigned(&row, 0).ok())
-                        .map(|(cancel, key)| (RunKey(key), cancel)),
-                ),
-                Err(error) => tracing::error!(%error, "a cancel cannot be read"),
-            }
-        }
-        Ok(found.into_iter().collect())
-    }
-
-    pub(crate) async fn retire(&self, worker: &str, now: Timestamp) -> Result<(), Fault> {
-        let parameters = [
-            (&escape(worker) as _, Type::TEXT),
-            (&now.as_millis() as _, Type::INT8),
-        ];
-        let (retired, swept) = join(
-            self.query(&self.sql.retire, &parameters),
-            self.query(&self.sql.sweep, &[]),
-        )
-        .await;
-        retired?;
-        swept?;
-        self.workers.remove(&escape(worker));
-        Ok(())
-    }
-
-    pub(crate) async fn now(&self) -> Result<Timestamp, Fault> {
-        let rows = self.query(&self.sql.now, &[]).await?;
-        let now = rows
-            .first()
-            .map(|row| row::column(row, 0))
-            .transpose()?
-            .unwrap_or_default();
-        Ok(row::timestamp(now, || "the database's clock".into())?)
-    }
-
-    pub(crate) async fn request_cancel(
-        &self,
-        id: &str,
-        request: &CancelRequest,
-    ) -> Result<CancelReply, Fault> {
-        let id = escape(id);
-        let reason = request.reason.as_deref().map(escape);
-        let parameters = [
-            (&id as _, Type::TEXT),
-            (&request.at.as_millis() as _, Type::INT8),
-            (&reason as _, Type::TEXT),
-            (&request.at_once as _, Type::BOOL),
-        ];
-        // It is read first: nothing is changed of a run that cannot be read.
-        if self.run(&id).await?.is_none() {
-            return Ok(CancelReply::Unknown);
-        }
-        if let Some(row) = self.query(&self.sql.cancel, &parameters).await?.first() {
-            return Ok(CancelReply::Accepted(Box::new(row::run(row)?.0)));
-        }
-        Ok(match self.run(&id).await? {
-            None => CancelReply::Unknown,
-            Some((run, _)) => CancelReply::Ended(run.status),
-        })
     }
 }
 
@@ -288,12 +215,6 @@ impl Lane {
 fn readable(row: &Row) -> Option<(Claimed, i64)> {
     claimed(row)
         .inspect_err(|error| tracing::error!(%error, "a run cannot be read; it rests until this worker has ended"))
-        .ok()
-}
-
-/// Returns a time, unless it cannot be read: that must not hide the others.
-fn told(time: Result<Option<Timestamp>, StoreError>) -> Option<Option<Timestamp>> {
-    time.inspect_err(|error| tracing::error!(%error, "a time cannot be read; nobody waits for it"))
         .ok()
 }
 
@@ -312,4 +233,13 @@ fn claimed(row: &Row) -> Result<(Claimed, i64), StoreError> {
         },
         row::column(row, 16)?,
     ))
+}
+
+pub(crate) async fn held(reader: &Reader, worker: &str) -> Result<Vec<String>, StoreError> {
+    let rows = reader
+        .read(&reader.sql.held, &[(&escape(worker), Type::TEXT)])
+        .await?;
+    rows.iter()
+        .map(|row| Ok(unescape(row::column(row, 0)?)))
+        .collect()
 }

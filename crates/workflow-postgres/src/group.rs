@@ -12,19 +12,15 @@ use tokio::time::Instant;
 use workflow_engine::store::{Commit, Committed, Created, NewRun, Record};
 use workflow_engine::{RunKey, StoreError};
 
-use crate::error::words;
-use crate::lane::{Fault, Lane};
-use crate::row::{backend, gone};
+use crate::db::{Answers, Db, MAX_COLLISION_RETRIES};
+use crate::error::OperationError;
+use crate::error::sqlstate::message;
+use crate::error::store::{backend, closed};
+use crate::reply::Reply;
 use crate::sql::PLACE_BITS;
-use crate::writer::Reply;
 
-/// How often a group that meets another one is sent again.
-pub(crate) const COLLISIONS: usize = 5;
 /// For how long writes are done one by one after their group has failed: others wait meanwhile.
-const ONE_BY_ONE: Duration = Duration::from_secs(5);
-
-/// What became of each write of a group; `None` stands for one that has to be tried again.
-pub(crate) type Answers<T> = Vec<Option<Result<T, StoreError>>>;
+const MAX_SINGLE_WRITES_TIME: Duration = Duration::from_secs(5);
 
 /// Writes, and whom to answer.
 type Waiting<K> = Vec<(K, Reply<<K as Kind>::Answer>)>;
@@ -43,15 +39,15 @@ pub(crate) trait Kind: Sized + Send + Sync {
     /// Does all of them in one statement.
     fn execute<'a>(
         group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<Answers<Self::Answer>, Fault>>;
+        db: &'a Db,
+    ) -> BoxFuture<'a, Result<Answers<Self::Answer>, OperationError>>;
 
     /// Returns the keys of those that can be done now: nothing they need is locked, as far as that
-    /// can be told beforehand.
+    /// can be readable_time beforehand.
     fn free<'a>(
         group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<HashSet<Self::Key>, Fault>>;
+        db: &'a Db,
+    ) -> BoxFuture<'a, Result<HashSet<Self::Key>, OperationError>>;
 }
 
 impl Kind for NewRun {
@@ -68,12 +64,15 @@ impl Kind for NewRun {
 
     fn execute<'a>(
         group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<Answers<Created>, Fault>> {
-        lane.create(group).boxed()
+        db: &'a Db,
+    ) -> BoxFuture<'a, Result<Answers<Created>, OperationError>> {
+        db.create(group).boxed()
     }
 
-    fn free<'a>(group: &'a [Self], _: &'a Lane) -> BoxFuture<'a, Result<HashSet<String>, Fault>> {
+    fn free<'a>(
+        group: &'a [Self],
+        _: &'a Db,
+    ) -> BoxFuture<'a, Result<HashSet<String>, OperationError>> {
         ready(Ok(group.iter().map(Self::key).collect())).boxed()
     }
 }
@@ -92,33 +91,36 @@ impl Kind for Commit {
 
     fn execute<'a>(
         group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<Answers<Committed>, Fault>> {
-        lane.commit(group).boxed()
+        db: &'a Db,
+    ) -> BoxFuture<'a, Result<Answers<Committed>, OperationError>> {
+        db.commit(group).boxed()
     }
 
     fn free<'a>(
         group: &'a [Self],
-        lane: &'a Lane,
-    ) -> BoxFuture<'a, Result<HashSet<RunKey>, Fault>> {
-        lane.unlocked(group).boxed()
+        db: &'a Db,
+    ) -> BoxFuture<'a, Result<HashSet<RunKey>, OperationError>> {
+        db.unlocked(group).boxed()
     }
 }
 
 /// Does writes of one kind; an error says that the connection is lost.
-pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Result<(), Fault> {
+pub(crate) async fn grouped<K: Kind>(
+    db: &Db,
+    mut waiting: Waiting<K>,
+) -> Result<(), OperationError> {
     let mut repeats = 0;
     while !waiting.is_empty() {
-        let (group, later) = first_group(waiting);
+        let (group, later) = next_group(waiting);
         waiting = later;
         let (writes, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        match collided(lane, &writes).await {
+        match execute_retrying(db, &writes).await {
             Ok(answers) => {
                 let mut again = Vec::new();
                 for ((answer, reply), write) in answers.into_iter().zip(replies).zip(writes) {
                     match answer {
                         Some(answer) => drop(reply.send(answer)),
-                        None if repeats < COLLISIONS => again.push((write, reply)),
+                        None if repeats < MAX_COLLISION_RETRIES => again.push((write, reply)),
                         None => {
                             drop(reply.send(Err(backend("a write was neither done nor refused"))))
                         }
@@ -128,20 +130,20 @@ pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Re
                 again.append(&mut waiting);
                 waiting = again;
             }
-            Err(Fault::Connection(error)) => {
+            Err(OperationError::Connection(error)) => {
                 refuse(
                     replies
                         .into_iter()
                         .chain(waiting.into_iter().map(|(_, reply)| reply)),
-                    &words(&error),
+                    &message(&error),
                 );
-                return Err(Fault::Refused(gone()));
+                return Err(OperationError::Refused(closed()));
             }
-            Err(fault) if writes.len() > 1 => {
-                let (locked, error) = (fault.is_locked(), StoreError::from(fault).to_string());
+            Err(error) if writes.len() > 1 => {
+                let (locked, error) = (error.is_locked(), StoreError::from(error).to_string());
                 tracing::debug!(error, writes = writes.len(), "a group failed");
                 let free = if locked {
-                    K::free(&writes, lane).await?
+                    K::free(&writes, db).await?
                 } else {
                     writes.iter().map(K::key).collect()
                 };
@@ -149,7 +151,7 @@ pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Re
                 let (mut free, held): (Vec<_>, Vec<_>) =
                     group.partition(|(write, _)| free.contains(&write.key()));
                 if held.is_empty() {
-                    one_by_one(lane, free, &error).await?;
+                    execute_singly(db, free, &error).await?;
                 } else {
                     // The others go on together.
                     refuse(held.into_iter().map(|(_, reply)| reply), &error);
@@ -157,11 +159,11 @@ pub(crate) async fn grouped<K: Kind>(lane: &Lane, mut waiting: Waiting<K>) -> Re
                     waiting = free;
                 }
             }
-            Err(fault) => {
-                let mut error = Some(StoreError::from(fault));
+            Err(error) => {
+                let mut error = Some(StoreError::from(error));
                 replies
                     .into_iter()
-                    .for_each(|reply| drop(reply.send(Err(error.take().unwrap_or_else(gone)))));
+                    .for_each(|reply| drop(reply.send(Err(error.take().unwrap_or_else(closed)))));
             }
         }
     }
@@ -174,13 +176,17 @@ fn refuse<T>(replies: impl Iterator<Item = Reply<T>>, error: &str) {
 }
 
 /// Does each write of a group by itself, for one of them is to blame that the group failed.
-async fn one_by_one<K: Kind>(lane: &Lane, group: Waiting<K>, error: &str) -> Result<(), Fault> {
+async fn execute_singly<K: Kind>(
+    db: &Db,
+    group: Waiting<K>,
+    error: &str,
+) -> Result<(), OperationError> {
     let begun = Instant::now();
     let mut group = group.into_iter();
-    while begun.elapsed() < ONE_BY_ONE
+    while begun.elapsed() < MAX_SINGLE_WRITES_TIME
         && let Some(write) = group.next()
     {
-        Box::pin(grouped(lane, vec![write])).await?;
+        Box::pin(grouped(db, vec![write])).await?;
     }
     refuse(group.map(|(_, reply)| reply), error);
     Ok(())
@@ -188,17 +194,17 @@ async fn one_by_one<K: Kind>(lane: &Lane, group: Waiting<K>, error: &str) -> Res
 
 /// Takes the first writes that can be done in one statement; answers those that can be done in
 /// none.
-fn first_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
+fn next_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
     let (mut group, mut later) = (Vec::new(), Vec::new());
     let (mut keys, mut size) = (HashSet::new(), Size::default());
     for (write, reply) in waiting {
         let more = Size::of(write.records());
-        if more.exceeds(&LIMIT) {
-            let why = format!("a write of {more} is too large: the limit is {LIMIT}");
+        if more.exceeds(&MAX_WRITE_SIZE) {
+            let why = format!("a write of {more} is too large: the limit is {MAX_WRITE_SIZE}");
             drop(reply.send(Err(StoreError::Refused { why })));
             continue;
         }
-        let full = !group.is_empty() && size.plus(&more).exceeds(&GROUP_SIZE);
+        let full = !group.is_empty() && size.plus(&more).exceeds(&MAX_GROUP_SIZE);
         if full || !later.is_empty() || !keys.insert(write.key()) {
             later.push((write, reply));
             continue;
@@ -210,17 +216,20 @@ fn first_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
 }
 
 /// Executes a group, again if it met another one.
-async fn collided<K: Kind>(lane: &Lane, writes: &[K]) -> Result<Answers<K::Answer>, Fault> {
+async fn execute_retrying<K: Kind>(
+    db: &Db,
+    writes: &[K],
+) -> Result<Answers<K::Answer>, OperationError> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
-    for _ in 0..COLLISIONS {
-        match K::execute(writes, lane).await {
-            Err(fault) if fault.is_collision() => {}
+    for _ in 0..MAX_COLLISION_RETRIES {
+        match K::execute(writes, db).await {
+            Err(error) if error.is_collision() => {}
             done => return done,
         }
     }
-    K::execute(writes, lane).await
+    K::execute(writes, db).await
 }
 
 /// How much is written.
@@ -232,12 +241,12 @@ struct Size {
 
 /// What one write may have: more events have no place, and PostgreSQL takes less than a gibibyte at
 /// once.
-const LIMIT: Size = Size {
+const MAX_WRITE_SIZE: Size = Size {
     events: (1 << PLACE_BITS) - 1,
     bytes: 512 << 20,
 };
 /// What a group has at most, unless one write alone has more.
-const GROUP_SIZE: Size = Size {
+const MAX_GROUP_SIZE: Size = Size {
     events: 1 << (PLACE_BITS - 1),
     bytes: 16 << 20,
 };

@@ -1,28 +1,48 @@
 #![doc = include_str!("../README.md")]
 
-mod options;
 mod store;
 
-mod error;
-mod meaning;
+mod open;
 
-mod connect;
-mod schema;
-
-mod group;
-mod lane;
-mod sql;
+mod listen;
 mod writer;
 
-mod claims;
+mod group;
+mod queue;
+mod reply;
+
+mod create;
+
+mod cancels;
 mod commits;
+
+mod claims;
+mod leases;
 mod sinks;
 
+mod purge;
+
+mod list;
+mod outbox;
 mod reads;
+
+mod columns;
+mod reader;
+
+mod db;
+
+mod freshness;
+mod workers;
+
+mod schema;
+mod sql;
+
+mod connection;
 mod row;
 mod text;
 
-mod listen;
+mod error;
+mod options;
 
 #[cfg(feature = "testing")]
 pub mod testing;

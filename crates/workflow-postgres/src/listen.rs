@@ -1,8 +1,8 @@
 //! Waking each other: `LISTEN` and `NOTIFY`, as few as will do, and nothing that anything depends
 //! on.
 //!
-//! A commit that notifies takes a lock of the whole server. So no write of ours does: what was
-//! written is told afterwards, in a transaction of its own that writes nothing, and at most fifty
+//! A commit that notifies takes a lock of the whole server. So no write of own_writes does: what was
+//! written is readable_time afterwards, in a transaction of its own that writes nothing, and at most fifty
 //! times a second.
 
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use tokio::sync::{Notify, mpsc};
 use tokio_postgres::types::Type;
 use workflow_engine::store::Woken;
 
-use crate::connect::Connector;
+use crate::connection::Connector;
 
 /// How long after a notification the next one is sent at the earliest.
-const PAUSE: Duration = Duration::from_millis(20);
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
 /// How long to wait before a connection that was lost is opened again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// One for each reason to wake.
 #[derive(Debug, Default)]
-pub(crate) struct Bells {
+pub(crate) struct Wakeups {
     due: Notify,
     cancel: Notify,
 }
 
-impl Bells {
+impl Wakeups {
     /// Wakes all who wait, and whoever comes next: twice is better than never.
-    pub(crate) fn ring(&self, woken: Woken) {
+    pub(crate) fn wake(&self, woken: Woken) {
         let bell = if woken == Woken::Cancel {
             &self.cancel
         } else {
@@ -42,7 +42,7 @@ impl Bells {
     }
 
     /// Waits for one of them.
-    pub(crate) async fn rung(&self) -> Woken {
+    pub(crate) async fn next(&self) -> Woken {
         let (due, cancel) = (self.due.notified().boxed(), self.cancel.notified().boxed());
         match select(cancel, due).await {
             Either::Left(_) => Woken::Cancel,
@@ -63,11 +63,11 @@ pub(crate) fn channel(schema: &str) -> String {
 }
 
 /// Tells the others what was written here, until it is aborted.
-pub(crate) async fn tell(pool: Pool, channel: String, ours: Arc<Bells>, session: i64) {
+pub(crate) async fn notify(pool: Pool, channel: String, own_writes: Arc<Wakeups>, session: i64) {
     loop {
-        let mut payload = format!("{session} {}", letter(ours.rung().await));
-        // What is to be told besides goes along.
-        while let Some(more) = ours.rung().now_or_never() {
+        let mut payload = format!("{session} {}", letter(own_writes.next().await));
+        // What is to be readable_time besides goes along.
+        while let Some(more) = own_writes.next().now_or_never() {
             payload.push(letter(more));
         }
         let Ok(client) = pool.get().await else {
@@ -78,10 +78,10 @@ pub(crate) async fn tell(pool: Pool, channel: String, ours: Arc<Bells>, session:
             .query_typed("SELECT pg_notify($1, $2)", &parameters)
             .await
         {
-            tracing::debug!(%error, "others could not be told what was written; they look by themselves");
+            tracing::debug!(%error, "others could not be readable_time what was written; they look by themselves");
         }
         drop(client);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(NOTIFY_INTERVAL).await;
     }
 }
 
@@ -90,23 +90,23 @@ fn letter(woken: Woken) -> char {
 }
 
 /// Hears what the others have written, until it is aborted.
-pub(crate) async fn hear(
+pub(crate) async fn listen(
     connector: Arc<Connector>,
     channel: String,
-    theirs: Arc<Bells>,
+    other_writes: Arc<Wakeups>,
     session: i64,
 ) {
     let own = session.to_string();
     let listen = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
     loop {
-        let (sender, mut heard) = mpsc::unbounded_channel();
+        let (sender, mut notifications) = mpsc::unbounded_channel();
         match connector.open(Some(sender)).await {
             Ok((client, _driver)) => match client.batch_execute(&listen).await {
                 Ok(()) => {
-                    // What was told meanwhile was missed.
-                    theirs.ring(Woken::Due);
-                    theirs.ring(Woken::Cancel);
-                    while let Some(payload) = heard.recv().await {
+                    // What was readable_time meanwhile was missed.
+                    other_writes.wake(Woken::Due);
+                    other_writes.wake(Woken::Cancel);
+                    while let Some(payload) = notifications.recv().await {
                         let Some((session, letters)) = payload.split_once(' ') else {
                             continue;
                         };
@@ -115,7 +115,7 @@ pub(crate) async fn hear(
                         }
                         for (letter, woken) in [('d', Woken::Due), ('c', Woken::Cancel)] {
                             if letters.contains(letter) {
-                                theirs.ring(woken);
+                                other_writes.wake(woken);
                             }
                         }
                     }
@@ -126,6 +126,6 @@ pub(crate) async fn hear(
             },
             Err(error) => tracing::debug!(%error, "cannot connect in order to listen"),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }

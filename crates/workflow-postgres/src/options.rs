@@ -3,11 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio_postgres::Config;
-
-use crate::error::ConnectError;
-use crate::store::PostgresStore;
-
 /// What a commit survives once it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -16,7 +11,7 @@ pub enum Durability {
     /// loss of the server's disk is a matter of its replicas: see `synchronous_standby_names`.
     #[default]
     PowerLoss,
-    /// The end of every process of ours, however it ends. The server's settings are taken as they
+    /// The end of every process of own_writes, however it ends. The server's settings are taken as they
     /// are.
     ProcessCrash,
 }
@@ -84,7 +79,7 @@ impl Options {
         self
     }
 
-    /// Sets by which clock the time is told; [`Time::Database`] unless set.
+    /// Sets by which clock the time is readable_time; [`Time::Database`] unless set.
     pub fn time(mut self, time: Time) -> Self {
         self.time = time;
         self
@@ -112,35 +107,6 @@ impl Options {
     pub fn listen(mut self, listen: bool) -> Self {
         self.listen = listen;
         self
-    }
-
-    /// Connects, and brings the schema to the version of this program. Call it on the tokio runtime
-    /// that is to drive the connections.
-    ///
-    /// `url` is a connection string as libpq has it:
-    /// `postgres://user:password@host/database?sslmode=require`, or `host=/run/postgresql
-    /// dbname=shop`. TLS needs the feature `rustls`; with it, a server that offers TLS must have a
-    /// certificate that the platform trusts, unless `sslmode=disable` says otherwise.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] says what is wrong, and what to do about it.
-    pub async fn connect(&self, url: &str) -> Result<PostgresStore, ConnectError> {
-        self.connect_with(url.parse().map_err(ConnectError::Url)?)
-            .await
-    }
-
-    /// Connects as [`connect`](Self::connect) does, with a configuration instead of a connection
-    /// string.
-    ///
-    /// What is unset there and the store depends on is set: a timeout of 10 seconds for connecting,
-    /// and keepalives that notice a dead connection within half a minute.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] as there.
-    pub async fn connect_with(&self, config: Config) -> Result<PostgresStore, ConnectError> {
-        PostgresStore::connect_with(config, self).await
     }
 }
 

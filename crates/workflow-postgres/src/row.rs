@@ -5,20 +5,8 @@ use tokio_postgres::types::FromSql;
 use workflow_engine::store::{CancelRequest, Cursor, Entry, EntryKind, Position, Record};
 use workflow_engine::{EncodedEvent, Payload, Run, RunKey, Status, StoreError, Timestamp};
 
+use crate::error::store::corrupt;
 use crate::text::unescape;
-
-pub(crate) fn corrupt(what: String) -> StoreError {
-    StoreError::Corrupt { what }
-}
-
-pub(crate) fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Backend(error.into())
-}
-
-/// There is nobody who could do it.
-pub(crate) fn gone() -> StoreError {
-    backend("the connection to the database was lost, or the runtime that drives it has ended")
-}
 
 /// Returns a column.
 pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, StoreError> {
@@ -45,7 +33,7 @@ pub(crate) fn timestamp(
 }
 
 /// Returns a column with a time that need not be there.
-pub(crate) fn maybe(
+pub(crate) fn optional_timestamp(
     row: &Row,
     index: usize,
     what: impl FnOnce() -> String,
@@ -72,8 +60,8 @@ pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
         status: Status::parse(column(row, 4)?).ok_or_else(|| corrupt(what("status")))?,
         last_seq: unsigned(row, 5)?,
         created_at: timestamp(column(row, 6)?, || what("created_at"))?,
-        ended_at: maybe(row, 7, || what("ended_at"))?,
-        due_at: maybe(row, 8, || what("due_at"))?,
+        ended_at: optional_timestamp(row, 7, || what("ended_at"))?,
+        due_at: optional_timestamp(row, 8, || what("due_at"))?,
         worker: text(9)?,
         recoveries: u32::try_from(unsigned(row, 10)?).map_err(|_| corrupt(what("recoveries")))?,
         cancel: cancel(row, 11)?,
@@ -81,7 +69,7 @@ pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
     Ok((run, unsigned(row, 14)?))
 }
 
-/// Reads a cancel: its reason, whether it is at once, and when it was asked for.
+/// Reads a cancel: its reason, whether it is at once, and when it was requested for.
 pub(crate) fn cancel(row: &Row, first: usize) -> Result<Option<CancelRequest>, StoreError> {
     let Some(at) = column::<Option<i64>>(row, first + 2)? else {
         return Ok(None);

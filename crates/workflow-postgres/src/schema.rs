@@ -18,17 +18,17 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
         name: "first",
-        sql: include_str!("schema/0001-first.sql"),
+        sql: include_str!("sql/migrations/0001-first.sql"),
     },
     Migration {
         version: 2,
         name: "ready",
-        sql: include_str!("schema/0002-ready.sql"),
+        sql: include_str!("sql/migrations/0002-ready.sql"),
     },
 ];
 
 /// `xid8` and `pg_current_snapshot` came with version 13.
-const OLDEST: (u32, &str) = (130_000, "PostgreSQL 13 or later");
+const OLDEST_SERVER: (u32, &str) = (130_000, "PostgreSQL 13 or later");
 
 /// Quotes the name of a schema.
 pub(crate) fn quoted(name: &str) -> Result<String, ConnectError> {
@@ -38,7 +38,7 @@ pub(crate) fn quoted(name: &str) -> Result<String, ConnectError> {
     Ok(format!("\"{}\"", name.replace('"', "\"\"")))
 }
 
-/// Checks that the server can be a store's, and that commits will be as durable as is asked for.
+/// Checks that the server can be a store's, and that commits will be as durable as is requested for.
 pub(crate) async fn check_server(
     client: &Client,
     durability: Durability,
@@ -52,10 +52,13 @@ pub(crate) async fn check_server(
     let row = client.query_typed_one(sql, &[]).await?;
     let found: String = row.try_get(1)?;
     let number: String = row.try_get(0)?;
-    if number.parse().is_ok_and(|number: u32| number < OLDEST.0) {
+    if number
+        .parse()
+        .is_ok_and(|number: u32| number < OLDEST_SERVER.0)
+    {
         return Err(ConnectError::ServerVersion {
             found,
-            needed: OLDEST.1,
+            needed: OLDEST_SERVER.1,
         });
     }
     if row.try_get(2)? {
@@ -191,10 +194,10 @@ async fn check(client: &Client, name: &str) -> Result<i64, ConnectError> {
     for row in client.query_typed(&sql, &[]).await? {
         found = row.try_get(0)?;
         let recorded: &str = row.try_get(1)?;
-        let ours = MIGRATIONS
+        let is_own = MIGRATIONS
             .iter()
             .find(|migration| migration.version == found);
-        if ours.is_some_and(|migration| checksum(migration.sql) != recorded) {
+        if is_own.is_some_and(|migration| checksum(migration.sql) != recorded) {
             return Err(ConnectError::Changed { version: found });
         }
     }

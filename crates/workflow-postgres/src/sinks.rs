@@ -4,12 +4,14 @@ use tokio_postgres::types::Type;
 use workflow_engine::store::{Cursor, SinkClaim};
 use workflow_engine::{StoreError, Timestamp};
 
-use crate::lane::{Fault, Lane};
+use crate::db::Db;
+use crate::error::OperationError;
+use crate::reader::Reader;
 use crate::row::{self, signed};
-use crate::text::escape;
+use crate::text::{escape, unescape};
 
-impl Lane {
-    pub(crate) async fn open_cursor(&self, sink: &str) -> Result<Cursor, Fault> {
+impl Db {
+    pub(crate) async fn open_cursor(&self, sink: &str) -> Result<Cursor, OperationError> {
         let name = escape(sink);
         let parameters = [(&name as _, Type::TEXT)];
         let found = self.query(&self.sql.cursor, &parameters).await?;
@@ -30,7 +32,7 @@ impl Lane {
         sink: &str,
         worker: &str,
         now: Timestamp,
-    ) -> Result<Option<SinkClaim>, Fault> {
+    ) -> Result<Option<SinkClaim>, OperationError> {
         self.open_cursor(sink).await?;
         let (now, worker, name) = (now.as_millis(), escape(worker), escape(sink));
         self.workers.add(&worker);
@@ -48,7 +50,7 @@ impl Lane {
         }))
     }
 
-    pub(crate) async fn release_sink(&self, claim: &SinkClaim) -> Result<(), Fault> {
+    pub(crate) async fn release_sink(&self, claim: &SinkClaim) -> Result<(), OperationError> {
         let parameters = [
             (&escape(&claim.sink) as _, Type::TEXT),
             (&signed(claim.epoch) as _, Type::INT8),
@@ -58,7 +60,11 @@ impl Lane {
         Ok(())
     }
 
-    pub(crate) async fn set_cursor(&self, claim: &SinkClaim, cursor: Cursor) -> Result<(), Fault> {
+    pub(crate) async fn set_cursor(
+        &self,
+        claim: &SinkClaim,
+        cursor: Cursor,
+    ) -> Result<(), OperationError> {
         let parameters = [
             (&escape(&claim.sink) as _, Type::TEXT),
             (&signed(claim.epoch) as _, Type::INT8),
@@ -79,10 +85,28 @@ impl Lane {
         Ok(())
     }
 
-    pub(crate) async fn drop_cursor(&self, sink: &str) -> Result<bool, Fault> {
+    pub(crate) async fn drop_cursor(&self, sink: &str) -> Result<bool, OperationError> {
         Ok(!self
             .query(&self.sql.drop_cursor, &[(&escape(sink), Type::TEXT)])
             .await?
             .is_empty())
     }
+}
+
+pub(crate) async fn cursor(reader: &Reader, sink: &str) -> Result<Option<Cursor>, StoreError> {
+    let rows = reader
+        .read(&reader.sql.cursor, &[(&escape(sink), Type::TEXT)])
+        .await?;
+    rows.first().map(row::cursor).transpose()
+}
+
+pub(crate) async fn cursors(reader: &Reader) -> Result<Vec<(String, Cursor)>, StoreError> {
+    let rows = reader.read(&reader.sql.cursors, &[]).await?;
+    let mut cursors = rows
+        .iter()
+        .map(|row| Ok((unescape(row::column(row, 4)?), row::cursor(row)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    // The order of the names as they are stored is another one.
+    cursors.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(cursors)
 }

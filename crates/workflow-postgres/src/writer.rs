@@ -7,92 +7,38 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::channel::oneshot;
-use futures::future::{BoxFuture, join};
+use futures::future::join;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-use workflow_engine::StoreError;
-use workflow_engine::store::{Commit, Committed, Created, NewRun};
 
-use crate::connect::Connector;
-use crate::group::{COLLISIONS, grouped};
-use crate::lane::{Fault, Lane, Opening, PATIENCE};
-use crate::row::{backend, gone};
+use crate::connection::Connector;
+use crate::db::{Db, Opener, WRITE_TIMEOUT};
+use crate::error::store::backend;
+use crate::group::grouped;
+use crate::queue::Write;
 
 /// How many writes a group has at most.
-const GROUP: usize = 1024;
-
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What is to be written.
-pub(crate) enum Write {
-    Create(NewRun, Reply<Created>),
-    Commit(Commit, Reply<Committed>),
-    Other(Box<dyn Other>),
-}
-
-/// A write that is done by itself, and answers.
-pub(crate) trait Other: Send {
-    /// Does it; an error says that the connection is lost.
-    fn execute<'a>(self: Box<Self>, lane: &'a Lane) -> BoxFuture<'a, Result<(), Fault>>;
-
-    /// Answers that it was not done.
-    fn fail(self: Box<Self>, error: StoreError);
-}
-
-/// A write made of a function.
-pub(crate) struct Call<T, F> {
-    pub(crate) operation: F,
-    pub(crate) reply: Reply<T>,
-}
-
-impl<T, F> Other for Call<T, F>
-where
-    T: Send + 'static,
-    F: for<'a> FnMut(&'a Lane) -> BoxFuture<'a, Result<T, Fault>> + Send + 'static,
-{
-    fn execute<'a>(mut self: Box<Self>, lane: &'a Lane) -> BoxFuture<'a, Result<(), Fault>> {
-        async move {
-            let mut result = (self.operation)(lane).await;
-            for _ in 0..COLLISIONS {
-                if !result.as_ref().is_err_and(Fault::is_collision) {
-                    break;
-                }
-                result = (self.operation)(lane).await;
-            }
-            let lost = matches!(result, Err(Fault::Connection(_)));
-            // Whoever asked may have gone; the write has happened all the same.
-            let _ = self.reply.send(result.map_err(StoreError::from));
-            if lost {
-                Err(Fault::Refused(gone()))
-            } else {
-                Ok(())
-            }
-        }
-        .boxed()
-    }
-
-    fn fail(self: Box<Self>, error: StoreError) {
-        let _ = self.reply.send(Err(error));
-    }
-}
+const MAX_GROUP_WRITES: usize = 1024;
 
 /// Works until every handle of the store is gone, and everything that was queued is done.
-pub(crate) async fn work(opening: Opening, first: Lane, mut queue: UnboundedReceiver<Write>) {
-    let mut standing = Some(first);
+pub(crate) async fn work(opener: Opener, first: Db, mut queue: UnboundedReceiver<Write>) {
+    let mut current = Some(first);
     let mut group = Vec::new();
-    while queue.recv_many(&mut group, GROUP).await > 0 {
-        let lane = match standing.take().filter(|lane| !lane.client.is_closed()) {
-            Some(lane) => Ok(lane),
-            None => opening.open().await,
+    while queue.recv_many(&mut group, MAX_GROUP_WRITES).await > 0 {
+        let db = match current.take().filter(|db| !db.client.is_closed()) {
+            Some(db) => Ok(db),
+            None => opener.open().await,
         };
-        match lane {
-            Ok(lane) => {
-                let settling =
-                    AssertUnwindSafe(settle(lane, std::mem::take(&mut group), &opening.connector));
+        match db {
+            Ok(db) => {
+                let execution = AssertUnwindSafe(execute_group(
+                    db,
+                    std::mem::take(&mut group),
+                    &opener.connector,
+                ));
                 // Should it panic, whoever waits finds its reply dropped, and the next group a
                 // connection.
-                standing = settling.catch_unwind().await.unwrap_or_default();
+                current = execution.catch_unwind().await.unwrap_or_default();
             }
             Err(error) => {
                 let error = error.to_string();
@@ -103,8 +49,8 @@ pub(crate) async fn work(opening: Opening, first: Lane, mut queue: UnboundedRece
 }
 
 /// Does a group in order; returns the connection, unless it is lost.
-async fn settle(lane: Lane, group: Vec<Write>, connector: &Arc<Connector>) -> Option<Lane> {
-    let mut lane = Some(lane);
+async fn execute_group(db: Db, group: Vec<Write>, connector: &Arc<Connector>) -> Option<Db> {
+    let mut db = Some(db);
     let mut rest = group.into_iter().peekable();
     while rest.peek().is_some() {
         let (mut creates, mut commits) = (Vec::new(), Vec::new());
@@ -116,7 +62,7 @@ async fn settle(lane: Lane, group: Vec<Write>, connector: &Arc<Connector>) -> Op
             }
         }
         let other = rest.next_if(|write| matches!(write, Write::Other(_)));
-        let Some(standing) = &lane else {
+        let Some(current) = &db else {
             let lost = || backend("the connection to the database was lost");
             creates
                 .into_iter()
@@ -130,35 +76,25 @@ async fn settle(lane: Lane, group: Vec<Write>, connector: &Arc<Connector>) -> Op
             continue;
         };
         // Replies that are dropped tell whoever waits.
-        let groups = async { join(grouped(standing, creates), grouped(standing, commits)).await };
-        match timeout(PATIENCE, groups).await {
+        let groups = async { join(grouped(current, creates), grouped(current, commits)).await };
+        match timeout(WRITE_TIMEOUT, groups).await {
             Ok((Ok(()), Ok(()))) => {}
             // What takes so long is not cancelled: a commit that waits for a synchronous replica
             // would be seen by others without being there.
-            Ok(_) | Err(_) => lane = None,
+            Ok(_) | Err(_) => db = None,
         }
-        let (Some(standing), Some(Write::Other(other))) = (&lane, other) else {
+        let (Some(current), Some(Write::Other(other))) = (&db, other) else {
             continue;
         };
-        match timeout(PATIENCE, other.execute(standing)).await {
+        match timeout(WRITE_TIMEOUT, other.execute(current)).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => lane = None,
+            Ok(Err(_)) => db = None,
             Err(_) => {
-                if let Some(lane) = lane.take() {
-                    lane.give_up(connector);
+                if let Some(db) = db.take() {
+                    db.give_up(connector);
                 }
             }
         }
     }
-    lane
-}
-
-impl Write {
-    fn fail(self, error: &str) {
-        match self {
-            Self::Create(_, reply) => drop(reply.send(Err(backend(error.to_owned())))),
-            Self::Commit(_, reply) => drop(reply.send(Err(backend(error.to_owned())))),
-            Self::Other(other) => other.fail(backend(error.to_owned())),
-        }
-    }
+    db
 }

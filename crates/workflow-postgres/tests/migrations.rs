@@ -11,7 +11,7 @@ use workflow_engine::{RunFilter, Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
 /// The first version, as it was released.
-const FIRST: &str = include_str!("../src/schema/0001-first.sql");
+const FIRST: &str = include_str!("../src/sql/migrations/0001-first.sql");
 
 /// What is recorded of the migrations in databases that are in use: it never changes.
 const RELEASED: &[(i64, &str, &str)] = &[

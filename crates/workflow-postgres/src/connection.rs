@@ -66,8 +66,8 @@ impl Connector {
         })
     }
 
-    /// Returns how long opening a connection may take; a host may have more than one address.
-    pub(crate) fn patience(&self) -> Duration {
+    /// Returns how long opener a connection may take; a host may have more than one address.
+    pub(crate) fn limit(&self) -> Duration {
         timeout_of(&self.config) * u32::try_from(self.hosts.len()).unwrap_or(1).max(3)
     }
 
@@ -86,16 +86,16 @@ impl Connector {
     }
 
     /// Opens a connection to the host that answered last, or the next one that answers. What the
-    /// server says unasked goes to `heard`.
+    /// server says unasked goes to `notifications`.
     pub(crate) async fn open(
         &self,
-        heard: Option<UnboundedSender<String>>,
+        notifications: Option<UnboundedSender<String>>,
     ) -> Result<(Client, JoinHandle<()>), ConnectError> {
         let mut failed = None;
         for target in self.targets().await {
             // One that accepts connections and then says nothing must not hide the others.
             let within = timeout_of(&target);
-            match timeout(within, self.open_one(&target, heard.clone())).await {
+            match timeout(within, self.open_one(&target, notifications.clone())).await {
                 Ok(Ok(opened)) => {
                     *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
                     return Ok(opened);
@@ -110,15 +110,15 @@ impl Connector {
     async fn open_one(
         &self,
         host: &Config,
-        heard: Option<UnboundedSender<String>>,
+        notifications: Option<UnboundedSender<String>>,
     ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         #[cfg(feature = "rustls")]
         if host.get_ssl_mode() != SslMode::Disable {
             let (client, connection) = host.connect(self.tls.clone()).await?;
-            return Ok((client, drive(connection, heard)));
+            return Ok((client, drive(connection, notifications)));
         }
         let (client, connection) = host.connect(NoTls).await?;
-        Ok((client, drive(connection, heard)))
+        Ok((client, drive(connection, notifications)))
     }
 
     /// Asks the server to end what a connection is doing, which nobody waits for any more.
@@ -244,20 +244,20 @@ fn without_hosts(config: &Config) -> Config {
 /// Drives a connection until it ends, on a task of its own.
 fn drive<S, T>(
     mut connection: Connection<S, T>,
-    heard: Option<UnboundedSender<String>>,
+    notifications: Option<UnboundedSender<String>>,
 ) -> JoinHandle<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        let mut messages = stream::poll_fn(move |poller| connection.poll_message(poller));
+        let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
         while let Some(message) = messages.next().await {
             match message {
                 Ok(AsyncMessage::Notification(note)) => {
-                    if let Some(heard) = &heard {
+                    if let Some(notifications) = &notifications {
                         // Whoever listens may have gone.
-                        let _ = heard.send(note.payload().to_owned());
+                        let _ = notifications.send(note.payload().to_owned());
                     }
                 }
                 Ok(_) => {}
@@ -293,7 +293,7 @@ impl Connect for Connector {
         &self,
         _: &Config,
     ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        let opening = async {
+        let opener = async {
             match self.open(None).await {
                 Ok(opened) => Ok(opened),
                 Err(error) => match error.into_postgres() {
@@ -304,7 +304,7 @@ impl Connect for Connector {
                 },
             }
         };
-        opening.boxed()
+        opener.boxed()
     }
 }
 

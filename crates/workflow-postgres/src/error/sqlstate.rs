@@ -1,4 +1,4 @@
-//! What an error of the server, or of the client that speaks to it, means for whoever asked.
+//! What an error of the server, or of the client that speaks to it, means for whoever requested.
 //!
 //! Whatever is not known to be final is tried again: nothing is given up because of an error that
 //! nobody understands.
@@ -7,8 +7,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use workflow_engine::StoreError;
 
-use crate::error::words;
-use crate::row::{backend, corrupt};
+use crate::error::store::{backend, corrupt};
 
 /// What an error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +17,8 @@ pub(crate) enum Meaning {
     /// still be used.
     Later,
     /// The connection cannot be used any more: it has ended, or leads to a server that takes no
-    /// writes, or is in a state that is not ours. The next one may lead to another server. What was
-    /// asked for may have happened.
+    /// writes, or is in a state that is not own_writes. The next one may lead to another server. What was
+    /// requested for may have happened.
     Elsewhere,
     /// The value cannot be kept, whoever sends it and however often. Nothing was changed.
     Never,
@@ -53,7 +52,7 @@ const STATES: &[(&str, Meaning)] = &[
     ("23505", Later),
     ("23", Never),
     // Transactions: the server is read only (25006), or the connection is within a transaction that
-    // is not ours.
+    // is not own_writes.
     ("25", Elsewhere),
     ("2D", Elsewhere),
     ("3B", Elsewhere),
@@ -143,12 +142,26 @@ fn client_side(error: &Error) -> Meaning {
 }
 
 /// A failure of the database, as the store tells it.
-pub(crate) fn said(error: &Error) -> StoreError {
+pub(crate) fn store_error(error: &Error) -> StoreError {
     match meaning(error) {
-        Later | Elsewhere => backend(words(error)),
-        Never => StoreError::Refused { why: words(error) },
-        Damaged => corrupt(words(error)),
+        Later | Elsewhere => backend(message(error)),
+        Never => StoreError::Refused {
+            why: message(error),
+        },
+        Damaged => corrupt(message(error)),
     }
+}
+
+/// Says what an error is, without what may be somebody's data: a server's details have values of
+/// rows.
+pub(crate) fn message(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| {
+        format!("{words}: {cause}")
+    })
 }
 
 #[cfg(test)]
@@ -195,7 +208,7 @@ mod tests {
         }
     }
 
-    /// The client has no codes, so each of its errors is made; and some of the server's, as they
+    /// The client has no codes, so each of its errors is created; and some of the server's, as they
     /// come.
     #[cfg(feature = "testing")]
     #[tokio::test]
@@ -268,7 +281,11 @@ mod tests {
             let error = refused(sql, 1).await;
             assert_eq!(meaning(&error), expected, "{sql}: {error:?}");
             let transient = matches!(expected, Later | Elsewhere);
-            assert_eq!(said(&error).is_transient(), transient, "{sql}: {error:?}");
+            assert_eq!(
+                store_error(&error).is_transient(),
+                transient,
+                "{sql}: {error:?}"
+            );
         }
         let nobody =
             tokio_postgres::connect("host=127.0.0.1 port=1 user=nobody", tokio_postgres::NoTls)

@@ -1,8 +1,13 @@
 //! What can go wrong when a store is connected, and what to do about it.
 
+pub(crate) mod sqlstate;
+pub(crate) mod store;
+
 use std::time::Duration;
 
+use sqlstate::{Meaning, meaning, message, store_error};
 use tokio_postgres::error::SqlState;
+use workflow_engine::StoreError;
 
 /// A database that cannot be used as a store. Nothing was changed, but for migrations that
 /// succeeded before one that did not.
@@ -10,7 +15,7 @@ use tokio_postgres::error::SqlState;
 #[non_exhaustive]
 pub enum ConnectError {
     /// The connection string cannot be read.
-    #[error("the connection string, or configuration, is wrong: {}", words(.0))]
+    #[error("the connection string, or configuration, is wrong: {}", message(.0))]
     Url(#[source] tokio_postgres::Error),
     /// The name cannot be that of a schema.
     #[error(
@@ -21,7 +26,7 @@ pub enum ConnectError {
         name: String,
     },
     /// No server answers.
-    #[error("no server answers: check host, port and firewall, and that PostgreSQL runs: {}", words(.0))]
+    #[error("no server answers: check host, port and firewall, and that PostgreSQL runs: {}", message(.0))]
     Unreachable(#[source] tokio_postgres::Error),
     /// A server answers, and then no more.
     #[error(
@@ -33,15 +38,15 @@ pub enum ConnectError {
         within: Duration,
     },
     /// The server does not let this user in.
-    #[error("the server refuses the login: check user, password and pg_hba.conf: {}", words(.0))]
+    #[error("the server refuses the login: check user, password and pg_hba.conf: {}", message(.0))]
     Login(#[source] tokio_postgres::Error),
     /// There is no such database.
-    #[error("there is no such database: create it with `createdb`, or check its name: {}", words(.0))]
+    #[error("there is no such database: create it with `createdb`, or check its name: {}", message(.0))]
     NoDatabase(#[source] tokio_postgres::Error),
     /// The server has no more connections.
-    #[error("the server has no connection left: raise max_connections, or connect through a pooler: {}", words(.0))]
+    #[error("the server has no connection left: raise max_connections, or connect through a pooler: {}", message(.0))]
     TooManyConnections(#[source] tokio_postgres::Error),
-    /// TLS is asked for and cannot be had.
+    /// TLS is requested for and cannot be had.
     #[error("TLS: {0}")]
     Tls(String),
     /// The user may not do what the store needs.
@@ -49,7 +54,7 @@ pub enum ConnectError {
         "the user lacks a right: let the schema's owner connect once, and then \
          `GRANT USAGE ON SCHEMA` and `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES` and \
          `USAGE ON ALL SEQUENCES` in it: {}",
-        words(.0)
+        message(.0)
     )]
     Rights(#[source] tokio_postgres::Error),
     /// The server takes no writes.
@@ -79,7 +84,7 @@ pub enum ConnectError {
         found: String,
     },
     /// Transactions keep the view that they began with, and fail where they meet: the store's
-    /// statements are made to wait instead, and to see what they have waited for.
+    /// statements are created to wait instead, and to see what they have waited for.
     #[error(
         "transactions are {found} unless they say otherwise, and the store needs them read committed: \
          `ALTER ROLE ... SET default_transaction_isolation = 'read committed'` for the store's user"
@@ -98,8 +103,8 @@ pub enum ConnectError {
         /// The latest version that is known here.
         known: i64,
     },
-    /// The schema was made by a migration that differs from the one of this program.
-    #[error("the migration to version {version} is not the one that the schema was made with")]
+    /// The schema was created by a migration that differs from the one of this program.
+    #[error("the migration to version {version} is not the one that the schema was created with")]
     Changed {
         /// The version.
         version: i64,
@@ -121,9 +126,9 @@ pub enum ConnectError {
         found: String,
     },
     /// The server refused otherwise.
-    #[error("postgres: {}", words(.0))]
+    #[error("postgres: {}", message(.0))]
     Postgres(#[source] tokio_postgres::Error),
-    /// The pool cannot be made.
+    /// The pool cannot be created.
     #[error("the pool: {0}")]
     Pool(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -149,7 +154,7 @@ impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code().cloned() else {
             // What the client found out by itself has no code but its words.
-            let (kind, said) = (error.to_string(), words(&error));
+            let (kind, said) = (error.to_string(), message(&error));
             return match () {
                 () if kind.contains("TLS") => Self::Tls(said),
                 () if kind.contains("authentication") => Self::Login(error),
@@ -171,14 +176,55 @@ impl From<tokio_postgres::Error> for ConnectError {
     }
 }
 
-/// Says what an error is, without what may be somebody's data: a server's details have values of
-/// rows.
-pub(crate) fn words(error: &tokio_postgres::Error) -> String {
-    if let Some(said) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+/// Why a write was not done.
+pub(crate) enum OperationError {
+    /// It was refused, and nothing was changed.
+    Refused(StoreError),
+    /// The statement failed, and nothing was changed.
+    Statement(tokio_postgres::Error),
+    /// The connection failed, or leads to where nothing can be written. What was requested for may have
+    /// happened or not.
+    Connection(tokio_postgres::Error),
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
     }
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |words, cause| {
-        format!("{words}: {cause}")
-    })
+}
+
+impl From<tokio_postgres::Error> for OperationError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match meaning(&error) {
+            Meaning::Elsewhere => Self::Connection(error),
+            Meaning::Later | Meaning::Never | Meaning::Damaged => Self::Statement(error),
+        }
+    }
+}
+
+impl From<OperationError> for StoreError {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Refused(error) => error,
+            OperationError::Statement(error) | OperationError::Connection(error) => {
+                store_error(&error)
+            }
+        }
+    }
+}
+
+impl OperationError {
+    /// Returns whether the same statement may succeed if it is sent again: it met another one.
+    pub(crate) fn is_collision(&self) -> bool {
+        let met = |state: &SqlState| {
+            *state == SqlState::T_R_DEADLOCK_DETECTED
+                || *state == SqlState::T_R_SERIALIZATION_FAILURE
+        };
+        matches!(self, Self::Statement(error) if error.code().is_some_and(met))
+    }
+
+    /// Returns whether somebody had locked for too long what was to be written.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self, Self::Statement(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
 }

@@ -1,0 +1,27 @@
+//! Removing runs that have ended.
+
+use tokio_postgres::types::Type;
+use workflow_engine::store::Purge;
+use workflow_engine::{Purged, Status, StoreError, Timestamp};
+
+use crate::reader::{COUNT_TIMEOUT, Reader, only};
+use crate::row::{self, signed};
+pub(crate) async fn purge(reader: &Reader, purge: &Purge) -> Result<Purged, StoreError> {
+    let before = |status| purge.before(status).map(Timestamp::as_millis);
+    let parameters = [
+        (&before(Status::Completed) as _, Type::INT8),
+        (&before(Status::Failed) as _, Type::INT8),
+        (&before(Status::Cancelled) as _, Type::INT8),
+        (&signed(purge.limit) as _, Type::INT8),
+    ];
+    // Not again if it fails: what it has removed would be readable_time to nobody.
+    let rows = reader
+        .read_once(COUNT_TIMEOUT, &reader.sql.purge, &parameters)
+        .await
+        .map_err(StoreError::from)?;
+    let row = only(rows)?;
+    Ok(Purged {
+        runs: row::unsigned(&row, 0)?,
+        events: row::unsigned(&row, 1)?,
+    })
+}
