@@ -62,7 +62,7 @@ pub(crate) fn all(_: &[&str]) -> Outcome {
         };
         match mark(&text) {
             Some("run") if name != "quickstart" => {
-                run(&name)?;
+                start(&name)?;
             }
             Some("run" | "build" | "postgres") => {}
             _ => {
@@ -76,9 +76,14 @@ pub(crate) fn all(_: &[&str]) -> Outcome {
     Ok(None)
 }
 
-/// Runs an example as the tests have compiled it; a release build of its own would take minutes.
+/// Builds and runs an example with the dependencies of the tests; a release build would take
+/// minutes.
 pub(crate) fn run(name: &str) -> Outcome {
     build(&["--example", name])?;
+    start(name)
+}
+
+fn start(name: &str) -> Outcome {
     program(&built("debug", name), name, []).run()
 }
 

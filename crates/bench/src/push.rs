@@ -83,8 +83,8 @@ fn opentelemetry() -> (SdkLoggerProvider, SdkLogger) {
 
 fn run(producers: usize) {
     let (provider, logger) = opentelemetry();
-    // Each contender is created before its round and emptied after it, so that all of them push into
-    // memory that is already allocated.
+    // Each contender is created before its round and emptied after it, so that all of them push
+    // into memory that is already allocated.
     let ours = buffer();
     let (crossbeam, crossbeam_out) = crossbeam_channel::unbounded();
     let (flume, flume_out) = flume::unbounded();

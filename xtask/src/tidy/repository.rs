@@ -62,6 +62,14 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         if file.path.starts_with(".cargo/") && !keeps_the_registry(&file.text) {
             breaches.push(format!("{}: it replaces the registry", file.path));
         }
+        // Evidence is a record of a day; its files may have moved since.
+        if file.path.ends_with(".md") && !file.path.starts_with("docs/evidence/") {
+            let gone = named_sources(&file.text).filter(|named| {
+                let end = format!("/{named}");
+                !files.iter().any(|f| format!("/{}", f.path).ends_with(&end))
+            });
+            breaches.extend(gone.map(|named| format!("{}: there is no {named}", file.path)));
+        }
         if file.path.ends_with(".md") {
             let dead = links(&file.text).filter(|link| !leads_somewhere(&file.path, link, files));
             breaches.extend(dead.map(|link| {
@@ -114,6 +122,17 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     targets.filter(|target| !target.is_empty() && !target.contains("::") && !target.contains("://"))
 }
 
+/// Lists the source files that a page names in code spans, such as `some-crate/src/lib.rs`.
+fn named_sources(text: &str) -> impl Iterator<Item = &str> {
+    let spans = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    spans.filter(|span| {
+        let is_path = !span.contains([' ', '*', '<', '{']);
+        is_path && span.contains("/src/") && span.ends_with(".rs")
+    })
+}
+
 fn leads_somewhere(from: &str, link: &str, files: &[File]) -> bool {
     let joined = Path::new(from).parent().unwrap_or(Path::new("")).join(link);
     let mut target = PathBuf::new();
@@ -152,6 +171,14 @@ mod tests {
             check(&files),
             ["docs/a.md: the target of the link missing.md does not exist"]
         );
+    }
+
+    #[test]
+    fn pages_name_files_that_exist() {
+        let text = "see `a/src/b.rs`, `a/src/c.rs` and `c.rs`";
+        let files = [file("docs/a.md", text), file("crates/a/src/b.rs", "")];
+        assert_eq!(check(&files), ["docs/a.md: there is no a/src/c.rs"]);
+        assert!(check(&[file("docs/evidence/a.md", text)]).is_empty());
     }
 
     #[test]

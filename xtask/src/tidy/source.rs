@@ -70,7 +70,10 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
 }
 
 fn max_lines(path: &str) -> usize {
-    if path.contains("/tests/") || path.starts_with("crates/workflow-testing/") {
+    if path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || path.starts_with("crates/workflow-testing/")
+    {
         MAX_TEST_LINES
     } else {
         MAX_LINES
@@ -209,7 +212,9 @@ mod tests {
             breaches("crates/a/src/b.rs", &"\n".repeat(MAX_LINES)).len(),
             1
         );
-        assert!(breaches("crates/a/tests/b.rs", &"\n".repeat(MAX_LINES)).is_empty());
+        for tests in ["crates/a/tests/b.rs", "crates/a/src/b/tests.rs"] {
+            assert!(breaches(tests, &"\n".repeat(MAX_LINES)).is_empty());
+        }
         assert_eq!(
             breaches("crates/a/tests/b.rs", &"\n".repeat(MAX_TEST_LINES)).len(),
             1
