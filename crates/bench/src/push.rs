@@ -96,7 +96,7 @@ fn run(producers: usize) {
             // Leases keep the memory of the queue, as the emptying of the other contenders does; a
             // drain would free it.
             block_on(async {
-                while let Some(lease) = ours.next_lease(ours.barrier()).await {
+                while let Some(lease) = ours.next_batch(ours.barrier()).await {
                     lease.ack();
                 }
             });

@@ -4,29 +4,29 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::Add;
 
-use crate::delivery::Stop;
+use crate::delivery::action::Stop;
 use crate::transport::{Reason, SendError};
 
-/// Where every accepted event is.
+/// The number of accepted events in each state.
 ///
 /// `accepted = delivered + rejected + dropped + returned + queued + in_flight` holds at every
-/// moment; [`is_balanced`](Self::is_balanced) says so.
+/// moment; [`is_balanced`](Self::is_balanced) checks that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Books {
-    /// Events that a push took.
+    /// Events that were accepted.
     pub accepted: u64,
     /// Events that the far end acknowledged.
     pub delivered: u64,
-    /// Events that the far end, or the encoder, refused for good, each with a reason.
+    /// Events that the far end or the encoder rejected, each with a reason.
     pub rejected: u64,
-    /// Events that a policy chosen by the caller gave up
+    /// Events that were dropped by a policy of the caller
     /// ([`Overflow::DropOldest`](crate::Overflow)).
     pub dropped: u64,
     /// Events that were handed back to the caller.
     pub returned: u64,
     /// Events that wait to be sent.
     pub queued: u64,
-    /// Events in leases: their sending is under way.
+    /// Events in batches, which are being sent.
     pub in_flight: u64,
 }
 
@@ -87,29 +87,29 @@ impl Sum for Books {
     }
 }
 
-/// What a flush achieved.
+/// Report of a flush.
 #[derive(Clone, Debug)]
 #[must_use = "a flush that did not deliver everything says so only here"]
 pub struct FlushReport {
-    /// The books when the flush ended; they count from the tracker's first event.
+    /// The books at the end of the flush; they count from the tracker's first event.
     pub books: Books,
-    /// Events accepted before the flush began that still have no fate; never fewer than there are.
+    /// An upper bound of the events that were accepted before the flush and have no fate.
     ///
-    /// With several batches in flight it may count events that were settled out of order.
+    /// With several batches in flight it may include events that were settled out of order.
     pub unsettled: u64,
     /// Events that were rejected while the flush ran.
     pub rejected: u64,
     /// Events that were dropped by policy while the flush ran.
     pub dropped: u64,
-    /// Events that were handed back, to whoever drained or shut down, while the flush ran.
+    /// Events that were handed back by a drain or a shutdown while the flush ran.
     pub returned: u64,
-    /// Why the flush ended before its barrier, if it did.
+    /// Why the flush ended before its barrier; `None` if it did not.
     pub stop: Option<Stop>,
 }
 
 impl FlushReport {
-    /// Returns `Ok` only if every event accepted before the flush has a fate, and all that got
-    /// theirs meanwhile were delivered.
+    /// Returns `Ok` only if every event accepted before the flush has a fate, and every event that
+    /// got one during the flush was delivered.
     ///
     /// # Errors
     ///
@@ -140,34 +140,33 @@ impl FlushReport {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TrackerReport {
-    /// Where every accepted event is.
+    /// The number of accepted events in each state.
     pub books: Books,
     /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the
-    /// books count all.
+    /// books count all of them.
     pub rejections: Vec<Rejection>,
-    /// How the last attempt to deliver failed; `None` after a success, and before the first
-    /// attempt.
+    /// The error of the last delivery attempt; `None` after a success and before the first attempt.
     pub trouble: Option<SendError>,
-    /// Why background delivery has ended, if it has although the tracker is open.
+    /// Why background delivery has ended although the tracker is open; `None` if it has not.
     pub background_ended: Option<Reason>,
 }
 
-/// What a shutdown achieved: the final books, and the events that were not delivered.
+/// Report of a shutdown: the final books, and the events that were not delivered.
 #[must_use = "the undelivered events are handed back in this report; dropping it drops them"]
 pub struct DeliveryReport<E> {
-    /// The books when the shutdown ended.
+    /// The books at the end of the shutdown.
     pub books: Books,
     /// The undelivered events, in the order in which they were accepted.
     pub returned: Vec<E>,
     /// The first rejections with their reasons, at most [`DeliveryReport::REJECTIONS_KEPT`]; the
-    /// books count all.
+    /// books count all of them.
     pub rejections: Vec<Rejection>,
-    /// Why the shutdown ended before everything had a fate, if it did.
+    /// Why the shutdown ended before every event had a fate; `None` if it did not.
     pub stop: Option<Stop>,
 }
 
 impl<E> DeliveryReport<E> {
-    /// How many rejections a report lists.
+    /// The most rejections that a report lists.
     pub const REJECTIONS_KEPT: usize = 32;
 
     /// Returns `Ok` only if every event that the tracker ever accepted was delivered.
@@ -199,7 +198,7 @@ impl<E> DeliveryReport<E> {
     }
 }
 
-/// Shows the counts; the returned events are payload and stay out of logs.
+/// Shows the counts, and not the returned events, which are payload.
 impl<E> fmt::Debug for DeliveryReport<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryReport")
@@ -217,28 +216,28 @@ impl<E> fmt::Display for DeliveryReport<E> {
     }
 }
 
-/// One event that the far end refused for good.
+/// A rejected event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The event's place in the order of acceptance, from 0.
     pub seq: u64,
-    /// What the far end said.
+    /// The reason that the far end gave.
     pub reason: Reason,
 }
 
-/// Not every event was delivered.
+/// Error of a flush or shutdown that did not deliver every event.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("not every event was delivered: {pending} pending, {rejected} rejected, {dropped} dropped, {returned} returned{}", why(.stop))]
 pub struct Undelivered {
     /// Events that still have no fate.
     pub pending: u64,
-    /// Events that the far end refused.
+    /// Events that the far end rejected.
     pub rejected: u64,
     /// Events that were dropped by policy.
     pub dropped: u64,
     /// Events that were handed back.
     pub returned: u64,
-    /// Why delivery ended early, if it did.
+    /// Why delivery ended early; `None` if it did not.
     pub stop: Option<Stop>,
 }
 

@@ -1,4 +1,4 @@
-//! The seam through which time comes in.
+//! The interface through which time comes in.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// What happens when an event meets a full buffer and the caller does not wait.
+/// What happens to an event if the buffer is full and the caller does not wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// The push is refused and the event comes back inside the error. The default.
+    /// The push is refused, and the error has the event. The default.
     #[default]
     Refuse,
     /// The oldest *queued* events make room; they are counted as dropped and handed to the
@@ -79,40 +79,43 @@ macro_rules! options {
 }
 
 options! {
-    /// The most pending (queued and in flight) events; 65,536 unless set. A full buffer is
-    /// delivered at once, whatever `linger` and the size of a batch say.
+    /// The most pending (queued and in flight) events. The default is 65,536. A full buffer is
+    /// delivered at once, regardless of `linger` and the size of a batch.
     capacity_events: usize;
-    /// The most bytes in pending events; 64 MiB unless set.
+    /// The most bytes in pending events. The default is 64 MiB.
     capacity_bytes: usize;
-    /// What an emit does when the buffer is full; [`Overflow::Refuse`] unless set.
+    /// What an emit does when the buffer is full. The default is [`Overflow::Refuse`].
     overflow: Overflow;
-    /// The most events in one batch; 512 unless set.
+    /// The most events in one batch. The default is 512.
     batch_events: usize;
-    /// The most bytes in one batch, and so in one event; 512 KiB unless set.
+    /// The most bytes in one batch, and so in one event. The default is 512 KiB.
     batch_bytes: usize;
-    /// The most batches in flight; 1 unless set. More than one gives up the order across batches.
+    /// The most batches in flight. The default is 1. With more than one, batches may arrive in
+    /// another order.
     in_flight: usize;
-    /// How long background mode waits for a batch to fill; 200 ms unless set.
+    /// How long background mode waits for a batch to fill. The default is 200 ms.
     linger: Duration;
-    /// The upper bound of the first retry delay; 100 ms unless set. It doubles with every retry,
-    /// and zero stays zero: an endpoint that fails at once is then asked again at once, until the
-    /// deadline.
+    /// The upper bound of the first retry delay. The default is 100 ms. The bound doubles with
+    /// every retry. Zero stays zero: an endpoint that fails at once is then tried again at once,
+    /// until the deadline.
     initial_delay: Duration;
-    /// The upper bound of every retry delay; 5 s unless set. A server's `Retry-After` may exceed
-    /// it.
+    /// The upper bound of every retry delay. The default is 5 s. A server's `Retry-After` may
+    /// exceed it.
     max_delay: Duration;
-    /// How long a flush may take, retries included; 30 s unless set.
+    /// How long a flush may take, including retries. The default is 30 s.
     flush_timeout: Duration;
-    /// How long one request may take; 10 s unless set. An attempt that is not the last before a
-    /// deadline may get less.
+    /// How long one request may take. The default is 10 s. An attempt that is not the last one
+    /// before a deadline may get less.
     request_timeout: Duration;
-    /// After how many equal failures of requests with the same single event that event is rejected,
-    /// with the last answer as its reason; `None`, the default, never: then an event that the far
-    /// end always fails to take holds up those behind it until somebody looks.
+    /// The number of equal failures of requests with the same single event after which that event
+    /// is rejected, with the last answer as its reason. The default is `None`, which is never: an
+    /// event that the far end always fails to accept then holds up the events behind it until an
+    /// operator acts.
     ///
-    /// Counted are answers that may be the event's fault: none, none in time, one that cannot be
-    /// read, 5xx except 501, 503 and 505, and 400, 409, 413 and 422 with a `Retry-After`. A far end
-    /// that cannot be reached, or says that it is unavailable, sets nothing aside.
+    /// Failures count if the event may have caused them: no answer, no answer in time, an answer
+    /// that cannot be read, 5xx except 501, 503 and 505, and 400, 409, 413 and 422 with a
+    /// `Retry-After`. A far end that cannot be reached, or says that it is unavailable, never
+    /// causes a rejection.
     set_aside_after: Option<NonZeroU32>;
 }
 
@@ -125,7 +128,7 @@ impl Config {
     }
 }
 
-/// Builds a [`Config`] and refuses limits that cannot work.
+/// Builds a [`Config`], and refuses limits that cannot work.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ConfigBuilder {

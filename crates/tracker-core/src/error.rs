@@ -1,16 +1,16 @@
-//! One small error per operation; a refused event comes back inside it.
+//! The errors of this crate. An error of a push has the refused event.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::transport::Reason;
 
-/// A push was refused; the event is inside.
+/// Error of a push, with the refused event.
 ///
 /// Neither `Debug` nor `Display` shows the event: it is payload.
 #[non_exhaustive]
 pub enum PushError<E> {
-    /// The buffer no longer accepts events.
+    /// The buffer is closed.
     Closed(E),
     /// The pending events fill the capacity, in number or in bytes.
     Full(E),
@@ -24,21 +24,21 @@ pub enum PushError<E> {
         /// [`capacity_bytes`](crate::Config::capacity_bytes) if that is less.
         limit: usize,
     },
-    /// The tracker's background delivery has ended although the tracker is open: what is emitted
-    /// now would wait for ever.
+    /// The tracker's background delivery has ended although the tracker is open, so an event could
+    /// wait for ever.
     ///
-    /// A flush still delivers what was accepted before.
+    /// A flush still delivers events that were accepted before.
     Stopped {
         /// The refused event.
         event: E,
         /// Why background delivery has ended.
         reason: Reason,
     },
-    /// The event cannot be encoded. Only trackers that encode on emit say so.
+    /// The event cannot be encoded. Only trackers that encode on emit return this.
     Unencodable {
         /// The refused event.
         event: E,
-        /// What the encoder said.
+        /// The message of the encoder.
         reason: Reason,
     },
 }
@@ -136,7 +136,7 @@ impl<E> fmt::Display for PushError<E> {
 
 impl<E> Error for PushError<E> {}
 
-/// A configuration that cannot work.
+/// Error of a configuration that cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

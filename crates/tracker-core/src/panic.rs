@@ -1,4 +1,4 @@
-//! Panics of code that is not ours: caught where it is called.
+//! Panics of the user's code, caught where that code is called.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

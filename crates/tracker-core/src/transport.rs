@@ -9,9 +9,9 @@ use crate::sync::StdArc;
 
 /// Carries a batch of events to the far end, once.
 ///
-/// A transport buffers nothing and retries nothing: it says what happened, and the delivery policy
-/// of this crate decides what to do about it. Identity is per event, never per batch: a batch that
-/// is sent again may be cut differently. Implementations are checked by
+/// A transport buffers nothing and retries nothing: it reports what happened, and the delivery
+/// policy of this crate decides what follows. Only events have an identity, because a batch that is
+/// sent again may have other bounds. Implementations are checked by
 /// [`conformance`](crate::testing::conformance).
 #[async_trait]
 pub trait Transport<E>: fmt::Debug + Send + Sync {
@@ -19,13 +19,13 @@ pub trait Transport<E>: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`SendError`] says what happened; whether it is retried is decided by
-    /// [`Delivery`](crate::Delivery).
+    /// [`SendError`] says what happened. [`Delivery`](crate::Delivery) decides whether it is
+    /// retried.
     ///
     /// # Cancel safety
     ///
-    /// Must be cancel safe: the future may be dropped at any `.await`. The far end may then have
-    /// received the events or not; they will be sent again.
+    /// An implementation must be cancel safe: the future may be dropped at any `.await`. The far
+    /// end may then have received the events or not, and they will be sent again.
     async fn send(&self, events: &[E], options: SendOptions) -> Result<Receipt, SendError>;
 }
 
@@ -33,18 +33,18 @@ pub trait Transport<E>: fmt::Debug + Send + Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SendOptions {
-    /// Leave the content encoding (compression) out; the far end has refused it.
+    /// Whether to send without content encoding (compression), because the far end has refused it.
     pub plain: bool,
 }
 
-/// The far end took the batch; it may have refused single events of it for good.
+/// Answer of a far end that has accepted a batch. It may have rejected single events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// The refused events, by their index in the batch. All others were delivered.
+    /// The rejected events, by their index in the batch. All others were delivered.
     pub rejected: Vec<(usize, Reason)>,
 }
 
-/// What happened to a batch that was not taken.
+/// Error of a batch that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -54,26 +54,27 @@ pub enum SendError {
         /// What happened.
         reason: Reason,
     },
-    /// No answer: the connection broke, or what came is no answer. The far end may have the events.
+    /// No answer: the connection broke, or the bytes received are not an answer. The far end may
+    /// have the events.
     #[error("no answer: {reason}")]
     NoAnswer {
         /// What happened.
         reason: Reason,
     },
-    /// No answer within the time that the attempt had. The far end may have the events, or may be
-    /// too slow for so many.
+    /// No answer within the time of the attempt. The far end may have the events, or may be too
+    /// slow for their number.
     #[error("no answer within {after:?}")]
     TimedOut {
-        /// How long was waited.
+        /// How long the attempt waited.
         after: Duration,
     },
-    /// The far end took the batch, and what it says of the single events cannot be read: it is no
-    /// consent.
+    /// The far end answered with a success, but what it says of single events cannot be read. This
+    /// does not count as an acceptance.
     #[error("answered {status}, and the answer cannot be read: {reason}")]
     Unreadable {
         /// The status, a success.
         status: u16,
-        /// What is wrong with the answer.
+        /// The fault of the answer.
         reason: Reason,
     },
     /// The transport panicked. The far end may have the events.
@@ -91,7 +92,7 @@ pub enum SendError {
         retry_after: Option<Duration>,
         /// Whether a content encoding was applied to this request.
         encoded: bool,
-        /// What the far end said.
+        /// The text of the far end.
         reason: Reason,
     },
     /// One event cannot be encoded; nothing was sent.
@@ -99,20 +100,20 @@ pub enum SendError {
     Unencodable {
         /// The event's index in the batch.
         index: usize,
-        /// What the encoder said.
+        /// The message of the encoder.
         reason: Reason,
     },
 }
 
 impl SendError {
-    /// No answer, for this reason.
+    /// Makes the error of an attempt without an answer.
     pub fn no_answer(reason: impl Into<String>) -> Self {
         Self::NoAnswer {
             reason: Reason::new(reason),
         }
     }
 
-    /// An answer with this status and nothing else to say.
+    /// Makes the error of an answer that has only a status.
     pub fn status(status: u16) -> Self {
         Self::Answer {
             status,
@@ -122,7 +123,7 @@ impl SendError {
         }
     }
 
-    /// Returns what the far end, the connection or the encoder said; a timeout says nothing.
+    /// Returns the text of the far end, the connection or the encoder; `None` for a timeout.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Unreachable { reason }
@@ -136,8 +137,8 @@ impl SendError {
     }
 }
 
-/// What kind of failure an error is: two of the same kind are the same failure, whatever their
-/// words.
+/// The kind of a failure. Two errors of the same kind are the same failure, also if their texts
+/// differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Unreachable,
@@ -178,7 +179,7 @@ impl Kind {
     }
 }
 
-/// Why something was refused: a short text, mostly in the far end's words.
+/// The reason of a refusal or failure: a short text, mostly that of the far end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reason(Box<str>);
 

@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// to send.
 async fn consumer(buffer: EventBuffer<Event>) {
     buffer.arrival(1).await;
-    let batch = buffer.next_lease(buffer.barrier()).await;
+    let batch = buffer.next_batch(buffer.barrier()).await;
     buffer.arrival(10).await;
     std::future::pending::<()>().await;
     drop(batch);
@@ -32,7 +32,7 @@ async fn consumer(buffer: EventBuffer<Event>) {
 /// Closes and sends everything that has no fate, as a finalizer must.
 async fn finalizer(buffer: &EventBuffer<Event>, sent: &mut Vec<Event>) {
     buffer.close();
-    while let Some(lease) = buffer.next_lease(buffer.barrier()).await {
+    while let Some(lease) = buffer.next_batch(buffer.barrier()).await {
         sent.extend(lease.events());
         lease.ack();
     }

@@ -15,7 +15,7 @@ use crate::transport::{Reason, Receipt, SendError, SendOptions, Transport};
 ///
 /// Each `then_*` call appends one answer to its script; when the script has run out every batch is
 /// delivered. Independent of the script, [`refuse_if`](Self::refuse_if) and
-/// [`at_most`](Self::at_most) model a server that dislikes certain batches.
+/// [`max_events`](Self::max_events) model a server that dislikes certain batches.
 pub struct MemoryTransport<E> {
     far_end: Mutex<FarEnd<E>>,
 }
@@ -23,7 +23,7 @@ pub struct MemoryTransport<E> {
 struct FarEnd<E> {
     script: VecDeque<Answer>,
     poison: Option<fn(&E) -> bool>,
-    at_most: usize,
+    max_events: usize,
     hangs: bool,
     always: Option<SendError>,
     batches: Vec<Vec<E>>,
@@ -55,7 +55,7 @@ impl<E> MemoryTransport<E> {
         let far_end = FarEnd {
             script: VecDeque::new(),
             poison: None,
-            at_most: usize::MAX,
+            max_events: usize::MAX,
             hangs: false,
             always: None,
             batches: vec![],
@@ -75,8 +75,8 @@ impl<E> MemoryTransport<E> {
 
     /// Answers 413 to every batch of more than `events` events.
     #[must_use]
-    pub fn at_most(self, events: usize) -> Self {
-        self.far_end.lock().at_most = events;
+    pub fn max_events(self, events: usize) -> Self {
+        self.far_end.lock().max_events = events;
         self
     }
 
@@ -181,7 +181,7 @@ impl<E: Clone> FarEnd<E> {
     }
 
     fn receive(&mut self, events: &[E]) -> Result<Receipt, SendError> {
-        if events.len() > self.at_most {
+        if events.len() > self.max_events {
             return Err(SendError::status(413));
         }
         if self.poison.is_some_and(|poison| events.iter().any(poison)) {

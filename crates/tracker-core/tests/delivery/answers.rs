@@ -111,7 +111,7 @@ fn a_configuration_error_stops_at_once_keeps_the_events_and_the_next_flush_tries
 
 #[test]
 fn a_batch_that_is_too_large_is_halved_until_it_fits() {
-    let rig = Rig::over(MemoryTransport::new().at_most(2), |config| config);
+    let rig = Rig::over(MemoryTransport::new().max_events(2), |config| config);
     rig.emit(0..7);
     assert!(
         rig.clock
@@ -329,7 +329,7 @@ fn a_courier_without_events_sends_nothing_and_past_its_deadline_it_stops() {
 #[test]
 fn a_courier_settles_the_first_events_and_goes_on_with_the_rest() {
     let (transport, clock, far_end) = (
-        MemoryTransport::new().at_most(2),
+        MemoryTransport::new().max_events(2),
         TestClock::new(),
         FarEnd::new(),
     );

@@ -54,7 +54,7 @@ fn no_tracker_buffer_lease_or_transport_shows_an_event() {
     buffer.push(PAYLOAD).unwrap();
     is_silent(format!("{buffer:?}"));
     let lease = buffer
-        .next_lease(buffer.barrier())
+        .next_batch(buffer.barrier())
         .now_or_never()
         .flatten()
         .expect("one event is queued");

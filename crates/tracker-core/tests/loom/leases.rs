@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::future::block_on;
 use loom::thread;
-use tracker_core::{EventBuffer, Lease, Phase, Settlement};
+use tracker_core::{Batch, EventBuffer, Phase, Settlement};
 
 use crate::support::{
     FarEnd, Fates, assert_accounted, assert_all_delivered, buffer, buffer_with, config, flush,
@@ -19,7 +19,7 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
     loom::model(|| {
         let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
             let (buffer, far_end) = (buffer.clone(), far_end.clone());
             move || flush(&buffer, &far_end)
@@ -38,7 +38,7 @@ fn a_flush_waits_for_an_ack() {
     loom::model(|| {
         let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
             let (buffer, far_end) = (buffer.clone(), far_end.clone());
             move || {
@@ -61,7 +61,7 @@ fn a_flush_and_an_onlooker_wait_for_an_ack() {
     loom::model(|| {
         let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let holder = thread::spawn({
             let far_end = far_end.clone();
             move || {
@@ -71,7 +71,7 @@ fn a_flush_and_an_onlooker_wait_for_an_ack() {
         });
         block_on(async {
             let onlooker = buffer.settled(buffer.barrier());
-            let flusher = buffer.next_lease(buffer.barrier());
+            let flusher = buffer.next_batch(buffer.barrier());
             let ((), nothing) = futures::future::join(onlooker, flusher).await;
             assert!(nothing.is_none());
         });
@@ -90,8 +90,8 @@ fn two_leases_given_back_at_once_restore_the_order() {
         let buffer = buffer_with(4, 1, 2);
         buffer.push(1).unwrap();
         buffer.push(2).unwrap();
-        let first = block_on(buffer.next_lease(buffer.barrier())).unwrap();
-        let second = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let first = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let second = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let other = thread::spawn(move || drop(first));
         drop(second);
         other.join().unwrap();
@@ -127,8 +127,8 @@ fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
         let (buffer, far_end) = (buffer_with(4, 1, 2), FarEnd::default());
         buffer.push(1).unwrap();
         buffer.push(2).unwrap();
-        let older = block_on(buffer.next_lease(buffer.barrier())).unwrap();
-        let younger = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let older = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let younger = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let other = thread::spawn({
             let far_end = far_end.clone();
             move || {
@@ -155,7 +155,7 @@ fn a_lease_settled_in_part_gives_back_the_rest() {
         buffer.push(1).unwrap();
         let behind_the_first = buffer.barrier();
         buffer.push(2).unwrap();
-        let mut lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let mut lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
             let (buffer, far_end) = (buffer.clone(), far_end.clone());
             move || flush(&buffer, &far_end)
@@ -185,12 +185,12 @@ impl Drop for Counted {
 /// Kills: a lease that leaks the buffer when it ends.
 #[test]
 fn the_last_handle_is_dropped_with_a_lease_out() {
-    for end in [Lease::ack, Lease::give_back, drop] {
+    for end in [Batch::ack, Batch::give_back, drop] {
         loom::model(move || {
             let drops = Arc::new(AtomicUsize::new(0));
             let buffer = EventBuffer::new(&config(4, 4, 1));
             assert!(buffer.push(Counted(drops.clone())).is_ok());
-            let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+            let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
             let other = thread::spawn(move || end(lease));
             drop(buffer);
             other.join().unwrap();
@@ -207,7 +207,7 @@ fn closed_implies_nothing_pending() {
     loom::model(|| {
         let buffer = buffer(4, 4);
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let onlooker = thread::spawn({
             let buffer = buffer.clone();
             move || {

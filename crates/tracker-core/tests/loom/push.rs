@@ -42,10 +42,10 @@ fn a_flush_takes_nothing_from_behind_its_barrier() {
             let buffer = buffer.clone();
             move || buffer.push(2).unwrap()
         });
-        let lease = block_on(buffer.next_lease(barrier)).unwrap();
+        let lease = block_on(buffer.next_batch(barrier)).unwrap();
         assert_eq!(lease.events(), [1]);
         lease.ack();
-        assert!(block_on(buffer.next_lease(barrier)).is_none());
+        assert!(block_on(buffer.next_batch(barrier)).is_none());
         producer.join().unwrap();
         assert_eq!(buffer.drain(), [2]);
     });
@@ -174,7 +174,7 @@ fn an_eviction_that_could_not_make_room_evicts_nothing() {
     loom::model(|| {
         let (buffer, far_end) = (buffer(1, 1), FarEnd::default());
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let sending = thread::spawn({
             let far_end = far_end.clone();
             move || {
@@ -212,7 +212,7 @@ fn capacity_counts_what_is_in_flight() {
         buffer.push(1).unwrap();
         let holder = thread::spawn({
             let buffer = buffer.clone();
-            move || drop(interrupt_after(1, buffer.next_lease(buffer.barrier())))
+            move || drop(interrupt_after(1, buffer.next_batch(buffer.barrier())))
         });
         let refused = buffer.push(2);
         assert!(

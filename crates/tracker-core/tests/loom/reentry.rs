@@ -64,7 +64,7 @@ fn a_waker_that_calls_back_finds_the_lock_free() {
         assert!(is_pending(room.as_mut(), &stands));
         let flusher = thread::spawn({
             let buffer = buffer.clone();
-            move || block_on(buffer.next_lease(buffer.barrier())).unwrap().ack()
+            move || block_on(buffer.next_batch(buffer.barrier())).unwrap().ack()
         });
         assert!(buffer.books().is_balanced());
         flusher.join().unwrap();
@@ -110,7 +110,7 @@ fn a_waiter_that_gives_up_drops_its_waker_without_the_lock() {
         buffer.push(1).unwrap();
         let flusher = thread::spawn({
             let buffer = buffer.clone();
-            move || block_on(buffer.next_lease(buffer.barrier())).unwrap().ack()
+            move || block_on(buffer.next_batch(buffer.barrier())).unwrap().ack()
         });
         {
             let mut room = pin!(buffer.room(1));
@@ -144,7 +144,7 @@ fn an_event_whose_destructor_calls_back_finds_the_lock_free() {
         drop(buffer.push_evicting(event()).unwrap());
         let flusher = thread::spawn({
             let buffer = buffer.clone();
-            move || block_on(buffer.next_lease(buffer.barrier())).unwrap().ack()
+            move || block_on(buffer.next_batch(buffer.barrier())).unwrap().ack()
         });
         drop(buffer.push(event()));
         flusher.join().unwrap();

@@ -51,14 +51,14 @@ fn a_recall_brings_back_what_a_hanging_flush_holds() {
     loom::model(|| {
         let buffer = buffer(4, 4);
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let hanging = thread::spawn(move || {
             block_on(lease.recalled());
             drop(lease);
         });
         buffer.close();
         buffer.recall();
-        block_on(buffer.no_lease_out());
+        block_on(buffer.no_batch_in_flight());
         let returned = buffer.drain();
         assert_eq!(buffer.phase(), Phase::Closed);
         assert_accounted(
@@ -82,7 +82,7 @@ fn an_ack_beside_a_recall_has_one_winner() {
     loom::model(|| {
         let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let sending = thread::spawn({
             let far_end = far_end.clone();
             move || match futures::FutureExt::now_or_never(lease.recalled()) {
@@ -95,7 +95,7 @@ fn an_ack_beside_a_recall_has_one_winner() {
         });
         buffer.close();
         buffer.recall();
-        block_on(buffer.no_lease_out());
+        block_on(buffer.no_batch_in_flight());
         let returned = buffer.drain();
         let delivered = far_end.received();
         assert_accounted(
@@ -124,7 +124,7 @@ fn a_flush_that_gives_back_does_not_take_again() {
             let buffer = buffer.clone();
             move || {
                 block_on(async {
-                    while let Some(lease) = buffer.next_lease(buffer.barrier()).await {
+                    while let Some(lease) = buffer.next_batch(buffer.barrier()).await {
                         lease.recalled().await;
                     }
                 });
@@ -132,7 +132,7 @@ fn a_flush_that_gives_back_does_not_take_again() {
         });
         buffer.close();
         buffer.recall();
-        block_on(buffer.no_lease_out());
+        block_on(buffer.no_batch_in_flight());
         let returned = buffer.drain();
         assert_eq!(
             returned,

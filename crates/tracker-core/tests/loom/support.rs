@@ -66,7 +66,7 @@ impl FarEnd {
 
 /// Delivers everything below the barrier: the flush that the tracker builds on.
 pub(crate) async fn flush_below(buffer: &EventBuffer<Event>, below: Seq, far_end: &FarEnd) {
-    while let Some(lease) = buffer.next_lease(below).await {
+    while let Some(lease) = buffer.next_batch(below).await {
         far_end.take(lease.events());
         lease.ack();
     }

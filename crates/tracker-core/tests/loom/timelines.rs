@@ -12,7 +12,7 @@ use crate::support::{
 /// send.
 async fn consumer(buffer: &EventBuffer<Event>) {
     buffer.arrival(1).await;
-    let batch = buffer.next_lease(buffer.barrier()).await;
+    let batch = buffer.next_batch(buffer.barrier()).await;
     buffer.arrival(usize::MAX).await;
     std::future::pending::<()>().await;
     drop(batch);
@@ -127,7 +127,7 @@ fn an_empty_queue_is_not_a_finished_flush() {
     loom::model(|| {
         let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_lease(buffer.barrier())).unwrap();
+        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let interrupted = thread::spawn(move || drop(lease));
         flush(&buffer, &far_end);
         assert_eq!(

@@ -195,7 +195,7 @@ proptest! {
     #[test]
     fn a_batch_stays_within_its_limits_and_below_its_barrier(limits in limits(), ops in ops()) {
         trace(limits, &ops, |world, trace, op, outcome| {
-            let Op::Lease(ago) = op else { return };
+            let Op::Batch(ago) = op else { return };
             let below: Seq = world.barrier(*ago);
             let out = world.leases.iter().filter(|lease| !lease.events().is_empty()).count();
             assert!(out <= limits.in_flight, "too many leases are out");

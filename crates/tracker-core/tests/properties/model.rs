@@ -32,7 +32,7 @@ struct Model {
     reference: Reference,
     leases: Vec<usize>,
     barriers: Vec<u64>,
-    next_lease: usize,
+    next_batch: usize,
     next_id: u64,
 }
 
@@ -42,7 +42,7 @@ impl Model {
             reference: Reference::new(limits),
             leases: vec![],
             barriers: vec![0],
-            next_lease: 0,
+            next_batch: 0,
             next_id: 0,
         }
     }
@@ -62,14 +62,14 @@ impl Model {
                 self.barriers.push(self.reference.rows.len() as u64);
                 Outcome::Done
             }
-            Op::Lease(ago) => {
+            Op::Batch(ago) => {
                 let below = self.barriers[self.barriers.len() - 1 - ago % self.barriers.len()];
-                self.next_lease += 1;
-                match self.reference.checkout(below, self.next_lease) {
+                self.next_batch += 1;
+                match self.reference.checkout(below, self.next_batch) {
                     Answer::Settled => Outcome::Settled,
                     Answer::Busy => Outcome::Busy,
                     Answer::Leased(ids) => {
-                        self.leases.push(self.next_lease);
+                        self.leases.push(self.next_batch);
                         Outcome::Leased(ids)
                     }
                 }
@@ -179,7 +179,7 @@ impl Model {
             pending_bytes: reference.bytes(&pending),
             leases: self.leases.iter().map(lease).collect(),
             recalled: reference.recalled && !self.leases.is_empty(),
-            no_lease_out: pending.len() == queued.len(),
+            no_batch_in_flight: pending.len() == queued.len(),
             settled: self
                 .barriers
                 .iter()
@@ -205,6 +205,6 @@ fn the_first_event_accepted_has_place_zero() {
     let mut world = World::new(limits);
     world.apply(&Op::Push(1));
     world.apply(&Op::Mark);
-    world.apply(&Op::Lease(0));
+    world.apply(&Op::Batch(0));
     assert_eq!(world.leases[0].first().map(Seq::as_u64), Some(0));
 }

@@ -18,7 +18,7 @@ fn leased(events: usize, batch: usize, in_flight: usize, settled: &[usize]) -> (
     let mut world = World::new(limits);
     (0..events).for_each(|_| drop(world.apply(&Op::Push(1))));
     world.apply(&Op::Mark);
-    (0..in_flight).for_each(|_| drop(world.apply(&Op::Lease(0))));
+    (0..in_flight).for_each(|_| drop(world.apply(&Op::Batch(0))));
     let mut left: Vec<u64> = (1..=events as u64).collect();
     for (lease, count) in settled.iter().enumerate().take(world.leases.len()) {
         let Outcome::Fates { delivered, .. } = world.apply(&Op::Settle(lease, *count, vec![]))
@@ -63,7 +63,7 @@ proptest! {
         for (step, bytes) in sizes.iter().enumerate() {
             world.apply(&Op::PushEvicting(*bytes));
             world.apply(&Op::Mark);
-            world.apply(&Op::Lease(0));
+            world.apply(&Op::Batch(0));
             if step % 3 == 2 {
                 world.leases.clear();
             }

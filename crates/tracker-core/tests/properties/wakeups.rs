@@ -35,7 +35,7 @@ impl Condition {
             Self::Arrival(events) => Box::pin(buffer.arrival(events)),
             Self::Room(bytes) => Box::pin(buffer.room(bytes)),
             Self::Settled(below) => Box::pin(buffer.settled(below)),
-            Self::NoLeaseOut => Box::pin(buffer.no_lease_out()),
+            Self::NoLeaseOut => Box::pin(buffer.no_batch_in_flight()),
         }
     }
 
@@ -122,7 +122,7 @@ proptest! {
     }
 }
 
-/// Polls `next_lease` and `recalled` as an executor does, across the operations that they wait for.
+/// Polls `next_batch` and `recalled` as an executor does, across the operations that they wait for.
 #[test]
 fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
     let limits = Limits {
@@ -133,13 +133,13 @@ fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
         in_flight: 1,
     };
     let mut world = World::new(limits);
-    [Op::Push(1), Op::Push(1), Op::Mark, Op::Lease(0)]
+    [Op::Push(1), Op::Push(1), Op::Mark, Op::Batch(0)]
         .iter()
         .for_each(|op| drop(world.apply(op)));
     let buffer = world.buffer.clone();
     let woken = Arc::new(Flag::default());
     let waker = Waker::from(woken.clone());
-    let mut next = Box::pin(buffer.next_lease(buffer.barrier()));
+    let mut next = Box::pin(buffer.next_batch(buffer.barrier()));
     assert!(
         next.as_mut()
             .poll(&mut Context::from_waker(&waker))

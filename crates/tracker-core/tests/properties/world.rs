@@ -3,7 +3,7 @@
 
 use futures::FutureExt;
 use proptest::prelude::*;
-use tracker_core::{Books, Config, EventBuffer, Lease, Phase, PushError, Reason, Seq, Settlement};
+use tracker_core::{Batch, Books, Config, EventBuffer, Phase, PushError, Reason, Seq, Settlement};
 
 /// An event that cannot be copied: that none is duplicated is checked by the compiler.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Op {
     /// Captures a barrier for a later lease.
     Mark,
     /// Polls for a lease once, below the barrier captured that many marks ago.
-    Lease(usize),
+    Batch(usize),
     Ack(usize),
     Settle(usize, usize, Vec<usize>),
     GiveBack(usize),
@@ -86,7 +86,7 @@ pub(crate) struct View {
     /// What each lease holds, by id, and the place of the first.
     pub(crate) leases: Vec<(Vec<u64>, Option<u64>)>,
     pub(crate) recalled: bool,
-    pub(crate) no_lease_out: bool,
+    pub(crate) no_batch_in_flight: bool,
     /// Whether everything below each captured barrier has a fate.
     pub(crate) settled: Vec<bool>,
     /// Whether there is room for 0, 1, .. bytes.
@@ -100,7 +100,7 @@ pub(crate) const ARRIVALS: usize = 7;
 
 pub(crate) struct World {
     pub(crate) buffer: EventBuffer<Event>,
-    pub(crate) leases: Vec<Lease<Event>>,
+    pub(crate) leases: Vec<Batch<Event>>,
     pub(crate) barriers: Vec<Seq>,
     next_id: u64,
 }
@@ -143,7 +143,7 @@ impl World {
                 self.barriers.push(self.buffer.barrier());
                 Outcome::Done
             }
-            Op::Lease(ago) => match self.buffer.next_lease(self.barrier(*ago)).now_or_never() {
+            Op::Batch(ago) => match self.buffer.next_batch(self.barrier(*ago)).now_or_never() {
                 None => Outcome::Busy,
                 Some(None) => Outcome::Settled,
                 Some(Some(lease)) => {
@@ -207,7 +207,7 @@ impl World {
                 .map(|lease| (ids(lease.events()), lease.first().map(Seq::as_u64)))
                 .collect(),
             recalled: recalled.first().copied().unwrap_or_default(),
-            no_lease_out: buffer.no_lease_out().now_or_never().is_some(),
+            no_batch_in_flight: buffer.no_batch_in_flight().now_or_never().is_some(),
             settled: self
                 .barriers
                 .iter()
@@ -267,7 +267,7 @@ fn pushed(id: u64, bytes: usize, answer: Result<Vec<Event>, PushError<Event>>) -
     Outcome::Refused { id, why }
 }
 
-fn settle(lease: &mut Lease<Event>, events: usize, rejected: &[usize]) -> Outcome {
+fn settle(lease: &mut Batch<Event>, events: usize, rejected: &[usize]) -> Outcome {
     let mut delivered = ids(&lease.events()[..events.min(lease.events().len())]);
     let rejected = rejected
         .iter()
@@ -327,8 +327,8 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => size().prop_map(Op::PushEvicting),
         2 => size().prop_map(Op::PushWait),
         6 => Just(Op::Mark),
-        6 => Just(Op::Lease(0)),
-        3 => (0..6usize).prop_map(Op::Lease),
+        6 => Just(Op::Batch(0)),
+        3 => (0..6usize).prop_map(Op::Batch),
         3 => (0..4usize).prop_map(Op::Ack),
         5 => (0..4usize, 0..6usize, prop::collection::vec(0..6usize, 0..4)).prop_map(|(l, n, r)| Op::Settle(l, n, r)),
         5 => (0..4usize).prop_map(Op::GiveBack),

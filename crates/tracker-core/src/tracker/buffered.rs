@@ -2,39 +2,38 @@
 //! loop.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use futures::future::{Either, select, try_join_all};
 
 use crate::books::{Books, DeliveryReport, FlushReport, Rejection, TrackerReport};
 use crate::buffer::EventBuffer;
+use crate::buffer::batch::Batch;
+use crate::buffer::order::Seq;
+use crate::buffer::state::Phase;
 use crate::clock::Clock;
 use crate::config::{Config, Overflow};
-use crate::courier::Courier;
-use crate::delivery::Stop;
+use crate::delivery::action::Stop;
+use crate::delivery::courier::Courier;
+use crate::delivery::far_end::FarEnd;
 use crate::error::PushError;
-use crate::far_end::FarEnd;
-use crate::lease::Lease;
-use crate::panic::{message, observe};
-use crate::state::{Phase, Seq};
+use crate::panic::observe;
 use crate::sync::{Mutex, StdArc};
 use crate::tracker::{Observer, Tracker};
 use crate::transport::{Reason, Transport};
 
-/// How long a shutdown whose time is up waits for other flushes to give their events back.
+/// How long a shutdown whose time has expired waits for other flushes to give their events back.
 ///
-/// A flush that is polled gives back at once; one that nobody polls cannot be waited for.
+/// A flush that is polled gives them back at once; a flush that is not polled does not.
 const RECALL_GRACE: Duration = Duration::from_millis(100);
 
 /// A tracker that buffers events and delivers them over a [`Transport`].
 ///
-/// *Scoped* use is [`flush`](Self::flush) and [`shutdown`](Self::shutdown) on the caller's task and
-/// nothing in the background: right for a process that ends soon. *Background* use adds a task that
-/// runs [`run`](Self::run). Both follow the same protocol, and can be mixed.
+/// *Scoped* use calls [`flush`](Self::flush) and [`shutdown`](Self::shutdown) on the caller's task
+/// and has nothing in the background, which suits a process that ends soon. *Background* use adds a
+/// task that calls [`run`](Self::run). Both follow the same protocol, and can be mixed.
 ///
 /// # Examples
 ///
@@ -52,25 +51,25 @@ const RECALL_GRACE: Duration = Duration::from_millis(100);
 /// # Ok::<(), tracker_core::PushError<&str>>(())
 /// ```
 pub struct BufferedTracker<E> {
-    buffer: EventBuffer<E>,
-    config: Config,
+    pub(super) buffer: EventBuffer<E>,
+    pub(super) config: Config,
     transport: StdArc<dyn Transport<E>>,
-    clock: StdArc<dyn Clock>,
+    pub(super) clock: StdArc<dyn Clock>,
     observer: StdArc<dyn Observer<E>>,
     far_end: FarEnd,
-    shared: Mutex<Shared>,
+    pub(super) shared: Mutex<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     seeds: fastrand::Rng,
     rejections: Vec<Rejection>,
-    /// Why background delivery has ended, if it has although the tracker was open.
-    background_ended: Option<Reason>,
+    /// Why background delivery has ended although the tracker was open; `None` if it has not.
+    pub(super) background_ended: Option<Reason>,
 }
 
 impl<E: Send + Sync + 'static> BufferedTracker<E> {
-    /// Creates a tracker whose events count with their shallow size; `seed` determines the jitter
-    /// of its retries.
+    /// Creates a tracker whose events count with their shallow size. `seed` determines the jitter
+    /// of retries.
     pub fn new(
         config: Config,
         transport: StdArc<dyn Transport<E>>,
@@ -83,7 +82,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
 
     /// Creates a tracker over `buffer`, which decides how the size of an event is measured.
     ///
-    /// Make both of the same `config`: the buffer's limits are those that it was created with.
+    /// Create both with the same `config`, because the buffer keeps the limits that it was created
+    /// with.
     pub fn with_buffer(
         buffer: EventBuffer<E>,
         config: Config,
@@ -133,8 +133,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
 
     /// Waits for room, then accepts `event`; see [`EventBuffer::push_wait`].
     ///
-    /// Something else must make that room meanwhile: a flush on another task, or
-    /// [`run`](Self::run). It waits with [`Overflow::DropOldest`], too, and drops nothing.
+    /// A flush on another task, or [`run`](Self::run), must make that room. This waits with
+    /// [`Overflow::DropOldest`] too, and drops nothing.
     ///
     /// # Errors
     ///
@@ -142,8 +142,8 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     ///
     /// # Cancel safety
     ///
-    /// **An event whose emit was dropped while it waited was not accepted, and is dropped with the
-    /// future.**
+    /// **If the future is dropped while it waits, the event was not accepted, and is dropped with
+    /// the future.**
     pub async fn emit_wait(&self, event: E) -> Result<(), PushError<E>> {
         self.buffer.push_wait(event).await
     }
@@ -173,10 +173,11 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         }
     }
 
-    /// Closes, delivers for at most `timeout`, and hands the rest back; see [`Tracker::shutdown`].
+    /// Closes the tracker, delivers for at most `timeout`, and hands the rest back; see
+    /// [`Tracker::shutdown`].
     ///
-    /// If another task holds a flush that it no longer polls, that flush's events are reported as
-    /// pending; they can be had by [`drain`](Self::drain) once it is dropped.
+    /// If another task holds a flush that it does not poll, the events of that flush are reported
+    /// as pending; [`drain`](Self::drain) returns them once the flush is dropped.
     ///
     /// # Cancel safety
     ///
@@ -184,15 +185,18 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
     pub async fn shutdown(&self, timeout: Duration) -> DeliveryReport<E> {
         self.buffer.close();
         // The first caller gets the events; if it is cancelled, the next one does.
-        let mut first = self.buffer.try_turn();
+        let mut first = self.buffer.try_drain_permit();
         let deadline = self.clock.now().saturating_add(timeout);
         let stop = self.deliver_now(self.buffer.barrier(), deadline).await;
         let mut returned = Vec::new();
         if self.buffer.phase() != Phase::Closed {
             self.buffer.recall();
             if first.is_none() {
-                first = match select(pin!(self.buffer.turn()), self.clock.sleep(2 * RECALL_GRACE))
-                    .await
+                first = match select(
+                    pin!(self.buffer.drain_permit()),
+                    self.clock.sleep(2 * RECALL_GRACE),
+                )
+                .await
                 {
                     Either::Left((turn, _)) => Some(turn),
                     Either::Right(_) => None,
@@ -200,7 +204,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             }
             if first.is_some() && self.buffer.phase() != Phase::Closed {
                 select(
-                    pin!(self.buffer.no_lease_out()),
+                    pin!(self.buffer.no_batch_in_flight()),
                     self.clock.sleep(RECALL_GRACE),
                 )
                 .await;
@@ -216,76 +220,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         }
     }
 
-    /// Delivers in the background: whenever a batch is full, or its first event has waited for
-    /// [`Config::linger`], or an event has found no room.
-    ///
-    /// Returns once the tracker is closed and nothing is pending. While the endpoint is failing it
-    /// continues to try; while it refuses for a wrong configuration it tries again every
-    /// [`Config::max_delay`]. What fails is logged once, and again when it changes;
-    /// [`report`](Self::report) and every flush say it, too.
-    ///
-    /// If it panics, for instance because the clock has no timer, it returns; then emits are
-    /// refused with [`PushError::Stopped`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: the loop only ever holds leases, so the task that runs it can be aborted at any
-    /// time.
-    pub async fn run(&self) {
-        if let Err(panic) = AssertUnwindSafe(Box::pin(self.run_loop()))
-            .catch_unwind()
-            .await
-        {
-            self.background_ended(Reason::new(format!("it panicked: {}", message(&*panic))));
-        }
-    }
-
-    async fn run_loop(&self) {
-        loop {
-            self.buffer.arrival(1).await;
-            let full = pin!(
-                self.buffer.arrival(
-                    self.config
-                        .batch_events()
-                        .min(self.config.capacity_events())
-                )
-            );
-            select(full, self.clock.sleep(self.config.linger())).await;
-            // Nobody waits for this delivery, so it has no deadline: it honours a `Retry-After` of
-            // up to a day.
-            match self
-                .deliver_below(self.buffer.barrier(), Duration::MAX)
-                .await
-            {
-                Ok(()) => {}
-                Err(Stop::Recalled) => return,
-                Err(_) => {
-                    let settled = pin!(self.buffer.settled(self.buffer.barrier()));
-                    select(settled, self.clock.sleep(self.config.max_delay())).await;
-                }
-            }
-            if self.buffer.phase() == Phase::Closed {
-                return;
-            }
-        }
-    }
-
-    /// Notes that the task which ran [`run`](Self::run) has ended while the tracker is open: from
-    /// then on emits are refused with [`PushError::Stopped`], and reports say so. Nothing happens
-    /// if the tracker is closed.
-    pub fn background_ended(&self, reason: Reason) {
-        if self.buffer.phase() != Phase::Open {
-            return;
-        }
-        tracing::error!(
-            pending = self.books().pending(),
-            "background delivery has ended; events are refused from now on"
-        );
-        self.buffer.stop(reason.clone());
-        self.shared.lock().background_ended.get_or_insert(reason);
-    }
-
-    /// Returns the state of delivery as it is, without delivering anything.
+    /// Returns the state of delivery without delivering anything.
     pub fn report(&self) -> TrackerReport {
         let (rejections, background_ended) = {
             let shared = self.shared.lock();
@@ -305,13 +240,13 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         self.buffer.drain()
     }
 
-    /// Returns where every accepted event is.
+    /// Returns the books.
     pub fn books(&self) -> Books {
         self.buffer.books()
     }
 
-    /// Settles everything below `barrier` for a caller who waits until `deadline`; returns why that
-    /// ended early.
+    /// Settles everything below `barrier` for a caller that waits until `deadline`; returns why
+    /// that ended early.
     async fn deliver_now(&self, barrier: Seq, deadline: Duration) -> Option<Stop> {
         let hurry = self.far_end.hurry(deadline);
         let stop = self.deliver_below(barrier, deadline).await.err();
@@ -325,46 +260,47 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         })
     }
 
-    /// Settles everything below `barrier`, in as many lanes as batches may be in flight.
-    async fn deliver_below(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
+    /// Settles everything below `barrier`, with as many batches in flight as the configuration
+    /// allows.
+    pub(super) async fn deliver_below(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
         if self.config.in_flight() == 1 {
-            return self.lane(barrier, deadline).await;
+            return self.deliver_batches(barrier, deadline).await;
         }
-        // The first lane to stop drops the others, and so their leases.
-        try_join_all((0..self.config.in_flight()).map(|_| self.lane(barrier, deadline)))
+        // The first one that stops drops the others, and so their batches.
+        try_join_all((0..self.config.in_flight()).map(|_| self.deliver_batches(barrier, deadline)))
             .await
             .map(drop)
     }
 
-    async fn lane(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
-        while let Some(lease) = self.next_lease(barrier, deadline).await? {
+    async fn deliver_batches(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
+        while let Some(batch) = self.next_batch(barrier, deadline).await? {
             // Boxed here and below: these futures are large, a batch is rare, and stacks are small
             // where loom runs.
-            Box::pin(self.deliver(lease, deadline)).await?;
+            Box::pin(self.deliver(batch, deadline)).await?;
         }
         Ok(())
     }
 
-    async fn next_lease(&self, barrier: Seq, deadline: Duration) -> Result<Option<Lease<E>>, Stop> {
+    async fn next_batch(&self, barrier: Seq, deadline: Duration) -> Result<Option<Batch<E>>, Stop> {
         let left = deadline.saturating_sub(self.clock.now());
         let recalled = pin!(self.buffer.recalled());
         match select(
-            pin!(self.buffer.next_lease(barrier)),
+            pin!(self.buffer.next_batch(barrier)),
             select(recalled, self.clock.sleep(left)),
         )
         .await
         {
-            Either::Left((lease, _)) => Ok(lease),
+            Either::Left((batch, _)) => Ok(batch),
             Either::Right((Either::Left(_), _)) => Err(Stop::Recalled),
-            // Another delivery has the events, and knows what it has met.
+            // Another delivery has the events, and has recorded its failures.
             Either::Right((Either::Right(_), _)) => Err(Stop::Deadline {
                 last: self.far_end.trouble(),
             }),
         }
     }
 
-    /// Settles every event of `lease`, or drops it, and with it gives the rest back.
-    async fn deliver(&self, mut lease: Lease<E>, deadline: Duration) -> Result<(), Stop> {
+    /// Settles every event of `batch`, or gives the rest back by dropping it.
+    async fn deliver(&self, mut batch: Batch<E>, deadline: Duration) -> Result<(), Stop> {
         let seed = self.shared.lock().seeds.u64(..);
         let mut courier = Courier::new(
             &*self.transport,
@@ -374,16 +310,16 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             deadline,
             seed,
         );
-        while !lease.events().is_empty() {
+        while !batch.events().is_empty() {
             let settlement = {
-                let place = |index| lease.place(index).map_or(u64::MAX, Seq::as_u64);
-                let deliver = Box::pin(courier.deliver(lease.events(), place));
-                match select(deliver, pin!(lease.recalled())).await {
+                let place = |index| batch.place(index).map_or(u64::MAX, Seq::as_u64);
+                let deliver = Box::pin(courier.deliver(batch.events(), place));
+                match select(deliver, pin!(batch.recalled())).await {
                     Either::Left((outcome, _)) => outcome?,
                     Either::Right(_) => return Err(Stop::Recalled),
                 }
             };
-            for (seq, event, reason) in lease.settle(settlement) {
+            for (seq, event, reason) in batch.settle(settlement) {
                 let mut shared = self.shared.lock();
                 if shared.rejections.len() < DeliveryReport::<E>::REJECTIONS_KEPT {
                     shared.rejections.push(Rejection {

@@ -1,22 +1,22 @@
-//! What is known of one far end: what its answers have taught, what ails it, and who is waiting for
-//! it.
+//! The state of one far end: what its answers have taught, its last failure, and the callers that
+//! wait for it.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::class::{Class, LONGEST_REST};
-use crate::delivery::Delivery;
-use crate::learned::Learned;
+use crate::delivery::class::{Class, MAX_RETRY_AFTER};
+use crate::delivery::learned::Learned;
+use crate::delivery::policy::Delivery;
 use crate::sync::Mutex;
 use crate::transport::SendError;
-use crate::wait::WakerSet;
+use crate::wakers::WakerSet;
 
-/// What is known of the far end of one transport, shared by everything that delivers to it.
+/// The state of the far end of one transport, shared by everything that delivers to it.
 ///
-/// It lives as long as its tracker or relay, so that nothing is learned twice: that the far end
-/// takes no encoding, how many events it answers in time, until when it has asked for rest, and
-/// which answer an event has had before. It holds the last failure, and logs once when that
-/// changes.
+/// A far end lives as long as its tracker or relay, so that nothing is learned twice: whether the
+/// far end accepts encoding, how many events it answers in time, until when it has asked for rest,
+/// and which failures an event has had. It keeps the last failure, and logs a failure once, and
+/// again when its kind changes.
 ///
 /// # Examples
 ///
@@ -27,22 +27,22 @@ use crate::wait::WakerSet;
 /// assert_eq!(far_end.trouble(), None);
 /// ```
 pub struct FarEnd {
-    known: Mutex<Known>,
+    state: Mutex<State>,
 }
 
-struct Known {
+struct State {
     learned: Learned,
-    /// No request is sent before this time of the clock.
+    /// The time of the clock before which no request is sent.
     rests_until: Duration,
     trouble: Option<SendError>,
-    /// Counts the callers that came to wait.
+    /// The number of callers that have come.
     calls: u64,
-    /// The callers that are waiting, and until when.
+    /// The callers that wait: the number and the deadline of each.
     waiting: Vec<(u64, Duration)>,
     wakers: WakerSet,
 }
 
-/// A caller waits for the delivery, until this is dropped. Made by [`FarEnd::hurry`].
+/// Counts a caller that waits for the delivery, until it is dropped. Made by [`FarEnd::hurry`].
 #[derive(Debug)]
 #[must_use = "the caller waits for as long as this is kept"]
 pub struct Hurry<'a> {
@@ -51,9 +51,9 @@ pub struct Hurry<'a> {
 }
 
 impl FarEnd {
-    /// Creates one of which nothing is known.
+    /// Creates the state of a far end that has not answered yet.
     pub fn new() -> Self {
-        let known = Known {
+        let state = State {
             learned: Learned::default(),
             rests_until: Duration::ZERO,
             trouble: None,
@@ -62,29 +62,31 @@ impl FarEnd {
             wakers: WakerSet::default(),
         };
         Self {
-            known: Mutex::new(known),
+            state: Mutex::new(state),
         }
     }
 
-    /// Returns how the last attempt failed; `None` after a success, and before the first attempt.
+    /// Returns the error of the last attempt; `None` after a success and before the first attempt.
     pub fn trouble(&self) -> Option<SendError> {
-        self.known.lock().trouble.clone()
+        self.state.lock().trouble.clone()
     }
 
-    /// Says that a caller now waits for the delivery, until `deadline` of the clock.
+    /// Announces that a caller waits for the delivery, until `deadline` of the clock.
     ///
-    /// Deliveries that sleep between two attempts make the next one soon (50 ms after the last one,
-    /// at the earliest), unless the far end has asked for rest, and start their delays at the
-    /// beginning. An attempt under way, or the next one, gets half of the caller's time, so that
-    /// one request without an answer does not use it up; not if the far end is known to need
-    /// longer, and never two in a row.
+    /// A delivery that waits between two attempts makes the next one soon, at the earliest 50 ms
+    /// after the last one, and its delays start at the beginning. It does not if the far end has
+    /// asked for rest.
+    ///
+    /// An attempt under way, or the next one, gets half of the caller's time, so that one request
+    /// without an answer does not use up all of it. It gets more if the far end is known to need
+    /// longer, and after an attempt that was shortened.
     pub fn hurry(&self, deadline: Duration) -> Hurry<'_> {
-        let mut known = self.known.lock();
-        known.calls += 1;
-        let call = known.calls;
-        known.waiting.push((call, deadline));
-        let wakers = known.wakers.take_all();
-        drop(known);
+        let mut state = self.state.lock();
+        state.calls += 1;
+        let call = state.calls;
+        state.waiting.push((call, deadline));
+        let wakers = state.wakers.take_all();
+        drop(state);
         wakers.wake();
         Hurry {
             far_end: self,
@@ -92,14 +94,14 @@ impl FarEnd {
         }
     }
 
-    /// Returns how many callers have come so far.
+    /// Returns the number of callers that have come so far.
     pub(crate) fn calls(&self) -> u64 {
-        self.known.lock().calls
+        self.state.lock().calls
     }
 
-    /// Returns when the first caller that still waits at `now` gives up.
+    /// Returns the earliest deadline of the callers that still wait at `now`.
     pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
-        self.known
+        self.state
             .lock()
             .waiting
             .iter()
@@ -108,20 +110,20 @@ impl FarEnd {
             .min()
     }
 
-    /// Completes when more callers have come than `calls`.
-    pub(crate) async fn demanded(&self, calls: u64) {
+    /// Completes when more than `calls` callers have come.
+    pub(crate) async fn new_caller(&self, calls: u64) {
         let mut place = Place {
             far_end: self,
             key: None,
         };
         std::future::poll_fn(|cx| {
             let waker = cx.waker().clone();
-            let mut known = self.known.lock();
-            if known.calls > calls {
+            let mut state = self.state.lock();
+            if state.calls > calls {
                 return std::task::Poll::Ready(());
             }
-            let replaced = known.wakers.register(&mut place.key, waker);
-            drop(known);
+            let replaced = state.wakers.register(&mut place.key, waker);
+            drop(state);
             drop(replaced);
             std::task::Poll::Pending
         })
@@ -129,41 +131,41 @@ impl FarEnd {
     }
 
     pub(crate) fn learned(&self) -> Learned {
-        self.known.lock().learned.clone()
+        self.state.lock().learned.clone()
     }
 
-    /// Lets `delivery` decide with what is known, and keeps what it has learned. Several deliveries
+    /// Lets `delivery` decide with what was learned, and keeps what it learns. Several deliveries
     /// may learn at once.
-    pub(crate) fn teach<T>(
+    pub(crate) fn update<T>(
         &self,
         delivery: &mut Delivery,
         decide: impl FnOnce(&mut Delivery) -> T,
     ) -> T {
-        let mut known = self.known.lock();
-        delivery.set_learned(std::mem::take(&mut known.learned));
+        let mut state = self.state.lock();
+        delivery.set_learned(std::mem::take(&mut state.learned));
         let decision = decide(delivery);
-        known.learned = delivery.learned().clone();
+        state.learned = delivery.learned().clone();
         decision
     }
 
     pub(crate) fn rests_until(&self) -> Duration {
-        self.known.lock().rests_until
+        self.state.lock().rests_until
     }
 
-    /// Notes that the far end took something.
-    pub(crate) fn well(&self) {
-        let mut known = self.known.lock();
-        known.rests_until = Duration::ZERO;
-        let trouble = known.trouble.take();
-        drop(known);
+    /// Records that the far end accepted a request.
+    pub(crate) fn record_success(&self) {
+        let mut state = self.state.lock();
+        state.rests_until = Duration::ZERO;
+        let trouble = state.trouble.take();
+        drop(state);
         if trouble.is_some() {
             tracing::info!("events are delivered again");
         }
     }
 
-    /// Notes how an attempt failed that ended at `now`.
-    pub(crate) fn ails(&self, error: &SendError, now: Duration) {
-        let mut known = self.known.lock();
+    /// Records the error of an attempt that ended at `now`.
+    pub(crate) fn record_failure(&self, error: &SendError, now: Duration) {
+        let mut state = self.state.lock();
         if let SendError::Answer {
             status,
             retry_after: Some(rest),
@@ -171,17 +173,17 @@ impl FarEnd {
         } = error
             && Class::of(*status, true) == Class::Retry
         {
-            known.rests_until = now.saturating_add((*rest).min(LONGEST_REST));
+            state.rests_until = now.saturating_add((*rest).min(MAX_RETRY_AFTER));
         }
-        let before = known.trouble.replace(error.clone());
-        drop(known);
+        let before = state.trouble.replace(error.clone());
+        drop(state);
         if before.is_none_or(|before| before.kind() != error.kind()) {
             log(error);
         }
     }
 }
 
-/// Says what failed, without the words of the far end: those may repeat an event.
+/// Logs a failure, without the text of the far end, which may repeat an event.
 fn log(error: &SendError) {
     const NEXT: &str = "events are not delivered; they are kept, and delivery is tried again";
     match error {
@@ -203,14 +205,14 @@ fn log(error: &SendError) {
 impl Drop for Hurry<'_> {
     fn drop(&mut self) {
         self.far_end
-            .known
+            .state
             .lock()
             .waiting
             .retain(|(call, _)| *call != self.call);
     }
 }
 
-/// A place among the wakers; dropping it gives the place up.
+/// A place among the wakers, which is given up when this is dropped.
 struct Place<'a> {
     far_end: &'a FarEnd,
     key: Option<u64>,
@@ -219,7 +221,7 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            let own = self.far_end.known.lock().wakers.remove(key);
+            let own = self.far_end.state.lock().wakers.remove(key);
             drop(own);
         }
     }
@@ -234,8 +236,8 @@ impl Default for FarEnd {
 impl fmt::Debug for FarEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (trouble, waiting) = {
-            let known = self.known.lock();
-            (known.trouble.clone(), known.waiting.len())
+            let state = self.state.lock();
+            (state.trouble.clone(), state.waiting.len())
         };
         f.debug_struct("FarEnd")
             .field("trouble", &trouble)

@@ -1,13 +1,15 @@
-//! What to do after each answer: settle, send again, wait, split, stop. Pure: `now` is an argument.
+//! The delivery policy: what follows from each answer. Pure: `now` is an argument.
 
 use std::num::NonZeroU32;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use crate::backoff::Backoff;
-use crate::class::{Class, LONGEST_REST, may_be_the_events, says_too_slow};
 use crate::config::Config;
-use crate::learned::{Learned, Sent};
+use crate::delivery::action::{Action, Stop};
+use crate::delivery::backoff::Backoff;
+use crate::delivery::class::{Class, MAX_RETRY_AFTER, may_be_event_fault, means_too_slow};
+use crate::delivery::learned::{Learned, Sent};
+use crate::settlement::Settlement;
 use crate::transport::{Kind, Reason, Receipt, SendError, SendOptions};
 
 /// The delivery of one batch of events: which to send next, and what each answer means.
@@ -44,102 +46,38 @@ pub struct Delivery {
     request_timeout: Duration,
     set_aside_after: Option<NonZeroU32>,
     learned: Learned,
-    /// Lengths of the ranges that are left to send, the next one last. Together they are the rest
-    /// of the batch.
+    /// The lengths of the ranges that are still to be sent, the next one last. Together they are
+    /// the rest of the batch.
     ranges: Vec<usize>,
-    /// The refusals of the first events, which have no fate yet: nothing of the batch has been
-    /// taken.
+    /// The refusals of the first events. These events have no fate yet, because no event of the
+    /// batch was accepted.
     refused: Vec<Refusal>,
-    /// Whether the far end has taken an event of the batch.
+    /// Whether the far end has accepted an event of the batch.
     taken: bool,
-    /// Whether the batch has an event that fails every request it is in.
+    /// Whether the batch seems to have an event that fails each of its requests.
     suspect: bool,
-    /// Whether the batch is sent without encoding from now on: a request with it was refused.
+    /// Whether the batch is sent without encoding, because an encoded request was refused.
     plain: bool,
-    /// Whether a 415 was answered by leaving the encoding out.
-    heeded: bool,
+    /// Whether the encoding was dropped because of a 415.
+    has_dropped_encoding: bool,
 }
 
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// The first events have their fates.
-    Settle(Settlement),
-    /// Send the next range at once.
-    SendNow,
-    /// Wait that long, then send the next range.
-    Wait(Duration),
-    /// Give the events back.
-    Stop(Stop),
-}
-
-/// The fates of the first events of a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settlement {
-    /// How many events, from the front of the batch, have a fate.
-    pub events: usize,
-    /// Those of them that were rejected, by index. All others were delivered.
-    pub rejected: Vec<(usize, Reason)>,
-}
-
-impl Settlement {
-    /// The first `events` events were delivered.
-    pub fn delivered(events: usize) -> Self {
-        Self {
-            events,
-            rejected: Vec::new(),
-        }
-    }
-}
-
-/// Why delivery ended although events are left. They are kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Stop {
-    /// The deadline has come, or would have before the next attempt.
-    #[error("the deadline passed{}", last_answer(.last))]
-    Deadline {
-        /// How the last attempt failed, also if another caller made it; `None` if none has failed
-        /// since the last success.
-        last: Option<SendError>,
-    },
-    /// The far end will not take these events until somebody changes the configuration.
-    #[error("the endpoint refuses delivery: {0}")]
-    Configuration(SendError),
-    /// The buffer asked for its events back: another caller's shutdown reached its deadline.
-    #[error("a shutdown took the events back")]
-    Recalled,
-    /// The background loop has ended while the tracker was open. What can still be delivered is
-    /// delivered by flushes.
-    #[error("background delivery has ended: {reason}")]
-    Background {
-        /// Why.
-        reason: Reason,
-    },
-}
-
-fn last_answer(last: &Option<SendError>) -> String {
-    last.as_ref()
-        .map(|error| format!("; the last attempt: {error}"))
-        .unwrap_or_default()
-}
-
-/// An event that the far end, or the encoder, does not take.
+/// An event that the far end, or the encoder, has refused.
 #[derive(Clone, Debug)]
 struct Refusal {
     reason: Reason,
-    /// The far end's answer; `None` for the encoder.
+    /// The far end's answer; `None` if the encoder refused the event.
     answer: Option<SendError>,
-    /// Whether it was refused as often as [`Config::set_aside_after`] says, now and in earlier
-    /// deliveries.
+    /// Whether the event was refused as many times as [`Config::set_aside_after`] says, including
+    /// earlier deliveries.
     often: bool,
 }
 
-/// With less time than this before the deadline no further attempt is made.
-const TOO_LATE_TO_RETRY: Duration = Duration::from_millis(10);
+/// The least time before the deadline for a further attempt.
+const MIN_TIME_FOR_ATTEMPT: Duration = Duration::from_millis(10);
 
-/// How many events must be refused, and none taken, before the configuration is to blame.
-const ENOUGH_REFUSALS: usize = 16;
+/// The number of refused events, with none accepted, from which on the configuration is the cause.
+const MIN_REFUSALS_TO_STOP: usize = 16;
 
 impl Delivery {
     /// Starts the delivery of a batch that must end by `deadline`.
@@ -156,29 +94,29 @@ impl Delivery {
             taken: false,
             suspect: false,
             plain: false,
-            heeded: false,
+            has_dropped_encoding: false,
         }
     }
 
-    /// Returns what is known of the far end.
+    /// Returns what was learned of the far end.
     pub fn learned(&self) -> &Learned {
         &self.learned
     }
 
-    /// Sets what is known of the far end.
+    /// Sets what was learned of the far end.
     pub fn set_learned(&mut self, learned: Learned) {
         self.learned = learned;
     }
 
-    /// Returns which of the `unsettled` events, the rest of the batch, to send next.
+    /// Returns the range of the `unsettled` events, the rest of the batch, to send next.
     pub fn range(&mut self, unsettled: usize) -> Range<usize> {
         let first = self.refused.len().min(unsettled);
         let rest = unsettled - first;
         let range = self.ranges.pop().map_or(rest, |range| range.min(rest));
         let now = self
             .learned
-            .at_most
-            .map_or(range, |at_most| range.min(at_most.max(1)));
+            .max_events
+            .map_or(range, |max_events| range.min(max_events.max(1)));
         if range > now {
             self.ranges.push(range - now);
         }
@@ -186,7 +124,7 @@ impl Delivery {
         first..first + now
     }
 
-    /// Returns how to send them.
+    /// Returns how to send that range.
     pub fn options(&self) -> SendOptions {
         SendOptions {
             plain: self.plain || self.learned.plain,
@@ -200,20 +138,20 @@ impl Delivery {
             .filter(|left| !left.is_zero())
     }
 
-    /// Starts the delays at the beginning: somebody waits for the next attempt.
+    /// Resets the delays, because a caller waits for the next attempt.
     pub fn hurry(&mut self) {
         self.backoff.reset();
     }
 
-    /// Notes that a request begins; returns whether that is to be taken back with
-    /// [`has_ended`](Self::has_ended).
-    pub(crate) fn sends(&mut self, places: &RangeInclusive<u64>) -> bool {
-        self.learned.has_no_answer(places)
+    /// Records that a request begins. Returns whether [`end_request`](Self::end_request) must
+    /// follow.
+    pub(crate) fn begin_request(&mut self, places: &RangeInclusive<u64>) -> bool {
+        self.learned.add_unanswered(places)
     }
 
-    /// Notes that a request has ended; what its answer says of the events comes next.
-    pub(crate) fn has_ended(&mut self, sent: &Sent) {
-        self.learned.has_an_answer(&sent.places);
+    /// Records that a request has ended. Its answer is handled next.
+    pub(crate) fn end_request(&mut self, sent: &Sent) {
+        self.learned.remove_unanswered(&sent.places);
     }
 
     /// Decides what follows from the answer to a range that came at `now`.
@@ -235,19 +173,19 @@ impl Delivery {
         match &error {
             SendError::Unreachable { .. } => self.retry(&sent, error, None, now),
             SendError::NoAnswer { .. } | SendError::Panicked { .. } => {
-                self.learned.has_no_answer(&sent.places);
+                self.learned.add_unanswered(&sent.places);
                 self.retry(&sent, error, None, now)
             }
             SendError::TimedOut { .. } => {
-                self.learned.has_no_answer(&sent.places);
-                self.learned.was_not_answered(&sent);
-                self.learned.was_slow(sent.events);
+                self.learned.add_unanswered(&sent.places);
+                self.learned.record_wait(&sent);
+                self.learned.record_timeout(sent.events);
                 self.retry(&sent, error, None, now)
             }
             SendError::Unreadable { .. } => {
-                // It is no consent, and the far end may have taken the events all the same.
-                self.learned.has_no_answer(&sent.places);
-                self.strike(&sent, &error)
+                // The answer is not an acceptance, but the far end may have accepted the events.
+                self.learned.add_unanswered(&sent.places);
+                self.count_failure(&sent, &error)
                     .unwrap_or_else(|| self.stop(error))
             }
             SendError::Unencodable { index, .. } => {
@@ -267,20 +205,20 @@ impl Delivery {
                 ..
             } => {
                 let (status, retry_after, encoded) = (*status, *retry_after, *encoded);
-                self.learned.was_answered(&sent);
+                self.learned.record_answer_time(&sent);
                 match Class::of(status, retry_after.is_some()) {
                     Class::Success => self.on_receipt(&sent, Receipt::default()),
                     Class::Retry => {
-                        // Others than the far end itself have said so.
+                        // A gateway may have sent this status, and the far end may have the events.
                         if matches!(status, 408 | 502 | 504) {
-                            self.learned.has_no_answer(&sent.places);
+                            self.learned.add_unanswered(&sent.places);
                         }
-                        if says_too_slow(status) {
-                            self.learned.was_slow(sent.events);
+                        if means_too_slow(status) {
+                            self.learned.record_timeout(sent.events);
                         }
                         self.retry(&sent, error, retry_after, now)
                     }
-                    // It may be the encoding that is not understood.
+                    // The far end may not understand the encoding.
                     Class::Poison if encoded && !self.plain => {
                         self.plain = true;
                         self.ranges.push(sent.events);
@@ -289,14 +227,14 @@ impl Delivery {
                     Class::TooLarge | Class::Poison | Class::Conflict if sent.events > 1 => {
                         self.split(&sent, sent.events / 2)
                     }
-                    Class::Conflict if self.learned.may_be_there(*sent.places.start()) => {
+                    Class::Conflict if self.learned.may_have(*sent.places.start()) => {
                         self.on_receipt(&sent, Receipt::default())
                     }
                     Class::TooLarge | Class::Poison | Class::Conflict => {
-                        self.refuse(&sent, words(&error), Some(error))
+                        self.refuse(&sent, answer_text(&error), Some(error))
                     }
-                    Class::Encoding if encoded && !self.heeded => {
-                        (self.heeded, self.learned.plain) = (true, true);
+                    Class::Encoding if encoded && !self.has_dropped_encoding => {
+                        (self.has_dropped_encoding, self.learned.plain) = (true, true);
                         self.ranges.push(sent.events);
                         Action::SendNow
                     }
@@ -306,7 +244,7 @@ impl Delivery {
         }
     }
 
-    /// The far end took the range: settles it, with what precedes it.
+    /// Settles a range that the far end has accepted, with the events before it.
     fn on_receipt(&mut self, sent: &Sent, receipt: Receipt) -> Action {
         if let Some((index, _)) = receipt
             .rejected
@@ -322,14 +260,14 @@ impl Delivery {
                 reason,
             });
         }
-        self.learned.was_answered(sent);
+        self.learned.record_answer_time(sent);
         self.learned
-            .was_taken(sent, self.request_timeout, self.batch_events);
+            .record_success(sent, self.request_timeout, self.batch_events);
         self.taken = true;
         self.settle(sent.events, receipt.rejected)
     }
 
-    /// Settles the refused events in front, and `events` that follow them.
+    /// Settles the refused events in front, and the `events` events after them.
     fn settle(&mut self, events: usize, rejected: Vec<(usize, Reason)>) -> Action {
         self.backoff.reset();
         let refused = std::mem::take(&mut self.refused);
@@ -349,10 +287,11 @@ impl Delivery {
         })
     }
 
-    /// The next event is refused: rejects it, or keeps it until it is known whether it is to blame.
+    /// Handles the refusal of the next event: rejects the event, or keeps it until it is known
+    /// whether the event is the cause.
     fn refuse(&mut self, sent: &Sent, reason: Reason, answer: Option<SendError>) -> Action {
         let by_encoder = answer.is_none() && self.refused.is_empty();
-        let times = self.learned.was_refused(*sent.places.start());
+        let times = self.learned.count_refusal(*sent.places.start());
         let often =
             answer.is_none() || self.set_aside_after.is_some_and(|most| times >= most.get());
         self.refused.push(Refusal {
@@ -363,7 +302,7 @@ impl Delivery {
         if self.taken || by_encoder {
             return self.settle(0, Vec::new());
         }
-        if !self.ranges.is_empty() && self.refused.len() < ENOUGH_REFUSALS {
+        if !self.ranges.is_empty() && self.refused.len() < MIN_REFUSALS_TO_STOP {
             return Action::SendNow;
         }
         let mut answers = self
@@ -372,7 +311,7 @@ impl Delivery {
             .filter_map(|refusal| refusal.answer.as_ref());
         let (first, another) = (answers.next().cloned(), answers.next());
         match first {
-            // Each has been refused often enough to be to blame itself.
+            // Unless each has been refused often enough to be the cause itself.
             Some(first)
                 if another.is_some() && !self.refused.iter().all(|refusal| refusal.often) =>
             {
@@ -394,12 +333,13 @@ impl Delivery {
         Action::Stop(Stop::Configuration(error))
     }
 
-    /// Counts a failure that may be an event's fault; returns what follows if that is enough.
-    fn strike(&mut self, sent: &Sent, error: &SendError) -> Option<Action> {
+    /// Counts a failure that an event may have caused. Returns what follows, once there are enough
+    /// of them.
+    fn count_failure(&mut self, sent: &Sent, error: &SendError) -> Option<Action> {
         let most = self.set_aside_after?.get();
         let counts = match error.kind() {
-            Kind::Status(status) => may_be_the_events(status),
-            // An attempt that was cut for want of time says nothing about the event.
+            Kind::Status(status) => may_be_event_fault(status),
+            // An attempt that was shortened says nothing about the event.
             Kind::TimedOut if sent.took < self.request_timeout => false,
             Kind::Unreachable | Kind::Unencodable => false,
             Kind::NoAnswer | Kind::TimedOut | Kind::Unreadable | Kind::Panicked => true,
@@ -407,7 +347,7 @@ impl Delivery {
         if !counts {
             return None;
         }
-        let (times, alone) = self.learned.again(sent, error.kind());
+        let (times, alone) = self.learned.count_failure(sent, error.kind());
         if sent.events > 1 && (self.suspect || times >= most) {
             self.suspect = true;
             return Some(self.split(sent, sent.events / 2));
@@ -425,28 +365,28 @@ impl Delivery {
         at_least: Option<Duration>,
         now: Duration,
     ) -> Action {
-        match self.strike(sent, &error) {
+        match self.count_failure(sent, &error) {
             None => self.ranges.push(sent.events),
-            // The far end fails, so its next attempt waits, too.
+            // The far end is failing, so the next attempt waits too.
             Some(Action::SendNow) => {}
             Some(action) => return action,
         }
         let left = self.time_left(now).unwrap_or_default();
-        // A long delay drawn near the deadline must not waste the time that is left.
+        // A long delay near the deadline must not waste the time that is left.
         let delay = self
             .backoff
             .next_delay()
             .min(left / 2)
-            .max(at_least.unwrap_or_default().min(LONGEST_REST));
-        if left < TOO_LATE_TO_RETRY || delay >= left {
+            .max(at_least.unwrap_or_default().min(MAX_RETRY_AFTER));
+        if left < MIN_TIME_FOR_ATTEMPT || delay >= left {
             return Action::Stop(Stop::Deadline { last: Some(error) });
         }
         Action::Wait(delay)
     }
 }
 
-/// Returns the words of an answer, with its status.
-fn words(error: &SendError) -> Reason {
+/// Returns the text of an answer, with its status.
+fn answer_text(error: &SendError) -> Reason {
     match error {
         SendError::Answer { status, reason, .. } => Reason::new(format!("{status}: {reason}")),
         other => Reason::new(other.to_string()),

@@ -10,20 +10,21 @@ use futures::future::{Either, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::{Action, Delivery, Settlement, Stop};
-use crate::far_end::FarEnd;
-use crate::learned::Sent;
+use crate::delivery::action::{Action, Stop};
+use crate::delivery::far_end::FarEnd;
+use crate::delivery::learned::Sent;
+use crate::delivery::policy::Delivery;
 use crate::panic::message;
+use crate::settlement::Settlement;
 use crate::transport::{Reason, Receipt, SendError, Transport};
 
-/// Carries one batch over a [`Transport`], whatever the batch was taken from.
+/// Delivers one batch over a [`Transport`], from any source of batches.
 ///
-/// It holds no events: they stay with the caller's lease, or in the caller's store, and the caller
-/// settles them there. [`BufferedTracker`](crate::BufferedTracker) does so with an
+/// A courier holds no events: they stay in the caller's batch or store, and the caller settles them
+/// there. [`BufferedTracker`](crate::BufferedTracker) does so with an
 /// [`EventBuffer`](crate::EventBuffer), the engine with the outbox that is its history.
 ///
-/// A transport that panics has failed to send: the panic is caught, and the attempt is one without
-/// an answer.
+/// A panic of the transport is caught; the attempt counts as one without an answer.
 ///
 /// # Examples
 ///
@@ -53,21 +54,21 @@ pub struct Courier<'a, E> {
     far_end: &'a FarEnd,
     request_timeout: Duration,
     delivery: Delivery,
-    /// The callers that this delivery knows of.
+    /// The number of callers that this delivery knows of.
     calls: u64,
-    /// Whether the last attempt was cut before `request_timeout`, so that there is time for this
+    /// Whether the last attempt was ended before `request_timeout`, so that there is time for this
     /// one.
-    shared: bool,
+    was_shortened: bool,
 }
 
-/// However many callers come, there is so much time between two attempts.
-const LEAST_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two attempts, however many callers come.
+const MIN_ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 impl<'a, E> Courier<'a, E> {
-    /// Starts the delivery of one batch, to end by `deadline` on `clock`; `seed` determines the
+    /// Starts the delivery of one batch, which ends by `deadline` on `clock`. `seed` determines the
     /// jitter.
     ///
-    /// `far_end` is what is known of the transport's far end; everything that delivers to it shares
+    /// `far_end` is the state of the transport's far end; everything that delivers to it shares
     /// one.
     pub fn new(
         transport: &'a dyn Transport<E>,
@@ -85,19 +86,19 @@ impl<'a, E> Courier<'a, E> {
             request_timeout: config.request_timeout(),
             delivery,
             calls,
-            shared: false,
+            was_shortened: false,
         }
     }
 
-    /// Sends from the front of `events` until at least the first of them has a fate.
+    /// Sends `events` from the front until at least the first of them has a fate.
     ///
-    /// The caller settles those events, and calls again with the rest of the same batch while any
-    /// is left. `place` names an event by its index in `events`: the name is the same in every
-    /// delivery, and grows from event to event.
+    /// The caller settles those events, and calls again with the rest of the same batch until none
+    /// is left. `place` returns the place of the event with an index in `events`: a number that is
+    /// the same in every delivery, and grows from event to event.
     ///
     /// # Errors
     ///
-    /// [`Stop`]: delivery ended early, and none of `events` has a fate.
+    /// [`Stop`] if delivery ended early; none of `events` has a fate.
     ///
     /// # Cancel safety
     ///
@@ -128,11 +129,11 @@ impl<'a, E> Courier<'a, E> {
             self.delivery.set_learned(self.far_end.learned());
             let range = self.delivery.range(events.len());
             let places = place(range.start)..=place(range.end.saturating_sub(1));
-            // From the first byte on the far end may have them, also if this future is dropped
-            // before the answer.
-            let noted = self
-                .far_end
-                .teach(&mut self.delivery, |delivery| delivery.sends(&places));
+            // From the first byte on the far end may have the events, even if this future is
+            // dropped before the answer.
+            let noted = self.far_end.update(&mut self.delivery, |delivery| {
+                delivery.begin_request(&places)
+            });
             let (answer, cut) = Box::pin(self.attempt(&events[range.clone()], left)).await;
             let now = self.clock.now();
             let sent = Sent {
@@ -141,21 +142,23 @@ impl<'a, E> Courier<'a, E> {
                 took: now.saturating_sub(began),
             };
             let error = answer.as_ref().err().cloned();
-            let action = self.far_end.teach(&mut self.delivery, |delivery| {
+            let action = self.far_end.update(&mut self.delivery, |delivery| {
                 if noted {
-                    delivery.has_ended(&sent);
+                    delivery.end_request(&sent);
                 }
                 delivery.on_answer(sent, answer, now)
             });
             let before = self.far_end.trouble();
             match &action {
                 Action::Settle(_) if error.as_ref().is_none_or(is_conclusive) => {
-                    self.far_end.well()
+                    self.far_end.record_success()
                 }
-                Action::Stop(Stop::Configuration(error)) => self.far_end.ails(error, now),
-                // An attempt that was cut short says less than the one before it.
+                Action::Stop(Stop::Configuration(error)) => self.far_end.record_failure(error, now),
+                // An attempt that was shortened says less than the one before it.
                 Action::Wait(_) | Action::Stop(_) if !(cut && before.is_some()) => {
-                    error.iter().for_each(|error| self.far_end.ails(error, now));
+                    error
+                        .iter()
+                        .for_each(|error| self.far_end.record_failure(error, now));
                 }
                 _ => {}
             }
@@ -173,25 +176,25 @@ impl<'a, E> Courier<'a, E> {
         }
     }
 
-    /// Sends once; says with the answer whether it was cut short, so that there is time for another
-    /// attempt.
+    /// Sends once. Returns the answer, and whether the attempt was shortened to leave time for
+    /// another one.
     async fn attempt(
         &mut self,
         events: &[E],
         left: Duration,
     ) -> (Result<Receipt, SendError>, bool) {
         let (transport, options) = (self.transport, self.delivery.options());
-        // The call is inside the future, so that its panics are caught, too.
+        // The call is inside the future, so that its panics are caught too.
         let send = async move { transport.send(events, options).await };
         let mut send = pin!(AssertUnwindSafe(send).catch_unwind());
         let began = self.clock.now();
-        let mut until = began.saturating_add(self.share(left));
+        let mut until = began.saturating_add(self.attempt_time(left));
         loop {
             let rest = until.saturating_sub(self.clock.now());
-            let demanded = pin!(self.far_end.demanded(self.calls));
-            match select(send.as_mut(), select(self.clock.sleep(rest), demanded)).await {
+            let new_caller = pin!(self.far_end.new_caller(self.calls));
+            match select(send.as_mut(), select(self.clock.sleep(rest), new_caller)).await {
                 Either::Left((Ok(answer), _)) => {
-                    self.shared = false;
+                    self.was_shortened = false;
                     return (answer, false);
                 }
                 Either::Left((Err(panic), _)) => {
@@ -205,28 +208,28 @@ impl<'a, E> Courier<'a, E> {
                 Either::Right((Either::Left(_), _)) => {
                     let after = self.clock.now().saturating_sub(began);
                     let cut = after < self.request_timeout;
-                    self.shared = cut;
+                    self.was_shortened = cut;
                     return (Err(SendError::TimedOut { after }), cut);
                 }
                 Either::Right((Either::Right(_), _)) => {
                     self.note_callers();
                     let now = self.clock.now();
                     let left = self.delivery.time_left(now).unwrap_or_default();
-                    until = until.min(now.saturating_add(self.share(left)));
+                    until = until.min(now.saturating_add(self.attempt_time(left)));
                 }
             }
         }
     }
 
-    /// Returns how long an attempt may take with that much time left.
+    /// Returns how long an attempt may take if `left` is the time left.
     ///
-    /// It is as long as a request may take. Where less is left, to the delivery or to a caller that
-    /// waits for it, it is half of that, so that there is a second attempt; but not if the far end
-    /// needs longer, as far as is known, and not after an attempt that was cut: then every attempt
-    /// would be in vain.
-    fn share(&self, left: Duration) -> Duration {
+    /// That is the request timeout. If less is left to the delivery, or to a caller that waits for
+    /// it, the attempt gets half of that, so that there is a second attempt. It gets all of it if
+    /// the far end is known to need longer, and after an attempt that was shortened, because
+    /// otherwise every attempt could fail.
+    fn attempt_time(&self, left: Duration) -> Duration {
         let all = self.request_timeout.min(left);
-        if self.shared {
+        if self.was_shortened {
             return all;
         }
         let now = self.clock.now();
@@ -235,8 +238,8 @@ impl<'a, E> Courier<'a, E> {
             .next_deadline(now)
             .map(|until| until.saturating_sub(now));
         let time = caller.map_or(left, |caller| caller.min(left));
-        let needs = self.delivery.learned().needs;
-        // If even all of the caller's time is too short, it cannot be helped.
+        let needs = self.delivery.learned().min_answer_time;
+        // If all of the caller's time is too short, the caller cannot be served.
         let shares = [time / 2, time].map(|share| share.min(self.request_timeout));
         shares
             .into_iter()
@@ -244,9 +247,9 @@ impl<'a, E> Courier<'a, E> {
             .unwrap_or(all)
     }
 
-    /// Waits until `until`, or until soon if somebody waits for the next attempt.
+    /// Waits until `until`, or shorter if a caller waits for the next attempt.
     async fn wait(&mut self, mut until: Duration) {
-        let soon = self.clock.now().saturating_add(LEAST_PAUSE);
+        let soon = self.clock.now().saturating_add(MIN_ATTEMPT_INTERVAL);
         loop {
             if self.far_end.calls() != self.calls {
                 self.note_callers();
@@ -256,19 +259,19 @@ impl<'a, E> Courier<'a, E> {
             if rest.is_zero() {
                 return;
             }
-            let demanded = pin!(self.far_end.demanded(self.calls));
-            select(self.clock.sleep(rest), demanded).await;
+            let new_caller = pin!(self.far_end.new_caller(self.calls));
+            select(self.clock.sleep(rest), new_caller).await;
         }
     }
 
-    /// Notes that somebody waits: the delays start at the beginning.
+    /// Records that a caller waits, and resets the delays.
     fn note_callers(&mut self) {
         self.calls = self.far_end.calls();
         self.delivery.hurry();
     }
 }
 
-/// Whether a refusal says that the far end is well: it has read the event.
+/// Returns whether a refusal shows that the far end works, because it has read the event.
 fn is_conclusive(error: &SendError) -> bool {
     matches!(
         error,

@@ -1,4 +1,7 @@
-//! Trackers: what a program emits events into.
+//! Trackers, into which a program emits events.
+
+mod background;
+pub(crate) mod buffered;
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use crate::books::{Books, DeliveryReport, FlushReport};
 use crate::error::PushError;
 use crate::sync::{Mutex, StdArc};
 
-/// Accepts events and sees to it that each gets a fate.
+/// Accepts events, and ensures that each gets a fate.
 ///
 /// Object safe: hold it as `Arc<dyn Tracker<E>>`.
 #[async_trait]
@@ -21,12 +24,12 @@ pub trait Tracker<E: Send + 'static>: fmt::Debug + Send + Sync {
     /// [`PushError`] with the event inside.
     fn emit(&self, event: E) -> Result<(), PushError<E>>;
 
-    /// Waits until every event accepted before the call has a fate, those in other flushes' hands
-    /// included.
+    /// Waits until every event accepted before the call has a fate, including events in other
+    /// flushes.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: events whose sending was cut are queued again.
+    /// Cancel safe: events whose sending was interrupted are queued again.
     async fn flush(&self) -> FlushReport;
 
     /// Stops accepting, delivers what is pending for at most `timeout`, and hands the rest back.
@@ -36,33 +39,35 @@ pub trait Tracker<E: Send + 'static>: fmt::Debug + Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the tracker stays closed, the events stay pending; call it again.
+    /// Cancel safe: the tracker stays closed, the events stay pending, and the call can be
+    /// repeated.
     async fn shutdown(&self, timeout: Duration) -> DeliveryReport<E>;
 
-    /// Returns where every accepted event is.
+    /// Returns the books.
     fn books(&self) -> Books;
 }
 
-/// Learns of the events that will not be delivered.
+/// Receives the events that will not be delivered.
 ///
-/// It is called without any lock held, on the task that emits or flushes; it must not block.
+/// An observer is called on the task that emits or flushes, without any lock held. It must not
+/// block.
 pub trait Observer<E>: Send + Sync {
     /// An event was dropped because the buffer was full and the policy is to drop the oldest.
     fn dropped(&self, event: E) {
         drop(event);
     }
 
-    /// An event was refused by the far end for good.
+    /// An event was rejected by the far end.
     fn rejected(&self, event: E, reason: &crate::Reason) {
         let _ = reason;
         drop(event);
     }
 }
 
-/// Observes nothing: what is not delivered is only counted.
+/// Observes nothing: events that are not delivered are only counted.
 impl<E> Observer<E> for () {}
 
-/// Accepts everything and drops it by policy; the books say so.
+/// A tracker that accepts every event and drops it by policy, as its books say.
 ///
 /// For programs whose tracking is switched off.
 #[derive(Debug, Default)]
@@ -71,7 +76,7 @@ pub struct NoopTracker {
 }
 
 impl NoopTracker {
-    /// Creates one.
+    /// Creates a tracker.
     pub fn new() -> Self {
         Self {
             books: Mutex::new((Books::default(), false)),

@@ -1,28 +1,17 @@
-//! The pure machine: `&mut self` in, answers out; no lock, no waker, no clock.
+//! The state of a buffer: pure, without lock, waker or clock.
 //!
-//! The invariant that everything rests on: an accepted event is in `queue`, counted by exactly one
-//! entry of `leases`, or counted by exactly one of the fates. Every method keeps it.
+//! The invariant that everything depends on: an accepted event is in `queue`, counted by exactly
+//! one entry of `batches`, or counted by exactly one of the fates. Every method keeps it.
 
 use std::collections::VecDeque;
 
 use crate::books::Books;
+use crate::buffer::order::{Entry, Leased, Place, Seq};
 use crate::config::{Config, Overflow};
 use crate::error::PushError;
 use crate::transport::Reason;
 
-/// A place in the order of acceptance, from 0: an event's own, or the place before which a barrier
-/// waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seq(pub(crate) u64);
-
-impl Seq {
-    /// Returns the place as a number; the first event accepted has 0.
-    pub fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-/// Whether a buffer accepts events; it only ever moves forward.
+/// Whether a buffer accepts events. A phase never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Events are accepted.
@@ -33,37 +22,17 @@ pub enum Phase {
     Closed,
 }
 
-/// An accepted event with its place.
-pub(crate) struct Entry<E> {
-    pub(crate) place: Place,
-    pub(crate) event: E,
-}
-
-/// Where an event stands in the order, and how many bytes it counts.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) seq: Seq,
-    pub(crate) bytes: usize,
-}
-
-/// The events of a lease and, side by side, their places.
-pub(crate) struct Batch<E> {
-    pub(crate) lease: u64,
-    pub(crate) events: Vec<E>,
-    pub(crate) places: Vec<Place>,
-}
-
-/// A lease that is out, and the oldest event that its holder has not settled.
+/// A batch in flight, and its oldest event that is not settled.
 struct Outstanding {
     id: u64,
     front: Seq,
 }
 
-/// The answer to [`BufferState::checkout`]; these three are the whole flush loop.
+/// Result of [`BufferState::checkout`]. These three are the whole flush loop.
 pub(crate) enum Checkout<E> {
-    /// The oldest queued events below the barrier are now in flight under this lease.
-    Leased(Batch<E>),
-    /// Others hold what is left below the barrier, or no further lease may be taken now.
+    /// The oldest queued events below the barrier, which are now in flight.
+    Leased(Leased<E>),
+    /// Other batches hold the rest below the barrier, or no further batch may be taken now.
     Busy,
     /// Everything below the barrier has a fate.
     Settled,
@@ -72,19 +41,19 @@ pub(crate) enum Checkout<E> {
 pub(crate) struct BufferState<E> {
     queue: VecDeque<Entry<E>>,
     queued_bytes: usize,
-    leases: Vec<Outstanding>,
+    batches: Vec<Outstanding>,
     in_flight: usize,
     in_flight_bytes: usize,
     phase: Phase,
     recalled: bool,
-    /// Why events are refused although the buffer is open.
+    /// Why events are refused although the buffer is open; `None` if they are not.
     stopped: Option<Reason>,
-    turn_taken: bool,
-    /// Whether the last event that came did not find room.
-    pressed: bool,
+    drain_permit_taken: bool,
+    /// Whether the last push found no room.
+    lacks_room: bool,
     room_waiters: usize,
     next_seq: u64,
-    next_lease: u64,
+    next_batch: u64,
     delivered: u64,
     rejected: u64,
     dropped: u64,
@@ -93,7 +62,7 @@ pub(crate) struct BufferState<E> {
     capacity_bytes: usize,
     batch_events: usize,
     batch_bytes: usize,
-    max_leases: usize,
+    max_batches: usize,
 }
 
 impl<E> BufferState<E> {
@@ -101,17 +70,17 @@ impl<E> BufferState<E> {
         Self {
             queue: VecDeque::new(),
             queued_bytes: 0,
-            leases: Vec::new(),
+            batches: Vec::new(),
             in_flight: 0,
             in_flight_bytes: 0,
             phase: Phase::Open,
             recalled: false,
             stopped: None,
-            turn_taken: false,
-            pressed: false,
+            drain_permit_taken: false,
+            lacks_room: false,
             room_waiters: 0,
             next_seq: 0,
-            next_lease: 0,
+            next_batch: 0,
             delivered: 0,
             rejected: 0,
             dropped: 0,
@@ -120,11 +89,11 @@ impl<E> BufferState<E> {
             capacity_bytes: config.capacity_bytes(),
             batch_events: config.batch_events(),
             batch_bytes: config.batch_bytes(),
-            max_leases: config.in_flight(),
+            max_batches: config.in_flight(),
         }
     }
 
-    /// Takes `event`, or refuses it and gives it back. What was evicted for it comes back too.
+    /// Accepts `event`, or gives it back. Returns the events that were evicted for it.
     pub(crate) fn push(
         &mut self,
         event: E,
@@ -150,9 +119,9 @@ impl<E> BufferState<E> {
         }
         let mut evicted = Vec::new();
         if !self.fits(self.queue.len(), self.queued_bytes, bytes) {
-            self.pressed = true;
-            // Only what is queued may go, so an eviction that could not make enough room evicts
-            // nothing.
+            self.lacks_room = true;
+            // Only queued events can be evicted, so an eviction that would not make enough room
+            // evicts nothing.
             if overflow == Overflow::Refuse || !self.fits(0, 0, bytes) {
                 return Err(PushError::Full(event));
             }
@@ -164,7 +133,7 @@ impl<E> BufferState<E> {
                 evicted.push(oldest);
             }
         }
-        self.pressed = !evicted.is_empty();
+        self.lacks_room = !evicted.is_empty();
         let seq = Seq(self.next_seq);
         self.next_seq += 1;
         self.queued_bytes += bytes;
@@ -175,13 +144,13 @@ impl<E> BufferState<E> {
         Ok(evicted)
     }
 
-    /// Leases the oldest queued events below `below`, up to the limits of a batch; no accepted
-    /// event exceeds them.
+    /// Takes the oldest queued events below `below`, up to the limits of a batch. No accepted event
+    /// exceeds these limits.
     pub(crate) fn checkout(&mut self, below: Seq) -> Checkout<E> {
         if self.watermark() >= below.min(self.next_seq()) {
             return Checkout::Settled;
         }
-        if self.recalled || self.leases.len() == self.max_leases {
+        if self.recalled || self.batches.len() == self.max_batches {
             return Checkout::Busy;
         }
         let (mut events, mut bytes) = (0, 0);
@@ -203,60 +172,61 @@ impl<E> BufferState<E> {
         else {
             return Checkout::Busy;
         };
-        let mut batch = Batch {
-            lease: self.next_lease,
+        let mut leased = Leased {
+            id: self.next_batch,
             events: Vec::with_capacity(events),
             places: Vec::with_capacity(events),
         };
         for Entry { place, event } in self.queue.drain(..events) {
-            batch.events.push(event);
-            batch.places.push(place);
+            leased.events.push(event);
+            leased.places.push(place);
         }
-        self.next_lease += 1;
-        self.leases.push(Outstanding {
-            id: batch.lease,
+        self.next_batch += 1;
+        self.batches.push(Outstanding {
+            id: leased.id,
             front,
         });
         self.queued_bytes -= bytes;
         self.in_flight += events;
         self.in_flight_bytes += bytes;
-        Checkout::Leased(batch)
+        Checkout::Leased(leased)
     }
 
-    /// Records the fate of the first `delivered + rejected` events of a lease; `front` is what it
-    /// holds next.
+    /// Records the fates of the first `delivered + rejected` events of a batch; `front` is its next
+    /// event.
     pub(crate) fn settle(
         &mut self,
-        lease: u64,
+        batch: u64,
         delivered: usize,
         rejected: usize,
         bytes: usize,
         front: Option<Seq>,
     ) {
-        self.release(lease, delivered + rejected, bytes, front);
+        self.release(batch, delivered + rejected, bytes, front);
         self.delivered += delivered as u64;
         self.rejected += rejected as u64;
         self.finish_closing();
     }
 
-    /// Puts everything that a lease still holds back into its place in the order.
+    /// Puts the events that a batch still has back into their places in the order.
     pub(crate) fn give_back(
         &mut self,
-        lease: u64,
+        batch: u64,
         entries: impl DoubleEndedIterator<Item = Entry<E>>,
     ) {
         let (mut events, mut bytes) = (0, 0);
         for entry in entries.rev() {
             events += 1;
             bytes += entry.place.bytes;
-            // Mostly the front; with several leases out, a younger one may have come back first.
+            // Mostly this is the front. With several batches in flight, a younger one may have come
+            // back first.
             let place = self
                 .queue
                 .partition_point(|queued| queued.place.seq < entry.place.seq);
             self.queue.insert(place, entry);
         }
         self.queued_bytes += bytes;
-        self.release(lease, events, bytes, None);
+        self.release(batch, events, bytes, None);
     }
 
     /// Stops accepting.
@@ -267,24 +237,24 @@ impl<E> BufferState<E> {
         self.finish_closing();
     }
 
-    /// Refuses events from now on although the buffer is open; the first reason stands.
+    /// Refuses events from now on although the buffer is open. The first reason counts.
     pub(crate) fn stop(&mut self, reason: Reason) {
         self.stopped.get_or_insert(reason);
     }
 
-    /// Asks every lease holder to give back, and hands out no further lease.
+    /// Asks every holder of a batch to give it back, and hands out no further batch.
     pub(crate) fn recall(&mut self) {
         self.recalled = true;
     }
 
-    /// Takes the turn of the one shutdown that may drain; `false` while another has it.
-    pub(crate) fn take_turn(&mut self) -> bool {
-        !std::mem::replace(&mut self.turn_taken, true)
+    /// Takes the permit to drain; `false` while another shutdown has it.
+    pub(crate) fn take_drain_permit(&mut self) -> bool {
+        !std::mem::replace(&mut self.drain_permit_taken, true)
     }
 
-    /// Passes the turn on.
-    pub(crate) fn end_turn(&mut self) {
-        self.turn_taken = false;
+    /// Returns the permit to drain.
+    pub(crate) fn return_drain_permit(&mut self) {
+        self.drain_permit_taken = false;
     }
 
     /// Hands the queued events back, oldest first.
@@ -296,13 +266,13 @@ impl<E> BufferState<E> {
         drained
     }
 
-    /// Returns the low watermark: every event below it has a fate. It never goes back.
+    /// Returns the low watermark: every event below it has a fate. It never decreases.
     pub(crate) fn watermark(&self) -> Seq {
         let queued = self.queue.front().map(|entry| entry.place.seq);
-        let leased = self.leases.iter().map(|lease| lease.front).min();
+        let in_flight = self.batches.iter().map(|batch| batch.front).min();
         queued
             .into_iter()
-            .chain(leased)
+            .chain(in_flight)
             .min()
             .unwrap_or(self.next_seq())
     }
@@ -312,7 +282,7 @@ impl<E> BufferState<E> {
         Seq(self.next_seq)
     }
 
-    /// Returns whether a push of `bytes` would be answered now: taken, or refused for good.
+    /// Returns whether a push of `bytes` would not be refused as full.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let refuses = self.phase != Phase::Open || self.stopped.is_some();
         refuses
@@ -320,20 +290,20 @@ impl<E> BufferState<E> {
             || self.fits(self.queue.len(), self.queued_bytes, bytes)
     }
 
-    /// Notes that somebody begins to wait for room.
-    pub(crate) fn waits_for_room(&mut self) {
+    /// Counts a push that begins to wait for room.
+    pub(crate) fn add_room_waiter(&mut self) {
         self.room_waiters += 1;
     }
 
-    /// Notes that somebody waits for room no longer.
-    pub(crate) fn leaves_room(&mut self) {
+    /// Counts a push that has stopped waiting for room.
+    pub(crate) fn remove_room_waiter(&mut self) {
         self.room_waiters -= 1;
     }
 
-    /// Returns whether there is reason to deliver now: that many events are queued, or a batch's
-    /// bytes; or there is no room for more; or nothing more will come.
+    /// Returns whether to deliver now: `events` events or the bytes of a batch are queued, there is
+    /// no room for more, or no more events will come.
     pub(crate) fn is_due(&self, events: usize) -> bool {
-        let no_room = self.pressed || self.room_waiters > 0;
+        let no_room = self.lacks_room || self.room_waiters > 0;
         // Full is the lesser of a batch and the capacity.
         let full = self.queue.len() >= events || self.queued_bytes >= self.size_limit();
         full || no_room && !self.queue.is_empty() || self.phase != Phase::Open
@@ -371,12 +341,13 @@ impl<E> BufferState<E> {
         }
     }
 
-    /// The most bytes that one event may have: it must fit into a batch, and into an empty buffer.
+    /// Returns the most bytes that one event may have: it must fit into a batch, and into an empty
+    /// buffer.
     fn size_limit(&self) -> usize {
         self.batch_bytes.min(self.capacity_bytes)
     }
 
-    /// Returns whether one more event of `bytes` fits beside that much queued and everything in
+    /// Returns whether one more event of `bytes` fits beside the given queue and everything in
     /// flight.
     fn fits(&self, queued: usize, queued_bytes: usize, bytes: usize) -> bool {
         queued + self.in_flight < self.capacity_events
@@ -386,15 +357,15 @@ impl<E> BufferState<E> {
                     .saturating_sub(queued_bytes + self.in_flight_bytes)
     }
 
-    fn release(&mut self, lease: u64, events: usize, bytes: usize, front: Option<Seq>) {
-        let Some(index) = self.leases.iter().position(|out| out.id == lease) else {
+    fn release(&mut self, batch: u64, events: usize, bytes: usize, front: Option<Seq>) {
+        let Some(index) = self.batches.iter().position(|out| out.id == batch) else {
             return;
         };
         self.in_flight -= events;
         self.in_flight_bytes -= bytes;
         match front {
-            Some(front) => self.leases[index].front = front,
-            None => drop(self.leases.swap_remove(index)),
+            Some(front) => self.batches[index].front = front,
+            None => drop(self.batches.swap_remove(index)),
         }
     }
 

@@ -1,24 +1,40 @@
-//! The shared handle and its one lock.
+//! The event buffer: a handle to a state behind one lock.
 //!
-//! Every critical section is a few moves. No code of a user runs inside one: wakers are woken and
-//! events are dropped after the lock is released.
+//! Every critical section is short. No code of a user runs inside one: wakers are woken and events
+//! are dropped after the lock is released.
+
+pub(crate) mod batch;
+
+mod wait;
+
+mod shared;
+
+mod waiters;
+
+pub(crate) mod state;
+
+pub(crate) mod order;
 
 use std::fmt;
+
+use batch::Batch;
+use order::{Entry, Seq};
+use shared::{Locked, Shared};
+use state::{BufferState, Checkout, Phase};
+use wait::{Ticket, recalled};
+use waiters::{WaitFor, Waiters};
 
 use crate::books::Books;
 use crate::config::{Config, Overflow};
 use crate::error::PushError;
-use crate::lease::Lease;
-use crate::state::{BufferState, Checkout, Entry, Phase, Seq};
-use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex};
 use crate::transport::Reason;
-use crate::wait::{Ticket, WaitFor, Waiters};
 
 /// A bounded event buffer in which an event stays on the books until its fate is known.
 ///
-/// Cloning it makes another handle to the same buffer. When the last handle and the last lease go
-/// while events are pending, those events are dropped with them, and an error is logged that says
-/// how many.
+/// A clone is another handle to the same buffer. If the last handle and the last batch are dropped
+/// while events are pending, those events are dropped with them, and an error with their number is
+/// logged.
 ///
 /// # Examples
 ///
@@ -32,9 +48,9 @@ use crate::wait::{Ticket, WaitFor, Waiters};
 ///
 /// // A flush: settle everything that was accepted before it began.
 /// let barrier = buffer.barrier();
-/// while let Some(lease) = buffer.next_lease(barrier).await {
-///     // Send `lease.events()`; if this future is dropped meanwhile, the lease gives them back.
-///     lease.ack();
+/// while let Some(batch) = buffer.next_batch(barrier).await {
+///     // Send `batch.events()`. If this future is dropped, the batch gives its events back.
+///     batch.ack();
 /// }
 /// assert_eq!(buffer.books().delivered, 2);
 /// # Ok::<(), tracker_core::PushError<&str>>(())
@@ -42,16 +58,6 @@ use crate::wait::{Ticket, WaitFor, Waiters};
 /// ```
 pub struct EventBuffer<E> {
     shared: Arc<Shared<E>>,
-}
-
-pub(crate) struct Shared<E> {
-    locked: Mutex<Locked<E>>,
-    size_of: fn(&E) -> usize,
-}
-
-pub(crate) struct Locked<E> {
-    pub(crate) state: BufferState<E>,
-    pub(crate) waiters: Waiters,
 }
 
 impl<E> EventBuffer<E> {
@@ -66,7 +72,7 @@ impl<E> EventBuffer<E> {
 
     /// Creates an empty, open buffer that asks `size_of` for each event's size in bytes.
     ///
-    /// It is called once per push, before the lock is taken.
+    /// `size_of` is called once per push, before the lock is taken.
     pub fn with_size_of(config: &Config, size_of: fn(&E) -> usize) -> Self {
         let locked = Locked {
             state: BufferState::new(config),
@@ -82,8 +88,8 @@ impl<E> EventBuffer<E> {
 
     /// Accepts `event`, or gives it back.
     ///
-    /// Accepting and closing exclude each other: an event is accepted and will be settled, or it
-    /// comes back.
+    /// Accepting and closing exclude each other: an event is either accepted, and gets a fate, or
+    /// given back.
     ///
     /// # Errors
     ///
@@ -93,15 +99,15 @@ impl<E> EventBuffer<E> {
         self.push_with(event, Overflow::Refuse).map(drop)
     }
 
-    /// Accepts `event`, and evicts the oldest queued events if that is what it takes.
+    /// Accepts `event`, and evicts the oldest queued events if there is no room otherwise.
     ///
     /// Returns the evicted events, oldest first; they are counted as dropped. Events in flight are
     /// never evicted.
     ///
     /// # Errors
     ///
-    /// [`PushError`] with the event inside; it is `Full` only if what is in flight leaves no room,
-    /// and then nothing was evicted.
+    /// [`PushError`] with the event inside. It is `Full` only if the events in flight leave no
+    /// room, and then nothing was evicted.
     pub fn push_evicting(&self, event: E) -> Result<Vec<E>, PushError<E>> {
         let evicted = self.push_with(event, Overflow::DropOldest)?;
         Ok(evicted.into_iter().map(|entry| entry.event).collect())
@@ -130,8 +136,8 @@ impl<E> EventBuffer<E> {
         }
     }
 
-    /// Waits until a push of an event of `bytes` would not be refused as full. Others may be
-    /// quicker to use the room.
+    /// Waits until a push of an event of `bytes` would not be refused as full. Other pushes may use
+    /// the room first.
     ///
     /// # Cancel safety
     ///
@@ -144,25 +150,24 @@ impl<E> EventBuffer<E> {
 
     /// Takes the next batch below `below`; `None` when every event below it has a fate.
     ///
-    /// Waits while other leases hold what is left below the barrier, and while the most leases
-    /// allowed are out.
+    /// Waits while other batches hold the rest below the barrier, and while the most batches
+    /// allowed are in flight.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a lease that was taken is returned, and a lease that is dropped gives its
-    /// events back.
-    pub async fn next_lease(&self, below: Seq) -> Option<Lease<E>> {
-        let batch = Ticket::new(&self.shared, WaitFor::Progress)
+    /// Cancel safe: a batch that is dropped gives its events back.
+    pub async fn next_batch(&self, below: Seq) -> Option<Batch<E>> {
+        let leased = Ticket::new(&self.shared, WaitFor::Progress)
             .until(|state| match state.checkout(below) {
-                Checkout::Leased(batch) => Some(Some(batch)),
+                Checkout::Leased(leased) => Some(Some(leased)),
                 Checkout::Settled => Some(None),
                 Checkout::Busy => None,
             })
             .await;
-        batch.map(|batch| Lease::new(self.shared.clone(), batch))
+        leased.map(|leased| Batch::new(self.shared.clone(), leased))
     }
 
-    /// Waits until every event below `below` has a fate, and takes no part in settling them.
+    /// Waits until every event below `below` has a fate. Does not settle any.
     ///
     /// # Cancel safety
     ///
@@ -173,9 +178,9 @@ impl<E> EventBuffer<E> {
             .await;
     }
 
-    /// Waits until at least `events` events are queued, or the bytes of a batch or of the whole
-    /// capacity are; or events are queued and the last one that came found no room, or somebody
-    /// waits for room; or the buffer no longer accepts.
+    /// Waits until one of these is true: at least `events` events are queued; the bytes of a batch,
+    /// or of the whole capacity, are queued; events are queued, and the last push found no room or
+    /// a push waits for room; the buffer is closed.
     ///
     /// # Cancel safety
     ///
@@ -186,33 +191,33 @@ impl<E> EventBuffer<E> {
             .await;
     }
 
-    /// Waits until no lease is out.
+    /// Waits until no batch is in flight.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn no_lease_out(&self) {
+    pub async fn no_batch_in_flight(&self) {
         Ticket::new(&self.shared, WaitFor::Progress)
             .until(|state| (state.in_flight() == 0).then_some(()))
             .await;
     }
 
-    /// Stops accepting events. Idempotent; what was accepted stays and can still be leased.
+    /// Stops accepting events. Idempotent. Events that were accepted stay, and can still be taken
+    /// in batches.
     pub fn close(&self) {
         self.shared.change(BufferState::close);
     }
 
-    /// Refuses events from now on with [`PushError::Stopped`] although the buffer is open; those
-    /// that wait for room, too.
+    /// Refuses events from now on with [`PushError::Stopped`] although the buffer is open,
+    /// including those that wait for room.
     pub(crate) fn stop(&self, reason: Reason) {
         self.shared.change(|state| state.stop(reason));
     }
 
-    /// Asks every lease holder to give back (see [`Lease::recalled`]), and hands out no further
-    /// lease.
+    /// Asks every holder of a batch to give it back (see [`Batch::recalled`]), and hands out no
+    /// further batch.
     ///
-    /// Leases that are out can still be settled. This is the last word before a
-    /// [`drain`](Self::drain).
+    /// Batches in flight can still be settled. Call this before a [`drain`](Self::drain).
     pub fn recall(&self) {
         self.shared.change(BufferState::recall);
     }
@@ -223,12 +228,12 @@ impl<E> EventBuffer<E> {
     ///
     /// Cancel safe.
     pub async fn recalled(&self) {
-        self.shared.recalled().await;
+        recalled(&self.shared).await;
     }
 
     /// Hands the queued events back, oldest first; they are counted as returned.
     ///
-    /// Events in flight stay with their leases; if those give them back, a later drain returns
+    /// Events in flight stay in their batches; if a batch gives them back, a later drain returns
     /// them.
     #[must_use = "these events have left the books: nobody else will deliver them"]
     pub fn drain(&self) -> Vec<E> {
@@ -244,12 +249,12 @@ impl<E> EventBuffer<E> {
         self.shared.lock().state.next_seq()
     }
 
-    /// Returns the low watermark: every event below it has a fate. It never goes back.
+    /// Returns the low watermark: every event below it has a fate. It never decreases.
     pub fn watermark(&self) -> Seq {
         self.shared.lock().state.watermark()
     }
 
-    /// Returns where every accepted event is, as of one moment.
+    /// Returns the books, as of one moment.
     pub fn books(&self) -> Books {
         self.shared.lock().state.books()
     }
@@ -259,7 +264,7 @@ impl<E> EventBuffer<E> {
         self.shared.lock().state.pending_bytes()
     }
 
-    /// Returns whether the buffer accepts events, and if not whether any is left.
+    /// Returns whether the buffer is open, closing or closed.
     pub fn phase(&self) -> Phase {
         self.shared.lock().state.phase()
     }
@@ -274,19 +279,23 @@ impl<E> EventBuffer<E> {
         )
     }
 
-    /// Takes the turn of the one shutdown that may drain, unless another has it.
-    pub(crate) fn try_turn(&self) -> Option<Turn<'_, E>> {
-        self.shared.lock().state.take_turn().then(|| Turn {
-            shared: &self.shared,
-        })
+    /// Takes the permit to drain, which one shutdown at a time has; `None` while another has it.
+    pub(crate) fn try_drain_permit(&self) -> Option<DrainPermit<'_, E>> {
+        self.shared
+            .lock()
+            .state
+            .take_drain_permit()
+            .then(|| DrainPermit {
+                shared: &self.shared,
+            })
     }
 
-    /// Waits for that turn; cancel safe.
-    pub(crate) async fn turn(&self) -> Turn<'_, E> {
+    /// Waits for the permit to drain; cancel safe.
+    pub(crate) async fn drain_permit(&self) -> DrainPermit<'_, E> {
         Ticket::new(&self.shared, WaitFor::Progress)
-            .until(|state| state.take_turn().then_some(()))
+            .until(|state| state.take_drain_permit().then_some(()))
             .await;
-        Turn {
+        DrainPermit {
             shared: &self.shared,
         }
     }
@@ -301,7 +310,7 @@ impl<E> EventBuffer<E> {
                 waiters.after_push(state.queued(), state.is_due(usize::MAX))
             }
             Ok(_) => Some(waiters.after_change()),
-            // What is queued is to be delivered now, so that there is room.
+            // Deliver what is queued now, so that there is room.
             Err(PushError::Full(_)) => waiters.after_push(state.queued(), true),
             Err(_) => None,
         };
@@ -313,46 +322,14 @@ impl<E> EventBuffer<E> {
     }
 }
 
-/// The turn of the one shutdown that may drain; dropping it passes it on.
-pub(crate) struct Turn<'a, E> {
+/// The permit to drain, which another shutdown can take once this is dropped.
+pub(crate) struct DrainPermit<'a, E> {
     shared: &'a Shared<E>,
 }
 
-impl<E> Drop for Turn<'_, E> {
+impl<E> Drop for DrainPermit<'_, E> {
     fn drop(&mut self) {
-        self.shared.change(BufferState::end_turn);
-    }
-}
-
-impl<E> Shared<E> {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<E>> {
-        self.locked.lock()
-    }
-
-    /// Waits until the buffer asks for its events back.
-    pub(crate) async fn recalled(&self) {
-        Ticket::new(self, WaitFor::Progress)
-            .until(|state| state.recalled().then_some(()))
-            .await;
-    }
-
-    /// Applies an operation that is not a push, and wakes everybody once the lock is released.
-    pub(crate) fn change<T>(&self, operation: impl FnOnce(&mut BufferState<E>) -> T) -> T {
-        let mut locked = self.lock();
-        let answer = operation(&mut locked.state);
-        let wakers = locked.waiters.after_change();
-        drop(locked);
-        wakers.wake();
-        answer
-    }
-}
-
-impl<E> Drop for Shared<E> {
-    fn drop(&mut self) {
-        let books = self.lock().state.books();
-        if books.pending() > 0 {
-            tracing::error!(unsettled = books.pending(), %books, "an event buffer was dropped with unsettled events");
-        }
+        self.shared.change(BufferState::return_drain_permit);
     }
 }
 

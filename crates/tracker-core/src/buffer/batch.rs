@@ -1,45 +1,48 @@
-//! A batch in flight: acknowledge it, settle part of it, or give it back by dropping it.
+//! Batches: events in flight, which are settled, or given back by a drop.
 
 use std::fmt;
 
-use crate::buffer::Shared;
-use crate::delivery::Settlement;
-use crate::state::{Batch, Entry, Place, Seq};
+use crate::buffer::order::{Entry, Leased, Place, Seq};
+use crate::buffer::shared::Shared;
+use crate::buffer::wait::recalled;
+use crate::settlement::Settlement;
 use crate::sync::Arc;
 use crate::transport::Reason;
 
-/// Events that are being sent. They stay on the buffer's books as in flight.
+/// A batch of events that are being sent. They stay on the buffer's books as in flight.
 ///
-/// Dropping a lease gives its unsettled events back to their places in the queue, so a future that
-/// holds one can be dropped at any `.await`. Forgetting one (`std::mem::forget`) keeps its events
-/// in flight for ever.
-pub struct Lease<E> {
+/// A dropped batch gives its unsettled events back to their places in the queue, so a future that
+/// holds one can be dropped at any `.await`. A batch that is forgotten (`std::mem::forget`) keeps
+/// its events in flight for ever.
+pub struct Batch<E> {
     shared: Arc<Shared<E>>,
     id: u64,
     events: Vec<E>,
     places: Vec<Place>,
 }
 
-impl<E> Lease<E> {
-    pub(crate) fn new(shared: Arc<Shared<E>>, batch: Batch<E>) -> Self {
+impl<E> Batch<E> {
+    pub(crate) fn new(shared: Arc<Shared<E>>, leased: Leased<E>) -> Self {
         Self {
             shared,
-            id: batch.lease,
-            events: batch.events,
-            places: batch.places,
+            id: leased.id,
+            events: leased.events,
+            places: leased.places,
         }
     }
 
-    /// Settles every event of this lease as delivered.
+    /// Settles every event of this batch as delivered.
     pub fn ack(mut self) {
         let all = Settlement::delivered(self.events.len());
         let _ = self.settle(all);
     }
 
-    /// Settles the first `settlement.events` events: delivered, but for those it lists as rejected.
+    /// Settles the first `settlement.events` events: as rejected where the settlement lists them,
+    /// and otherwise as delivered.
     ///
     /// Returns the rejected events with their places and reasons. A settlement of more events than
-    /// the lease holds settles all of them; an index that it does not cover is ignored.
+    /// the batch has settles all of them. A rejection with an index beyond the settlement is
+    /// ignored.
     #[must_use = "these are the rejected events"]
     pub fn settle(&mut self, settlement: Settlement) -> Vec<(Seq, E, Reason)> {
         let count = settlement.events.min(self.events.len());
@@ -74,17 +77,16 @@ impl<E> Lease<E> {
             .collect()
     }
 
-    /// Gives the unsettled events back to their places in the queue; the same as dropping the
-    /// lease.
+    /// Gives the unsettled events back to their places in the queue, as a drop does.
     pub fn give_back(self) {}
 
-    /// Completes when the buffer asks for its events back: finish quickly, or drop the lease.
+    /// Completes when the buffer asks for its events back: finish quickly, or drop the batch.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn recalled(&self) {
-        self.shared.recalled().await;
+        recalled(&self.shared).await;
     }
 
     /// Returns the unsettled events, oldest first.
@@ -103,13 +105,13 @@ impl<E> Lease<E> {
     }
 }
 
-/// Takes the first `count` items; mostly that is all of them, and nothing moves.
+/// Takes the first `count` items. Mostly these are all items, and nothing moves.
 fn take_front<T>(items: &mut Vec<T>, count: usize) -> Vec<T> {
     let rest = items.split_off(count);
     std::mem::replace(items, rest)
 }
 
-impl<E> Drop for Lease<E> {
+impl<E> Drop for Batch<E> {
     fn drop(&mut self) {
         if self.events.is_empty() {
             return;
@@ -127,10 +129,10 @@ impl<E> Drop for Lease<E> {
     }
 }
 
-/// Shows the number of events; they are payload and stay out of logs.
-impl<E> fmt::Debug for Lease<E> {
+/// Shows the number of events, and not the events, which are payload.
+impl<E> fmt::Debug for Batch<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
+        f.debug_struct("Batch")
             .field("events", &self.events.len())
             .field("first", &self.first())
             .finish()
