@@ -49,7 +49,7 @@ fn main() {
             std::io::stdin()
                 .read_line(&mut String::new())
                 .expect("a line");
-            steps::at_once(store, name, 64, RUNS, 5).await;
+            steps::immediate(store, name, 64, RUNS, 5).await;
         });
         return;
     }
@@ -88,10 +88,10 @@ fn main() {
     }
     if wanted("peer") {
         let url = runtime.block_on(server.database()).expect("a database");
-        let peer = |at_once: usize, runs: usize| runtime.block_on(peer(&url, at_once, runs));
+        let peer = |immediate: usize, runs: usize| runtime.block_on(peer(&url, immediate, runs));
         println!("steps/s, 5 steps, 64 runs at once, in one process");
         let ours = rounds(3, || {
-            runtime.block_on(steps::at_once(store(), "beside", 64, RUNS, 5))
+            runtime.block_on(steps::immediate(store(), "beside", 64, RUNS, 5))
         });
         println!("  ours       {}", spread(&ours));
         let theirs = rounds(3, || peer(64, 640));
@@ -105,7 +105,7 @@ fn main() {
             println!("steps/s, 5 steps, 64 runs at once, by how many runs are kept");
             println!(
                 "  none       {:.0}",
-                steps::at_once(store.clone(), "before", 64, RUNS, 5).await
+                steps::immediate(store.clone(), "before", 64, RUNS, 5).await
             );
             let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
                 .await
@@ -118,7 +118,7 @@ fn main() {
             for round in ["at once", "later"] {
                 println!(
                     "  {KEPT_RUNS} {:.0}",
-                    steps::at_once(store.clone(), round, 64, RUNS, 5).await
+                    steps::immediate(store.clone(), round, 64, RUNS, 5).await
                 );
             }
             let began = Instant::now();
@@ -185,7 +185,7 @@ fn together(url: &str, workers: usize) -> f64 {
 }
 
 /// Steps per second of the peer: the same workload, one start and one wait for each run.
-async fn peer(url: &str, at_once: usize, runs: usize) -> f64 {
+async fn peer(url: &str, immediate: usize, runs: usize) -> f64 {
     use durare::{DurableContext, DurableEngine, Error, PostgresProvider, WorkflowOptions};
     static LAST: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let url = url
@@ -211,10 +211,10 @@ async fn peer(url: &str, at_once: usize, runs: usize) -> f64 {
     engine.launch().await.expect("the peer is launched");
     let engine = Arc::new(engine);
     let began = Instant::now();
-    let tasks = (0..at_once).map(|_| {
+    let tasks = (0..immediate).map(|_| {
         let engine = engine.clone();
         tokio::spawn(async move {
-            for _ in 0..runs / at_once {
+            for _ in 0..runs / immediate {
                 let id = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let options = WorkflowOptions::with_id(format!("run-{id}"));
                 let handle = engine

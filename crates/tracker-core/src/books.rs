@@ -4,7 +4,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::Add;
 
-use crate::delivery::action::Stop;
+use crate::delivery::action::DeliveryError;
 use crate::transport::{Reason, SendError};
 
 /// The number of accepted events in each state.
@@ -104,7 +104,7 @@ pub struct FlushReport {
     /// Events that were handed back by a drain or a shutdown while the flush ran.
     pub returned: u64,
     /// Why the flush ended before its barrier; `None` if it did not.
-    pub stop: Option<Stop>,
+    pub stop: Option<DeliveryError>,
 }
 
 impl FlushReport {
@@ -113,8 +113,8 @@ impl FlushReport {
     ///
     /// # Errors
     ///
-    /// [`Undelivered`] with the counts and the reason otherwise.
-    pub fn ok(self) -> Result<Books, Undelivered> {
+    /// [`UndeliveredError`] with the counts and the reason otherwise.
+    pub fn ok(self) -> Result<Books, UndeliveredError> {
         let Self {
             books,
             unsettled,
@@ -126,7 +126,7 @@ impl FlushReport {
         if unsettled + rejected + dropped + returned == 0 {
             return Ok(books);
         }
-        Err(Undelivered {
+        Err(UndeliveredError {
             pending: unsettled,
             rejected,
             dropped,
@@ -146,7 +146,7 @@ pub struct TrackerReport {
     /// books count all of them.
     pub rejections: Vec<Rejection>,
     /// The error of the last delivery attempt; `None` after a success and before the first attempt.
-    pub trouble: Option<SendError>,
+    pub last_error: Option<SendError>,
     /// Why background delivery has ended although the tracker is open; `None` if it has not.
     pub background_ended: Option<Reason>,
 }
@@ -162,7 +162,7 @@ pub struct DeliveryReport<E> {
     /// books count all of them.
     pub rejections: Vec<Rejection>,
     /// Why the shutdown ended before every event had a fate; `None` if it did not.
-    pub stop: Option<Stop>,
+    pub stop: Option<DeliveryError>,
 }
 
 impl<E> DeliveryReport<E> {
@@ -173,12 +173,12 @@ impl<E> DeliveryReport<E> {
     ///
     /// # Errors
     ///
-    /// [`Undelivered`] with the counts and the reason otherwise.
-    pub fn ok(&self) -> Result<Books, Undelivered> {
+    /// [`UndeliveredError`] with the counts and the reason otherwise.
+    pub fn ok(&self) -> Result<Books, UndeliveredError> {
         if self.books.all_delivered() {
             return Ok(self.books);
         }
-        Err(Undelivered {
+        Err(UndeliveredError {
             pending: self.books.pending(),
             rejected: self.books.rejected,
             dropped: self.books.dropped,
@@ -228,7 +228,7 @@ pub struct Rejection {
 /// Error of a flush or shutdown that did not deliver every event.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("not every event was delivered: {pending} pending, {rejected} rejected, {dropped} dropped, {returned} returned{}", why(.stop))]
-pub struct Undelivered {
+pub struct UndeliveredError {
     /// Events that still have no fate.
     pub pending: u64,
     /// Events that the far end rejected.
@@ -238,10 +238,10 @@ pub struct Undelivered {
     /// Events that were handed back.
     pub returned: u64,
     /// Why delivery ended early; `None` if it did not.
-    pub stop: Option<Stop>,
+    pub stop: Option<DeliveryError>,
 }
 
-fn why(stop: &Option<Stop>) -> String {
+fn why(stop: &Option<DeliveryError>) -> String {
     stop.as_ref()
         .map(|stop| format!(" ({stop})"))
         .unwrap_or_default()

@@ -21,14 +21,14 @@ mod wakers;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use books::{Books, DeliveryReport, FlushReport, Rejection, TrackerReport, Undelivered};
+pub use books::{Books, DeliveryReport, FlushReport, Rejection, TrackerReport, UndeliveredError};
 pub use buffer::EventBuffer;
 pub use buffer::batch::Batch;
 pub use buffer::order::Seq;
 pub use buffer::state::Phase;
 pub use clock::Clock;
 pub use config::{Config, ConfigBuilder, Overflow};
-pub use delivery::action::{Action, Stop};
+pub use delivery::action::{Action, DeliveryError};
 pub use delivery::backoff::Backoff;
 pub use delivery::courier::Courier;
 pub use delivery::far_end::{FarEnd, Hurry};

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tracker_core::{
-    Books, Config, ConfigBuilder, FlushReport, SendError, SendOptions, Stop, Transport,
+    Books, Config, ConfigBuilder, DeliveryError, FlushReport, SendError, SendOptions, Transport,
 };
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTransport};
@@ -86,7 +86,7 @@ async fn events_wait_for_an_endpoint_at_which_nothing_listens_yet() {
 
     let report = flush(&tracker).await;
     assert!(
-        matches!(report.stop, Some(Stop::Deadline { .. })),
+        matches!(report.stop, Some(DeliveryError::Deadline { .. })),
         "{report:?}"
     );
     assert_eq!(
@@ -202,7 +202,7 @@ async fn an_endless_answer_ends_and_is_no_consent() {
     let report = flush(&tracker).await;
     let unreadable = matches!(
         report.stop,
-        Some(Stop::Configuration(SendError::Unreadable {
+        Some(DeliveryError::Configuration(SendError::Unreadable {
             status: 200,
             ..
         }))
@@ -266,7 +266,7 @@ async fn a_request_does_not_outlive_the_flush_that_sent_it() {
     emit(&tracker, 0..3);
     let report = flush(&tracker).await;
     assert!(
-        matches!(report.stop, Some(Stop::Deadline { .. })),
+        matches!(report.stop, Some(DeliveryError::Deadline { .. })),
         "{report:?}"
     );
     assert_eq!(

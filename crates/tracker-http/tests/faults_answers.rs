@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tracker_core::{Config, FlushReport, Observer, Reason, SendError, Stop};
+use tracker_core::{Config, DeliveryError, FlushReport, Observer, Reason, SendError};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, JsonEvent};
 
@@ -118,7 +118,7 @@ async fn a_wait_beyond_the_deadline_ends_the_flush_at_once_and_keeps_the_events(
     let set = set([retry_after("3600".into())]).await;
     set.emit(0..3);
     let report = set.flush().await;
-    let Some(Stop::Deadline {
+    let Some(DeliveryError::Deadline {
         last:
             Some(SendError::Answer {
                 status: 429,
@@ -135,7 +135,7 @@ async fn a_wait_beyond_the_deadline_ends_the_flush_at_once_and_keeps_the_events(
     // The requested wait still applies: a later flush or shutdown does not send before its end.
     let again = set.flush().await;
     assert!(
-        matches!(again.stop, Some(Stop::Deadline { last: Some(_) })),
+        matches!(again.stop, Some(DeliveryError::Deadline { last: Some(_) })),
         "{again:?}"
     );
     let report = set.tracker.shutdown(Duration::from_secs(5)).await;
@@ -230,7 +230,7 @@ async fn a_refused_token_stops_at_once_and_keeps_every_event() {
     let set = set([Answer::Full(401, vec![], "unknown token".into())]).await;
     set.emit(0..3);
     let report = set.flush().await;
-    let Some(Stop::Configuration(SendError::Answer {
+    let Some(DeliveryError::Configuration(SendError::Answer {
         status: 401,
         reason,
         ..
@@ -269,7 +269,7 @@ async fn no_status_of_a_wrong_configuration_is_retried() {
         let report = set.flush().await;
         let stop = report.stop.expect("it must stop the flush");
         assert!(
-            matches!(&stop, Stop::Configuration(SendError::Answer { status: s, .. }) if *s == status),
+            matches!(&stop, DeliveryError::Configuration(SendError::Answer { status: s, .. }) if *s == status),
             "{stop}"
         );
         assert_eq!(
@@ -306,7 +306,7 @@ async fn a_redirect_is_never_followed() {
         set.emit(0..2);
         let report = set.flush().await;
         assert!(
-            matches!(report.stop, Some(Stop::Configuration(_))),
+            matches!(report.stop, Some(DeliveryError::Configuration(_))),
             "{report:?}"
         );
         assert_eq!((report.unsettled, set.server.received()), (2, 0));
@@ -327,7 +327,7 @@ async fn the_beginning_of_a_long_refusal_is_kept() {
     .await;
     set.emit(0..1);
     let report = set.flush().await;
-    let Some(Stop::Configuration(SendError::Answer {
+    let Some(DeliveryError::Configuration(SendError::Answer {
         status: 401,
         reason,
         ..

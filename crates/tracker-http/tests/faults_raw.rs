@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tracker_core::{Config, FlushReport, SendError, Stop};
+use tracker_core::{Config, DeliveryError, FlushReport, SendError};
 use tracker_http::HttpTracker;
 
 /// The behaviour of the server before and after its answer.
@@ -86,7 +86,10 @@ async fn flush_to(url: String) -> FlushReport {
 fn assert_is_refused(report: &FlushReport) {
     let refused = matches!(
         report.stop,
-        Some(Stop::Configuration(SendError::Answer { status: 401, .. }))
+        Some(DeliveryError::Configuration(SendError::Answer {
+            status: 401,
+            ..
+        }))
     );
     assert!(refused, "{report:?}");
 }
@@ -123,7 +126,7 @@ async fn retry_after_counts_although_the_text_stalls() {
     let report = flush_to(start(Manner::Stalls, answer).await).await;
     let last = matches!(
         report.stop,
-        Some(Stop::Deadline {
+        Some(DeliveryError::Deadline {
             last: Some(SendError::Answer { status: 429, .. })
         })
     );

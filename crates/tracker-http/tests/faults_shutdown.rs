@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tracker_core::{Config, ConfigBuilder, DeliveryReport, Stop};
+use tracker_core::{Config, ConfigBuilder, DeliveryError, DeliveryReport};
 use tracker_http::testing::{Answer, FaultServer};
 use tracker_http::{HttpTracker, HttpTrackerBuilder, JsonEvent};
 
@@ -93,7 +93,7 @@ async fn an_endpoint_that_stalls_does_not_hold_the_shutdown_beyond_its_deadline(
         started.elapsed()
     );
     assert!(
-        matches!(report.stop, Some(Stop::Deadline { .. })),
+        matches!(report.stop, Some(DeliveryError::Deadline { .. })),
         "{report:?}"
     );
     assert_eq!(
@@ -112,7 +112,7 @@ async fn a_wrong_configuration_hands_the_events_back_without_waiting_for_the_dea
         .await
         .expect("at once");
     assert!(
-        matches!(report.stop, Some(Stop::Configuration(_))),
+        matches!(report.stop, Some(DeliveryError::Configuration(_))),
         "{report:?}"
     );
     assert_eq!(

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use tracker_core::{SendError, SendOptions, Stop, Transport};
+use tracker_core::{DeliveryError, SendError, SendOptions, Transport};
 use tracker_http::{HttpTracker, HttpTransport};
 
 /// A server whose answer depends on the path; `/taken` returns the number of events taken so far.
@@ -131,7 +131,8 @@ async fn what_node_compresses_is_read() {
 async fn what_node_compresses_with_brotli_is_no_consent() {
     let node = Node::start();
     let report = tracker(node.url("br")).flush().await;
-    let Some(Stop::Configuration(SendError::Unreadable { reason, .. })) = &report.stop else {
+    let Some(DeliveryError::Configuration(SendError::Unreadable { reason, .. })) = &report.stop
+    else {
         panic!("{report:?}")
     };
     assert!(reason.as_str().contains("br"), "{reason}");

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tracker_core::{Config, SendError, SendOptions, Stop, Transport};
+use tracker_core::{Config, DeliveryError, SendError, SendOptions, Transport};
 use tracker_http::{BuildError, HttpTracker, HttpTransport};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -200,7 +200,7 @@ async fn a_certificate_that_is_not_trusted_gets_no_event_and_every_event_comes_b
         let report = tracker.shutdown(Duration::from_millis(500)).await;
         let report = report.map(|event| event.decode::<serde_json::Value>().unwrap());
         assert!(
-            matches!(report.stop, Some(Stop::Deadline { .. })),
+            matches!(report.stop, Some(DeliveryError::Deadline { .. })),
             "{report:?}"
         );
         assert!(

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::timeout;
-use tracker_core::{Config, FlushReport, Observer, Reason, SendError, Stop};
+use tracker_core::{Config, DeliveryError, FlushReport, Observer, Reason, SendError};
 use tracker_http::testing::{Answer, FaultServer, Reply};
 use tracker_http::{HttpTracker, JsonEvent};
 
@@ -80,7 +80,7 @@ async fn rejects(events: usize, rejected: Vec<usize>, reply: Reply) -> Vec<Strin
 async fn is_no_consent(reply: Reply) -> String {
     let set = set(3, Answer::Take(vec![1], reply)).await;
     let report = flush(&set).await;
-    let Some(Stop::Configuration(SendError::Unreadable {
+    let Some(DeliveryError::Configuration(SendError::Unreadable {
         status: 200,
         reason,
     })) = &report.stop

@@ -23,10 +23,10 @@ mod sync;
 #[cfg(test)]
 mod domains;
 
-pub use delivery::report::{EngineReport, RejectedEvent, RelayStop, SinkReport, UnregisteredSink};
+pub use delivery::report::{EngineReport, RejectedEvent, SinkError, SinkReport, UnregisteredSink};
 pub use engine::{
     BuildError, Cancel, CancelError, Cancelled, Engine, EngineBuilder, ForgetSinkError, Idle,
-    NotCompleted, Outcome, RunError, RunFailure, RunHandle, RunOptions,
+    NotCompletedError, Outcome, RunError, RunHandle, RunOptions, WorkflowError,
 };
 pub use execution::determinism::DeterminismError;
 pub use limits::NameError;
@@ -41,7 +41,7 @@ pub use workflow::sleep::Sleep;
 pub use workflow::step::Step;
 
 pub use tracker_core::{
-    Books, Clock, Config, ConfigBuilder, ConfigError, Reason, SendError, Stop, Transport,
+    Books, Clock, Config, ConfigBuilder, ConfigError, DeliveryError, Reason, SendError, Transport,
 };
 pub use workflow_events::{
     EncodeError, ErrorInfo, Event, EventKind, PauseReason, RunView, Timestamp,

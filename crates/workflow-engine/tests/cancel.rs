@@ -84,7 +84,7 @@ fn the_steps_under_way_finish_and_nothing_further_begins() {
 
 #[test]
 fn steps_are_cut_at_once_if_that_is_asked_for_and_their_starts_get_their_ends() {
-    let (told, finished) = cancelled(Cancel::new("enough").at_once());
+    let (told, finished) = cancelled(Cancel::new("enough").immediate());
     let steps = ["step.started", "step.started", "step.failed", "step.failed"];
     assert_eq!(
         told,
@@ -158,7 +158,7 @@ fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
             let at = workflow_engine::Timestamp::UNIX_EPOCH;
             let request = CancelRequest {
                 reason: None,
-                at_once: false,
+                immediate: false,
                 at,
             };
             let reply = store.request_cancel("r", request).await?;
@@ -187,7 +187,7 @@ fn a_cancel_that_was_accepted_survives_its_process() {
         dies.start(&STEPS, "r", 1).await.unwrap();
         let request = CancelRequest {
             reason: Some("enough".into()),
-            at_once: false,
+            immediate: false,
             at: now(&bench),
         };
         bench.store.request_cancel("r", request).await.unwrap();
@@ -250,7 +250,7 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
         let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |store| {
             let request = CancelRequest {
                 reason: Some("from beside".into()),
-                at_once: write % 2 == 0,
+                immediate: write % 2 == 0,
                 at,
             };
             let reply = futures::executor::block_on(store.request_cancel("r", request)).unwrap();

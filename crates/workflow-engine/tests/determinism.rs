@@ -58,7 +58,7 @@ where
         assert_eq!(bench.told("r").await, told, "nothing is recorded");
         assert_eq!(
             after.handle(&WF, "r").status().await.unwrap(),
-            Some(Status::Paused),
+            Some(Status::Suspended),
             "and nothing has changed"
         );
         work_off(&bench, &before).await;
@@ -79,7 +79,7 @@ fn a_step_with_another_name() {
         Ok(String::new())
     });
     let expected =
-        "the history goes on with step \"charge\" #1, but the code waits for step \"pay\" #1";
+        "the history continues with step \"charge\" #1, but the code waits for step \"pay\" #1";
     assert_eq!(error.to_string(), expected);
 }
 
@@ -92,7 +92,7 @@ fn steps_in_another_order() {
     });
     assert_eq!(
         error.to_string(),
-        "the history goes on with step \"reserve\" #1, but the code waits for step \"charge\" #1"
+        "the history continues with step \"reserve\" #1, but the code waits for step \"charge\" #1"
     );
 }
 
@@ -105,7 +105,7 @@ fn a_sleep_where_a_step_was() {
     });
     assert_eq!(
         error.to_string(),
-        "the history goes on with step \"charge\" #1, but the code waits for sleep #1"
+        "the history continues with step \"charge\" #1, but the code waits for sleep #1"
     );
 }
 
@@ -131,7 +131,7 @@ fn a_sleep_that_the_code_has_no_more() {
     });
     assert_eq!(
         error.to_string(),
-        "the history goes on with sleep #1, but the code waits for step \"ship\" #1"
+        "the history continues with sleep #1, but the code waits for step \"ship\" #1"
     );
 }
 

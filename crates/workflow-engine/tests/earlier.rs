@@ -11,8 +11,8 @@ use support::Bench;
 use tracker_core::Clock;
 use workflow_engine::store::{Commit, Created, Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
-    Context, DurableError, EncodedEvent, Failure, Outcome, Payload, RunFailure, Status, StepError,
-    StepFailure, Store, Timestamp, Workflow,
+    Context, DurableError, EncodedEvent, Failure, Outcome, Payload, Status, StepError, StepFailure,
+    Store, Timestamp, Workflow, WorkflowError,
 };
 use workflow_events::{Event, EventKind};
 
@@ -246,7 +246,7 @@ fn every_form_of_a_failed_run_is_read_as_it_was() {
                 .clock
                 .run(engine.handle(&TYPED, "r").result())
                 .unwrap();
-            let Outcome::Failed(RunFailure { info, error, .. }) = outcome else {
+            let Outcome::Failed(WorkflowError { info, error, .. }) = outcome else {
                 panic!("{json} has not failed")
             };
             assert_eq!(

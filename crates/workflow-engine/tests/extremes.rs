@@ -68,7 +68,7 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
         let engine = bench.builder().workflow(&WF, function).build().unwrap();
         bench.clock.run(async {
             match engine.run(&WF, "r", way).await.unwrap() {
-                Outcome::Paused { resume_at, .. } => {
+                Outcome::Suspended { resume_at, .. } => {
                     assert_eq!((resume_at, suspended), (last(), true), "{way}")
                 }
                 Outcome::Completed(_) => assert!(!suspended, "{way}"),

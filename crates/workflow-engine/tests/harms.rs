@@ -146,7 +146,7 @@ fn status_and_events_drift_apart() {
             let status = engine.handle(&WF, "r").status().await.unwrap().unwrap();
             assert_eq!(
                 RunView::from_events(&events).status().as_str(),
-                status.as_str()
+                status.stored_name()
             );
         }
         assert_eq!(
@@ -351,9 +351,9 @@ fn a_status_query_turns_an_hour_of_sleep_into_ninety_minutes() {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         for _ in 0..5 {
             bench.clock.sleep(HOUR / 6).await;
-            assert_eq!(engine.handle(&WF, "r").status().await.unwrap(), Some(Status::Paused));
+            assert_eq!(engine.handle(&WF, "r").status().await.unwrap(), Some(Status::Suspended));
             let again = engine.run(&WF, "r", ()).await.unwrap();
-            assert!(matches!(again, Outcome::Paused { resume_at, .. } if resume_at.as_millis() == 3_600_000));
+            assert!(matches!(again, Outcome::Suspended { resume_at, .. } if resume_at.as_millis() == 3_600_000));
             assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
         }
         work_off(&bench, &engine).await;

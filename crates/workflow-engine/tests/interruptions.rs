@@ -220,7 +220,7 @@ fn two_engines_that_want_the_same_runs_share_them() {
 async fn engines_run(engine: &Engine, id: &str) -> bool {
     matches!(
         engine.run(&WF, id, 10).await,
-        Ok(Outcome::Completed(25) | Outcome::Paused { .. })
+        Ok(Outcome::Completed(25) | Outcome::Suspended { .. })
     )
 }
 

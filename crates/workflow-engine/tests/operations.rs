@@ -132,7 +132,7 @@ fn a_sleep_until_a_time_ends_then_and_is_replayed() {
     let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
     bench.clock.run(async {
         let first = engine.run(&WF, "r", true).await.unwrap();
-        assert!(matches!(first, Outcome::Paused { resume_at, .. } if resume_at == at));
+        assert!(matches!(first, Outcome::Suspended { resume_at, .. } if resume_at == at));
         work_off(&bench, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", true).await.unwrap(),

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use support::*;
 use tracker_core::Clock;
 use workflow_engine::{
-    Context, DurableError, Failure, Outcome, Retry, RunFailure, Status, StepFailure, Store,
-    Workflow,
+    Context, DurableError, Failure, Outcome, Retry, Status, StepFailure, Store, Workflow,
+    WorkflowError,
 };
 
 const WF: Workflow<(), String> = Workflow::new("wf");
@@ -89,7 +89,7 @@ where
     (bench, outcome)
 }
 
-fn failed<O: std::fmt::Debug, E>(outcome: Outcome<O, E>) -> RunFailure<E> {
+fn failed<O: std::fmt::Debug, E>(outcome: Outcome<O, E>) -> WorkflowError<E> {
     match outcome {
         Outcome::Failed(failure) => failure,
         _ => panic!("it has not failed"),

@@ -38,7 +38,7 @@ where
         let engine = bench.builder().workflow(&WF, workflow).build().unwrap();
         bench.clock.run(async {
             let paused = engine.run(&WF, "r", ()).await.unwrap();
-            assert!(matches!(paused, Outcome::Paused { .. }), "{paused:?}");
+            assert!(matches!(paused, Outcome::Suspended { .. }), "{paused:?}");
             work_off(&bench, &engine).await;
             let run = bench.store.run("r").await.unwrap().unwrap();
             assert_eq!(run.status, Status::Completed, "the replay got stuck");

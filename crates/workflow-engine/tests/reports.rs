@@ -13,9 +13,9 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use support::{Bench, STEPS, Sink, steps};
 use tracker_core::testing::{MemoryTransport, TestClock};
-use tracker_core::{Clock, SendError, Stop};
+use tracker_core::{Clock, DeliveryError, SendError};
 use workflow_engine::{
-    EncodedEvent, Engine, ForgetSinkError, MemoryStore, Outcome, Purged, RelayStop, Retention,
+    EncodedEvent, Engine, ForgetSinkError, MemoryStore, Outcome, Purged, Retention, SinkError,
     SinkReport,
 };
 use workflow_testing::FaultStore;
@@ -91,12 +91,12 @@ fn the_last_reason_reaches_flush_shutdown_and_report() {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         bench.clock.sleep(12 * SECOND).await;
         assert_eq!(
-            engine.report().await.sinks[0].trouble,
+            engine.report().await.sinks[0].last_error,
             Some(SendError::status(503))
         );
         for report in [engine.flush().await, engine.shutdown(SECOND).await] {
             let stop = report.sinks[0].stop.as_ref();
-            let Some(RelayStop::Delivery(Stop::Deadline { last })) = stop else {
+            let Some(SinkError::Delivery(DeliveryError::Deadline { last })) = stop else {
                 panic!("{report:?}")
             };
             assert_eq!(

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures::future::{join, select};
 use support::{Bench, STEPS, Sink, decode, steps, types};
-use tracker_core::{Clock, Config, SendError, Stop};
-use workflow_engine::{Context, Engine, Failure, Outcome, RelayStop, RunError, Workflow};
+use tracker_core::{Clock, Config, DeliveryError, SendError};
+use workflow_engine::{Context, Engine, Failure, Outcome, RunError, SinkError, Workflow};
 use workflow_testing::FaultStore;
 
 #[test]
@@ -36,7 +36,10 @@ fn a_sink_that_is_down_delays_no_other_and_no_run() {
             "nothing is lost: it is pending, and reported"
         );
         assert!(
-            matches!(down.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))),
+            matches!(
+                down.stop,
+                Some(SinkError::Delivery(DeliveryError::Deadline { .. }))
+            ),
             "{:?}",
             down.stop
         );
@@ -89,7 +92,7 @@ fn a_configuration_error_stops_at_once_and_keeps_everything() {
         let sink = report.sink("collector").unwrap();
         assert!(matches!(
             sink.stop,
-            Some(RelayStop::Delivery(Stop::Configuration(
+            Some(SinkError::Delivery(DeliveryError::Configuration(
                 SendError::Answer { status: 401, .. }
             )))
         ));
@@ -446,7 +449,10 @@ fn a_flush_waits_for_what_cannot_be_read_yet() {
         let report = engine.flush().await;
         let sink = report.sink("collector").unwrap();
         assert!(
-            matches!(sink.stop, Some(RelayStop::Delivery(Stop::Deadline { .. }))),
+            matches!(
+                sink.stop,
+                Some(SinkError::Delivery(DeliveryError::Deadline { .. }))
+            ),
             "{report}"
         );
         assert_eq!(

@@ -292,7 +292,7 @@ fn two_failures_then_success() {
         let resume_at = Timestamp::from_millis(60_000).unwrap();
         assert_eq!(
             outcome,
-            Outcome::Paused {
+            Outcome::Suspended {
                 reason: PauseReason::Retry,
                 resume_at
             }

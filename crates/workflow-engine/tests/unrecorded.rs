@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use support::{Bench, work_off};
 use workflow_engine::{
-    Context, DurableError, Failure, NotCompleted, Outcome, Retry, RunFailure, StepError,
-    StepFailure, Workflow,
+    Context, DurableError, Failure, NotCompletedError, Outcome, Retry, StepError, StepFailure,
+    Workflow, WorkflowError,
 };
 use workflow_events::EventKind;
 
@@ -210,7 +210,8 @@ fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
         bench.clock.run(async {
             let _ = engine.run(&WF, "r", form).await.unwrap();
             work_off(&bench, &engine).await;
-            let RunFailure { info, error, .. } = failed(engine.run(&WF, "r", form).await.unwrap());
+            let WorkflowError { info, error, .. } =
+                failed(engine.run(&WF, "r", form).await.unwrap());
             assert!(error.is_none(), "it cannot be its own type");
             assert!(
                 info.message
@@ -340,9 +341,9 @@ fn words_of_several_mb_are_cut_wherever_they_come_from() {
     });
 }
 
-fn failed<O, E>(outcome: Outcome<O, E>) -> RunFailure<E> {
+fn failed<O, E>(outcome: Outcome<O, E>) -> WorkflowError<E> {
     match outcome.completed() {
-        Err(NotCompleted::Failed(failure)) => failure,
+        Err(NotCompletedError::Failed(failure)) => failure,
         _ => panic!("it did not fail"),
     }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use support::{Bench, work_off};
 use workflow_engine::{
-    Context, DurableError, Failure, NotCompleted, Outcome, Payload, RunError, StepError,
+    Context, DurableError, Failure, NotCompletedError, Outcome, Payload, RunError, StepError,
     StepFailure, Workflow,
 };
 use workflow_events::EventKind;
@@ -373,9 +373,9 @@ fn an_error_comes_back_as_it_was_whatever_its_form() {
     });
 }
 
-fn failed<O, E>(outcome: Outcome<O, E>) -> workflow_engine::RunFailure<E> {
+fn failed<O, E>(outcome: Outcome<O, E>) -> workflow_engine::WorkflowError<E> {
     match outcome.completed() {
-        Err(NotCompleted::Failed(failure)) => failure,
+        Err(NotCompletedError::Failed(failure)) => failure,
         _ => panic!("it did not fail"),
     }
 }

@@ -19,7 +19,7 @@ impl Db {
             (&id as _, Type::TEXT),
             (&request.at.as_millis() as _, Type::INT8),
             (&reason as _, Type::TEXT),
-            (&request.at_once as _, Type::BOOL),
+            (&request.immediate as _, Type::BOOL),
         ];
         // It is read first: nothing is changed of a run that cannot be read.
         if self.run(&id).await?.is_none() {

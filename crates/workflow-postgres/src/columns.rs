@@ -40,7 +40,7 @@ impl<'a> Columns<'a> {
         self.last_seq.push(signed(record.last_seq()));
         self.at.push(record.at.as_millis());
         self.events.push(record.events_json());
-        self.kind.push(entry.map(|entry| entry.kind.as_str()));
+        self.kind.push(entry.map(|entry| entry.kind.stored_name()));
         self.name.push(entry.map(|entry| escape(&entry.name)));
         self.occurrence
             .push(entry.map(|entry| entry.occurrence.into()));

@@ -158,9 +158,13 @@ impl Rows {
             .push(records.first().map_or(0, |record| signed(record.first_seq)));
         self.last_seq
             .push(last.map_or(0, |record| signed(record.last_seq())));
-        self.status.push(status.as_str());
-        self.befores
-            .push(befores.map(Status::as_str).collect::<Vec<_>>().join(" "));
+        self.status.push(status.stored_name());
+        self.befores.push(
+            befores
+                .map(Status::stored_name)
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
         self.ends.push(status.ends_claim());
         self.progress
             .push(records.iter().any(|record| record.entry.is_some()));
@@ -170,7 +174,7 @@ impl Rows {
         );
         self.due_at.push(
             due_at
-                .filter(|_| *status == Status::Paused)
+                .filter(|_| *status == Status::Suspended)
                 .map(Timestamp::as_millis),
         );
     }

@@ -48,7 +48,7 @@ impl Db {
                 .iter()
                 .map(|new| new.execution_id.as_deref().map(escape))
                 .collect();
-            let status: Vec<_> = good.iter().map(|new| new.status.as_str()).collect();
+            let status: Vec<_> = good.iter().map(|new| new.status.stored_name()).collect();
             let holder = |new: &&NewRun| {
                 (new.status == Status::Running).then(|| escape(&new.worker).into_owned())
             };

@@ -17,7 +17,7 @@ pub(crate) async fn list(reader: &Reader, filter: &RunFilter) -> Result<Vec<Run>
         limit,
     } = filter;
     let after = after.map_or(0, |key| signed(key.0));
-    let statuses: Vec<_> = statuses.iter().map(|status| status.as_str()).collect();
+    let statuses: Vec<_> = statuses.iter().map(|status| status.stored_name()).collect();
     let statuses = (!statuses.is_empty()).then_some(statuses);
     let escaped = |text: &Option<String>| text.as_deref().map(escape).map(String::from);
     let parameters: [Parameter<'_>; 6] = [

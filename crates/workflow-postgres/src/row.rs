@@ -57,7 +57,7 @@ pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
         id: unescape(column(row, 1)?),
         workflow: unescape(column(row, 2)?),
         execution_id: text(3)?,
-        status: Status::parse(column(row, 4)?).ok_or_else(|| corrupt(what("status")))?,
+        status: Status::from_stored_name(column(row, 4)?).ok_or_else(|| corrupt(what("status")))?,
         last_seq: unsigned(row, 5)?,
         created_at: timestamp(column(row, 6)?, || what("created_at"))?,
         ended_at: optional_timestamp(row, 7, || what("ended_at"))?,
@@ -76,7 +76,7 @@ pub(crate) fn cancel(row: &Row, first: usize) -> Result<Option<CancelRequest>, S
     };
     Ok(Some(CancelRequest {
         reason: column::<Option<String>>(row, first)?.map(unescape),
-        at_once: column::<Option<bool>>(row, first + 1)?.unwrap_or(false),
+        immediate: column::<Option<bool>>(row, first + 1)?.unwrap_or(false),
         at: timestamp(at, || "a run: cancel_at".into())?,
     }))
 }
@@ -101,7 +101,7 @@ pub(crate) fn record(row: &Row) -> Result<Record, StoreError> {
     let entry = match column::<Option<&str>>(row, 5)? {
         None => None,
         Some(kind) => Some(Entry {
-            kind: EntryKind::parse(kind).ok_or_else(|| corrupt(what("kind")))?,
+            kind: EntryKind::from_stored_name(kind).ok_or_else(|| corrupt(what("kind")))?,
             name: column::<Option<String>>(row, 6)?
                 .map(unescape)
                 .unwrap_or_default(),

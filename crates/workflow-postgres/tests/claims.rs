@@ -279,7 +279,7 @@ fn a_database_whose_clock_was_set_back_strands_nothing() {
         let released = begin(&store, "released", "w").await;
         store.release(released, Due::Now(hour)).await.unwrap();
         store.create(later("cancelled")).await.unwrap();
-        let cancel = CancelRequest { reason: None, at_once: false, at: hour };
+        let cancel = CancelRequest { reason: None, immediate: false, at: hour };
         store.request_cancel("cancelled", cancel).await.unwrap();
         begin(&store, "retired", "retiring").await;
         store.retire("retiring", hour).await.unwrap();
@@ -311,8 +311,8 @@ fn a_database_whose_clock_was_set_back_strands_nothing() {
         assert_eq!((claims.runs.len(), claims.next_due), (1, Some(hour)), "only one waits");
         // Paused without a time, and cancelled.
         let paused = begin(&store, "paused", "w").await;
-        store.commit(append(paused, "paused", 2, Status::Paused)).await.unwrap();
-        let cancel = CancelRequest { reason: None, at_once: false, at: hour };
+        store.commit(append(paused, "paused", 2, Status::Suspended)).await.unwrap();
+        let cancel = CancelRequest { reason: None, immediate: false, at: hour };
         store.request_cancel("paused", cancel).await.unwrap();
         let claims = store.claim(ClaimRequest { now, ..any("w") }).await.unwrap();
         assert_eq!(claims.runs[0].run.id, "paused");

@@ -45,7 +45,7 @@ fn any(limit: usize) -> ClaimRequest {
 fn cancel() -> CancelRequest {
     CancelRequest {
         reason: None,
-        at_once: false,
+        immediate: false,
         at: now(),
     }
 }

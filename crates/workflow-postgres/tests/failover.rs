@@ -15,7 +15,7 @@ use support::{alone, runtime};
 use tracker_core::testing::MemoryTransport;
 use workflow_engine::store::{Claim, ClaimRequest, Cursor, Due, Page, Position, Span};
 use workflow_engine::{
-    Context, EncodedEvent, Engine, Failure, Outcome, RelayStop, Status, Store, StoreError,
+    Context, EncodedEvent, Engine, Failure, Outcome, SinkError, Status, Store, StoreError,
     Timestamp, TokioClock, Workflow,
 };
 use workflow_postgres::PostgresStore;
@@ -174,7 +174,7 @@ fn events_that_take_the_places_of_lost_ones_are_delivered() {
         // It goes as far as there is something to deliver now.
         let report = flushing.await.unwrap();
         let stop = &report.sink("sink").unwrap().stop;
-        assert!(!matches!(stop, Some(RelayStop::Delivery(_))), "{report}");
+        assert!(!matches!(stop, Some(SinkError::Delivery(_))), "{report}");
 
         let mut ended = 0;
         for n in 0..100 {

@@ -243,7 +243,7 @@ fn a_cancel_that_cannot_be_read_keeps_no_other_from_being_told() {
             claims.push(begin(&store, &format!("r{n}"), "w").await);
             let cancel = CancelRequest {
                 reason: None,
-                at_once: false,
+                immediate: false,
                 at: Timestamp::UNIX_EPOCH,
             };
             store

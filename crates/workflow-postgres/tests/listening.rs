@@ -96,7 +96,7 @@ fn others_are_told_of_runs_and_cancels_and_oneself_is_not() {
             "r",
             CancelRequest {
                 reason: None,
-                at_once: true,
+                immediate: true,
                 at,
             },
         )
@@ -144,7 +144,7 @@ fn a_run_that_another_process_starts_is_executed_at_once_and_cancelled_at_once()
         }
         let began = Instant::now();
         handle
-            .cancel(workflow_engine::Cancel::new("enough").at_once())
+            .cancel(workflow_engine::Cancel::new("enough").immediate())
             .await
             .unwrap();
         let outcome = tokio::time::timeout(Duration::from_secs(30), handle.result())

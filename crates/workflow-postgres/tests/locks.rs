@@ -49,7 +49,7 @@ fn a_run_that_is_locked_keeps_no_other_waiting() {
         // Writes that are no commits.
         let cancel = CancelRequest {
             reason: None,
-            at_once: false,
+            immediate: false,
             at: Timestamp::UNIX_EPOCH,
         };
         let (cancelled, other) = tokio::join!(

@@ -151,7 +151,7 @@ fn what_people_look_for_is_found_without_reading_what_has_completed() {
             (page(vec![Status::Failed]), 20),
             (RunFilter { workflow: Some("w".into()), ..page(vec![Status::Failed]) }, 20),
             (page(vec![Status::Failed, Status::Cancelled]), 24),
-            (page(vec![Status::Paused]), 0),
+            (page(vec![Status::Suspended]), 0),
             (page(vec![Status::Running]), 30),
             (RunFilter { worker: Some("somebody".into()), ..all() }, 30),
             (RunFilter { id_prefix: Some("now-".into()), ..all() }, 30),

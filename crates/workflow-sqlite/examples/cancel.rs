@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     assert!(matches!(
         engine.run(&TRIAL, "ada", ()).await?,
-        Outcome::Paused { .. }
+        Outcome::Suspended { .. }
     ));
     assert_eq!(
         engine.cancel("ada", "she has subscribed").await?,

@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .workflow(&REMIND, remind)
         .build()?;
     let outcome = engine.run(&REMIND, "ada", "Ada".to_owned()).await?;
-    let Outcome::Paused { resume_at, .. } = outcome else {
+    let Outcome::Suspended { resume_at, .. } = outcome else {
         panic!("it sleeps")
     };
     println!("the run sleeps until {resume_at}, and this process ends");

@@ -26,7 +26,7 @@ impl Db {
         }
         let cancel = match run.cancel.take() {
             Some(earlier) => CancelRequest {
-                at_once: earlier.at_once || request.at_once,
+                immediate: earlier.immediate || request.immediate,
                 ..earlier
             },
             None => request.clone(),
@@ -43,7 +43,7 @@ impl Db {
         let values = params![
             run.key.0,
             cancel.reason,
-            cancel.at_once,
+            cancel.immediate,
             cancel.at.as_millis(),
             due_at
         ];

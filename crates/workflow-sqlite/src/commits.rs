@@ -37,11 +37,17 @@ impl Db {
                 .map(|record| record.at.as_millis())
                 .filter(|_| status.is_terminal());
             let due_at = due_at
-                .filter(|_| *status == Status::Paused)
+                .filter(|_| *status == Status::Suspended)
                 .map(Timestamp::as_millis);
             let sql = "UPDATE runs SET status = ?2, ended_at = ?3, due_at = ?4, \
                        worker = NULL, recoveries = ?5 WHERE key = ?1";
-            let values = params![claim.key.0, status.as_str(), ended_at, due_at, recoveries];
+            let values = params![
+                claim.key.0,
+                status.stored_name(),
+                ended_at,
+                due_at,
+                recoveries
+            ];
             self.connection.prepare_cached(sql)?.execute(values)?;
             self.held.remove(&claim.key);
             return Ok(Committed {
@@ -53,7 +59,7 @@ impl Db {
             let sql = "UPDATE runs SET status = ?2, recoveries = ?3 WHERE key = ?1";
             self.connection.prepare_cached(sql)?.execute(params![
                 claim.key.0,
-                status.as_str(),
+                status.stored_name(),
                 recoveries
             ])?;
         }
@@ -84,7 +90,7 @@ impl Db {
                 last_seq,
                 record.at.as_millis(),
                 record.events_json(),
-                entry.map(|entry| entry.kind.as_str()),
+                entry.map(|entry| entry.kind.stored_name()),
                 entry.map(|entry| entry.name.as_str()),
                 entry.map(|entry| entry.occurrence),
                 entry.map(|entry| entry.attempt),

@@ -36,7 +36,7 @@ impl Db {
             id,
             workflow,
             execution_id,
-            status.as_str(),
+            status.stored_name(),
             epoch,
             at,
             due_at,

@@ -23,7 +23,7 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), OperationError> {
     let cancel = match optional_time(12, "cancel_at")? {
         Some(at) => Some(CancelRequest {
             reason: row.get(10)?,
-            at_once: row.get::<_, Option<bool>>(11)?.unwrap_or(false),
+            immediate: row.get::<_, Option<bool>>(11)?.unwrap_or(false),
             at,
         }),
         None => None,
@@ -33,7 +33,7 @@ pub(crate) fn run(row: &Row<'_>) -> Result<(Run, u64), OperationError> {
         id: row.get(1)?,
         workflow: row.get(2)?,
         execution_id: row.get(3)?,
-        status: Status::parse(&status).ok_or_else(|| corrupt(what("status")))?,
+        status: Status::from_stored_name(&status).ok_or_else(|| corrupt(what("status")))?,
         created_at: time(5, "created_at")?,
         ended_at: optional_time(6, "ended_at")?,
         due_at: optional_time(7, "due_at")?,
@@ -67,7 +67,7 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, OperationError> {
     let entry = match row.get::<_, Option<String>>(5)? {
         None => None,
         Some(kind) => Some(Entry {
-            kind: EntryKind::parse(&kind).ok_or_else(|| corrupt(what("kind")))?,
+            kind: EntryKind::from_stored_name(&kind).ok_or_else(|| corrupt(what("kind")))?,
             name: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
             occurrence: row.get::<_, Option<u32>>(7)?.unwrap_or_default(),
             attempt: row.get::<_, Option<u32>>(8)?.unwrap_or_default(),

@@ -98,7 +98,7 @@ async fn a_run_is_executed_although_the_clock_was_set_back_by_an_hour() {
     );
     assert_eq!(
         store.run("sleeping").await.unwrap().unwrap().status,
-        Status::Paused
+        Status::Suspended
     );
     let _ = second.shutdown(Duration::from_secs(10)).await;
 }

@@ -355,7 +355,7 @@ async fn every_other_refusal_of_damage_changes_nothing() {
         let before = dump();
         let cancel = CancelRequest {
             reason: None,
-            at_once: false,
+            immediate: false,
             at: at(1),
         };
         let refused = [

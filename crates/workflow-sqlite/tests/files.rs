@@ -123,8 +123,8 @@ async fn positions_and_keys_are_not_reused_after_a_purge() {
 async fn a_second_store_on_the_file_learns_who_has_it_open() {
     let file = File::new();
     let store = file.open();
-    let at_once = SqliteStore::options().lock_timeout(Duration::ZERO);
-    let Err(OpenError::Locked { holder, .. }) = at_once.open(file.path()) else {
+    let immediate = SqliteStore::options().lock_timeout(Duration::ZERO);
+    let Err(OpenError::Locked { holder, .. }) = immediate.open(file.path()) else {
         panic!("the file is open")
     };
     assert_eq!(holder, format!("process {}", std::process::id()));

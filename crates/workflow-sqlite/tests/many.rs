@@ -37,7 +37,7 @@ async fn fill(store: &dyn Store, ids: &[String]) {
         let status = match random.u8(..40) {
             0..2 => Status::Failed,
             2..4 => Status::Cancelled,
-            4..14 => Status::Paused,
+            4..14 => Status::Suspended,
             14..36 => Status::Completed,
             36..38 => {
                 store

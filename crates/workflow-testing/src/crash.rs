@@ -347,7 +347,7 @@ fn check(
         let view = RunView::from_events(&events);
         assert_eq!(
             view.status().as_str(),
-            run.status.as_str(),
+            run.status.stored_name(),
             "status and events differ after {crashes:?}: {told:?}"
         );
         assert!(

@@ -163,7 +163,7 @@ pub async fn sleepers(runs: usize) -> (f64, f64) {
                 .run(&SLEEPS, format!("{n}"), n as u32)
                 .await
                 .expect("an outcome");
-            assert!(matches!(outcome, Outcome::Paused { .. }));
+            assert!(matches!(outcome, Outcome::Suspended { .. }));
         }
     });
     all.buffer_unordered(256).for_each(|()| async {}).await;

@@ -41,7 +41,7 @@ fn main() {
         ] {
             let rates = rounds(5, || {
                 let (_folder, store) = store(durability);
-                runtime.block_on(steps::at_once(store, "run", 64, 2_560, steps))
+                runtime.block_on(steps::immediate(store, "run", 64, 2_560, steps))
             });
             println!("  {steps:>3} steps, {durability:?}: {}", spread(&rates));
         }

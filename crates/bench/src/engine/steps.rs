@@ -22,22 +22,22 @@ fn engine(store: Arc<dyn Store>) -> Engine {
         .expect("an engine")
 }
 
-/// Steps per second with `at_once` runs at a time.
-pub async fn at_once(
+/// Steps per second with `immediate` runs at a time.
+pub async fn immediate(
     store: Arc<dyn Store>,
     name: &str,
-    at_once: usize,
+    immediate: usize,
     runs: usize,
     steps: u32,
 ) -> f64 {
     let engine = engine(store);
     let started = Instant::now();
     // A task for each of the runs at a time, as a server has one for each request.
-    let tasks = (0..at_once).map(|task| {
+    let tasks = (0..immediate).map(|task| {
         let engine = engine.clone();
         let name = name.to_owned();
         tokio::spawn(async move {
-            for n in 0..runs / at_once {
+            for n in 0..runs / immediate {
                 let outcome = engine
                     .run(&STEPS, format!("{name}-{task}-{n}"), steps)
                     .await

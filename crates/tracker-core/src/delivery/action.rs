@@ -15,13 +15,13 @@ pub enum Action {
     /// Wait that long, then send the next range.
     Wait(Duration),
     /// Give the events back.
-    Stop(Stop),
+    Stop(DeliveryError),
 }
 
 /// Why delivery ended before every event had a fate. The other events are kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Stop {
+pub enum DeliveryError {
     /// The deadline has passed, or would pass before the next attempt.
     #[error("the deadline passed{}", last_answer(.last))]
     Deadline {

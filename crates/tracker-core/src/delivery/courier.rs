@@ -10,7 +10,7 @@ use futures::future::{Either, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::action::{Action, Stop};
+use crate::delivery::action::{Action, DeliveryError};
 use crate::delivery::far_end::FarEnd;
 use crate::delivery::learned::Sent;
 use crate::delivery::policy::Delivery;
@@ -31,7 +31,7 @@ use crate::transport::{Reason, Receipt, SendError, Transport};
 /// ```
 /// use std::time::Duration;
 /// use tracker_core::testing::{MemoryTransport, TestClock};
-/// use tracker_core::{Clock, Config, Courier, FarEnd, Stop};
+/// use tracker_core::{Clock, Config, Courier, FarEnd, DeliveryError};
 ///
 /// let (transport, clock, far_end) = (MemoryTransport::new(), TestClock::new(), FarEnd::new());
 /// transport.then_status(503);
@@ -43,10 +43,10 @@ use crate::transport::{Reason, Receipt, SendError, Transport};
 ///     while done < events.len() {
 ///         done += courier.deliver(&events[done..], |index| (done + index) as u64).await?.events;
 ///     }
-///     Ok::<(), Stop>(())
+///     Ok::<(), DeliveryError>(())
 /// })?;
 /// assert_eq!(transport.delivered(), ["started", "completed"]);
-/// # Ok::<(), Stop>(())
+/// # Ok::<(), DeliveryError>(())
 /// ```
 pub struct Courier<'a, E> {
     transport: &'a dyn Transport<E>,
@@ -98,7 +98,7 @@ impl<'a, E> Courier<'a, E> {
     ///
     /// # Errors
     ///
-    /// [`Stop`] if delivery ended early; none of `events` has a fate.
+    /// [`DeliveryError`] if delivery ended early; none of `events` has a fate.
     ///
     /// # Cancel safety
     ///
@@ -108,7 +108,7 @@ impl<'a, E> Courier<'a, E> {
         &mut self,
         events: &[E],
         place: impl Fn(usize) -> u64,
-    ) -> Result<Settlement, Stop> {
+    ) -> Result<Settlement, DeliveryError> {
         if events.is_empty() {
             return Ok(Settlement::default());
         }
@@ -118,8 +118,8 @@ impl<'a, E> Courier<'a, E> {
             // The far end has asked for rest, in this delivery or an earlier one.
             let rest = self.far_end.rests_until().saturating_sub(began);
             let Some(left) = left.filter(|left| rest < *left) else {
-                return Err(Stop::Deadline {
-                    last: self.far_end.trouble(),
+                return Err(DeliveryError::Deadline {
+                    last: self.far_end.last_error(),
                 });
             };
             if !rest.is_zero() {
@@ -148,12 +148,14 @@ impl<'a, E> Courier<'a, E> {
                 }
                 delivery.on_answer(sent, answer, now)
             });
-            let before = self.far_end.trouble();
+            let before = self.far_end.last_error();
             match &action {
                 Action::Settle(_) if error.as_ref().is_none_or(is_conclusive) => {
                     self.far_end.record_success()
                 }
-                Action::Stop(Stop::Configuration(error)) => self.far_end.record_failure(error, now),
+                Action::Stop(DeliveryError::Configuration(error)) => {
+                    self.far_end.record_failure(error, now)
+                }
                 // An attempt that was shortened says less than the one before it.
                 Action::Wait(_) | Action::Stop(_) if !(cut && before.is_some()) => {
                     error
@@ -166,9 +168,9 @@ impl<'a, E> Courier<'a, E> {
                 Action::Settle(settlement) => return Ok(settlement),
                 Action::SendNow => {}
                 Action::Wait(delay) => self.wait(now.saturating_add(delay)).await,
-                Action::Stop(Stop::Deadline { .. }) => {
-                    return Err(Stop::Deadline {
-                        last: self.far_end.trouble(),
+                Action::Stop(DeliveryError::Deadline { .. }) => {
+                    return Err(DeliveryError::Deadline {
+                        last: self.far_end.last_error(),
                     });
                 }
                 Action::Stop(stop) => return Err(stop),

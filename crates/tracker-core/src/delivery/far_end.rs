@@ -24,7 +24,7 @@ use crate::wakers::WakerSet;
 /// use tracker_core::FarEnd;
 ///
 /// let far_end = FarEnd::new();
-/// assert_eq!(far_end.trouble(), None);
+/// assert_eq!(far_end.last_error(), None);
 /// ```
 pub struct FarEnd {
     state: Mutex<State>,
@@ -34,7 +34,7 @@ struct State {
     learned: Learned,
     /// The time of the clock before which no request is sent.
     rests_until: Duration,
-    trouble: Option<SendError>,
+    last_error: Option<SendError>,
     /// The number of callers that have come.
     calls: u64,
     /// The callers that wait: the number and the deadline of each.
@@ -56,7 +56,7 @@ impl FarEnd {
         let state = State {
             learned: Learned::default(),
             rests_until: Duration::ZERO,
-            trouble: None,
+            last_error: None,
             calls: 0,
             waiting: Vec::new(),
             wakers: WakerSet::default(),
@@ -67,8 +67,8 @@ impl FarEnd {
     }
 
     /// Returns the error of the last attempt; `None` after a success and before the first attempt.
-    pub fn trouble(&self) -> Option<SendError> {
-        self.state.lock().trouble.clone()
+    pub fn last_error(&self) -> Option<SendError> {
+        self.state.lock().last_error.clone()
     }
 
     /// Announces that a caller waits for the delivery, until `deadline` of the clock.
@@ -156,9 +156,9 @@ impl FarEnd {
     pub(crate) fn record_success(&self) {
         let mut state = self.state.lock();
         state.rests_until = Duration::ZERO;
-        let trouble = state.trouble.take();
+        let last_error = state.last_error.take();
         drop(state);
-        if trouble.is_some() {
+        if last_error.is_some() {
             tracing::info!("events are delivered again");
         }
     }
@@ -175,7 +175,7 @@ impl FarEnd {
         {
             state.rests_until = now.saturating_add((*rest).min(MAX_RETRY_AFTER));
         }
-        let before = state.trouble.replace(error.clone());
+        let before = state.last_error.replace(error.clone());
         drop(state);
         if before.is_none_or(|before| before.kind() != error.kind()) {
             log(error);
@@ -235,12 +235,12 @@ impl Default for FarEnd {
 
 impl fmt::Debug for FarEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (trouble, waiting) = {
+        let (last_error, waiting) = {
             let state = self.state.lock();
-            (state.trouble.clone(), state.waiting.len())
+            (state.last_error.clone(), state.waiting.len())
         };
         f.debug_struct("FarEnd")
-            .field("trouble", &trouble)
+            .field("last_error", &last_error)
             .field("waiting", &waiting)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::delivery::action::{Action, Stop};
+use crate::delivery::action::{Action, DeliveryError};
 use crate::delivery::backoff::Backoff;
 use crate::delivery::class::{Class, MAX_RETRY_AFTER, may_be_event_fault, means_too_slow};
 use crate::delivery::learned::{Learned, Sent};
@@ -330,7 +330,7 @@ impl Delivery {
     fn stop(&mut self, error: SendError) -> Action {
         self.ranges.clear();
         self.refused.clear();
-        Action::Stop(Stop::Configuration(error))
+        Action::Stop(DeliveryError::Configuration(error))
     }
 
     /// Counts a failure that an event may have caused. Returns what follows, once there are enough
@@ -379,7 +379,7 @@ impl Delivery {
             .min(left / 2)
             .max(at_least.unwrap_or_default().min(MAX_RETRY_AFTER));
         if left < MIN_TIME_FOR_ATTEMPT || delay >= left {
-            return Action::Stop(Stop::Deadline { last: Some(error) });
+            return Action::Stop(DeliveryError::Deadline { last: Some(error) });
         }
         Action::Wait(delay)
     }

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::select;
 
 use crate::buffer::state::Phase;
-use crate::delivery::action::Stop;
+use crate::delivery::action::DeliveryError;
 use crate::panic::message;
 use crate::tracker::buffered::BufferedTracker;
 use crate::transport::Reason;
@@ -55,7 +55,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
                 .await
             {
                 Ok(()) => {}
-                Err(Stop::Recalled) => return,
+                Err(DeliveryError::Recalled) => return,
                 Err(_) => {
                     let settled = pin!(self.buffer.settled(self.buffer.barrier()));
                     select(settled, self.clock.sleep(self.config.max_delay())).await;

@@ -15,7 +15,7 @@ use crate::buffer::order::Seq;
 use crate::buffer::state::Phase;
 use crate::clock::Clock;
 use crate::config::{Config, Overflow};
-use crate::delivery::action::Stop;
+use crate::delivery::action::DeliveryError;
 use crate::delivery::courier::Courier;
 use crate::delivery::far_end::FarEnd;
 use crate::error::PushError;
@@ -229,7 +229,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         TrackerReport {
             books: self.books(),
             rejections,
-            trouble: self.far_end.trouble(),
+            last_error: self.far_end.last_error(),
             background_ended,
         }
     }
@@ -247,7 +247,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
 
     /// Settles everything below `barrier` for a caller that waits until `deadline`; returns why
     /// that ended early.
-    async fn deliver_now(&self, barrier: Seq, deadline: Duration) -> Option<Stop> {
+    async fn deliver_now(&self, barrier: Seq, deadline: Duration) -> Option<DeliveryError> {
         let hurry = self.far_end.hurry(deadline);
         let stop = self.deliver_below(barrier, deadline).await.err();
         drop(hurry);
@@ -256,13 +256,17 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
                 .lock()
                 .background_ended
                 .clone()
-                .map(|reason| Stop::Background { reason })
+                .map(|reason| DeliveryError::Background { reason })
         })
     }
 
     /// Settles everything below `barrier`, with as many batches in flight as the configuration
     /// allows.
-    pub(super) async fn deliver_below(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
+    pub(super) async fn deliver_below(
+        &self,
+        barrier: Seq,
+        deadline: Duration,
+    ) -> Result<(), DeliveryError> {
         if self.config.in_flight() == 1 {
             return self.deliver_batches(barrier, deadline).await;
         }
@@ -272,7 +276,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
             .map(drop)
     }
 
-    async fn deliver_batches(&self, barrier: Seq, deadline: Duration) -> Result<(), Stop> {
+    async fn deliver_batches(&self, barrier: Seq, deadline: Duration) -> Result<(), DeliveryError> {
         while let Some(batch) = self.next_batch(barrier, deadline).await? {
             // Boxed here and below: these futures are large, a batch is rare, and stacks are small
             // where loom runs.
@@ -281,7 +285,11 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         Ok(())
     }
 
-    async fn next_batch(&self, barrier: Seq, deadline: Duration) -> Result<Option<Batch<E>>, Stop> {
+    async fn next_batch(
+        &self,
+        barrier: Seq,
+        deadline: Duration,
+    ) -> Result<Option<Batch<E>>, DeliveryError> {
         let left = deadline.saturating_sub(self.clock.now());
         let recalled = pin!(self.buffer.recalled());
         match select(
@@ -291,16 +299,16 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
         .await
         {
             Either::Left((batch, _)) => Ok(batch),
-            Either::Right((Either::Left(_), _)) => Err(Stop::Recalled),
+            Either::Right((Either::Left(_), _)) => Err(DeliveryError::Recalled),
             // Another delivery has the events, and has recorded its failures.
-            Either::Right((Either::Right(_), _)) => Err(Stop::Deadline {
-                last: self.far_end.trouble(),
+            Either::Right((Either::Right(_), _)) => Err(DeliveryError::Deadline {
+                last: self.far_end.last_error(),
             }),
         }
     }
 
     /// Settles every event of `batch`, or gives the rest back by dropping it.
-    async fn deliver(&self, mut batch: Batch<E>, deadline: Duration) -> Result<(), Stop> {
+    async fn deliver(&self, mut batch: Batch<E>, deadline: Duration) -> Result<(), DeliveryError> {
         let seed = self.shared.lock().seeds.u64(..);
         let mut courier = Courier::new(
             &*self.transport,
@@ -316,7 +324,7 @@ impl<E: Send + Sync + 'static> BufferedTracker<E> {
                 let deliver = Box::pin(courier.deliver(batch.events(), place));
                 match select(deliver, pin!(batch.recalled())).await {
                     Either::Left((outcome, _)) => outcome?,
-                    Either::Right(_) => return Err(Stop::Recalled),
+                    Either::Right(_) => return Err(DeliveryError::Recalled),
                 }
             };
             for (seq, event, reason) in batch.settle(settlement) {

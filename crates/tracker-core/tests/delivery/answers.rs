@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
-    BufferedTracker, Clock, Config, Courier, FarEnd, Reason, Receipt, SendError, SendOptions,
-    Settlement, Stop, Transport,
+    BufferedTracker, Clock, Config, Courier, DeliveryError, FarEnd, Reason, Receipt, SendError,
+    SendOptions, Settlement, Transport,
 };
 
 use crate::{Rig, millis, secs};
@@ -82,7 +82,7 @@ fn a_configuration_error_stops_at_once_keeps_the_events_and_the_next_flush_tries
         let report = rig.clock.run(rig.tracker.flush());
         assert_eq!(
             report.stop,
-            Some(Stop::Configuration(SendError::status(status))),
+            Some(DeliveryError::Configuration(SendError::status(status))),
             "{status}"
         );
         assert_eq!(
@@ -293,7 +293,10 @@ fn an_encoding_that_is_refused_is_left_out_once_and_if_that_does_not_help_nothin
         tracker.emit(1).unwrap();
         let report = clock.run(tracker.flush());
         assert_eq!(*transport.plain.lock().unwrap(), [false, true]);
-        assert_eq!(matches!(report.stop, Some(Stop::Configuration(_))), never);
+        assert_eq!(
+            matches!(report.stop, Some(DeliveryError::Configuration(_))),
+            never
+        );
         assert_eq!(
             (report.books.delivered, report.books.queued),
             if never { (0, 1) } else { (1, 0) }
@@ -315,7 +318,7 @@ fn a_courier_without_events_sends_nothing_and_past_its_deadline_it_stops() {
         clock.sleep(secs(1)).await;
         assert_eq!(
             courier.deliver(&[3], place).await,
-            Err(Stop::Deadline { last: None })
+            Err(DeliveryError::Deadline { last: None })
         );
     });
     assert_eq!(transport.delivered(), [1, 2]);

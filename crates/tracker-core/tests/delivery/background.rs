@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, join, select};
-use tracker_core::{Clock, SendError, Stop};
+use tracker_core::{Clock, DeliveryError, SendError};
 
 use crate::{Rig, millis, secs};
 
@@ -247,7 +247,7 @@ fn a_flush_beside_it_can_give_up_while_it_goes_on() {
         let report = rig.tracker.flush().await;
         let met = matches!(
             report.stop,
-            Some(Stop::Deadline {
+            Some(DeliveryError::Deadline {
                 last: Some(SendError::Answer { status: 503, .. })
             })
         );

@@ -1,6 +1,8 @@
 //! The books and the reports as values: sums, the identity, and what they print.
 
-use tracker_core::{Books, DeliveryReport, FlushReport, Reason, Rejection, SendError, Stop};
+use tracker_core::{
+    Books, DeliveryError, DeliveryReport, FlushReport, Reason, Rejection, SendError,
+};
 
 const BOOKS: Books = Books {
     accepted: 28,
@@ -90,7 +92,7 @@ fn only_a_report_without_loss_is_ok_and_the_error_says_what_and_why() {
         stop,
     };
     assert_eq!(flush(0, 0, None).ok().unwrap(), BOOKS);
-    let error = flush(2, 0, Some(Stop::Deadline { last: None }))
+    let error = flush(2, 0, Some(DeliveryError::Deadline { last: None }))
         .ok()
         .unwrap_err();
     assert_eq!(
@@ -103,7 +105,7 @@ fn only_a_report_without_loss_is_ok_and_the_error_says_what_and_why() {
         "not every event was delivered: 0 pending, 3 rejected, 0 dropped, 0 returned"
     );
 
-    let stop = Some(Stop::Configuration(SendError::status(401)));
+    let stop = Some(DeliveryError::Configuration(SendError::status(401)));
     let report = DeliveryReport {
         books: BOOKS,
         returned: vec![1, 2],
@@ -127,7 +129,7 @@ fn only_a_report_without_loss_is_ok_and_the_error_says_what_and_why() {
         books: all,
         returned: vec![],
         rejections: vec![],
-        stop: Some(Stop::Recalled),
+        stop: Some(DeliveryError::Recalled),
     };
     assert_eq!(report.ok().unwrap(), all, "what counts is what arrived");
 }

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use futures::future::{Either, join, select};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
-    BufferedTracker, Clock, Config, Reason, Receipt, SendError, SendOptions, Stop, Transport,
+    BufferedTracker, Clock, Config, DeliveryError, Reason, Receipt, SendError, SendOptions,
+    Transport,
 };
 
 use crate::{Rig, millis, secs};
@@ -347,7 +348,7 @@ fn a_rest_outlives_the_flush_that_was_told_of_it() {
         let report = rig.clock.run(rig.tracker.flush());
         let told = matches!(
             report.stop,
-            Some(Stop::Deadline {
+            Some(DeliveryError::Deadline {
                 last: Some(SendError::Answer { status: 429, .. })
             })
         );
@@ -425,8 +426,8 @@ fn the_last_reason_reaches_flush_shutdown_and_report() {
         rig.clock.run(join(rig.tracker.run(), async {
             rig.emit([1]);
             rig.clock.sleep(secs(60)).await;
-            assert_eq!(rig.tracker.report().trouble, Some(error.clone()));
-            let stop = Some(Stop::Deadline {
+            assert_eq!(rig.tracker.report().last_error, Some(error.clone()));
+            let stop = Some(DeliveryError::Deadline {
                 last: Some(error.clone()),
             });
             assert_eq!(
@@ -444,11 +445,11 @@ fn a_success_clears_the_trouble() {
     let rig = Rig::with_defaults();
     rig.transport.then_status(503);
     rig.emit([1]);
-    assert_eq!(rig.tracker.report().trouble, None);
+    assert_eq!(rig.tracker.report().last_error, None);
     rig.clock.run(rig.tracker.flush()).ok().unwrap();
     let report = rig.tracker.report();
     assert!(
-        report.trouble.is_none()
+        report.last_error.is_none()
             && report.books.all_delivered()
             && report.background_ended.is_none()
     );

@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures::FutureExt;
 use futures::future::join;
 use tracker_core::testing::TestClock;
-use tracker_core::{BufferedTracker, Clock, Config, Overflow, SendError, Stop, Tracker};
+use tracker_core::{BufferedTracker, Clock, Config, DeliveryError, Overflow, SendError, Tracker};
 
 use crate::{Rig, millis, secs};
 
@@ -90,7 +90,7 @@ fn a_flush_ends_at_its_deadline_and_says_what_is_left_and_why() {
     );
     assert_eq!(
         report.stop,
-        Some(Stop::Deadline {
+        Some(DeliveryError::Deadline {
             last: Some(SendError::status(503))
         })
     );
@@ -117,7 +117,7 @@ fn a_far_end_that_hangs_cannot_hold_a_flush_beyond_its_deadline() {
     );
     assert!(matches!(
         report.stop,
-        Some(Stop::Deadline {
+        Some(DeliveryError::Deadline {
             last: Some(SendError::TimedOut { .. })
         })
     ));
@@ -141,7 +141,7 @@ fn a_flush_that_waits_for_another_ends_at_its_own_deadline() {
     assert!(stuck.as_mut().now_or_never().is_none());
     let report = rig.clock.run(rig.tracker.flush());
     assert_eq!((rig.now(), report.unsettled), (secs(2), 1));
-    assert_eq!(report.stop, Some(Stop::Deadline { last: None }));
+    assert_eq!(report.stop, Some(DeliveryError::Deadline { last: None }));
     assert!(
         report.ok().is_err(),
         "an event in another's hands has not arrived"
@@ -156,7 +156,7 @@ fn a_wait_that_is_longer_than_the_flush_may_take_ends_it_at_once() {
     let report = rig.clock.run(rig.tracker.flush());
     assert!(matches!(
         report.stop,
-        Some(Stop::Deadline {
+        Some(DeliveryError::Deadline {
             last: Some(SendError::Answer { status: 429, .. })
         })
     ));
@@ -304,7 +304,7 @@ fn an_attempt_that_the_deadline_cuts_does_not_hide_what_the_one_before_it_met() 
     let report = rig.clock.run(rig.tracker.shutdown(secs(2)));
     let met = matches!(
         report.stop,
-        Some(Stop::Deadline {
+        Some(DeliveryError::Deadline {
             last: Some(SendError::Answer { status: 503, .. })
         })
     );

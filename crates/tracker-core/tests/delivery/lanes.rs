@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use futures::FutureExt;
 use tracker_core::testing::MemoryTransport;
-use tracker_core::{SendError, Stop};
+use tracker_core::{DeliveryError, SendError};
 
 use crate::{Rig, secs};
 
@@ -59,7 +59,7 @@ fn a_lane_that_stops_gives_back_what_the_others_hold() {
     let report = rig.clock.run(rig.tracker.flush());
     assert_eq!(
         report.stop,
-        Some(Stop::Configuration(SendError::status(401)))
+        Some(DeliveryError::Configuration(SendError::status(401)))
     );
     assert_eq!(report.books.in_flight, 0);
     assert_eq!(rig.now(), secs(0), "the lane that hangs does not hold it");

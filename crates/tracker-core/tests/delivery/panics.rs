@@ -10,8 +10,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
-    BufferedTracker, Clock, Config, Observer, Overflow, PushError, Reason, Receipt, SendError,
-    SendOptions, Stop, Transport,
+    BufferedTracker, Clock, Config, DeliveryError, Observer, Overflow, PushError, Reason, Receipt,
+    SendError, SendOptions, Transport,
 };
 
 use crate::secs;
@@ -171,13 +171,13 @@ fn a_dead_background_leaves_delivery_to_the_flushes_and_they_say_so() {
         (report.books.delivered, transport.delivered()),
         (1, vec![1])
     );
-    let Some(Stop::Background { reason }) = report.stop else {
+    let Some(DeliveryError::Background { reason }) = report.stop else {
         panic!("{report:?}")
     };
     assert_eq!(reason.as_str(), "its task was aborted");
     let report = clock.run(tracker.shutdown(secs(1)));
     assert!(
-        report.ok().is_ok() && matches!(report.stop, Some(Stop::Background { .. })),
+        report.ok().is_ok() && matches!(report.stop, Some(DeliveryError::Background { .. })),
         "{report:?}"
     );
 }

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use futures::future::join;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
-    BufferedTracker, Clock, Config, Reason, Receipt, SendError, SendOptions, Stop, Transport,
+    BufferedTracker, Clock, Config, DeliveryError, Reason, Receipt, SendError, SendOptions,
+    Transport,
 };
 
 use crate::{Rig, millis, secs};
@@ -406,7 +407,8 @@ fn verdicts_about_an_event_that_was_not_sent_are_no_consent() {
         ),
         (0, 0, 4)
     );
-    let Some(Stop::Configuration(SendError::Unreadable { reason, .. })) = report.stop else {
+    let Some(DeliveryError::Configuration(SendError::Unreadable { reason, .. })) = report.stop
+    else {
         panic!("{report:?}")
     };
     assert_eq!(reason.as_str(), "it rejects event 4 of a batch of 4");
@@ -550,7 +552,7 @@ fn a_far_end_that_fails_on_every_event_of_a_batch_sets_none_aside() {
         "{report:?}"
     );
     assert!(
-        matches!(report.stop, Some(Stop::Configuration(_))),
+        matches!(report.stop, Some(DeliveryError::Configuration(_))),
         "{report:?}"
     );
     assert!(clock.now() < secs(3600));

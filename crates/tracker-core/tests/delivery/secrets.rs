@@ -6,7 +6,7 @@ use futures::FutureExt;
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{
     BufferedTracker, Config, Courier, EventBuffer, FarEnd, NoopTracker, Overflow, PushError,
-    Reason, Tracker, Undelivered,
+    Reason, Tracker, UndeliveredError,
 };
 
 use crate::secs;
@@ -85,7 +85,7 @@ fn no_report_shows_an_event() {
     is_silent(undelivered(&report.ok().unwrap_err()));
 }
 
-fn undelivered(error: &Undelivered) -> String {
+fn undelivered(error: &UndeliveredError) -> String {
     format!("{error:?} {error}")
 }
 

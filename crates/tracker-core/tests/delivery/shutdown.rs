@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use futures::FutureExt;
 use futures::future::{Either, join, join3, select};
-use tracker_core::{Clock, Reason, SendError, Stop};
+use tracker_core::{Clock, DeliveryError, Reason, SendError};
 
 use crate::{Rig, millis, secs};
 
@@ -103,7 +103,7 @@ fn the_first_of_two_shutdowns_has_the_events_of_a_flush_that_was_recalled() {
         rig.tracker.shutdown(secs(9)),
         rig.tracker.shutdown(secs(1)),
     ));
-    assert_eq!(flush.stop, Some(Stop::Recalled));
+    assert_eq!(flush.stop, Some(DeliveryError::Recalled));
     assert_eq!(rig.now(), secs(1), "the shorter timeout ends both");
     assert_eq!(
         (first.returned, second.returned),
@@ -168,7 +168,7 @@ fn at_the_deadline_the_rest_is_handed_back_in_order() {
     assert!(rig.now() <= secs(2), "it took {:?}", rig.now());
     assert_eq!(
         report.stop,
-        Some(Stop::Deadline {
+        Some(DeliveryError::Deadline {
             last: Some(SendError::status(503))
         })
     );
@@ -223,7 +223,10 @@ fn a_shutdown_takes_back_what_another_flush_has_in_flight() {
         (vec![1, 2, 3], secs(1)),
         "all of them, in order, at its deadline"
     );
-    assert_eq!((flush.stop, flush.unsettled), (Some(Stop::Recalled), 3));
+    assert_eq!(
+        (flush.stop, flush.unsettled),
+        (Some(DeliveryError::Recalled), 3)
+    );
     assert_eq!(rig.tracker.books().pending(), 0);
 }
 
@@ -263,7 +266,7 @@ fn a_configuration_error_hands_back_at_once() {
     );
     assert_eq!(
         report.stop,
-        Some(Stop::Configuration(SendError::status(403)))
+        Some(DeliveryError::Configuration(SendError::status(403)))
     );
 }
 

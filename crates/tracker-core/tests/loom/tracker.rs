@@ -10,7 +10,9 @@ use futures::FutureExt;
 use futures::future::join;
 use loom::future::block_on;
 use loom::thread;
-use tracker_core::{BufferedTracker, Clock, Receipt, SendError, SendOptions, Stop, Transport};
+use tracker_core::{
+    BufferedTracker, Clock, DeliveryError, Receipt, SendError, SendOptions, Transport,
+};
 
 use crate::support::{Event, FarEnd, bounded_model, config, interrupt_after, one_await};
 
@@ -169,7 +171,7 @@ fn a_shutdown_whose_time_is_up_takes_back_what_a_flush_holds() {
             report.books
         );
         let flush = flusher.join().unwrap();
-        assert_eq!(flush.stop, Some(Stop::Recalled));
+        assert_eq!(flush.stop, Some(DeliveryError::Recalled));
         assert!(flush.ok().is_err(), "the event did not arrive");
     });
 }

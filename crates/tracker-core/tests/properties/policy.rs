@@ -9,7 +9,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Settlement, Stop};
+use tracker_core::{
+    Action, Config, Delivery, DeliveryError, Reason, Receipt, SendError, Settlement,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Row {
@@ -124,7 +126,11 @@ fn every_status_has_exactly_one_action_for_several_events() {
                 );
             }
             Row::Plain | Row::Stop => {
-                assert_eq!(action, Action::Stop(Stop::Configuration(error)), "{status}")
+                assert_eq!(
+                    action,
+                    Action::Stop(DeliveryError::Configuration(error)),
+                    "{status}"
+                )
             }
         }
         assert_eq!(
@@ -155,7 +161,7 @@ fn every_status_has_exactly_one_action_for_a_single_event() {
                 );
             }
             Row::Plain | Row::Stop => assert!(
-                matches!(action, Action::Stop(Stop::Configuration(_))),
+                matches!(action, Action::Stop(DeliveryError::Configuration(_))),
                 "{status}"
             ),
         }
@@ -200,7 +206,7 @@ fn a_415_is_sent_plain_once_and_then_nothing_is_lost() {
     // ever.
     let error = answer(415, true);
     let action = delivery.on_answer(2, Err(error.clone()), Duration::ZERO);
-    assert_eq!(action, Action::Stop(Stop::Configuration(error)));
+    assert_eq!(action, Action::Stop(DeliveryError::Configuration(error)));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Stop};
+use tracker_core::{Action, Config, Delivery, DeliveryError, Reason, Receipt, SendError};
 
 fn failure(retry_after: Option<Duration>) -> Result<Receipt, SendError> {
     Err(SendError::Answer {
@@ -43,7 +43,7 @@ proptest! {
                     prop_assert!(delay <= Duration::from_secs(5).max(retry_after.unwrap_or_default()));
                     now += delay;
                 }
-                Action::Stop(Stop::Deadline { last }) => {
+                Action::Stop(DeliveryError::Deadline { last }) => {
                     let left = deadline.saturating_sub(now);
                     let asked_too_much = retry_after.is_some_and(|asked| asked >= left);
                     prop_assert!(left < Duration::from_millis(10) || asked_too_much, "gave up with {left:?} left");
@@ -133,7 +133,7 @@ fn the_last_ten_milliseconds_see_no_further_attempt() {
     );
     assert!(matches!(
         decide(Duration::from_micros(9_999)),
-        Action::Stop(Stop::Deadline { last: Some(_) })
+        Action::Stop(DeliveryError::Deadline { last: Some(_) })
     ));
 }
 
@@ -145,7 +145,7 @@ fn a_retry_after_of_exactly_the_time_left_is_too_long() {
     };
     assert!(matches!(
         decide(Duration::from_secs(20)),
-        Action::Stop(Stop::Deadline { .. })
+        Action::Stop(DeliveryError::Deadline { .. })
     ));
     let shorter = Duration::from_secs(20) - Duration::from_nanos(1);
     assert_eq!(decide(shorter), Action::Wait(shorter));

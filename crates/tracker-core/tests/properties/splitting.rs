@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tracker_core::{Action, Config, Delivery, Reason, Receipt, SendError, Settlement, Stop};
+use tracker_core::{
+    Action, Config, Delivery, DeliveryError, Reason, Receipt, SendError, Settlement,
+};
 
 /// A far end that knows what it dislikes; the events are numbers from 0.
 #[derive(Clone, Debug)]
@@ -144,7 +146,9 @@ fn deliver(server: &mut Server, events: usize) -> (Vec<(usize, Option<String>)>,
         match delivery.on_answer(range.len(), server.send(&left[range.clone()]), now) {
             Action::SendNow => {}
             Action::Wait(delay) => now += delay,
-            Action::Stop(Stop::Configuration(SendError::Answer { .. })) => return (fates, true),
+            Action::Stop(DeliveryError::Configuration(SendError::Answer { .. })) => {
+                return (fates, true);
+            }
             Action::Stop(stop) => panic!("nothing here is a reason to stop: {stop}"),
             Action::Settle(Settlement { events, rejected }) => {
                 assert!(

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tracker_core::{Books, Config, Stop};
+use tracker_core::{Books, Config, DeliveryError};
 use tracker_http::HttpTracker;
 use tracker_http::testing::{Answer, FaultServer};
 
@@ -89,7 +89,7 @@ async fn wrong_port(servers: &Handle) -> Result<Row, Failure> {
     let report = tracker.shutdown(CASE_TIMEOUT).await;
     let took = begin.elapsed();
     let requests = server.requests().len();
-    let named = matches!(&report.stop, Some(stop @ Stop::Configuration(_)) if stop.to_string().contains("HTTPS port"));
+    let named = matches!(&report.stop, Some(stop @ DeliveryError::Configuration(_)) if stop.to_string().contains("HTTPS port"));
     Ok(row(
         "a wrong port: 400 to everything",
         512,
@@ -192,6 +192,6 @@ async fn dead_connection(servers: &Handle) -> Result<Row, Failure> {
     ))
 }
 
-fn stop(stop: &Option<Stop>) -> String {
+fn stop(stop: &Option<DeliveryError>) -> String {
     stop.as_ref().map(ToString::to_string).unwrap_or_default()
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use futures::lock::Mutex;
 use tracker_core::{
-    Books, Clock, Config, Courier, FarEnd, Hurry, Reason, Settlement, Stop, Transport,
+    Books, Clock, Config, Courier, DeliveryError, FarEnd, Hurry, Reason, Settlement, Transport,
 };
 
 use crate::clock::wall;
-use crate::delivery::report::{RejectedEvent, RelayStop, SinkReport};
+use crate::delivery::report::{RejectedEvent, SinkError, SinkReport};
 use crate::payload::EncodedEvent;
 use crate::random::Seed;
 use crate::store::{Cursor, Page, Position, SinkClaim, Store, StoreError};
@@ -94,15 +94,15 @@ impl Relay {
         &self,
         barrier: Position,
         deadline: Duration,
-    ) -> Result<(), RelayStop> {
+    ) -> Result<(), SinkError> {
         // A delivery that is under way makes its next attempt soon.
         let _hurry = (deadline < Duration::MAX).then(|| self.hurry(deadline));
         let left = deadline.saturating_sub(self.clock.now());
         let mut held = match select(pin!(self.claim.lock()), self.clock.sleep(left)).await {
             Either::Left((held, _)) => held,
             Either::Right(_) => {
-                return Err(RelayStop::Delivery(Stop::Deadline {
-                    last: self.far_end.trouble(),
+                return Err(SinkError::Delivery(DeliveryError::Deadline {
+                    last: self.far_end.last_error(),
                 }));
             }
         };
@@ -131,7 +131,7 @@ impl Relay {
                     .await
                 {
                     // Another worker took over, while this one was silent.
-                    Err(RelayStop::Store(StoreError::SinkFenced { .. })) => *held = None,
+                    Err(SinkError::Store(StoreError::SinkFenced { .. })) => *held = None,
                     outcome => return outcome,
                 },
             }
@@ -144,7 +144,7 @@ impl Relay {
         cursor: &mut Cursor,
         barrier: Position,
         deadline: Duration,
-    ) -> Result<(), RelayStop> {
+    ) -> Result<(), SinkError> {
         let (mut pauses, mut readable) = (Pauses::until(deadline), false);
         let page = Page {
             events: self.config.batch_events(),
@@ -206,7 +206,7 @@ impl Relay {
         events: &[EncodedEvent],
         cursor: &mut Cursor,
         deadline: Duration,
-    ) -> Result<(), RelayStop> {
+    ) -> Result<(), SinkError> {
         // The jitter must differ between processes; the first event's id does.
         let seed = Seed::of(events[0].as_str()).value();
         let mut courier = Courier::new(
@@ -272,17 +272,17 @@ impl Relay {
         Ok(books(cursor, self.store.outbox_end().await?.accepted))
     }
 
-    pub(crate) async fn report(&self, outcome: Result<(), RelayStop>) -> SinkReport {
+    pub(crate) async fn report(&self, outcome: Result<(), SinkError>) -> SinkReport {
         let books = self.books().await;
         let (books, unread) = match books {
             Ok(books) => (books, None),
-            Err(error) => (Books::default(), Some(RelayStop::Store(error))),
+            Err(error) => (Books::default(), Some(SinkError::Store(error))),
         };
         SinkReport {
             sink: self.name.clone(),
             books,
             stop: outcome.err().or(unread),
-            trouble: self.far_end.trouble(),
+            last_error: self.far_end.last_error(),
             rejections: lock(&self.rejections).clone(),
         }
     }
@@ -332,10 +332,10 @@ impl Pauses {
         }
     }
 
-    async fn pause(&mut self, clock: &dyn Clock) -> Result<(), RelayStop> {
+    async fn pause(&mut self, clock: &dyn Clock) -> Result<(), SinkError> {
         let left = self.deadline.saturating_sub(clock.now());
         if left.is_zero() {
-            return Err(RelayStop::Delivery(Stop::Deadline { last: None }));
+            return Err(SinkError::Delivery(DeliveryError::Deadline { last: None }));
         }
         clock.sleep(self.next.min(left)).await;
         self.next = (self.next * 2).min(Duration::from_secs(1));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use tracker_core::{Books, Reason, SendError, Stop};
+use tracker_core::{Books, DeliveryError, Reason, SendError};
 
 use crate::payload::EncodedEvent;
 use crate::store::StoreError;
@@ -37,9 +37,9 @@ pub struct SinkReport {
     pub books: Books,
     /// Why delivery ended early. `None` means that every event committed before the call has a
     /// fate.
-    pub stop: Option<RelayStop>,
+    pub stop: Option<SinkError>,
     /// The error of the last delivery attempt; `None` after a success and before the first attempt.
-    pub trouble: Option<SendError>,
+    pub last_error: Option<SendError>,
     /// The first events that the sink has rejected since this engine was built, at most
     /// [`REJECTIONS_KEPT`](Self::REJECTIONS_KEPT). The books count all rejections, also those
     /// before.
@@ -101,10 +101,10 @@ pub struct UnregisteredSink {
 /// Why delivery to a sink ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RelayStop {
+pub enum SinkError {
     /// The sink did not accept the events, or not in time.
     #[error(transparent)]
-    Delivery(#[from] Stop),
+    Delivery(#[from] DeliveryError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 
 use crate::delivery::relay::Relay;
-use crate::delivery::report::RelayStop;
+use crate::delivery::report::SinkError;
 use crate::shutdown::Shutdown;
 use crate::store::Position;
 use crate::workflow::failure::panic_message;
@@ -28,7 +28,7 @@ pub(crate) async fn serve(relay: &Relay, shutdown: &Shutdown, poll_interval: Dur
                 // it delivers the rest.
                 relay.deliver(end.position, Duration::MAX).await?;
             }
-            Ok::<_, RelayStop>(end.position)
+            Ok::<_, SinkError>(end.position)
         };
         // The store is not the engine's code: its panic ends this round, and not the delivery.
         let round = AssertUnwindSafe(round).catch_unwind();
@@ -47,8 +47,8 @@ pub(crate) async fn serve(relay: &Relay, shutdown: &Shutdown, poll_interval: Dur
                 continue;
             }
             // The relay has logged it, once.
-            Ok(Err(RelayStop::Delivery(_))) => {}
-            Ok(Err(RelayStop::Store(error))) => {
+            Ok(Err(SinkError::Delivery(_))) => {}
+            Ok(Err(SinkError::Store(error))) => {
                 tracing::error!(
                     sink = relay.name(), %error,
                     "failed to read events; delivery will be retried"

@@ -18,13 +18,13 @@ use crate::worker::Worker;
 /// use workflow_engine::Cancel;
 ///
 /// let gently = Cancel::new("the customer called");
-/// let now = Cancel::new("the customer called").at_once();
+/// let now = Cancel::new("the customer called").immediate();
 /// assert_ne!(gently, now);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cancel {
     reason: Option<String>,
-    at_once: bool,
+    immediate: bool,
 }
 
 impl Cancel {
@@ -33,7 +33,7 @@ impl Cancel {
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: Some(reason.into()),
-            at_once: false,
+            immediate: false,
         }
     }
 
@@ -47,9 +47,9 @@ impl Cancel {
     /// Another process that executes the run learns of the cancel with its next record, or when it
     /// renews its lease (every 10 seconds by default).
     #[must_use]
-    pub fn at_once(self) -> Self {
+    pub fn immediate(self) -> Self {
         Self {
-            at_once: true,
+            immediate: true,
             ..self
         }
     }
@@ -81,7 +81,7 @@ impl Engine {
     ///
     /// A run that waits or is queued is cancelled at once. In a run that is being executed nothing
     /// further begins; the steps under way finish and are recorded, or are dropped where they await
-    /// if [`Cancel::at_once`] asks for that. The workflow's code does not see the cancel: its
+    /// if [`Cancel::immediate`] asks for that. The workflow's code does not see the cancel: its
     /// future is dropped.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ pub(super) async fn request(
     id: &str,
     cancel: Cancel,
 ) -> Result<Cancelled, CancelError> {
-    let Cancel { reason, at_once } = cancel;
+    let Cancel { reason, immediate } = cancel;
     let bytes = reason.as_ref().map_or(0, String::len);
     if bytes > CANCEL_REASON_BYTES {
         return Err(CancelError::Reason {
@@ -113,7 +113,7 @@ pub(super) async fn request(
     worker.retried(|| worker.lease.ensure()).await?;
     let request = CancelRequest {
         reason,
-        at_once,
+        immediate,
         at: wall(&*worker.clock),
     };
     let reply = worker.retried(|| worker.store.request_cancel(id, request.clone()));

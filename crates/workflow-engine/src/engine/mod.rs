@@ -37,7 +37,7 @@ pub use cancel::{Cancel, Cancelled};
 pub use error::{BuildError, CancelError, ForgetSinkError, RunError};
 pub use handle::RunHandle;
 pub use idle::Idle;
-pub use outcome::{NotCompleted, Outcome, RunFailure, RunOptions};
+pub use outcome::{NotCompletedError, Outcome, RunOptions, WorkflowError};
 
 /// How long a shutdown whose time has expired waits for commits that are under way.
 const COMMIT_GRACE: Duration = Duration::from_millis(100);

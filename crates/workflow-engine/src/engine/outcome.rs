@@ -63,14 +63,14 @@ pub enum Outcome<Output, Error> {
     /// The workflow returned this output.
     Completed(Output),
     /// The run failed.
-    Failed(RunFailure<Error>),
+    Failed(WorkflowError<Error>),
     /// The run was cancelled.
     Cancelled {
         /// The reason that the canceller gave.
         reason: Option<String>,
     },
     /// The run is suspended. A [worker](crate::Engine::work) continues it at `resume_at`.
-    Paused {
+    Suspended {
         /// What the run waits for.
         reason: PauseReason,
         /// When the run continues.
@@ -83,13 +83,13 @@ impl<Output, Error> Outcome<Output, Error> {
     ///
     /// # Errors
     ///
-    /// [`NotCompleted`] when the run failed, was cancelled, or is suspended.
-    pub fn completed(self) -> Result<Output, NotCompleted<Error>> {
+    /// [`NotCompletedError`] when the run failed, was cancelled, or is suspended.
+    pub fn completed(self) -> Result<Output, NotCompletedError<Error>> {
         match self {
             Self::Completed(output) => Ok(output),
-            Self::Failed(failure) => Err(NotCompleted::Failed(failure)),
-            Self::Cancelled { reason } => Err(NotCompleted::Cancelled { reason }),
-            Self::Paused { resume_at, .. } => Err(NotCompleted::Paused { resume_at }),
+            Self::Failed(failure) => Err(NotCompletedError::Failed(failure)),
+            Self::Cancelled { reason } => Err(NotCompletedError::Cancelled { reason }),
+            Self::Suspended { resume_at, .. } => Err(NotCompletedError::Suspended { resume_at }),
         }
     }
 }
@@ -97,10 +97,10 @@ impl<Output, Error> Outcome<Output, Error> {
 /// Why a run has no output.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotCompleted<Error> {
+pub enum NotCompletedError<Error> {
     /// The run failed.
     #[error(transparent)]
-    Failed(RunFailure<Error>),
+    Failed(WorkflowError<Error>),
     /// The run was cancelled.
     #[error("the run was cancelled{}", .reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     Cancelled {
@@ -109,7 +109,7 @@ pub enum NotCompleted<Error> {
     },
     /// The run is suspended.
     #[error("the run is suspended until {resume_at}")]
-    Paused {
+    Suspended {
         /// When the run continues.
         resume_at: Timestamp,
     },
@@ -118,7 +118,7 @@ pub enum NotCompleted<Error> {
 /// How a run failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("the workflow failed: {}", .info.message)]
-pub struct RunFailure<Error> {
+pub struct WorkflowError<Error> {
     /// The error as the event `workflow.failed` carries it; long text is cut, with a mark.
     pub info: Box<ErrorInfo>,
     /// The error that the workflow returned.
@@ -147,14 +147,14 @@ pub(crate) fn decode<Output: DeserializeOwned, Error: DeserializeOwned>(
                 Some(error) => Some(error.decode()?),
                 None => None,
             };
-            Outcome::Failed(RunFailure {
+            Outcome::Failed(WorkflowError {
                 info: Box::new(info),
                 error,
             })
         }
         Ending::Cancelled { reason } => Outcome::Cancelled { reason },
-        Ending::Paused {
+        Ending::Suspended {
             reason, resume_at, ..
-        } => Outcome::Paused { reason, resume_at },
+        } => Outcome::Suspended { reason, resume_at },
     })
 }

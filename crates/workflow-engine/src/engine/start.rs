@@ -311,14 +311,14 @@ async fn resume(worker: &Worker, id: &str) -> Result<Ending, RunError> {
 
 /// Returns what a suspended run waits for; `None` if it is not suspended.
 async fn suspended(worker: &Worker, run: &Run) -> Result<Option<Ending>, RunError> {
-    let Some(resume_at) = run.due_at.filter(|_| run.status == Status::Paused) else {
+    let Some(resume_at) = run.due_at.filter(|_| run.status == Status::Suspended) else {
         return Ok(None);
     };
     let last = worker.records(run.key, Span::Last).await?.pop();
     let entry = last.and_then(|record| record.entry);
-    let reason = entry.filter(|entry| entry.kind == EntryKind::Paused);
+    let reason = entry.filter(|entry| entry.kind == EntryKind::Suspended);
     let reason = reason.and_then(|entry| entry.payload?.decode().ok());
-    Ok(reason.map(|reason| Ending::Paused {
+    Ok(reason.map(|reason| Ending::Suspended {
         reason,
         resume_at,
         step: None,

@@ -12,7 +12,7 @@ use std::fmt;
 #[non_exhaustive]
 pub enum DeterminismError {
     /// The history continues with an operation that the code does not call.
-    #[error("the history goes on with {recorded}, but the code {awaits}", awaits = Awaited(.awaited))]
+    #[error("the history continues with {recorded}, but the code {awaits}", awaits = Awaited(.awaited))]
     Mismatch {
         /// The operation in the history.
         recorded: String,
@@ -20,7 +20,7 @@ pub enum DeterminismError {
         awaited: Vec<String>,
     },
     /// The code has returned, but the history continues.
-    #[error("the code has returned, but the history goes on with {recorded}")]
+    #[error("the code has returned, but the history continues with {recorded}")]
     LeftOver {
         /// The first operation that the code has not called.
         recorded: String,

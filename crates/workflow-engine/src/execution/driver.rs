@@ -163,9 +163,9 @@ impl Driver {
             machine.drain();
         }
         let cancel = machine.cancel_request();
-        let at_once = cancel.is_some_and(|cancel| cancel.at_once);
+        let immediate = cancel.is_some_and(|cancel| cancel.immediate);
         drop(machine);
-        if at_once {
+        if immediate {
             // Its steps record that they were interrupted.
             self.drop_body();
         }
@@ -299,7 +299,7 @@ impl Driver {
         if resume_at.duration_since(now) >= self.suspend_after {
             self.execution.machine().close();
             self.drop_body();
-            let ending = Ending::Paused {
+            let ending = Ending::Suspended {
                 reason,
                 resume_at,
                 step,

@@ -41,7 +41,7 @@ pub(crate) enum Ending {
     Cancelled {
         reason: Option<String>,
     },
-    Paused {
+    Suspended {
         reason: PauseReason,
         resume_at: Timestamp,
         step: Option<String>,
@@ -113,7 +113,7 @@ impl Ending {
                     None,
                 )
             }
-            Self::Paused {
+            Self::Suspended {
                 reason,
                 resume_at,
                 step,
@@ -125,8 +125,8 @@ impl Ending {
                 };
                 let payload = encoded(Payload::encode(reason))?;
                 (
-                    Outgoing::of_run(now, event, EntryKind::Paused, payload),
-                    Status::Paused,
+                    Outgoing::of_run(now, event, EntryKind::Suspended, payload),
+                    Status::Suspended,
                     Some(*resume_at),
                 )
             }

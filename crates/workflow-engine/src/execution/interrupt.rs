@@ -44,8 +44,11 @@ impl Interrupt {
     pub(crate) fn cancel(&self, request: CancelRequest) {
         self.request(|requests| {
             let earlier = requests.cancel.as_ref();
-            let at_once = request.at_once || earlier.is_some_and(|earlier| earlier.at_once);
-            requests.cancel = Some(CancelRequest { at_once, ..request });
+            let immediate = request.immediate || earlier.is_some_and(|earlier| earlier.immediate);
+            requests.cancel = Some(CancelRequest {
+                immediate,
+                ..request
+            });
         });
     }
 

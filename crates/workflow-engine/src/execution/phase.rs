@@ -31,7 +31,7 @@ impl Phase {
     pub(crate) fn cancel(&mut self, request: CancelRequest) {
         let request = match self.cancel_request() {
             Some(earlier) => CancelRequest {
-                at_once: earlier.at_once || request.at_once,
+                immediate: earlier.immediate || request.immediate,
                 ..earlier.clone()
             },
             None => request,

@@ -92,7 +92,7 @@ impl Replay {
             EntryKind::SleepCompleted => self.complete(key(OpKind::Sleep), entry, at),
             EntryKind::RetryScheduled => drop(self.begun.insert(key(OpKind::Step), (entry, at))),
             EntryKind::SleepStarted => drop(self.begun.insert(key(OpKind::Sleep), (entry, at))),
-            EntryKind::Paused => {
+            EntryKind::Suspended => {
                 let reason = entry
                     .payload
                     .and_then(|reason| reason.decode::<String>().ok());

@@ -8,7 +8,7 @@ pub struct CancelRequest {
     /// The caller's reason.
     pub reason: Option<String>,
     /// Whether the steps under way are dropped; otherwise they finish.
-    pub at_once: bool,
+    pub immediate: bool,
     /// When the cancel was requested.
     pub at: Timestamp,
 }

@@ -18,7 +18,7 @@ pub struct Commit {
     pub records: Vec<Record>,
     /// The new status.
     pub status: Status,
-    /// When a `Paused` run is due; `None` if it waits only for a cancel, and for every other
+    /// When a `Suspended` run is due; `None` if it waits only for a cancel, and for every other
     /// status.
     pub due_at: Option<Timestamp>,
 }

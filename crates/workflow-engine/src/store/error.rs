@@ -2,7 +2,7 @@
 
 use crate::store::cancel::CancelRequest;
 use crate::store::key::RunKey;
-use crate::store::status::IllegalTransition;
+use crate::store::status::TransitionError;
 
 /// Error of a store. Nothing was changed, except possibly for [`Backend`](Self::Backend).
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub enum StoreError {
     },
     /// The run cannot change to that status.
     #[error(transparent)]
-    Transition(#[from] IllegalTransition),
+    Transition(#[from] TransitionError),
     /// A cancel was accepted before: the run can only end as `Cancelled`.
     #[error("the run is to be cancelled")]
     CancelRequested(Box<CancelRequest>),

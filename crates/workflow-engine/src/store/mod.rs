@@ -36,7 +36,7 @@ pub use outbox::{Cursor, OutboxEnd, Page, Position, SinkClaim};
 pub use purge::{Purge, Purged};
 pub use record::{Entry, EntryKind, Record, Span};
 pub use run::{CancelReply, NewRun, Run, RunFilter};
-pub use status::{IllegalTransition, Status};
+pub use status::{Status, TransitionError};
 
 pub use crate::payload::{EncodedEvent, Payload};
 
@@ -107,7 +107,7 @@ pub trait Store: Debug + Send + Sync {
 
     /// Appends records to the history of a claimed run and sets its status.
     ///
-    /// `Paused` and every terminal status end the claim. A paused run waits until
+    /// `Suspended` and every terminal status end the claim. A paused run waits until
     /// [`Commit::due_at`], or with `None` only for a cancel. A record with an entry is progress: it
     /// resets [`Run::recoveries`] to 0.
     ///

@@ -124,7 +124,7 @@ pub enum EntryKind {
     /// A sleep ended.
     SleepCompleted,
     /// The run was suspended; the payload is the reason.
-    Paused,
+    Suspended,
     /// The run completed; the payload is its output.
     Completed,
     /// The run failed; the payload is its error.
@@ -143,14 +143,14 @@ impl EntryKind {
         Self::RetryScheduled,
         Self::SleepStarted,
         Self::SleepCompleted,
-        Self::Paused,
+        Self::Suspended,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
     ];
 
     /// Returns the name under which stores keep the kind.
-    pub fn as_str(self) -> &'static str {
+    pub fn stored_name(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Started => "started",
@@ -159,7 +159,7 @@ impl EntryKind {
             Self::RetryScheduled => "retry.scheduled",
             Self::SleepStarted => "sleep.started",
             Self::SleepCompleted => "sleep.completed",
-            Self::Paused => "paused",
+            Self::Suspended => "paused",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -167,14 +167,16 @@ impl EntryKind {
     }
 
     /// Returns the kind with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    pub fn from_stored_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.stored_name() == name)
     }
 }
 
 impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.stored_name())
     }
 }
 

@@ -11,7 +11,7 @@ pub enum Status {
     /// The run is being executed, or the process that executed it has died.
     Running,
     /// The run waits for a time, and nothing of it is in memory.
-    Paused,
+    Suspended,
     /// The workflow returned its output. Terminal.
     Completed,
     /// The workflow returned an error or panicked, or the engine failed the run. Terminal.
@@ -25,7 +25,7 @@ impl Status {
     pub const ALL: [Self; 6] = [
         Self::Queued,
         Self::Running,
-        Self::Paused,
+        Self::Suspended,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
@@ -38,24 +38,24 @@ impl Status {
         (Some(Self::Queued), Self::Running),
         (Some(Self::Queued), Self::Cancelled),
         (Some(Self::Running), Self::Running),
-        (Some(Self::Running), Self::Paused),
+        (Some(Self::Running), Self::Suspended),
         (Some(Self::Running), Self::Completed),
         (Some(Self::Running), Self::Failed),
         (Some(Self::Running), Self::Cancelled),
-        (Some(Self::Paused), Self::Running),
-        (Some(Self::Paused), Self::Cancelled),
+        (Some(Self::Suspended), Self::Running),
+        (Some(Self::Suspended), Self::Cancelled),
     ];
 
     /// Checks a transition. A `Running` run that stays `Running` makes one too.
     ///
     /// # Errors
     ///
-    /// [`IllegalTransition`], whose message has the legal transitions.
-    pub fn check(from: Option<Self>, to: Self) -> Result<(), IllegalTransition> {
+    /// [`TransitionError`], whose message has the legal transitions.
+    pub fn check(from: Option<Self>, to: Self) -> Result<(), TransitionError> {
         if Self::LEGAL.contains(&(from, to)) {
             return Ok(());
         }
-        Err(IllegalTransition { from, to })
+        Err(TransitionError { from, to })
     }
 
     /// Returns whether no transition can follow.
@@ -65,45 +65,55 @@ impl Status {
 
     /// Returns whether a commit with this status ends the claim on its run.
     pub fn ends_claim(self) -> bool {
-        self.is_terminal() || self == Self::Paused
+        self.is_terminal() || self == Self::Suspended
     }
 
-    /// Returns the name, in lower case.
-    pub fn as_str(self) -> &'static str {
+    /// Returns the name under which stores keep the status. That of [`Suspended`](Self::Suspended)
+    /// is `paused`, the word of the wire.
+    pub fn stored_name(self) -> &'static str {
+        match self {
+            Self::Suspended => "paused",
+            other => other.name(),
+        }
+    }
+
+    /// Returns the status that stores keep under this name.
+    pub fn from_stored_name(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|status| status.stored_name() == name)
+    }
+
+    fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
-            Self::Paused => "paused",
+            Self::Suspended => "suspended",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
     }
-
-    /// Returns the status with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
 }
 
+/// Shows the name of the status, in lower case.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
 /// Error of a transition that is not legal; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IllegalTransition {
+pub struct TransitionError {
     /// The current status; `None` if there is no such run.
     pub from: Option<Status>,
     /// The status that was requested.
     pub to: Status,
 }
 
-impl fmt::Display for IllegalTransition {
+impl fmt::Display for TransitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |status: Option<Status>| status.map_or("none", Status::as_str);
+        let name = |status: Option<Status>| status.map_or("none", Status::name);
         write!(
             f,
             "a run cannot go from {} to {}; legal from there:",
@@ -121,7 +131,7 @@ impl fmt::Display for IllegalTransition {
     }
 }
 
-impl std::error::Error for IllegalTransition {}
+impl std::error::Error for TransitionError {}
 
 #[cfg(test)]
 mod tests {
@@ -142,9 +152,9 @@ mod tests {
         assert!(
             Status::ALL
                 .into_iter()
-                .all(|status| Status::parse(status.as_str()) == Some(status))
+                .all(|status| Status::from_stored_name(status.stored_name()) == Some(status))
         );
-        assert_eq!(Status::parse("done"), None);
+        assert_eq!(Status::from_stored_name("done"), None);
     }
 
     #[test]

@@ -158,9 +158,9 @@ fn opening(run: &Run, replay: &Replay, now: Timestamp) -> Outgoing {
             let started = EventKind::WorkflowStarted { input };
             return Outgoing::of_run(now, started, EntryKind::Started, None);
         }
-        (Status::Paused, Some(PauseReason::Retry)) => ResumeReason::Retry,
-        (Status::Paused, Some(PauseReason::Signal)) => ResumeReason::Signal,
-        (Status::Paused, _) => ResumeReason::Timer,
+        (Status::Suspended, Some(PauseReason::Retry)) => ResumeReason::Retry,
+        (Status::Suspended, Some(PauseReason::Signal)) => ResumeReason::Signal,
+        (Status::Suspended, _) => ResumeReason::Timer,
         _ => ResumeReason::Recovery,
     };
     let kind = EventKind::WorkflowResumed { reason };

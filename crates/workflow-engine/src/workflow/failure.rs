@@ -15,7 +15,7 @@ use crate::payload::Payload;
 ///
 /// Implement it for your own error types, with an empty body, or use [`Failure`]. Only the text is
 /// recorded of an error that is larger or deeper than the engine's limits, or whose JSON form
-/// cannot be read back: see [`StepFailure::Unrecorded`] and [`RunFailure`](crate::RunFailure).
+/// cannot be read back: see [`StepFailure::Unrecorded`] and [`WorkflowError`](crate::WorkflowError).
 ///
 /// # Examples
 ///

@@ -152,7 +152,11 @@ fn cancel_later(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
 }
 
 fn cancel_at_once(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
-    cancel_with(engine, after, Cancel::new("the customer called").at_once())
+    cancel_with(
+        engine,
+        after,
+        Cancel::new("the customer called").immediate(),
+    )
 }
 
 /// Waits in a workflow of its own, on the test's clock, while the other one runs.

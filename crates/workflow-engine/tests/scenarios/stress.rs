@@ -83,7 +83,7 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
                 sleep(Duration::from_micros(fastrand::u64(..40_000))).await; // tidy: sleep: at a random moment
                 let cancel = Cancel::new("enough");
                 let cancel = if n.is_multiple_of(4) {
-                    cancel.at_once()
+                    cancel.immediate()
                 } else {
                     cancel
                 };

@@ -259,7 +259,7 @@ pub(super) fn all() -> Vec<Operation> {
             Box::new(|db| {
                 let cancel = CancelRequest {
                     reason: None,
-                    at_once: false,
+                    immediate: false,
                     at: at(10),
                 };
                 db.request_cancel("later-7", &cancel).unwrap();
@@ -299,7 +299,7 @@ pub(super) fn all() -> Vec<Operation> {
         (
             "list: two statuses",
             Box::new(listed(
-                of(&[Status::Failed, Status::Paused, Status::Failed]),
+                of(&[Status::Failed, Status::Suspended, Status::Failed]),
                 50,
             )),
         ),

@@ -178,7 +178,7 @@ pub(super) async fn a_refused_creation_changes_nothing(store: Shared) {
             ..new_run("new", at(3))
         },
         NewRun {
-            status: Status::Paused,
+            status: Status::Suspended,
             ..new_run("new", at(3))
         },
         NewRun {

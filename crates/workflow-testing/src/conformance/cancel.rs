@@ -18,10 +18,10 @@ pub(super) async fn an_unknown_run_cannot_be_cancelled(store: Shared) {
 
 pub(super) async fn an_ended_run_cannot_be_cancelled(store: Shared) {
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
-        ended(&store, status.as_str(), status, at(1)).await;
+        ended(&store, status.stored_name(), status, at(1)).await;
         let before = Snapshot::of(&store).await;
         let reply = store
-            .request_cancel(status.as_str(), please("x", at(2)))
+            .request_cancel(status.stored_name(), please("x", at(2)))
             .await
             .expect("a cancel is answered");
         assert_eq!(reply, CancelReply::Ended(status));
@@ -41,7 +41,7 @@ pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
     for (id, now) in [("queued", 7), ("paused", 6), ("released", 5)] {
         let before = read(&store, id).await;
         let request = CancelRequest {
-            at_once: id == "queued",
+            immediate: id == "queued",
             ..please("enough", at(now))
         };
         let run = cancel(&store, id, request.clone()).await;
@@ -125,8 +125,8 @@ pub(super) async fn a_held_run_stays_held(store: Shared) {
 pub(super) async fn the_first_cancel_stands(store: Shared) {
     queued(&store, "due", at(0)).await;
     running(&store, "held", "w", at(0)).await;
-    let mild = |at_once, now| CancelRequest {
-        at_once,
+    let mild = |immediate, now| CancelRequest {
+        immediate,
         ..please("first", at(now))
     };
     for id in ["due", "held"] {
@@ -145,7 +145,7 @@ pub(super) async fn the_first_cancel_stands(store: Shared) {
             id,
             CancelRequest {
                 reason: None,
-                at_once: true,
+                immediate: true,
                 at: at(3),
             },
         )
@@ -166,7 +166,7 @@ pub(super) async fn the_first_cancel_stands(store: Shared) {
     queued(&store, "silent", at(0)).await;
     let silent = CancelRequest {
         reason: None,
-        at_once: false,
+        immediate: false,
         at: at(1),
     };
     cancel(&store, "silent", silent.clone()).await;
@@ -198,7 +198,7 @@ pub(super) async fn a_commit_returns_the_cancel(store: Shared) {
 pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
     let held = running(&store, "a", "w", at(0)).await;
     let request = CancelRequest {
-        at_once: true,
+        immediate: true,
         ..please("enough", at(1))
     };
     cancel(&store, "a", request.clone()).await;

@@ -309,7 +309,7 @@ pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shar
     let claimed = take(&store, "w", at(5), "a").await;
     assert_eq!(
         (claimed.claim.epoch, claimed.run.status),
-        (2, Status::Paused),
+        (2, Status::Suspended),
         "the second claim"
     );
     store
@@ -319,7 +319,7 @@ pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shar
     let released = read(&store, "a").await;
     assert_eq!(
         (released.status, released.due_at, released.worker),
-        (Status::Paused, Some(at(6)), None)
+        (Status::Suspended, Some(at(6)), None)
     );
     let claims = claim(&store, any("w", at(6), 9)).await;
     assert_eq!(claims.runs[0].claim.epoch, 3, "the third claim");

@@ -153,7 +153,7 @@ pub(super) async fn a_running_run_is_claimed_by_its_creator_with_epoch_1(store: 
 pub(super) async fn a_run_begins_as_queued_or_running_only(store: Shared) {
     let before = Snapshot::of(&store).await;
     for status in [
-        Status::Paused,
+        Status::Suspended,
         Status::Completed,
         Status::Failed,
         Status::Cancelled,

@@ -10,7 +10,7 @@ pub(super) async fn a_paused_run_is_due_when_it_was_told(store: Shared) {
     let run = read(&store, "a").await;
     assert_eq!(
         (run.status, run.due_at, run.worker),
-        (Status::Paused, Some(at(10)), None)
+        (Status::Suspended, Some(at(10)), None)
     );
     let early = claim(&store, any("w", at(9), 9)).await;
     assert_eq!(
@@ -89,7 +89,7 @@ pub(super) async fn what_is_ready_does_not_wait_for_the_clock(store: Shared) {
         ("hastened", "released"),
     ] {
         waiting(&store, id, at(2 * BEFORE)).await;
-        assert_eq!(read(&store, id).await.status, Status::Paused, "{status}");
+        assert_eq!(read(&store, id).await.status, Status::Suspended, "{status}");
         cancel(&store, id, please("enough", gone)).await;
     }
     // Not even one that was put off after its cancel, if the cancel is asked for again.
@@ -232,7 +232,7 @@ pub(super) async fn a_run_paused_without_a_time_waits_for_a_cancel(store: Shared
     let run = read(&store, "a").await;
     assert_eq!(
         (run.status, run.due_at, run.worker),
-        (Status::Paused, None, None)
+        (Status::Suspended, None, None)
     );
     let none = claim(&store, any("w", at(1_000_000), 9)).await;
     assert_eq!(

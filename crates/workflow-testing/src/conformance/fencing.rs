@@ -14,7 +14,7 @@ async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
         append(claim, "x", next_seq, Status::Cancelled, at(9)),
         Commit {
             due_at: Some(at(9)),
-            ..append(claim, "x", next_seq, Status::Paused, at(9))
+            ..append(claim, "x", next_seq, Status::Suspended, at(9))
         },
     ];
     for commit in commits {
@@ -133,7 +133,7 @@ pub(super) async fn a_paused_run_refuses_its_old_claim(store: Shared) {
 pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
     lease(&store, "w", at(100)).await;
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
-        let claim = ended(&store, status.as_str(), status, at(1)).await;
+        let claim = ended(&store, status.stored_name(), status, at(1)).await;
         fenced(&store, claim, 3).await;
         fenced(
             &store,
@@ -144,7 +144,7 @@ pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
             3,
         )
         .await;
-        let none = super::fixture::claim(&store, one("w", at(50), status.as_str())).await;
+        let none = super::fixture::claim(&store, one("w", at(50), status.stored_name())).await;
         assert_eq!(
             (ids(&none), none.next_due),
             (vec![], None),

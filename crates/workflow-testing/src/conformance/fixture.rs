@@ -113,7 +113,7 @@ pub(super) async fn running(
     .await
 }
 
-/// Creates a `Paused` run of three events that waits for `due_at`.
+/// Creates a `Suspended` run of three events that waits for `due_at`.
 pub(super) async fn waiting(store: &Shared, id: &str, due_at: Timestamp) -> RunKey {
     waiting_of(store, WORKFLOW, id, due_at).await
 }
@@ -173,7 +173,7 @@ pub(super) fn append(
 pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) -> Commit {
     Commit {
         due_at: Some(due_at),
-        ..append(claim, run, first_seq, Status::Paused, at(0))
+        ..append(claim, run, first_seq, Status::Suspended, at(0))
     }
 }
 
@@ -262,7 +262,7 @@ pub(super) async fn list_all(store: &Shared) -> Vec<Run> {
 pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
     CancelRequest {
         reason: Some(reason.to_owned()),
-        at_once: false,
+        immediate: false,
         at,
     }
 }

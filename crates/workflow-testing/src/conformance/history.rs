@@ -180,12 +180,12 @@ pub(super) async fn an_unknown_run_has_no_history(store: Shared) {
 
 pub(super) async fn every_legal_transition_is_taken_and_no_other(store: Shared) {
     lease(&store, "w", at(1_000)).await;
-    for from in [Status::Queued, Status::Running, Status::Paused] {
+    for from in [Status::Queued, Status::Running, Status::Suspended] {
         for to in Status::ALL {
             let id = format!("{from}-{to}");
             let claim = held(&store, &id, from).await;
             let last_seq = read(&store, &id).await.last_seq;
-            let due_at = (to == Status::Paused).then_some(at(50));
+            let due_at = (to == Status::Suspended).then_some(at(50));
             let next = Commit {
                 due_at,
                 ..append(claim, &id, last_seq + 1, to, at(1))
@@ -236,7 +236,7 @@ pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
         (Status::Failed, at(6)),
         (Status::Cancelled, at(7)),
     ] {
-        let id = status.as_str();
+        let id = status.stored_name();
         let claim = running(&store, id, "w", at(0)).await;
         assert_eq!(
             read(&store, id).await.ended_at,

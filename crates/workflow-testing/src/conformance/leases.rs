@@ -312,7 +312,7 @@ pub(super) async fn progress_resets_the_recoveries(store: Shared) {
     commit(
         &store,
         Commit {
-            status: Status::Paused,
+            status: Status::Suspended,
             due_at: Some(at(22)),
             ..idle(third.claim, 4)
         },
@@ -352,7 +352,7 @@ pub(super) async fn a_renewal_returns_the_cancels_of_what_is_held(store: Shared)
     queued(&store, "due", at(0)).await;
     let hurry = CancelRequest {
         reason: None,
-        at_once: true,
+        immediate: true,
         at: at(2),
     };
     for (id, request) in [

@@ -51,7 +51,7 @@ pub(super) async fn filters_are_combined(store: Shared) {
             "cancelled",
         ] {
             let id = format!("{status}-{n}");
-            let status = Status::parse(status).expect("it is the name of a status");
+            let status = Status::from_stored_name(status).expect("it is the name of a status");
             let new = NewRun {
                 workflow: workflow.to_owned(),
                 worker: "w".to_owned(),
@@ -71,7 +71,7 @@ pub(super) async fn filters_are_combined(store: Shared) {
             .await;
             match status {
                 Status::Running => {}
-                Status::Paused => drop(commit(&store, pause(claim, &id, 2, at(9))).await),
+                Status::Suspended => drop(commit(&store, pause(claim, &id, 2, at(9))).await),
                 _ => drop(commit(&store, append(claim, &id, 2, status, at(1))).await),
             }
         }

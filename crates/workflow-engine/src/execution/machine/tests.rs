@@ -121,10 +121,10 @@ fn completes(machine: &mut Machine, key: &OpKey) -> bool {
     matches!(poll(machine, key), Permission::Completed(_))
 }
 
-fn cancel(reason: &str, at_once: bool) -> CancelRequest {
+fn cancel(reason: &str, immediate: bool) -> CancelRequest {
     CancelRequest {
         reason: Some(reason.into()),
-        at_once,
+        immediate,
         at: at(5),
     }
 }

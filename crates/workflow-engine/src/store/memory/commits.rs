@@ -91,7 +91,7 @@ impl State {
         if status.ends_claim() {
             self.release(
                 claim.key,
-                due_at.filter(|_| status == Status::Paused).map(Due::At),
+                due_at.filter(|_| status == Status::Suspended).map(Due::At),
             );
         }
         Ok(Committed { cancel })
@@ -108,7 +108,7 @@ impl State {
         let at = request.at;
         run.cancel = Some(match run.cancel.take() {
             Some(standing) => CancelRequest {
-                at_once: standing.at_once || request.at_once,
+                immediate: standing.immediate || request.immediate,
                 ..standing
             },
             None => request,

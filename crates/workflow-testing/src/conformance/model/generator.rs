@@ -98,7 +98,7 @@ impl Generator {
         let claim = self.any_claim(model);
         let status = match self.random.u32(0..20) {
             0..9 => Status::Running,
-            9..13 => Status::Paused,
+            9..13 => Status::Suspended,
             13..16 => Status::Completed,
             16..18 => Status::Cancelled,
             _ => self.status(),
@@ -117,7 +117,7 @@ impl Generator {
         for (record, age) in records.iter_mut().rev().zip(0..) {
             record.at = self.time(-age);
         }
-        let due_at = (status == Status::Paused && !self.rarely()).then(|| self.around(5_000));
+        let due_at = (status == Status::Suspended && !self.rarely()).then(|| self.around(5_000));
         Op::Commit(Commit {
             claim,
             records,
@@ -178,7 +178,7 @@ impl Generator {
             id,
             CancelRequest {
                 reason,
-                at_once: self.random.bool(),
+                immediate: self.random.bool(),
                 at: now,
             },
         )

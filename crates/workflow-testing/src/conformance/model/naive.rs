@@ -137,7 +137,7 @@ impl Naive {
         }
         let refuses = matches!(
             commit.status,
-            Status::Paused | Status::Completed | Status::Failed
+            Status::Suspended | Status::Completed | Status::Failed
         );
         if let (true, Some(cancel)) = (refuses, &run.cancel) {
             return Answer::Refused(Refusal::Cancel(cancel.clone()));
@@ -149,7 +149,7 @@ impl Naive {
         if progress {
             run.recoveries = 0;
         }
-        if run.status == Status::Paused {
+        if run.status == Status::Suspended {
             (run.due_at, run.worker) = (commit.due_at, None);
             *waits = true;
         }
@@ -302,7 +302,7 @@ impl Naive {
             );
         }
         match &mut run.cancel {
-            Some(standing) => standing.at_once |= request.at_once,
+            Some(standing) => standing.immediate |= request.immediate,
             none => *none = Some(request),
         }
         CancelReply::Accepted(Box::new(run.clone()))
