@@ -21,7 +21,7 @@ impl Db {
             (&reason as _, Type::TEXT),
             (&request.immediate as _, Type::BOOL),
         ];
-        // It is read first: nothing is changed of a run that cannot be read.
+        // The run is read first, because a run that cannot be read must not be changed.
         if self.run(&id).await?.is_none() {
             return Ok(CancelReply::Unknown);
         }

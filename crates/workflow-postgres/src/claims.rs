@@ -1,4 +1,4 @@
-//! Claims and leases: who works on what.
+//! Claims: claiming, releasing and listing runs that a worker holds.
 
 use futures::future::{join3, join4};
 use tokio_postgres::Row;
@@ -13,14 +13,14 @@ use crate::reader::Reader;
 use crate::row::{self, signed};
 use crate::text::{escape, unescape};
 
-/// How many names of unknown workflows are readable_time.
+/// The most names of unknown workflows in a result.
 const MAX_UNKNOWN_WORKFLOWS: usize = 16;
 
 impl Db {
     pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claims, OperationError> {
         let (now, worker) = (request.now.as_millis(), escape(&request.worker));
-        // The second sees what the first has done, and everything that the marked workers have ever
-        // done.
+        // Each statement sees the effect of those before it, and every write of the workers that
+        // were marked.
         let dead = [(&now as _, Type::INT8), (&worker as _, Type::TEXT)];
         let (shortened, marked, swept, workflows) = join4(
             self.query(&self.sql.shorten_leases, &[]),
@@ -75,7 +75,7 @@ impl Db {
             ];
             self.query(&self.sql.claim, &parameters).await
         };
-        // What is left is read behind the claim.
+        // The rest is read after the claim.
         let (taken, left, lease) = join3(
             claim,
             self.query(&self.sql.workflows, &[(&now, Type::INT8)]),
@@ -91,13 +91,13 @@ impl Db {
         .await;
         let mut taken: Vec<_> = taken?.iter().filter_map(readable).collect();
         if !taken.is_empty() && (left.is_err() || lease.is_err()) {
-            // They are claimed, whatever comes next: the worker looks again soon enough.
+            // The runs are claimed in any case; the worker polls again soon.
             claims.runs = taken.into_iter().map(|(claimed, _)| claimed).collect();
             return Ok(claims);
         }
         taken.sort_by_key(|(claimed, was_due)| (*was_due, claimed.run.key));
         claims.runs = taken.into_iter().map(|(claimed, _)| claimed).collect();
-        // What cannot be read is passed by, because runs are claimed by now.
+        // A time that cannot be read is passed over, because runs are claimed already.
         let leases = lease?
             .iter()
             .map(|row| row::optional_timestamp(row, 0, || "workers: until".into()))
@@ -119,8 +119,8 @@ impl Db {
         Ok(claims)
     }
 
-    /// Claims one run. It is read first: a claim of one that cannot be read would be of no use to
-    /// anybody.
+    /// Claims one run. The run is read first, because a claim of a run that cannot be read would be
+    /// useless.
     async fn claim_one(&self, request: &ClaimRequest, id: &str) -> Result<Claims, OperationError> {
         let (now, worker, id) = (request.now.as_millis(), escape(&request.worker), escape(id));
         let requested: Option<Vec<_>> = request
@@ -202,7 +202,7 @@ impl Db {
         .into())
     }
 
-    /// Returns a run, by its escaped id, and whether it is ready once nobody holds it.
+    /// Returns a run, by its escaped id, and whether it is ready when it is not claimed.
     pub(crate) async fn run(&self, id: &str) -> Result<Option<(Run, bool)>, OperationError> {
         let rows = self.query(&self.sql.run, &[(&id, Type::TEXT)]).await?;
         let read = |row: &Row| Ok::<_, StoreError>((row::run(row)?.0, row::column(row, 15)?));
@@ -210,11 +210,11 @@ impl Db {
     }
 }
 
-/// Returns a claimed run. One that cannot be read stays with its worker and keeps no other from
-/// being claimed.
+/// Returns a claimed run. A run that cannot be read stays with its worker, so that the others can
+/// be claimed.
 fn readable(row: &Row) -> Option<(Claimed, i64)> {
     claimed(row)
-        .inspect_err(|error| tracing::error!(%error, "a run cannot be read; it rests until this worker has ended"))
+        .inspect_err(|error| tracing::error!(%error, "failed to read a run; it rests until this worker has ended"))
         .ok()
 }
 

@@ -1,4 +1,4 @@
-//! Records as columns, in the form in which the functions of the schema take them.
+//! Records as columns, as the functions of the schema accept them.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(crate) struct Columns<'a> {
     pub(crate) attempt: Vec<Option<i64>>,
     pub(crate) due_at: Vec<Option<i64>>,
     pub(crate) payload: Vec<Option<&'a str>>,
-    /// How many events there are, which is where the next one stands.
+    /// The number of events, which is the place of the next one.
     next: i64,
 }
 
@@ -58,7 +58,8 @@ impl<'a> Columns<'a> {
         self.next += signed(record.events.len());
     }
 
-    /// What every record has, in the order in which the functions of the schema take it.
+    /// Returns the columns of every record, in the order of the parameters of the schema's
+    /// functions.
     pub(crate) fn parameters(&self) -> [Parameter<'_>; 10] {
         [
             (&self.at, Type::INT8_ARRAY),

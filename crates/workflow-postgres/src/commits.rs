@@ -20,8 +20,8 @@ impl Db {
     ) -> Result<Answers<Committed>, OperationError> {
         let mut columns = Columns::default();
         let mut rows = Rows::default();
-        // Rows are locked in one order, whoever writes, so that two workers who want the same do
-        // not wait in a circle.
+        // Every writer locks rows in the same order, so that two writers of the same rows do not
+        // deadlock.
         let mut sorted: Vec<_> = group.iter().filter(|commit| is_whole(commit)).collect();
         sorted.sort_by_key(|commit| commit.claim.key);
         for commit in sorted {
@@ -52,9 +52,9 @@ impl Db {
             ];
             parameters.extend(columns.parameters());
             for row in self.query(&self.sql.commit, &parameters).await? {
-                // They are committed, whatever cannot be read of one of them.
+                // The commits stand, even if the cancel of one run cannot be read.
                 let cancel = row::cancel(&row, 1).unwrap_or_else(|error| {
-                    tracing::error!(%error, "a cancel cannot be read; the run goes on without it");
+                    tracing::error!(%error, "failed to read a cancel; the run continues without it");
                     None
                 });
                 done.extend(
@@ -75,13 +75,13 @@ impl Db {
             (None, Ok(current)) => {
                 refusal(commit, current.remove(&commit.claim.key), &names).map(Err)
             }
-            // What was committed is committed: only those fail that were refused.
+            // The commits stand; only those that were refused fail.
             (None, Err(error)) => Some(Err(store_error(error))),
         };
         Ok(group.iter().map(answer).collect())
     }
 
-    /// Returns the keys of the runs that nobody has locked.
+    /// Returns the keys of the runs that are not locked.
     pub(crate) async fn unlocked(
         &self,
         group: &[Commit],
@@ -99,13 +99,13 @@ impl Db {
                 .iter()
                 .map(|row| row::unsigned(row, 0).map(RunKey))
                 .collect::<Result<_, _>>()?),
-            // The whole table is.
+            // The whole table is locked.
             Err(error) if error.is_locked() => Ok(HashSet::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// Reads runs as they stand now, with the epochs of their claims.
+    /// Reads the current state of runs, with the epochs of their claims.
     pub(crate) async fn current(
         &self,
         keys: &[RunKey],
@@ -180,13 +180,14 @@ impl Rows {
     }
 }
 
-/// Returns whether the records follow on each other; on what they follow the statement checks.
+/// Returns whether each record follows the one before. The statement checks that the first one
+/// follows the history.
 fn is_whole(commit: &Commit) -> bool {
     let first_seq = commit.records.first().map_or(0, |record| record.first_seq);
     first_seq > 0 && Record::follow(commit.claim.key, first_seq - 1, &commit.records).is_ok()
 }
 
-/// Says why a commit was refused; `None` if by now there is no reason any more.
+/// Returns why a commit was refused; `None` if the reason does not exist any more.
 fn refusal(
     commit: &Commit,
     current: Option<Result<(Run, u64), StoreError>>,

@@ -1,4 +1,4 @@
-//! Connections: one way to open them all, with TLS or without.
+//! Opening connections, with and without TLS.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,16 +21,16 @@ use crate::error::ConnectError;
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) config: Config,
-    /// The same for each host alone.
+    /// A configuration for each host alone.
     hosts: Vec<Config>,
-    /// The host, and its address, that answered last.
+    /// The host and the address that answered last.
     last: Arc<Mutex<Option<Config>>>,
     #[cfg(feature = "rustls")]
     tls: tokio_postgres_rustls::MakeRustlsConnect,
 }
 
 impl Connector {
-    /// Completes a configuration.
+    /// Completes a configuration with the settings that the store depends on.
     pub(crate) fn new(mut config: Config) -> Result<Self, ConnectError> {
         if config.get_application_name().is_none() {
             config.application_name("workflow-postgres");
@@ -38,8 +38,8 @@ impl Connector {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(10));
         }
-        // A server that is gone, or a network that is cut, must be noticed before the lease of the
-        // worker is over.
+        // The loss of the server or the network must be detected before the lease of the worker
+        // expires.
         config.keepalives_idle(config.get_keepalives_idle().min(Duration::from_secs(10)));
         if config.get_keepalives_interval().is_none() {
             config.keepalives_interval(Duration::from_secs(5));
@@ -50,7 +50,7 @@ impl Connector {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(20));
         }
-        // A replica would take no writes, and read what is past.
+        // A replica accepts no writes, and its reads may be old.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if !cfg!(feature = "rustls") && config.get_ssl_mode() == SslMode::Require {
             return Err(ConnectError::Tls(
@@ -66,7 +66,7 @@ impl Connector {
         })
     }
 
-    /// Returns how long opener a connection may take; a host may have more than one address.
+    /// Returns how long opening a connection may take; a host may have several addresses.
     pub(crate) fn limit(&self) -> Duration {
         timeout_of(&self.config) * u32::try_from(self.hosts.len()).unwrap_or(1).max(3)
     }
@@ -85,15 +85,15 @@ impl Connector {
         targets
     }
 
-    /// Opens a connection to the host that answered last, or the next one that answers. What the
-    /// server says unasked goes to `notifications`.
+    /// Opens a connection to the host that answered last, or to the next one that answers.
+    /// Notifications of the server go to `notifications`.
     pub(crate) async fn open(
         &self,
         notifications: Option<UnboundedSender<String>>,
     ) -> Result<(Client, JoinHandle<()>), ConnectError> {
         let mut failed = None;
         for target in self.targets().await {
-            // One that accepts connections and then says nothing must not hide the others.
+            // A host that accepts connections and then is silent must not hide the others.
             let within = timeout_of(&target);
             match timeout(within, self.open_one(&target, notifications.clone())).await {
                 Ok(Ok(opened)) => {
@@ -121,7 +121,7 @@ impl Connector {
         Ok((client, drive(connection, notifications)))
     }
 
-    /// Asks the server to end what a connection is doing, which nobody waits for any more.
+    /// Asks the server to cancel the statement of a connection whose caller has gone.
     pub(crate) async fn cancel(&self, token: CancelToken) {
         let cancel = async {
             #[cfg(feature = "rustls")]
@@ -131,7 +131,7 @@ impl Connector {
             token.cancel_query(NoTls).await
         };
         if !matches!(timeout(Duration::from_secs(10), cancel).await, Ok(Ok(()))) {
-            tracing::debug!("a statement that takes too long could not be cancelled");
+            tracing::debug!("failed to cancel a statement that takes too long");
         }
     }
 }
@@ -157,7 +157,7 @@ async fn addresses(host: &Config) -> Vec<Config> {
                 target
             })
             .collect(),
-        // What is wrong with it is said by whoever connects.
+        // An error of this configuration is reported when it is used.
         Ok(Err(_)) | Err(_) => one(),
     }
 }
@@ -176,7 +176,7 @@ fn hosts(config: &Config) -> Vec<Config> {
         || !fits(addresses.len())
         || ports.len() > 1 && ports.len() != count
     {
-        // What is wrong with it is said by whoever connects.
+        // An error of this configuration is reported when it is used.
         return vec![config.clone()];
     }
     let mut each: Vec<_> = (0..count)
@@ -202,7 +202,7 @@ fn hosts(config: &Config) -> Vec<Config> {
     each
 }
 
-/// Returns everything of a configuration but its hosts and ports.
+/// Returns a configuration without its hosts and ports.
 fn without_hosts(config: &Config) -> Config {
     let mut one = Config::new();
     one.ssl_mode(config.get_ssl_mode())
@@ -256,7 +256,7 @@ where
             match message {
                 Ok(AsyncMessage::Notification(note)) => {
                     if let Some(notifications) = &notifications {
-                        // Whoever listens may have gone.
+                        // The receiver may have been dropped.
                         let _ = notifications.send(note.payload().to_owned());
                     }
                 }
@@ -276,7 +276,7 @@ fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect, ConnectError> {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!(%error, "certificates of the platform cannot be read");
+        tracing::warn!(%error, "failed to read a certificate of the platform");
     }
     roots.add_parsable_certificates(found.certs);
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -298,8 +298,8 @@ impl Connect for Connector {
                 Ok(opened) => Ok(opened),
                 Err(error) => match error.into_postgres() {
                     Some(error) => Err(error),
-                    // The pool knows errors of one type only; it gives up by itself after as long
-                    // as this takes.
+                    // The pool accepts errors of one type only. It gives up by itself after its
+                    // timeout.
                     None => pending().await,
                 },
             }
@@ -323,7 +323,7 @@ mod tests {
 
     use super::*;
 
-    /// What answers at one of them need not answer at another; and a certificate is for the name.
+    /// A server may answer at one address and not at another, and its certificate is for the name.
     #[tokio::test]
     async fn a_name_is_tried_at_each_of_its_addresses() {
         let connector =
@@ -338,7 +338,7 @@ mod tests {
         let each = |target: &Config| (target.get_ports()[0], target.get_hostaddrs()[0]);
         assert_eq!(targets.iter().map(each).collect::<Vec<_>>(), expected);
         assert_eq!(targets[0].get_hosts(), [Host::Tcp("localhost".into())]);
-        // The one that answered last comes first, and the others in their order.
+        // The target that answered last comes first, and the others keep their order.
         *connector.last.lock().unwrap() = targets.last().cloned();
         let rotated = connector.targets().await;
         assert_eq!(rotated[0], targets[targets.len() - 1]);

@@ -29,7 +29,8 @@ impl Db {
             .filter(|(_, check)| check.is_ok())
             .map(|(new, _)| new)
             .collect();
-        // In one order, whoever creates, so that two who create the same do not wait in a circle.
+        // Every writer creates in the same order, so that two writers of the same ids do not
+        // deadlock.
         let mut good = good;
         good.sort_by_key(|new| &new.id);
         let mut columns = Columns::default();
@@ -88,7 +89,7 @@ impl Db {
                         );
                     }
                 }
-                // What was created is created: only those fail that were not.
+                // The created runs stand; only those that were not created fail.
                 Err(error) => existing.extend(
                     taken
                         .iter()
@@ -96,7 +97,7 @@ impl Db {
                 ),
             }
         }
-        // An id that is taken is readable_time first, also of a run that could not be created.
+        // A taken id is reported first, also for a run that could not be created.
         let answer = |(id, check): (&Cow<'_, str>, Result<(), StoreError>)| {
             let exists = existing
                 .remove(&**id)
@@ -105,7 +106,7 @@ impl Db {
                 (Some(claim), ..) => Some(Ok(Created::New(*claim))),
                 (None, Some(exists), _) => Some(exists),
                 (None, None, Err(error)) => Some(Err(error)),
-                // It was taken, and purged before it was read.
+                // The id was taken by a run that was purged before it was read.
                 (None, None, Ok(())) => None,
             }
         };

@@ -1,4 +1,5 @@
-//! The connection that writes, and what can go wrong on it.
+//! The connection that writes. Every write operation is a method of [`Db`], in the file of its
+//! name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,31 +18,32 @@ use crate::schema;
 use crate::sql::Sql;
 use crate::workers::Workers;
 
-/// How long a write may take before its connection is given up: a lease is renewed well within
-/// three of these.
+/// How long a write may take before its connection is abandoned. Three of these are shorter than a
+/// lease.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many times a statement that collides with another one is sent again.
+/// The most retries of a statement that collides with another one.
 pub(crate) const MAX_COLLISION_RETRIES: usize = 5;
 
 /// The result of each write of a group; `None` for a write that must be retried.
 pub(crate) type Answers<T> = Vec<Option<Result<T, StoreError>>>;
 
-/// A parameter and its type: statements are sent with them in one round trip, and nothing is
-/// prepared, so that any connection of a proxy will do.
+/// A parameter and its type. A statement is sent with them in one round trip and is not prepared,
+/// so that it works on any connection of a proxy.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// The connection that writes. There is one at a time, and what is requested for first is done first.
+/// The connection that writes. There is one at a time, which executes writes in the order of their
+/// requests.
 pub(crate) struct Db {
     pub(crate) client: Client,
     pub(crate) sql: Arc<Sql>,
-    /// Which connection this is, in the rows of the workers that write on it.
+    /// The number of this connection, which the rows of its workers have.
     pub(crate) session: i64,
     pub(crate) workers: Arc<Workers>,
     driver: JoinHandle<()>,
 }
 
-/// How a connection that writes is opened.
+/// Opens the connection that writes.
 pub(crate) struct Opener {
     pub(crate) connector: Arc<Connector>,
     pub(crate) sql: Arc<Sql>,
@@ -53,8 +55,8 @@ pub(crate) struct Opener {
 }
 
 impl Opener {
-    /// Opens the connection and takes over from the one before. The server may be another one than
-    /// before, so it is looked at as the first one was.
+    /// Opens the connection, and takes over from the one before. The server may be another one, so
+    /// it is checked as the first one was.
     pub(crate) async fn open(&self) -> Result<Db, ConnectError> {
         let (client, driver) = self.connector.open(None).await?;
         self.freshness.renew();
@@ -92,7 +94,7 @@ impl Opener {
 }
 
 impl Db {
-    /// Has the server end what it is still doing on this connection, without waiting for that.
+    /// Asks the server to cancel the statement of this connection, without waiting for that.
     pub(crate) fn give_up(self, connector: &Arc<Connector>) {
         let (token, connector) = (self.client.cancel_token(), connector.clone());
         tokio::spawn(async move { connector.cancel(token).await });
@@ -107,7 +109,7 @@ impl Db {
     }
 }
 
-/// What was sent and not answered is not waited for.
+/// Does not wait for statements that have no answer yet.
 impl Drop for Db {
     fn drop(&mut self) {
         self.driver.abort();

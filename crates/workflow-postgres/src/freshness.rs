@@ -1,10 +1,10 @@
-//! Which connections lead to the server that is written to.
+//! Which connections lead to the server of the writer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// When the connection that writes was opened. One that was opened before may lead to another
-/// server, which nothing must be read from any more.
+/// The time at which the writer's connection was opened. A connection that was opened earlier may
+/// lead to another server, from which nothing must be read.
 #[derive(Debug)]
 pub(crate) struct Freshness(Mutex<Instant>);
 
@@ -13,12 +13,12 @@ impl Freshness {
         Self(Mutex::new(Instant::now()))
     }
 
-    /// Has every connection that was opened before be closed instead of used again.
+    /// Marks every connection that is open now as one that must not be used again.
     pub(crate) fn renew(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns whether a connection that was opened then leads to the server that is written to.
+    /// Returns whether a connection that was opened at `then` leads to the server of the writer.
     pub(crate) fn is_before(&self, then: Instant) -> bool {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) <= then
     }

@@ -1,5 +1,5 @@
-//! Group commit: writes of one kind go into one statement, and when that is on the server's disk
-//! all who wait are answered. If one of them fails, the others are done without it.
+//! Group commit: the writes of one kind are one statement, and all callers get their replies once
+//! it is durable. If one write fails, the others are executed without it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,31 +19,31 @@ use crate::error::store::{backend, closed};
 use crate::reply::Reply;
 use crate::sql::PLACE_BITS;
 
-/// For how long writes are done one by one after their group has failed: others wait meanwhile.
+/// How long the writes of a failed group are executed one by one, while other writes wait.
 const MAX_SINGLE_WRITES_TIME: Duration = Duration::from_secs(5);
 
-/// Writes, and whom to answer.
+/// Writes, with the replies to their callers.
 type Waiting<K> = Vec<(K, Reply<<K as Kind>::Answer>)>;
 
-/// What a group does of one kind: creations, or commits.
+/// A kind of writes that are executed in groups: creations, or commits.
 pub(crate) trait Kind: Sized + Send + Sync {
     type Key: Hash + Eq;
     type Answer: Send;
 
-    /// Which run it is about. A group has one of each at most.
+    /// Returns the key of the run. A group has at most one write of each run.
     fn key(&self) -> Self::Key;
 
-    /// What it adds.
+    /// Returns the records that are added.
     fn records(&self) -> &[Record];
 
-    /// Does all of them in one statement.
+    /// Executes a group in one statement.
     fn execute<'a>(
         group: &'a [Self],
         db: &'a Db,
     ) -> BoxFuture<'a, Result<Answers<Self::Answer>, OperationError>>;
 
-    /// Returns the keys of those that can be done now: nothing they need is locked, as far as that
-    /// can be readable_time beforehand.
+    /// Returns the keys of the writes that can be executed now, because no row that they need seems
+    /// to be locked.
     fn free<'a>(
         group: &'a [Self],
         db: &'a Db,
@@ -104,7 +104,7 @@ impl Kind for Commit {
     }
 }
 
-/// Does writes of one kind; an error says that the connection is lost.
+/// Executes writes of one kind. An error means that the connection is lost.
 pub(crate) async fn grouped<K: Kind>(
     db: &Db,
     mut waiting: Waiting<K>,
@@ -121,9 +121,9 @@ pub(crate) async fn grouped<K: Kind>(
                     match answer {
                         Some(answer) => drop(reply.send(answer)),
                         None if repeats < MAX_COLLISION_RETRIES => again.push((write, reply)),
-                        None => {
-                            drop(reply.send(Err(backend("a write was neither done nor refused"))))
-                        }
+                        None => drop(
+                            reply.send(Err(backend("a write was neither executed nor refused"))),
+                        ),
                     }
                 }
                 repeats += usize::from(!again.is_empty());
@@ -141,7 +141,11 @@ pub(crate) async fn grouped<K: Kind>(
             }
             Err(error) if writes.len() > 1 => {
                 let (locked, error) = (error.is_locked(), StoreError::from(error).to_string());
-                tracing::debug!(error, writes = writes.len(), "a group failed");
+                tracing::debug!(
+                    error,
+                    writes = writes.len(),
+                    "a group of writes failed; its writes are retried one by one"
+                );
                 let free = if locked {
                     K::free(&writes, db).await?
                 } else {
@@ -153,7 +157,7 @@ pub(crate) async fn grouped<K: Kind>(
                 if held.is_empty() {
                     execute_singly(db, free, &error).await?;
                 } else {
-                    // The others go on together.
+                    // The others are executed together.
                     refuse(held.into_iter().map(|(_, reply)| reply), &error);
                     free.append(&mut waiting);
                     waiting = free;
@@ -170,12 +174,12 @@ pub(crate) async fn grouped<K: Kind>(
     Ok(())
 }
 
-/// Answers writes that were not done.
+/// Replies to writes that were not executed.
 fn refuse<T>(replies: impl Iterator<Item = Reply<T>>, error: &str) {
     replies.for_each(|reply| drop(reply.send(Err(backend(error.to_owned())))));
 }
 
-/// Does each write of a group by itself, for one of them is to blame that the group failed.
+/// Executes each write of a group by itself, because one of them has made the group fail.
 async fn execute_singly<K: Kind>(
     db: &Db,
     group: Waiting<K>,
@@ -192,8 +196,7 @@ async fn execute_singly<K: Kind>(
     Ok(())
 }
 
-/// Takes the first writes that can be done in one statement; answers those that can be done in
-/// none.
+/// Takes the first writes that fit into one statement. Replies to those that fit into none.
 fn next_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
     let (mut group, mut later) = (Vec::new(), Vec::new());
     let (mut keys, mut size) = (HashSet::new(), Size::default());
@@ -215,7 +218,7 @@ fn next_group<K: Kind>(waiting: Waiting<K>) -> (Waiting<K>, Waiting<K>) {
     (group, later)
 }
 
-/// Executes a group, again if it met another one.
+/// Executes a group, and retries after a collision with another statement.
 async fn execute_retrying<K: Kind>(
     db: &Db,
     writes: &[K],
@@ -232,20 +235,20 @@ async fn execute_retrying<K: Kind>(
     K::execute(writes, db).await
 }
 
-/// How much is written.
+/// The size of writes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     events: usize,
     bytes: usize,
 }
 
-/// What one write may have: more events have no place, and PostgreSQL takes less than a gibibyte at
-/// once.
+/// The largest write. There are no positions for more events, and PostgreSQL accepts less than a
+/// gibibyte in one message.
 const MAX_WRITE_SIZE: Size = Size {
     events: (1 << PLACE_BITS) - 1,
     bytes: 512 << 20,
 };
-/// What a group has at most, unless one write alone has more.
+/// The largest group, unless one write is larger.
 const MAX_GROUP_SIZE: Size = Size {
     events: 1 << (PLACE_BITS - 1),
     bytes: 16 << 20,

@@ -30,24 +30,27 @@ impl Db {
         )
         .await;
         if renewed?.is_empty() {
-            // Its lease had run out, and what it held is to be created due before it has another one.
+            // The lease had expired, and the runs of the worker must be due before it gets a new
+            // lease.
             self.query(&self.sql.expire_runs, &[]).await?;
             if self.query(&self.sql.renew, &parameters).await?.is_empty() {
-                let held = "a run is locked that is to be created due before this worker has a lease again";
+                let held = "a run of this worker is locked, and must be due before the worker gets a new lease";
                 return Err(StoreError::Backend(held.into()).into());
             }
             return Ok(Vec::new());
         }
         let mut found = HashMap::new();
         for row in cancels? {
-            // Whatever cannot be read of one run, the others are cancelled.
+            // A cancel that cannot be read must not prevent those of other runs.
             match row::cancel(&row, 1) {
                 Ok(cancel) => found.extend(
                     cancel
                         .zip(row::unsigned(&row, 0).ok())
                         .map(|(cancel, key)| (RunKey(key), cancel)),
                 ),
-                Err(error) => tracing::error!(%error, "a cancel cannot be read"),
+                Err(error) => {
+                    tracing::error!(%error, "failed to read a cancel; the run continues without it")
+                }
             }
         }
         Ok(found.into_iter().collect())
@@ -79,7 +82,7 @@ impl Db {
         Ok(row::timestamp(now, || "the database's clock".into())?)
     }
 
-    /// Returns until when the lease of a worker lasts.
+    /// Returns the time at which the lease of a worker expires.
     pub(crate) async fn lease(&self, worker: &str) -> Result<Option<Timestamp>, OperationError> {
         let rows = self
             .query(&self.sql.lease, &[(&escape(worker), Type::TEXT)])
@@ -95,10 +98,13 @@ impl Db {
     }
 }
 
-/// Returns a time, unless it cannot be read: that must not hide the others.
+/// Returns a time. A time that cannot be read is logged and passed over, so that it does not hide
+/// the others.
 pub(crate) fn readable_time(
     time: Result<Option<Timestamp>, StoreError>,
 ) -> Option<Option<Timestamp>> {
-    time.inspect_err(|error| tracing::error!(%error, "a time cannot be read; nobody waits for it"))
-        .ok()
+    time.inspect_err(
+        |error| tracing::error!(%error, "failed to read a time; no worker waits for it"),
+    )
+    .ok()
 }

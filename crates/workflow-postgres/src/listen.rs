@@ -1,9 +1,8 @@
-//! Waking each other: `LISTEN` and `NOTIFY`, as few as will do, and nothing that anything depends
-//! on.
+//! Waking workers of other processes with `LISTEN` and `NOTIFY`. Nothing depends on these wake-ups,
+//! because workers also poll.
 //!
-//! A commit that notifies takes a lock of the whole server. So no write of own_writes does: what was
-//! written is readable_time afterwards, in a transaction of its own that writes nothing, and at most fifty
-//! times a second.
+//! A commit that notifies takes a lock of the whole server. So no write of this store notifies: a
+//! transaction of its own does that afterwards, which writes nothing, at most fifty times a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +16,12 @@ use workflow_engine::store::Woken;
 
 use crate::connection::Connector;
 
-/// How long after a notification the next one is sent at the earliest.
+/// The shortest time between two notifications.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
-/// How long to wait before a connection that was lost is opened again.
+/// The wait before a lost connection is opened again.
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
-/// One for each reason to wake.
+/// The wake-ups of waiting workers, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct Wakeups {
     due: Notify,
@@ -30,7 +29,7 @@ pub(crate) struct Wakeups {
 }
 
 impl Wakeups {
-    /// Wakes all who wait, and whoever comes next: twice is better than never.
+    /// Wakes all waiters and the next one that comes, because an extra wake-up does no harm.
     pub(crate) fn wake(&self, woken: Woken) {
         let bell = if woken == Woken::Cancel {
             &self.cancel
@@ -41,7 +40,7 @@ impl Wakeups {
         bell.notify_one();
     }
 
-    /// Waits for one of them.
+    /// Waits for a wake-up.
     pub(crate) async fn next(&self) -> Woken {
         let (due, cancel) = (self.due.notified().boxed(), self.cancel.notified().boxed());
         match select(cancel, due).await {
@@ -53,8 +52,8 @@ impl Wakeups {
 
 /// Returns the name of a schema's channel.
 pub(crate) fn channel(schema: &str) -> String {
-    // A name has 63 bytes at most. Two schemas that share a channel wake each other in vain, and
-    // nothing more.
+    // A name has at most 63 bytes. Two schemas that share a channel only wake each other without a
+    // reason.
     let kept = (0..=54.min(schema.len()))
         .rev()
         .find_map(|end| schema.get(..end))
@@ -62,11 +61,11 @@ pub(crate) fn channel(schema: &str) -> String {
     format!("workflow {kept}")
 }
 
-/// Tells the others what was written here, until it is aborted.
+/// Notifies other processes of the writes of this one, until the task is aborted.
 pub(crate) async fn notify(pool: Pool, channel: String, own_writes: Arc<Wakeups>, session: i64) {
     loop {
         let mut payload = format!("{session} {}", letter(own_writes.next().await));
-        // What is to be readable_time besides goes along.
+        // Further wake-ups are sent with the first one.
         while let Some(more) = own_writes.next().now_or_never() {
             payload.push(letter(more));
         }
@@ -78,7 +77,7 @@ pub(crate) async fn notify(pool: Pool, channel: String, own_writes: Arc<Wakeups>
             .query_typed("SELECT pg_notify($1, $2)", &parameters)
             .await
         {
-            tracing::debug!(%error, "others could not be readable_time what was written; they look by themselves");
+            tracing::debug!(%error, "failed to notify other processes; their workers poll");
         }
         drop(client);
         tokio::time::sleep(NOTIFY_INTERVAL).await;
@@ -89,7 +88,7 @@ fn letter(woken: Woken) -> char {
     if woken == Woken::Cancel { 'c' } else { 'd' }
 }
 
-/// Hears what the others have written, until it is aborted.
+/// Listens for the writes of other processes, until the task is aborted.
 pub(crate) async fn listen(
     connector: Arc<Connector>,
     channel: String,
@@ -103,7 +102,7 @@ pub(crate) async fn listen(
         match connector.open(Some(sender)).await {
             Ok((client, _driver)) => match client.batch_execute(&listen).await {
                 Ok(()) => {
-                    // What was readable_time meanwhile was missed.
+                    // Notifications were missed while the connection was closed.
                     other_writes.wake(Woken::Due);
                     other_writes.wake(Woken::Cancel);
                     while let Some(payload) = notifications.recv().await {
@@ -121,10 +120,12 @@ pub(crate) async fn listen(
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot listen; workers look for work by themselves")
+                    tracing::warn!(%error, "failed to listen; workers poll")
                 }
             },
-            Err(error) => tracing::debug!(%error, "cannot connect in order to listen"),
+            Err(error) => {
+                tracing::debug!(%error, "failed to connect for listening; it will be retried")
+            }
         }
         tokio::time::sleep(RECONNECT_DELAY).await;
     }

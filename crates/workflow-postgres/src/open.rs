@@ -60,7 +60,7 @@ pub(crate) async fn connect(config: Config, options: &Options) -> Result<Inner, 
         .await
         .map_err(|_| ConnectError::Silent { within })??;
     drop(client);
-    // It ends by itself when nobody has the client any more.
+    // The driver ends by itself once the client is dropped.
     drop(driver);
 
     let recycling = ManagerConfig {

@@ -1,32 +1,33 @@
-//! How a store is connected.
+//! The options of a store.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a commit survives once it is answered.
+/// Failures that a commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// A loss of the server's power, and so everything less: a server with `fsync`,
-    /// `full_page_writes` or `synchronous_commit` off is refused. The default. What survives the
-    /// loss of the server's disk is a matter of its replicas: see `synchronous_standby_names`.
+    /// A loss of the server's power, and every lesser failure. The default. A server with `fsync`,
+    /// `full_page_writes` or `synchronous_commit` off is refused. Whether a commit survives the
+    /// loss of the server's disk depends on its replicas: see `synchronous_standby_names`.
     #[default]
     PowerLoss,
-    /// The end of every process of own_writes, however it ends. The server's settings are taken as they
-    /// are.
+    /// The end of every process of this program, for any reason. The server's settings are accepted
+    /// as they are.
     ProcessCrash,
 }
 
-/// By which clock it is judged when a run is due and a lease over.
+/// The clock by which runs are due and leases expire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Time {
-    /// The database's: clocks of machines that differ do no harm. The default.
+    /// The clock of the database. The default. Differences between the clocks of machines do no
+    /// harm.
     #[default]
     Database,
-    /// That of each engine: for tests on a clock that skips waits.
+    /// The clock of each engine, for tests with a clock that skips waits.
     Engine,
 }
 
-/// How a store is connected.
+/// The options of a store.
 ///
 /// # Examples
 ///
@@ -65,45 +66,46 @@ impl Options {
         }
     }
 
-    /// Sets the schema that holds the store's tables; `workflow` unless set. Any name will do, in
-    /// any case. It is created if it is not there. Several stores can share a database, each in a
-    /// schema of its own.
+    /// Sets the schema that has the store's tables. The default is `workflow`. Every name that
+    /// PostgreSQL accepts is allowed, in any case. A schema that does not exist is created. Several
+    /// stores can share a database, each in a schema of its own.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = name.into();
         self
     }
 
-    /// Sets what commits survive; [`Durability::PowerLoss`] unless set.
+    /// Sets which failures commits survive. The default is [`Durability::PowerLoss`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Sets by which clock the time is readable_time; [`Time::Database`] unless set.
+    /// Sets the clock. The default is [`Time::Database`].
     pub fn time(mut self, time: Time) -> Self {
         self.time = time;
         self
     }
 
-    /// Sets how many connections the store reads on, at most; 4 unless set, at least 1 and at most
-    /// 1,000. Besides them it has one that writes, and one that listens.
+    /// Sets the most connections on which the store reads. The default is 4, the minimum 1, the
+    /// maximum 1,000. The store has two further connections: one writes, and one listens.
     pub fn readers(mut self, connections: usize) -> Self {
         self.readers = connections.clamp(1, 1_000);
         self
     }
 
-    /// Sets how long a read waits for one of these connections to become free before it fails; 10
-    /// seconds unless set. One that has to be opened takes at most `connect_timeout` for each host
-    /// besides, or three times that, and the read itself at most 30 seconds (where events are
-    /// counted that never were, ten minutes).
+    /// Sets how long a read waits for a free connection before it fails. The default is 10 seconds.
+    ///
+    /// Opening a connection takes at most `connect_timeout` for each host, or three times that if
+    /// there are fewer hosts. The read itself takes at most 30 seconds, or 10 minutes if it counts
+    /// events.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Sets whether the store listens for what other processes write (`LISTEN`); it does unless set
-    /// otherwise. Turn it off behind a proxy that pools transactions, where a connection cannot
-    /// listen: workers look for work once a second anyway.
+    /// Sets whether the store listens for writes of other processes (`LISTEN`). The default is
+    /// true. Turn it off behind a proxy that pools transactions, because a connection cannot listen
+    /// there. Workers also poll, once a second by default.
     pub fn listen(mut self, listen: bool) -> Self {
         self.listen = listen;
         self

@@ -1,4 +1,4 @@
-//! PooledConnection the outbox, and its end.
+//! Reading the outbox, and its end.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -7,11 +7,10 @@ use workflow_engine::{EncodedEvent, StoreError};
 
 use crate::reader::Reader;
 use crate::row::{self, signed};
-/// How many rows of the outbox are counted each time, at most, before what was counted is written
-/// down.
+/// The most rows of the outbox that are counted at each call; beyond that the count is stored.
 const MAX_UNCOUNTED_ROWS: u64 = 1_000;
 
-/// How many bytes of events are read at once, unless one record has more.
+/// The most bytes of events in one read, unless one record has more.
 const MAX_PAGE_BYTES: i64 = 4 << 20;
 
 pub(crate) async fn outbox(
@@ -22,10 +21,10 @@ pub(crate) async fn outbox(
     if page.events == 0 {
         return Ok(Vec::new());
     }
-    // One row more than there are events: of the first one all may be known already.
+    // Read one row more than there are events, because all events of the first row may be before
+    // `after`.
     let rows = signed(page.events).saturating_add(1);
-    // No more is read than is returned, but for the last row; and never too much for one
-    // answer.
+    // Read only the last row in vain, and never too much for one answer.
     let bytes = signed(page.bytes).min(MAX_PAGE_BYTES);
     let parameters = [
         (&signed(after.0) as _, Type::INT8),
@@ -44,7 +43,7 @@ pub(crate) async fn outbox_end(reader: &Reader) -> Result<OutboxEnd, StoreError>
         row::unsigned(&row, 2)?,
     );
     if row::unsigned(&row, 3)? > MAX_UNCOUNTED_ROWS {
-        // Should it fail, the next one does it.
+        // If this fails, the next call does it.
         let _ = reader.count(&reader.sql.count).await;
     }
     Ok(OutboxEnd {
@@ -54,7 +53,7 @@ pub(crate) async fn outbox_end(reader: &Reader) -> Result<OutboxEnd, StoreError>
     })
 }
 
-/// Returns the events of a row of the outbox that stand behind a place, or the one error that they
+/// Returns the events of a row of the outbox that follow a position, or the error that the row
 /// cannot be read.
 fn behind(row: &Row, after: Position) -> Vec<Result<(Position, EncodedEvent), StoreError>> {
     let read = || {

@@ -14,7 +14,7 @@ pub(crate) async fn purge(reader: &Reader, purge: &Purge) -> Result<Purged, Stor
         (&before(Status::Cancelled) as _, Type::INT8),
         (&signed(purge.limit) as _, Type::INT8),
     ];
-    // Not again if it fails: what it has removed would be readable_time to nobody.
+    // There is no retry, because the result of the first attempt would be lost.
     let rows = reader
         .read_once(COUNT_TIMEOUT, &reader.sql.purge, &parameters)
         .await

@@ -10,7 +10,7 @@ use crate::error::OperationError;
 use crate::error::store::{backend, closed};
 use crate::reply::Reply;
 
-/// What is to be written.
+/// A write, with the reply to its caller.
 pub(crate) enum Write {
     Create(NewRun, Reply<Created>),
     Commit(Commit, Reply<Committed>),
@@ -27,16 +27,16 @@ impl Write {
     }
 }
 
-/// A write that is done by itself, and answers.
+/// A write that is executed by itself.
 pub(crate) trait Other: Send {
-    /// Does it; an error says that the connection is lost.
+    /// Executes the write. An error means that the connection is lost.
     fn execute<'a>(self: Box<Self>, db: &'a Db) -> BoxFuture<'a, Result<(), OperationError>>;
 
-    /// Answers that it was not done.
+    /// Replies that the write was not executed.
     fn fail(self: Box<Self>, error: StoreError);
 }
 
-/// A write created of a function.
+/// A write that calls a function.
 pub(crate) struct Call<T, F> {
     pub(crate) operation: F,
     pub(crate) reply: Reply<T>,
@@ -57,7 +57,7 @@ where
                 result = (self.operation)(db).await;
             }
             let lost = matches!(result, Err(OperationError::Connection(_)));
-            // Whoever requested may have gone; the write has happened all the same.
+            // The caller may have dropped its future; the write has happened all the same.
             let _ = self.reply.send(result.map_err(StoreError::from));
             if lost {
                 Err(OperationError::Refused(closed()))

@@ -17,9 +17,9 @@ use crate::error::sqlstate::{Meaning, meaning, store_error};
 use crate::error::store::{backend, closed, corrupt};
 use crate::freshness::Freshness;
 use crate::sql::Sql;
-/// How long a read may take before it fails, and its connection is given up.
+/// How long a read may take before it fails and its connection is closed.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same where events are counted, of which there may be very many that never were.
+/// The same for a read that counts events, of which there may be very many.
 pub(crate) const COUNT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Reads on the connections of a pool.
@@ -41,13 +41,12 @@ impl Reader {
         self.read_within(READ_TIMEOUT, sql, parameters).await
     }
 
-    /// Reads one row, for which many may have to be counted.
+    /// Reads one row, which may require that many events are counted.
     pub(crate) async fn count(&self, sql: &str) -> Result<Row, StoreError> {
         only(self.read_within(COUNT_TIMEOUT, sql, &[]).await?)
     }
 
-    /// Reads on a connection of the pool, and once more on a new one where that connection has
-    /// died: to read twice does no harm.
+    /// Reads on a connection of the pool. If the connection is lost, reads once more on a new one.
     async fn read_within(
         &self,
         limit: Duration,
@@ -58,10 +57,10 @@ impl Reader {
             Ok(rows) => return Ok(rows),
             Err(ReadError::Failed(error)) => return Err(error),
             Err(ReadError::Lost(error)) => {
-                tracing::debug!(%error, "the connection of a read was lost; it is read again on a new one");
+                tracing::debug!(%error, "the connection of a read was lost; the read is retried on a new one");
             }
         }
-        // What ended one connection may have ended the others as well.
+        // The cause may have ended the other connections as well.
         self.freshness.renew();
         self.read_once(limit, sql, parameters)
             .await
@@ -75,8 +74,8 @@ impl Reader {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, ReadError> {
         let mut object = pin!(self.pool.get());
-        // The pool has timers, which belong to the runtime that drives the connections; the caller
-        // may be elsewhere.
+        // The timers of the pool need the runtime that drives the connections, and the caller may
+        // be on another one.
         let entered = poll_fn(|cx| {
             let _entered = self.runtime.enter();
             object.as_mut().poll(cx)
@@ -84,7 +83,7 @@ impl Reader {
         let object = entered.await.map_err(|error| match error {
             PoolError::Backend(error) => ReadError::from(&error),
             PoolError::Timeout(_) => ReadError::Failed(backend(
-                "no connection to read on was free, or could be opened, in time",
+                "no connection for a read was free, or could be opened, in time",
             )),
             error => ReadError::Failed(backend(error)),
         })?;
@@ -116,7 +115,7 @@ impl Reader {
             Some(Err(error)) => {
                 let error = ReadError::from(&error);
                 match connection.object.take() {
-                    // It leads nowhere any more, and must not go back to the pool.
+                    // The connection is lost, and must not go back to the pool.
                     Some(object) if matches!(error, ReadError::Lost(_)) => {
                         drop(Object::take(object))
                     }
@@ -132,15 +131,15 @@ impl Reader {
     }
 }
 
-/// A connection of the pool, while somebody reads on it.
+/// A connection of the pool that a read uses.
 struct PooledConnection {
     object: Option<Object>,
     connector: Arc<Connector>,
     runtime: Handle,
 }
 
-/// A read that nobody waits for any more must not keep the next one waiting: the connection does
-/// not go back to the pool, and the server is requested to end what it does.
+/// A read that was dropped must not delay the next one: its connection does not go back to the
+/// pool, and the server is asked to cancel the statement.
 impl Drop for PooledConnection {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else {
@@ -153,9 +152,9 @@ impl Drop for PooledConnection {
     }
 }
 
-/// Why a read came to nothing.
+/// Error of one attempt of a read.
 pub(crate) enum ReadError {
-    /// The connection had ended, or could not be opened: another one may do.
+    /// The connection was lost or could not be opened. Another one may work.
     Lost(StoreError),
     Failed(StoreError),
 }
@@ -177,7 +176,7 @@ impl From<ReadError> for StoreError {
     }
 }
 
-/// Returns the row of what always has one.
+/// Returns the row of a statement that always has one.
 pub(crate) fn only(rows: Vec<Row>) -> Result<Row, StoreError> {
     rows.into_iter()
         .next()

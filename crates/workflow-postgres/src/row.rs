@@ -1,4 +1,4 @@
-//! Rows as values: what a row must hold, and the typed error if it does not.
+//! Rows as values, and the typed error of a row that is damaged.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -14,13 +14,13 @@ pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T
         .map_err(|error| corrupt(format!("column {index}: {error}")))
 }
 
-/// Returns a column that holds no negative number.
+/// Returns a column that has no negative number.
 pub(crate) fn unsigned(row: &Row, index: usize) -> Result<u64, StoreError> {
     u64::try_from(column::<i64>(row, index)?)
         .map_err(|_| corrupt(format!("column {index} is negative")))
 }
 
-/// Returns a number as PostgreSQL keeps it; one that is too large for that stands for no end.
+/// Returns a number as PostgreSQL keeps it, or the largest one if it is too large.
 pub(crate) fn signed(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
@@ -32,7 +32,7 @@ pub(crate) fn timestamp(
     Timestamp::from_millis(millis).map_err(|_| corrupt(what()))
 }
 
-/// Returns a column with a time that need not be there.
+/// Returns a column with an optional time.
 pub(crate) fn optional_timestamp(
     row: &Row,
     index: usize,
@@ -69,7 +69,7 @@ pub(crate) fn run(row: &Row) -> Result<(Run, u64), StoreError> {
     Ok((run, unsigned(row, 14)?))
 }
 
-/// Reads a cancel: its reason, whether it is at once, and when it was requested for.
+/// Reads a cancel: its reason, whether it is immediate, and its time.
 pub(crate) fn cancel(row: &Row, first: usize) -> Result<Option<CancelRequest>, StoreError> {
     let Some(at) = column::<Option<i64>>(row, first + 2)? else {
         return Ok(None);
@@ -125,7 +125,7 @@ pub(crate) fn record(row: &Row) -> Result<Record, StoreError> {
     })
 }
 
-/// Reads the events of a record, to the byte.
+/// Reads the events of a record with their bytes unchanged.
 pub(crate) fn events(json: &str, position: u64) -> Result<Vec<EncodedEvent>, StoreError> {
     Record::events_from_json(json).map_err(|_| corrupt(format!("history {position}: events")))
 }

@@ -1,4 +1,4 @@
-//! The versions of the schema, and the way from one to the next.
+//! The versions of the schema, and the migrations between them.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -6,8 +6,8 @@ use tokio_postgres::types::Type;
 use crate::error::ConnectError;
 use crate::options::Durability;
 
-/// What leads from one version to the next. One that was released is never changed: its checksum is
-/// in the databases.
+/// A migration from one version to the next. A released migration is never changed, because
+/// databases keep its checksum.
 struct Migration {
     version: i64,
     name: &'static str,
@@ -27,7 +27,7 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// `xid8` and `pg_current_snapshot` came with version 13.
+/// The oldest server: `xid8` and `pg_current_snapshot` exist since version 13.
 const OLDEST_SERVER: (u32, &str) = (130_000, "PostgreSQL 13 or later");
 
 /// Quotes the name of a schema.
@@ -38,7 +38,7 @@ pub(crate) fn quoted(name: &str) -> Result<String, ConnectError> {
     Ok(format!("\"{}\"", name.replace('"', "\"\"")))
 }
 
-/// Checks that the server can be a store's, and that commits will be as durable as is requested for.
+/// Checks that the server can have a store, and that commits are as durable as requested.
 pub(crate) async fn check_server(
     client: &Client,
     durability: Durability,
@@ -64,7 +64,7 @@ pub(crate) async fn check_server(
     if row.try_get(2)? {
         return Err(ConnectError::ReadOnly);
     }
-    // Each connection that is given up leaves one more of these; they would become too many.
+    // Each abandoned connection leaves one more of these processes, so their number would grow.
     if row.try_get(8)? {
         return Err(ConnectError::Standby);
     }
@@ -91,15 +91,15 @@ pub(crate) async fn check_server(
     Ok(())
 }
 
-/// Brings the schema to the latest version, each time in one transaction; two who connect at once
-/// do it once.
+/// Migrates the schema to the latest version, in one transaction. Two processes that connect at
+/// once migrate it once.
 pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), ConnectError> {
     let schema = quoted(name)?;
     if check(client, name).await? == latest() {
         return Ok(());
     }
     let transaction = client.transaction().await?;
-    // A process that is frozen in the middle must not keep the others out.
+    // A process that freezes during a migration must not block the others.
     transaction
         .batch_execute("SET LOCAL idle_in_transaction_session_timeout = '10s'")
         .await?;
@@ -107,9 +107,9 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
     transaction
         .query_typed(lock, &[(&name, Type::TEXT)])
         .await?;
-    // Another one may have done it while this one waited.
+    // Another process may have migrated while this one waited.
     let begun = check(transaction.client(), name).await?;
-    // Who may not create a schema may still have one that somebody has created.
+    // A user without the right to create schemas can use one that exists.
     let there = transaction
         .query_typed_one(
             "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)",
@@ -140,8 +140,8 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
         .iter()
         .filter(|migration| migration.version > begun)
     {
-        // The name comes last, for it may have braces of its own; the bodies of functions are
-        // literals.
+        // The name is inserted last, because it may have braces of its own; the bodies of functions
+        // are literals.
         let literal = schema.replace('\'', "''");
         let sql: Vec<_> = text
             .split("{schema}")
@@ -167,7 +167,7 @@ pub(crate) async fn migrate(client: &mut Client, name: &str) -> Result<(), Conne
     Ok(())
 }
 
-/// Returns the version of the schema, 0 if it is not there or empty.
+/// Returns the version of the schema; 0 if the schema does not exist or is empty.
 async fn check(client: &Client, name: &str) -> Result<i64, ConnectError> {
     let schema = quoted(name)?;
     let tables = "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -194,10 +194,10 @@ async fn check(client: &Client, name: &str) -> Result<i64, ConnectError> {
     for row in client.query_typed(&sql, &[]).await? {
         found = row.try_get(0)?;
         let recorded: &str = row.try_get(1)?;
-        let is_own = MIGRATIONS
+        let known = MIGRATIONS
             .iter()
             .find(|migration| migration.version == found);
-        if is_own.is_some_and(|migration| checksum(migration.sql) != recorded) {
+        if known.is_some_and(|migration| checksum(migration.sql) != recorded) {
             return Err(ConnectError::Changed { version: found });
         }
     }
@@ -214,16 +214,17 @@ fn latest() -> i64 {
     MIGRATIONS.last().map_or(0, |migration| migration.version)
 }
 
-/// FNV-1a: it is to find mistakes, not enemies, who could write the checksum as well.
+/// Returns a checksum (FNV-1a). It detects mistakes, and not attacks, because an attacker could
+/// write the checksum too.
 fn checksum(sql: &str) -> String {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     format!("{:016x}", sql.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
 }
 
-/// Sees to it that positions go on increasing also where transaction ids do not: in a database that
-/// was restored from a dump into another cluster.
+/// Keeps positions increasing in a database that was restored from a dump into another cluster,
+/// where transaction ids start lower.
 pub(crate) async fn move_base(client: &Client, schema: &str) -> Result<(), ConnectError> {
-    // Every position that this cluster has given stands below that of the next transaction.
+    // Every position of this cluster is below that of the next transaction.
     let sql = format!(
         "WITH o AS (SELECT base, greatest(last_position, counted_to, counted_next - 1, \
              (SELECT position + last_seq - seq FROM {schema}.history ORDER BY position DESC LIMIT 1), \
@@ -237,7 +238,7 @@ pub(crate) async fn move_base(client: &Client, schema: &str) -> Result<(), Conne
     };
     let (before, after): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     tracing::warn!(
-        "the database was restored into another cluster: positions go on behind those there are"
+        "the database was restored into another cluster; positions continue after the existing ones"
     );
     let update = format!("UPDATE {schema}.outbox SET base = $2 WHERE base = $1");
     client

@@ -1,4 +1,4 @@
-//! The cursors of the sinks, and who delivers to them.
+//! Cursors of sinks, and claims on their delivery.
 
 use tokio_postgres::types::Type;
 use workflow_engine::store::{Cursor, SinkClaim};
@@ -106,7 +106,7 @@ pub(crate) async fn cursors(reader: &Reader) -> Result<Vec<(String, Cursor)>, St
         .iter()
         .map(|row| Ok((unescape(row::column(row, 4)?), row::cursor(row)?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    // The order of the names as they are stored is another one.
+    // The stored names have another order.
     cursors.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     Ok(cursors)
 }

@@ -1,4 +1,4 @@
-//! The store: a handle to the connections.
+//! The store: a handle to the connections of one schema.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use crate::{claims, list, outbox, purge, reads, sinks};
 /// A [`Store`] in a schema of a PostgreSQL database, which any number of processes on any machine
 /// share.
 ///
-/// Cloning it makes another handle to the same connections; they are closed when the last one is
-/// dropped. The crate's documentation says how it works and what is guaranteed.
+/// A clone is another handle to the same connections, which are closed when the last handle is
+/// dropped. The documentation of the crate explains how the store works and what it guarantees.
 #[derive(Clone)]
 pub struct PostgresStore {
     inner: Arc<Inner>,
@@ -38,7 +38,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] as there.
+    /// [`ConnectError`] as for [`Options::connect`].
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         Self::options().connect(url).await
     }
@@ -48,7 +48,7 @@ impl PostgresStore {
         Options::new()
     }
 
-    /// Returns what commits survive.
+    /// Returns which failures a commit survives.
     pub fn durability(&self) -> Durability {
         self.inner.durability
     }
@@ -69,17 +69,17 @@ impl PostgresStore {
 }
 
 impl Options {
-    /// Connects, and brings the schema to the version of this program. Call it on the tokio runtime
-    /// that is to drive the connections.
+    /// Connects, and migrates the schema to the version of this program. Call it on the tokio
+    /// runtime that drives the connections.
     ///
-    /// `url` is a connection string as libpq has it:
+    /// `url` is a connection string of libpq:
     /// `postgres://user:password@host/database?sslmode=require`, or `host=/run/postgresql
     /// dbname=shop`. TLS needs the feature `rustls`; with it, a server that offers TLS must have a
     /// certificate that the platform trusts, unless `sslmode=disable` says otherwise.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] says what is wrong, and what to do about it.
+    /// [`ConnectError`], which says what is wrong and what to do.
     pub async fn connect(&self, url: &str) -> Result<PostgresStore, ConnectError> {
         self.connect_with(url.parse().map_err(ConnectError::Url)?)
             .await
@@ -88,12 +88,12 @@ impl Options {
     /// Connects as [`connect`](Self::connect) does, with a configuration instead of a connection
     /// string.
     ///
-    /// What is unset there and the store depends on is set: a timeout of 10 seconds for connecting,
-    /// and keepalives that notice a dead connection within half a minute.
+    /// Settings that the store depends on and that are unset get a value: a timeout of 10 seconds
+    /// for connecting, and keepalives that detect a dead connection within 30 seconds.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] as there.
+    /// [`ConnectError`] as for [`Options::connect`].
     pub async fn connect_with(&self, config: Config) -> Result<PostgresStore, ConnectError> {
         let inner = open::connect(config, self).await?;
         Ok(PostgresStore {
@@ -266,7 +266,8 @@ impl Store for PostgresStore {
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         match self.inner.time {
-            // Leases depend on it as on what is written, and not on how busy the readers are.
+            // The writer reads the clock, because leases must not depend on how busy the readers
+            // are.
             Time::Database => self.write(|db| db.now().boxed()).await.map(Some),
             Time::Engine => Ok(None),
         }

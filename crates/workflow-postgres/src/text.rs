@@ -1,12 +1,12 @@
-//! Texts as PostgreSQL keeps them: all but the zero character, which it cannot.
+//! Texts without the zero character, which PostgreSQL cannot keep.
 
 use std::borrow::Cow;
 
-/// Stands before `0` for a zero character, and before `1` for itself.
+/// The escape character: before `0` it means a zero character, and before `1` itself.
 const ESCAPE: char = '\u{1a}';
 
-/// Returns a text in a form without zero characters; the beginning of a text becomes the beginning
-/// of its form.
+/// Returns a text in a form without zero characters. A prefix of the text becomes a prefix of the
+/// form.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
         return Cow::Borrowed(text);
@@ -22,7 +22,7 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Returns what was escaped.
+/// Returns the text of an escaped form.
 pub(crate) fn unescape(text: String) -> String {
     if !text.contains(ESCAPE) {
         return text;

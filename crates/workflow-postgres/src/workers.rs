@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// The workers in whose names this store writes: those that have requested it for a lease, or a sink. A
-/// claim stands for this store if one of them has it.
+/// The workers in whose names this store writes, because they have renewed a lease or claimed a
+/// sink here. This store may write under the claims of these workers only.
 #[derive(Debug, Default)]
 pub(crate) struct Workers(Mutex<HashSet<String>>);
 

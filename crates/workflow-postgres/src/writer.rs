@@ -1,7 +1,7 @@
-//! The writer: one task, one connection, and what is queued in its order.
+//! The writer: one task and one connection, which executes the queued writes in order.
 //!
-//! Everything that is queued is one group; what comes while it is written is the next: the slower
-//! the server, the larger the groups.
+//! All queued writes are one group. The writes that come while a group is executed are the next
+//! group, so a slow server gets large groups.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::error::store::backend;
 use crate::group::grouped;
 use crate::queue::Write;
 
-/// How many writes a group has at most.
+/// The most writes of a group.
 const MAX_GROUP_WRITES: usize = 1024;
 
-/// Works until every handle of the store is gone, and everything that was queued is done.
+/// Executes writes until every handle of the store is dropped and the queue is empty.
 pub(crate) async fn work(opener: Opener, first: Db, mut queue: UnboundedReceiver<Write>) {
     let mut current = Some(first);
     let mut group = Vec::new();
@@ -36,8 +36,8 @@ pub(crate) async fn work(opener: Opener, first: Db, mut queue: UnboundedReceiver
                     std::mem::take(&mut group),
                     &opener.connector,
                 ));
-                // Should it panic, whoever waits finds its reply dropped, and the next group a
-                // connection.
+                // After a panic the callers find their replies dropped, and the next group gets a
+                // new connection.
                 current = execution.catch_unwind().await.unwrap_or_default();
             }
             Err(error) => {
@@ -48,7 +48,7 @@ pub(crate) async fn work(opener: Opener, first: Db, mut queue: UnboundedReceiver
     }
 }
 
-/// Does a group in order; returns the connection, unless it is lost.
+/// Executes a group in order. Returns the connection, unless it is lost.
 async fn execute_group(db: Db, group: Vec<Write>, connector: &Arc<Connector>) -> Option<Db> {
     let mut db = Some(db);
     let mut rest = group.into_iter().peekable();
@@ -75,12 +75,12 @@ async fn execute_group(db: Db, group: Vec<Write>, connector: &Arc<Connector>) ->
                 .for_each(|write| write.fail("the connection to the database was lost"));
             continue;
         };
-        // Replies that are dropped tell whoever waits.
+        // A reply that is dropped ends the wait of its caller.
         let groups = async { join(grouped(current, creates), grouped(current, commits)).await };
         match timeout(WRITE_TIMEOUT, groups).await {
             Ok((Ok(()), Ok(()))) => {}
-            // What takes so long is not cancelled: a commit that waits for a synchronous replica
-            // would be seen by others without being there.
+            // A commit that takes so long is not cancelled. If it waits for a synchronous replica,
+            // others would see it although it is not durable.
             Ok(_) | Err(_) => db = None,
         }
         let (Some(current), Some(Write::Other(other))) = (&db, other) else {

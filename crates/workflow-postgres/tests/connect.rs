@@ -289,7 +289,7 @@ fn a_pool_that_is_exhausted_is_a_typed_error_and_recovers() {
             }
         };
         assert!(
-            matches!(&failed, StoreError::Backend(error) if error.to_string().contains("no connection to read on")),
+            matches!(&failed, StoreError::Backend(error) if error.to_string().contains("no connection for a read")),
             "{failed:?}"
         );
         // Writes have a connection of their own.

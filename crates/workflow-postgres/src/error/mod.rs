@@ -1,4 +1,4 @@
-//! What can go wrong when a store is connected, and what to do about it.
+//! The errors of connecting a store, and of its operations.
 
 pub(crate) mod sqlstate;
 pub(crate) mod store;
@@ -9,8 +9,8 @@ use sqlstate::{Meaning, meaning, message, store_error};
 use tokio_postgres::error::SqlState;
 use workflow_engine::StoreError;
 
-/// A database that cannot be used as a store. Nothing was changed, but for migrations that
-/// succeeded before one that did not.
+/// Error of a database that cannot be used as a store. Nothing was changed, except by migrations
+/// that succeeded before one that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -28,13 +28,13 @@ pub enum ConnectError {
     /// No server answers.
     #[error("no server answers: check host, port and firewall, and that PostgreSQL runs: {}", message(.0))]
     Unreachable(#[source] tokio_postgres::Error),
-    /// A server answers, and then no more.
+    /// A server accepts the connection, and then does not answer.
     #[error(
         "the server does not answer within {} s, or another process is at the schema: look at pg_stat_activity",
         .within.as_secs()
     )]
     Silent {
-        /// How long was waited.
+        /// How long the client waited.
         within: Duration,
     },
     /// The server does not let this user in.
@@ -46,10 +46,10 @@ pub enum ConnectError {
     /// The server has no more connections.
     #[error("the server has no connection left: raise max_connections, or connect through a pooler: {}", message(.0))]
     TooManyConnections(#[source] tokio_postgres::Error),
-    /// TLS is requested for and cannot be had.
+    /// TLS is required and not available.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The user may not do what the store needs.
+    /// The user lacks a right that the store needs.
     #[error(
         "the user lacks a right: let the schema's owner connect once, and then \
          `GRANT USAGE ON SCHEMA` and `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES` and \
@@ -57,12 +57,12 @@ pub enum ConnectError {
         message(.0)
     )]
     Rights(#[source] tokio_postgres::Error),
-    /// The server takes no writes.
+    /// The server accepts no writes.
     #[error(
         "the server is a read-only replica, or read only: connect to the primary (target_session_attrs=read-write)"
     )]
     ReadOnly,
-    /// Commits wait for a synchronous standby, and have for more than five seconds.
+    /// Commits have waited for a synchronous standby for more than five seconds.
     #[error(
         "commits wait for a synchronous standby: look at pg_stat_replication and synchronous_standby_names"
     )]
@@ -72,10 +72,10 @@ pub enum ConnectError {
     ServerVersion {
         /// The server's version.
         found: String,
-        /// The oldest one that will do.
+        /// The oldest version that the store supports.
         needed: &'static str,
     },
-    /// The database cannot hold every text.
+    /// The database cannot keep every text.
     #[error(
         "the database has the encoding {found}, which cannot hold every text: create it with `ENCODING 'UTF8'`"
     )]
@@ -83,8 +83,8 @@ pub enum ConnectError {
         /// The database's encoding.
         found: String,
     },
-    /// Transactions keep the view that they began with, and fail where they meet: the store's
-    /// statements are created to wait instead, and to see what they have waited for.
+    /// Transactions are not `read committed`. The store's statements wait for locks and must then
+    /// see the changes that they waited for; in other isolation levels they would fail.
     #[error(
         "transactions are {found} unless they say otherwise, and the store needs them read committed: \
          `ALTER ROLE ... SET default_transaction_isolation = 'read committed'` for the store's user"
@@ -103,13 +103,13 @@ pub enum ConnectError {
         /// The latest version that is known here.
         known: i64,
     },
-    /// The schema was created by a migration that differs from the one of this program.
+    /// The schema was made by a migration that differs from that of this program.
     #[error("the migration to version {version} is not the one that the schema was created with")]
     Changed {
         /// The version.
         version: i64,
     },
-    /// The schema belongs to something else.
+    /// The schema has tables of another program.
     #[error("the schema {schema} has tables of something else: give the store a schema of its own")]
     NotOurs {
         /// The schema.
@@ -122,10 +122,10 @@ pub enum ConnectError {
     Setting {
         /// The setting.
         setting: &'static str,
-        /// What it is.
+        /// The value of the setting.
         found: String,
     },
-    /// The server refused otherwise.
+    /// The server returned another error.
     #[error("postgres: {}", message(.0))]
     Postgres(#[source] tokio_postgres::Error),
     /// The pool cannot be created.
@@ -134,7 +134,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Returns what the server or the client said, if that is what it is.
+    /// Returns the error of the server or the client, if this has one.
     pub(crate) fn into_postgres(self) -> Option<tokio_postgres::Error> {
         match self {
             Self::Url(error)
@@ -149,11 +149,11 @@ impl ConnectError {
     }
 }
 
-/// Says what went wrong by what the server said.
+/// Classifies an error of the server or the client.
 impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(state) = error.code().cloned() else {
-            // What the client found out by itself has no code but its words.
+            // An error of the client has no code, so its text is used.
             let (kind, said) = (error.to_string(), message(&error));
             return match () {
                 () if kind.contains("TLS") => Self::Tls(said),
@@ -176,13 +176,13 @@ impl From<tokio_postgres::Error> for ConnectError {
     }
 }
 
-/// Why a write was not done.
+/// Error of a write operation.
 pub(crate) enum OperationError {
-    /// It was refused, and nothing was changed.
+    /// The write was refused, and nothing was changed.
     Refused(StoreError),
     /// The statement failed, and nothing was changed.
     Statement(tokio_postgres::Error),
-    /// The connection failed, or leads to where nothing can be written. What was requested for may have
+    /// The connection failed, or leads to a server that accepts no writes. The write may have
     /// happened or not.
     Connection(tokio_postgres::Error),
 }
@@ -214,7 +214,7 @@ impl From<OperationError> for StoreError {
 }
 
 impl OperationError {
-    /// Returns whether the same statement may succeed if it is sent again: it met another one.
+    /// Returns whether the statement collided with another one, so that a retry may succeed.
     pub(crate) fn is_collision(&self) -> bool {
         let met = |state: &SqlState| {
             *state == SqlState::T_R_DEADLOCK_DETECTED
@@ -223,7 +223,7 @@ impl OperationError {
         matches!(self, Self::Statement(error) if error.code().is_some_and(met))
     }
 
-    /// Returns whether somebody had locked for too long what was to be written.
+    /// Returns whether a row of the write was locked for too long.
     pub(crate) fn is_locked(&self) -> bool {
         matches!(self, Self::Statement(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
     }

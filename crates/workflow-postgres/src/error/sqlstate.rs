@@ -1,7 +1,7 @@
-//! What an error of the server, or of the client that speaks to it, means for whoever requested.
+//! The meaning of the errors of the server and of its client.
 //!
-//! Whatever is not known to be final is tried again: nothing is given up because of an error that
-//! nobody understands.
+//! An error that is not known to be final is retried, so that no operation fails because of an
+//! unknown error.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -9,34 +9,34 @@ use workflow_engine::StoreError;
 
 use crate::error::store::{backend, corrupt};
 
-/// What an error means.
+/// The meaning of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// The statement was not executed, and may be if it is sent again: it met another one, the
-    /// server lacks something, or an operator has to mend the schema or a right. The connection can
-    /// still be used.
+    /// The statement was not executed, and a retry may succeed: it collided with another one, the
+    /// server lacks a resource, or an operator must repair the schema or a right. The connection
+    /// can still be used.
     Later,
-    /// The connection cannot be used any more: it has ended, or leads to a server that takes no
-    /// writes, or is in a state that is not own_writes. The next one may lead to another server. What was
-    /// requested for may have happened.
+    /// The connection cannot be used any more: it has ended, leads to a server that accepts no
+    /// writes, or is in an unexpected state. The next one may lead to another server. The operation
+    /// may have happened.
     Elsewhere,
-    /// The value cannot be kept, whoever sends it and however often. Nothing was changed.
+    /// The value cannot be kept, and a retry does not help. Nothing was changed.
     Never,
-    /// What is stored contradicts itself, or cannot be read. Nothing was changed.
+    /// A stored value is inconsistent or cannot be read. Nothing was changed.
     Damaged,
 }
 
 use Meaning::{Damaged, Elsewhere, Later, Never};
 
-/// What the classes of SQLSTATE mean, and the states that differ from their class, which stand
-/// before it. Whatever is not listed here means [`Later`]. The list of PostgreSQL:
+/// The meanings of the classes of SQLSTATE. A state that differs from its class is listed before
+/// the class. A state that is not listed means [`Later`]. The list of PostgreSQL:
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 const STATES: &[(&str, Meaning)] = &[
     // Connections.
     ("08", Elsewhere),
-    // A feature that is missing: the server has no form for the value.
+    // A missing feature: the server has no form for the value.
     ("0A", Never),
-    // A trigger, or a case, that somebody has added to the tables refuses the row.
+    // A trigger or a constraint that was added to the tables refuses the row.
     ("09", Never),
     ("20", Never),
     ("21", Never),
@@ -48,24 +48,24 @@ const STATES: &[(&str, Meaning)] = &[
     ("P0", Never),
     // Data: no text of the encoding, a number out of range.
     ("22", Never),
-    // Constraints. A key that was given twice is another one the next time; see `meaning`.
+    // Constraints. After a duplicate key, a retry uses another one; see `meaning`.
     ("23505", Later),
     ("23", Never),
-    // Transactions: the server is read only (25006), or the connection is within a transaction that
-    // is not own_writes.
+    // Transactions: the server is read only (25006), or the connection is within an unexpected
+    // transaction.
     ("25", Elsewhere),
     ("2D", Elsewhere),
     ("3B", Elsewhere),
     // Prepared statements, which the store does not use: a proxy has mixed up connections.
     ("26", Elsewhere),
-    // Logins and databases: an operator may mend it, or another host be right.
+    // Logins and databases: an operator may repair this, or another host may work.
     ("28", Elsewhere),
     ("3D", Elsewhere),
-    // Serialization failures and deadlocks. 40003: nobody knows whether the statement was
+    // Serialization failures and deadlocks. 40003: it is unknown whether the statement was
     // completed.
     ("40003", Elsewhere),
     ("40", Later),
-    // A schema or table that is missing, and rights: an operator may mend it.
+    // Missing schemas, tables and rights: an operator may repair this.
     ("3F", Later),
     ("42", Later),
     // Memory, disk, connections.
@@ -79,21 +79,21 @@ const STATES: &[(&str, Meaning)] = &[
     ("57", Elsewhere),
     // The operating system.
     ("58", Later),
-    // The server's own mistakes, and damage that it has found.
+    // Internal errors of the server, and damage that it has found.
     ("XX001", Damaged),
     ("XX002", Damaged),
     ("XX", Later),
-    // What the functions of the schema raise: the server, or its settings, are not those that the
-    // store began with.
+    // Errors that the functions of the schema raise: the server or its settings are not those with
+    // which the store began.
     ("WF", Elsewhere),
 ];
 
-/// Returns what an error means.
+/// Returns the meaning of an error.
 pub(crate) fn meaning(error: &Error) -> Meaning {
     let Some(said) = error.as_db_error() else {
         return client_side(error);
     };
-    // A run has a record that its row knows nothing of.
+    // The history has a record that is beyond the end in the run's row.
     let twice = *said.code() == SqlState::UNIQUE_VIOLATION
         && said.constraint() == Some("history_run_seq_key");
     if twice {
@@ -110,8 +110,8 @@ fn of_state(state: &SqlState) -> Meaning {
     found.map_or(Later, |(_, meaning)| *meaning)
 }
 
-/// What the client has found out by itself has no code but its words; a test makes each of these
-/// errors.
+/// Returns the meaning of an error of the client, which has no code, only a text. A test makes each
+/// of these errors.
 fn client_side(error: &Error) -> Meaning {
     let words = error.to_string();
     let begins = |beginning: &[&str]| {
@@ -120,7 +120,7 @@ fn client_side(error: &Error) -> Meaning {
             .any(|beginning| words.starts_with(beginning))
     };
     match () {
-        // It was never sent.
+        // The statement was never sent.
         () if begins(&[
             "error serializing parameter",
             "error encoding message",
@@ -141,7 +141,7 @@ fn client_side(error: &Error) -> Meaning {
     }
 }
 
-/// A failure of the database, as the store tells it.
+/// Returns the error of the store for an error of the database.
 pub(crate) fn store_error(error: &Error) -> StoreError {
     match meaning(error) {
         Later | Elsewhere => backend(message(error)),
@@ -152,8 +152,7 @@ pub(crate) fn store_error(error: &Error) -> StoreError {
     }
 }
 
-/// Says what an error is, without what may be somebody's data: a server's details have values of
-/// rows.
+/// Returns the text of an error without its details, which may have values of rows.
 pub(crate) fn message(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());

@@ -7,7 +7,7 @@ pub(crate) fn corrupt(what: String) -> StoreError {
     StoreError::Corrupt { what }
 }
 
-/// Makes the error of a failure that a retry may mend.
+/// Makes the error of a failure after which a retry may succeed.
 pub(crate) fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError::Backend(error.into())
 }

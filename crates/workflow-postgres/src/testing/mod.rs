@@ -2,4 +2,9 @@
 
 mod server;
 
-pub use server::{Server, ServerError, Stop};
+mod process;
+
+mod error;
+
+pub use error::ServerError;
+pub use server::{Server, Stop};

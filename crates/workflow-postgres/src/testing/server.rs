@@ -1,31 +1,19 @@
 //! A PostgreSQL server that a test starts from the machine's binaries, and that ends with it.
 
-use std::ffi::OsStr;
 use std::fmt;
-use std::io;
-use std::net::TcpListener;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::NoTls;
 
+use crate::testing::error::ServerError;
+use crate::testing::process::{START_TIMEOUT, SUPERVISE, ServerProcess, end};
+
 /// The variable with the connection string of a server that is used instead of one of our own.
 const URL: &str = "WF_TEST_PG_URL";
-/// How long a server may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Runs the server until its own input ends, which it does when the process that started it ends,
-/// however it does. Then the folder is removed, unless the server is to be started again.
-const SUPERVISE: &str = r#""$@" & pid=$!
-cat > /dev/null
-kill -INT $pid
-wait $pid
-[ -e again ] || rm -rf "$PWD"
-"#;
 
 /// A PostgreSQL server for tests.
 ///
@@ -52,18 +40,8 @@ wait $pid
 /// ```
 pub struct Server {
     /// `None` for one that was there.
-    own: Option<Own>,
+    own: Option<ServerProcess>,
     url: String,
-}
-
-/// A server that this process has started.
-struct Own {
-    binaries: PathBuf,
-    folder: PathBuf,
-    port: u16,
-    user: Option<(u32, u32)>,
-    settings: Vec<String>,
-    supervisor: Mutex<Option<Child>>,
 }
 
 /// How a server is stopped.
@@ -73,35 +51,6 @@ pub enum Stop {
     Fast,
     /// As if it had crashed: the next start recovers.
     Immediate,
-}
-
-/// A server that cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// PostgreSQL is not installed.
-    #[error("PostgreSQL is not installed: apt-get install postgresql, or set WF_TEST_PG_URL")]
-    NotInstalled,
-    /// A program of PostgreSQL failed.
-    #[error("{program} failed: {output}")]
-    Program {
-        /// The program.
-        program: String,
-        /// What it said.
-        output: String,
-    },
-    /// It does not answer in time.
-    #[error("the server does not answer: {0}")]
-    Silent(String),
-    /// It was not started by this process.
-    #[error("the server was there before: it is not stopped")]
-    NotOurs,
-    /// The operating system refused.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The server refused.
-    #[error(transparent)]
-    Postgres(#[from] tokio_postgres::Error),
 }
 
 impl Server {
@@ -123,7 +72,7 @@ impl Server {
         if let Ok(url) = std::env::var(URL) {
             return Ok(Self { own: None, url });
         }
-        let own = Own::new(settings.iter().map(|&setting| setting.to_owned()).collect())?;
+        let own = ServerProcess::new(settings.iter().map(|&setting| setting.to_owned()).collect())?;
         own.create().await?;
         Self::of(own).await
     }
@@ -136,7 +85,7 @@ impl Server {
     pub async fn replica(&self) -> Result<Self, ServerError> {
         let primary = self.own.as_ref().ok_or(ServerError::NotOurs)?;
         // It must not have less room for connections.
-        let own = Own::new(primary.settings.clone())?;
+        let own = ServerProcess::new(primary.settings.clone())?;
         own.run(
             "pg_basebackup",
             [
@@ -155,7 +104,7 @@ impl Server {
         Self::of(own).await
     }
 
-    async fn of(own: Own) -> Result<Self, ServerError> {
+    async fn of(own: ServerProcess) -> Result<Self, ServerError> {
         let server = Self {
             url: format!("host=127.0.0.1 port={} user=wf", own.port),
             own: Some(own),
@@ -278,7 +227,7 @@ impl Server {
         loop {
             match self.execute("SELECT 1").await {
                 Ok(()) => return Ok(()),
-                Err(error) if begun.elapsed() > PATIENCE => {
+                Err(error) if begun.elapsed() > START_TIMEOUT => {
                     let log = std::fs::read_to_string(own.folder.join("log")).unwrap_or_default();
                     return Err(ServerError::Silent(format!("{error}\n{log}")));
                 }
@@ -286,168 +235,6 @@ impl Server {
             }
         }
     }
-}
-
-impl Own {
-    /// Finds the programs, a folder, a port, and a user.
-    fn new(settings: Vec<String>) -> Result<Self, ServerError> {
-        static LAST: AtomicU32 = AtomicU32::new(0);
-        let binaries = binaries().ok_or(ServerError::NotInstalled)?;
-        let name = format!(
-            "wf-postgres-{}-{}",
-            std::process::id(),
-            LAST.fetch_add(1, Ordering::Relaxed)
-        );
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder)?;
-        let user = other_user()?;
-        if let Some((uid, gid)) = user {
-            chown(&folder, Some(uid), Some(gid))?;
-        }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        Ok(Self {
-            binaries,
-            folder,
-            port,
-            user,
-            settings,
-            supervisor: Mutex::new(None),
-        })
-    }
-
-    fn data(&self) -> String {
-        self.folder.join("data").display().to_string()
-    }
-
-    /// Makes the folder of the data.
-    async fn create(&self) -> Result<(), ServerError> {
-        let data = self.data();
-        self.run(
-            "initdb",
-            [
-                "-D",
-                &data,
-                "-U",
-                "wf",
-                "--no-sync",
-                "--locale=C",
-                "--encoding=UTF8",
-                "--auth=trust",
-            ],
-        )
-        .await?;
-        // Its owner needs no password, which would cost a moment of hashing per connection; any
-        // other user does.
-        let access = "local all all trust\nhost all,replication wf 127.0.0.1/32 trust\n\
-                      host all all 127.0.0.1/32 scram-sha-256\n";
-        std::fs::write(self.folder.join("data/pg_hba.conf"), access)?;
-        Ok(())
-    }
-
-    fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(&self.folder);
-        if let Some((uid, gid)) = self.user {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-
-    async fn run<'a>(
-        &self,
-        program: &str,
-        arguments: impl IntoIterator<Item = &'a str>,
-    ) -> Result<(), ServerError> {
-        let mut command = self.command(self.binaries.join(program));
-        command.args(arguments).stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output())
-            .await
-            .map_err(io::Error::other)??;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = [output.stdout, output.stderr].concat();
-        Err(ServerError::Program {
-            program: program.into(),
-            output: String::from_utf8_lossy(&said).into_owned(),
-        })
-    }
-}
-
-/// A server that has nobody to serve stops at once.
-impl Drop for Own {
-    fn drop(&mut self) {
-        let supervisor = self
-            .supervisor
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        supervisor.into_iter().for_each(end);
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Ends a server: its supervisor stops it when its input ends.
-fn end(mut supervisor: Child) {
-    drop(supervisor.stdin.take());
-    let _ = supervisor.wait();
-}
-
-/// Returns where the programs of PostgreSQL are: on the path, or where distributions put them.
-fn binaries() -> Option<PathBuf> {
-    let has =
-        |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(folder) = std::env::split_paths(&path).find(has) {
-        // A link on the path may lead to the folder with the others.
-        let real = folder.join("postgres").canonicalize().ok()?;
-        return Some(real.parent()?.to_owned());
-    }
-    let versions = |folder: &str, inner: &str| -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path().join(inner)).collect()
-    };
-    let mut found: Vec<_> = [
-        ("/usr/lib/postgresql", "bin"),
-        ("/usr/local/lib/postgresql", "bin"),
-        ("/opt", "bin"),
-    ]
-    .into_iter()
-    .flat_map(|(folder, inner)| versions(folder, inner))
-    .filter(has)
-    .collect();
-    found.sort_by_key(|folder| version(folder));
-    found.pop()
-}
-
-fn version(folder: &Path) -> u32 {
-    let name = folder
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(OsStr::to_str)
-        .unwrap_or_default();
-    name.parse().unwrap_or(0)
-}
-
-/// Returns whom to run the server as, if this process is root.
-fn other_user() -> io::Result<Option<(u32, u32)>> {
-    use std::os::unix::fs::MetadataExt;
-    if std::fs::metadata("/proc/self")?.uid() != 0 {
-        return Ok(None);
-    }
-    let users = std::fs::read_to_string("/etc/passwd")?;
-    let ids = |name: &str| {
-        let mut fields = users
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?
-            .split(':')
-            .skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    let found = ids("postgres").or_else(|| ids("nobody"));
-    found.map(Some).ok_or_else(|| {
-        io::Error::other("PostgreSQL refuses to run as root, and there is no other user")
-    })
 }
 
 impl fmt::Debug for Server {
