@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use workflow_engine::{Store, Timestamp};
 use workflow_engine::store::{Page, Position, Purge};
+use workflow_engine::{Store, Timestamp};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::join_all;
-use workflow_engine::{EncodedEvent, Payload, Status, Store, Timestamp};
 use workflow_engine::store::{Claim, Commit, Created, Entry, EntryKind, NewRun, Record};
+use workflow_engine::{EncodedEvent, Payload, Status, Store, Timestamp};
 
 /// Records per second, each caller waiting for its commit before the next.
 pub async fn records(store: Arc<dyn Store>, callers: usize) -> f64 {
