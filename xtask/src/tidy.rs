@@ -21,9 +21,10 @@ pub(crate) fn run(_: &[&str]) -> Outcome {
         modules::check,
         source::check,
         repository::check,
+        prose::check,
     ];
     let breaches: Vec<String> = rules.iter().flat_map(|rule| rule(&files)).collect();
-    let notes = [source::long_files, source::wide_lines, prose::check];
+    let notes = [source::long_files, source::wide_lines];
     for note in notes.iter().flat_map(|notes| notes(&files)) {
         println!("note: {note}");
     }

@@ -16,8 +16,8 @@ mod conformance;
 mod far_end;
 #[path = "delivery/flush.rs"]
 mod flush;
-#[path = "delivery/lanes.rs"]
-mod lanes;
+#[path = "delivery/in_flight.rs"]
+mod in_flight;
 #[path = "delivery/logs.rs"]
 mod logs;
 #[path = "delivery/overflow.rs"]

@@ -251,7 +251,7 @@ fn hole_six_an_emit_after_the_last_flush_is_stranded_and_a_sliding_queue_tells_n
     assert_eq!(tracker.emit("event4").unwrap_err().into_event(), "event4");
     assert_eq!(transport.delivered(), ["event1", "event2"]);
 
-    // Whoever asks for a sliding queue hears of what slides out, and so do the books.
+    // With a sliding queue, the observer and the books learn of each event that is dropped.
     let sliding = Config::builder()
         .capacity_events(1)
         .overflow(Overflow::DropOldest)

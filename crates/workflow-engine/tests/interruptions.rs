@@ -224,8 +224,8 @@ async fn engines_run(engine: &Engine, id: &str) -> bool {
     )
 }
 
-/// Claims are answered 10 ms after they have happened; whoever asked is gone by then, at every
-/// point there is.
+/// Claims are answered 10 ms after they have happened, and by then the caller has gone, at every
+/// point of the protocol.
 #[test]
 fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
     let (ms, mut stranded) = (Duration::from_millis(1), Vec::new());

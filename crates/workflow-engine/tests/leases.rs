@@ -60,7 +60,7 @@ async fn completes(bench: &Bench, engine: &Engine, id: &str) -> bool {
     )
 }
 
-/// The lease is renewed by whoever needs it, and every 10 s; here another run ends around that
+/// Every future that needs the lease renews it, and it is renewed every 10 s. Here another run ends around that
 /// time, and the worker looks for work, while an execution that the worker does not poll meanwhile
 /// renews.
 #[test]

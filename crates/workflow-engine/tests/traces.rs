@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,10 +26,8 @@ fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
         assert_eq!(event.source.as_ref(), "workflow");
         assert_eq!(event.event_id.get_version_num(), 7);
     }
-    let mut ids: Vec<_> = history.iter().map(|event| event.event_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), history.len(), "every event has an id of its own");
+    let ids: HashSet<_> = history.iter().map(|event| event.event_id).collect();
+    assert_eq!(ids.len(), history.len());
     assert_eq!(bench.delivered(), history, "the sink has the history");
 }
 
@@ -240,9 +239,8 @@ async fn flaky(ctx: Context, failures: u32, calls: Arc<AtomicU32>) -> Result<u32
 fn with_flaky(bench: &Bench) -> (Engine, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
-    let engine = bench.builder().workflow(&FLAKY, move |ctx, failures| {
-        flaky(ctx, failures, counted.clone())
-    });
+    let body = move |ctx, failures| flaky(ctx, failures, counted.clone());
+    let engine = bench.builder().workflow(&FLAKY, body);
     (engine.build().unwrap(), calls)
 }
 
@@ -551,7 +549,8 @@ fn timeout_without_retry() {
 #[test]
 fn crash_in_a_step() {
     let bench = Bench::new();
-    let (died, clock) = (Arc::new(AtomicBool::new(false)), bench.clock.clone());
+    let died = Arc::new(AtomicBool::new(false));
+    let clock = bench.clock.clone();
     const SLOW: Workflow<(), ()> = Workflow::new("slow");
     let slow = move |ctx: Context, (): ()| {
         let (died, clock) = (died.clone(), clock.clone());

@@ -83,7 +83,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     done.iter()
         .for_each(|(by, orders)| println!("  {by}: {orders}"));
 
-    // Every event is in the database until a sink has it, whoever wrote it.
+    // Every event is in the database until a sink has it, for every writer.
     let sink = Arc::new(MemoryTransport::new());
     let store = PostgresStore::connect(&url).await?;
     let report = Engine::builder()

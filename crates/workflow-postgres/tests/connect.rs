@@ -332,7 +332,7 @@ fn a_store_whose_handles_are_gone_leaves_no_connection() {
     });
 }
 
-/// What a store needs has gone with the runtime that it was connected on: it says so, whoever asks.
+/// The runtime on which a store was connected has ended: every call of the store reports that.
 #[test]
 fn a_store_whose_runtime_has_ended_answers_with_errors() {
     let Some(server) = server() else { return };

@@ -170,7 +170,7 @@ fn a_read_whose_connection_was_cut_is_read_again() {
     });
 }
 
-/// Whoever waits for an answer meets a server that ends, is gone, and starts (57P01, refused
+/// A caller that waits for an answer meets a server that stops, has stopped, and starts (57P01, refused
 /// connections, 57P03): each of these may be tried again, and in the end there is an answer.
 #[test]
 fn a_restart_under_those_who_read_is_worth_another_try() {

@@ -67,7 +67,7 @@ fn a_claim_that_was_lost_with_the_primary_is_no_claim() {
         new.commit(append(claim, "r", 2, Status::Running))
             .await
             .unwrap();
-        // The connection is opened anew first.
+        // A new connection is opened first.
         while let Err(StoreError::Backend(_)) = old.renew("old", Timestamp::MAX).await {}
         let refused = old.commit(append(lost, "r", 3, Status::Running)).await;
         assert!(
@@ -171,14 +171,14 @@ fn events_that_take_the_places_of_lost_ones_are_delivered() {
                 .unwrap();
         }
         hold.release();
-        // It goes as far as there is something to deliver now.
+        // The flush delivers everything that exists now.
         let report = flushing.await.unwrap();
         let stop = &report.sink("sink").unwrap().stop;
         assert!(!matches!(stop, Some(SinkError::Delivery(_))), "{report}");
 
         let mut ended = 0;
         for n in 0..100 {
-            // The connections are opened anew first.
+            // New connections are opened first.
             ended += u32::from(engine.run(&ORDER, format!("later-{n}"), n).await.is_ok());
             if ended == 3 {
                 break;

@@ -52,7 +52,7 @@ async fn quiet(store: &PostgresStore) {
     tokio::time::timeout(Duration::from_secs(10), both)
         .await
         .unwrap();
-    // Whoever waits may be woken twice for one reason.
+    // A waiter may be woken twice for one reason.
     while tokio::time::timeout(Duration::from_millis(50), store.woken())
         .await
         .is_ok()
@@ -105,7 +105,7 @@ fn others_are_told_of_runs_and_cancels_and_oneself_is_not() {
         let cancel = async { while other.woken().await != Woken::Cancel {} };
         tokio::time::timeout(Duration::from_secs(10), cancel)
             .await
-            .expect("whoever holds it must know");
+            .expect("the holder must learn of it");
     });
 }
 

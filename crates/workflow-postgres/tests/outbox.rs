@@ -47,7 +47,7 @@ fn an_event_that_is_committed_late_is_read_before_those_that_overtook_it() {
         .unwrap();
         append(&store, one, "one", 2, Status::Running).await;
 
-        // Whoever reads by position alone moves past the place of what is not committed yet.
+        // A reader by position alone moves past the position of an event that is not committed yet.
         let naive = raw(&url).await;
         let sql = format!("SELECT events FROM {schema}.history WHERE position > {} ORDER BY position", cursor.0);
         let seen: Vec<String> = naive.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();

@@ -46,7 +46,7 @@ impl Backoff {
         Duration::from_nanos_u128(doubled.min(self.cap.as_nanos()))
     }
 
-    /// Starts the sequence anew after a success.
+    /// Restarts the sequence after a success.
     pub fn reset(&mut self) {
         self.retries = 0;
     }

@@ -19,7 +19,7 @@ use crate::transport::{SendError, SendOptions, Transport};
 pub enum Answer {
     /// Takes the events and acknowledges them.
     Accept,
-    /// Takes the events but for those with these indices, and says so.
+    /// Accepts the events except those with these indices, and lists these as rejected.
     Reject(Vec<usize>),
     /// Takes nothing and answers with this status.
     Status(u16),

@@ -101,7 +101,7 @@ impl<E> MemoryTransport<E> {
         self.then(Answer::Fail(error));
     }
 
-    /// Takes the batch but for the events with these indices next.
+    /// Accepts the next batch except the events with these indices.
     pub fn then_reject(&self, indices: impl Into<Vec<usize>>) {
         self.then(Answer::Reject(indices.into()));
     }

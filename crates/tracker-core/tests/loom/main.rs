@@ -8,8 +8,8 @@
 
 mod support;
 
+mod batches;
 mod cancel;
-mod leases;
 mod push;
 mod timelines;
 mod waits;

@@ -103,7 +103,7 @@ fn a_push_beside_a_close_is_settled_or_comes_back() {
     });
 }
 
-/// Whoever looks, whenever: the books balance, and what has not arrived is pending and above the
+/// At every moment the books balance, and an event that has not arrived is pending and above the
 /// watermark.
 ///
 /// Kills: a watermark or a count that ignores what is in leases; an event counted twice on its way

@@ -114,7 +114,7 @@ fn a_waiter_that_gives_up_drops_its_waker_without_the_lock() {
         });
         {
             let mut room = pin!(buffer.room(1));
-            // The waker that is registered is the last one, so whoever drops it runs its
+            // The waker that is registered is the last one, so its drop runs the
             // destructor.
             let _ = is_pending(room.as_mut(), &CallsBack::new(&buffer));
         }

@@ -45,7 +45,7 @@ async fn works(ctx: Context, n: u64) -> Result<u64, Failure> {
     Ok(one + two? + three? + four)
 }
 
-/// Works on one storage through as many stores as there are, each with an engine of its own.
+/// Works on one storage through all of `stores`, each with an engine of its own.
 pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
     let sink = Arc::new(MemoryTransport::<EncodedEvent>::new());
     let engine = |store: &Arc<dyn Store>| {

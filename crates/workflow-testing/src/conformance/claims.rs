@@ -86,16 +86,16 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
         })
         .await
         .expect("runs are listed");
-    assert_eq!(listed.len(), 2, "as many as there are");
+    assert_eq!(listed.len(), 2, "all of them");
     let events = store
         .outbox(Position(0), Page::events(usize::MAX))
         .await
         .expect("the outbox is read");
-    assert_eq!(events.len(), 3, "as many as there are");
+    assert_eq!(events.len(), 3, "all of them");
     assert_eq!(
         ids(&claim(&store, any("w", at(0), usize::MAX)).await),
         ["a"],
-        "as many as there are"
+        "all of them"
     );
     let purge = Purge {
         failed: Some(at(9)),
@@ -105,7 +105,7 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
     assert_eq!(
         super::fixture::purge(&store, purge).await.runs,
         1,
-        "as many as there are"
+        "all of them"
     );
 }
 

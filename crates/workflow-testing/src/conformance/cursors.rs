@@ -231,7 +231,7 @@ pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
             missed: 2,
             ..Cursor::default()
         },
-        "it begins anew"
+        "it begins at the start"
     );
 }
 

@@ -336,7 +336,7 @@ pub(super) async fn a_purged_id_starts_anew(store: Shared) {
             key: again.key,
             epoch: 1
         },
-        "its epochs begin anew"
+        "its epochs begin at the start"
     );
     commit(
         &store,

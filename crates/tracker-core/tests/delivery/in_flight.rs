@@ -46,7 +46,7 @@ fn by_default_one_batch_is_in_flight_even_with_two_flushes() {
     assert_eq!(
         rig.transport.delivered(),
         [0, 1, 2, 3, 4, 5],
-        "one order, whoever sends"
+        "one order, for every sender"
     );
 }
 

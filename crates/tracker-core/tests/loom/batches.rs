@@ -199,7 +199,7 @@ fn the_last_handle_is_dropped_with_a_lease_out() {
     }
 }
 
-/// Whoever sees `Closed` sees that nothing is pending, and sees it in the end.
+/// A thread that sees `Closed` sees that nothing is pending, and every thread sees `Closed` in the end.
 ///
 /// Kills: `Closed` set by the close, or while something is in flight; a settle that never closes.
 #[test]
