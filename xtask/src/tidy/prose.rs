@@ -22,8 +22,8 @@ const EXEMPT: &[&str] = &[
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/evidence/",
-    "crates/workflow-postgres/src/schema/",
-    "crates/workflow-sqlite/src/schema/",
+    "crates/workflow-postgres/src/sql/migrations/",
+    "crates/workflow-sqlite/src/sql/migrations/",
 ];
 
 pub(super) fn check(files: &[File]) -> Vec<String> {

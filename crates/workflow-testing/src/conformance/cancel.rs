@@ -18,10 +18,10 @@ pub(super) async fn an_unknown_run_cannot_be_cancelled(store: Shared) {
 
 pub(super) async fn an_ended_run_cannot_be_cancelled(store: Shared) {
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
-        ended(&store, status.stored_name(), status, at(1)).await;
+        ended(&store, &status.to_string(), status, at(1)).await;
         let before = Snapshot::of(&store).await;
         let reply = store
-            .request_cancel(status.stored_name(), please("x", at(2)))
+            .request_cancel(&status.to_string(), please("x", at(2)))
             .await
             .expect("a cancel is answered");
         assert_eq!(reply, CancelReply::Ended(status));

@@ -133,7 +133,7 @@ pub(super) async fn a_paused_run_refuses_its_old_claim(store: Shared) {
 pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
     lease(&store, "w", at(100)).await;
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
-        let claim = ended(&store, status.stored_name(), status, at(1)).await;
+        let claim = ended(&store, &status.to_string(), status, at(1)).await;
         fenced(&store, claim, 3).await;
         fenced(
             &store,
@@ -144,7 +144,7 @@ pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
             3,
         )
         .await;
-        let none = super::fixture::claim(&store, one("w", at(50), status.stored_name())).await;
+        let none = super::fixture::claim(&store, one("w", at(50), &status.to_string())).await;
         assert_eq!(
             (ids(&none), none.next_due),
             (vec![], None),

@@ -236,7 +236,7 @@ pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
         (Status::Failed, at(6)),
         (Status::Cancelled, at(7)),
     ] {
-        let id = status.stored_name();
+        let id = &status.to_string();
         let claim = running(&store, id, "w", at(0)).await;
         assert_eq!(
             read(&store, id).await.ended_at,

@@ -42,16 +42,8 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
 pub(super) async fn filters_are_combined(store: Shared) {
     lease(&store, "w", at(100)).await;
     for (n, workflow) in ["order", "billing", "Order"].into_iter().enumerate() {
-        for status in [
-            "queued",
-            "running",
-            "paused",
-            "completed",
-            "failed",
-            "cancelled",
-        ] {
+        for status in Status::ALL {
             let id = format!("{status}-{n}");
-            let status = Status::from_stored_name(status).expect("it is the name of a status");
             let new = NewRun {
                 workflow: workflow.to_owned(),
                 worker: "w".to_owned(),
