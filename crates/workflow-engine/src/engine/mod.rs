@@ -42,7 +42,7 @@ pub use outcome::{NotCompletedError, Outcome, RunOptions, WorkflowError};
 /// How long a shutdown whose time has expired waits for commits that are under way.
 const COMMIT_GRACE: Duration = Duration::from_millis(100);
 
-/// Executes workflows on a [`Store`] and delivers their lifecycle events to sinks.
+/// Executes workflows on a [`Store`](crate::Store) and delivers their lifecycle events to sinks.
 ///
 /// A clone is another handle to the same engine. An engine starts no task of its own. A long-lived
 /// process spawns a task that calls [`work`](Self::work), which executes runs and delivers their
@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// Delivers every event committed before the call to every sink, for at most
-    /// [`Config::flush_timeout`].
+    /// [`Config::flush_timeout`](crate::Config::flush_timeout).
     ///
     /// # Cancel safety
     ///
