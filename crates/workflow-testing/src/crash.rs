@@ -1,5 +1,5 @@
-//! Crash enumeration: a workflow is killed at every write that it makes, and must come out right
-//! every time.
+//! Crash enumeration: a workflow is killed at each of its writes, and must end correctly every
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use workflow_events::{Event, RunView, Timestamp};
 
 use crate::fault_store::{Fault, FaultStore, block_on};
 
-/// What is outside of the process, and so survives its crashes: the effects that steps had.
+/// The effects of steps, which are outside of the process and survive its crashes.
 #[derive(Clone, Debug, Default)]
 pub struct Effects(Arc<Mutex<Seen>>);
 
@@ -27,8 +27,8 @@ struct Seen {
 }
 
 impl Effects {
-    /// Notes that the step `step` of the run `run` has had its effect. Call it in the step's body;
-    /// give steps different names.
+    /// Records that the step `step` of the run `run` has had its effect. Call this in the step's
+    /// body, and give the steps different names.
     pub fn happened(&self, run: &str, step: &str) {
         let store = self.lock(|seen| {
             seen.effects.push((run.to_owned(), step.to_owned()));
@@ -56,7 +56,7 @@ impl Effects {
         }
     }
 
-    /// Returns how often the step has had its effect.
+    /// Returns the number of effects of the step.
     pub fn count(&self, run: &str, step: &str) -> usize {
         self.lock(|seen| {
             seen.effects
@@ -71,22 +71,22 @@ impl Effects {
     }
 }
 
-/// Opens the same storage again, as a process does that starts.
+/// Opens the same storage again, as a new process does.
 pub type Reopen = Box<dyn FnMut() -> Arc<dyn Store>>;
 
 /// Registers the workflows under test.
 type Build = Box<dyn Fn(EngineBuilder, &Effects) -> EngineBuilder>;
 
-/// What a process does with its engine after its start.
+/// What a process does with its engine after it has started.
 type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 
-/// Kills a process at every write to its store, before and after it, starts it again, and checks
-/// what comes out.
+/// Kills a process before and after each write to its store, starts it again, and checks the
+/// result.
 ///
-/// It is checked of every run that it ends as without any crash; that every step which is recorded
-/// as completed has had its effect, and none after its record; that the history is contiguous and
-/// its transitions are legal; and that every sink has received every event, in order, once after
-/// duplicates are dropped.
+/// These rules are checked. Each run ends as it does without a crash. Each step that is recorded as
+/// completed has had its effect, and no effect after its record. Each history is contiguous, and
+/// its transitions are legal. Each sink has received each event, in order, once after duplicates
+/// are dropped.
 ///
 /// # Examples
 ///
@@ -119,12 +119,12 @@ pub struct CrashTest {
     outcomes: Vec<Status>,
 }
 
-/// What a crash enumeration has been through.
+/// Report of a crash enumeration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CrashReport {
-    /// How many writes the process makes without any crash.
+    /// The number of writes of a process without a crash.
     pub writes: usize,
-    /// How many processes were killed.
+    /// The number of processes that were killed.
     pub crashes: usize,
 }
 
@@ -134,17 +134,16 @@ impl fmt::Display for CrashReport {
     }
 }
 
-/// What came out of one history of crashes.
+/// The result of one sequence of crashes.
 struct Outcome {
-    /// By run: how it ended, and the text of its output or error.
+    /// The status of each run, and the text of its output or error.
     ends: BTreeMap<String, (Status, String)>,
-    /// How many writes each process made.
+    /// The number of writes of each process.
     writes: Vec<usize>,
 }
 
 impl CrashTest {
-    /// A test on a store in memory, which the crashes leave as it is. `build` registers the
-    /// workflows.
+    /// A test on a store in memory, which survives the crashes. `build` registers the workflows.
     pub fn in_memory(build: impl Fn(EngineBuilder, &Effects) -> EngineBuilder + 'static) -> Self {
         let storage = || -> Reopen {
             let store: Arc<dyn Store> = Arc::new(workflow_engine::MemoryStore::new());
@@ -153,8 +152,8 @@ impl CrashTest {
         Self::new(storage, build)
     }
 
-    /// A test on storage of your own: `storage` makes new storage, and what it returns opens that
-    /// again after each crash.
+    /// A test on your own storage. `storage` makes new storage, and returns a function that opens
+    /// it again after each crash.
     pub fn new(
         storage: impl Fn() -> Reopen + 'static,
         build: impl Fn(EngineBuilder, &Effects) -> EngineBuilder + 'static,
@@ -168,13 +167,13 @@ impl CrashTest {
         }
     }
 
-    /// Sets how many sinks there are; 1 unless set.
+    /// Sets the number of sinks. The default is 1.
     #[must_use]
     pub fn sinks(self, sinks: usize) -> Self {
         Self { sinks, ..self }
     }
 
-    /// Kills the process that recovers as well, at every write that it makes.
+    /// Kills the recovering process too, at each of its writes.
     #[must_use]
     pub fn twice(self) -> Self {
         Self {
@@ -183,8 +182,8 @@ impl CrashTest {
         }
     }
 
-    /// Accepts that a run ends with one of these statuses, and not as it does without a crash: for
-    /// what races with the crash, such as a cancel.
+    /// Accepts that a run ends with one of these statuses instead of the one without a crash,
+    /// because something such as a cancel races with the crash.
     #[must_use]
     pub fn accepting(self, outcomes: &[Status]) -> Self {
         Self {
@@ -193,13 +192,13 @@ impl CrashTest {
         }
     }
 
-    /// Runs the enumeration. `script` is what a process does after its start; then it works until
-    /// nothing is due any more, through all sleeps. After a crash the next process does the same.
+    /// Runs the enumeration. Each process executes `script`, and then works through all sleeps
+    /// until no run is due. After a crash the next process does the same.
     ///
     /// # Panics
     ///
-    /// When something comes out wrong; the message says what, and at which writes the processes
-    /// were killed.
+    /// When a rule is broken. The message has the rule, and the writes at which the processes were
+    /// killed.
     pub fn run(self, script: impl Fn(Engine) -> BoxFuture<'static, ()> + 'static) -> CrashReport {
         let script: Script = Box::new(script);
         let undisturbed = self.history(&script, &[], None);
@@ -223,7 +222,8 @@ impl CrashTest {
         report
     }
 
-    /// One history of processes, each but the last killed where `crashes` says.
+    /// Runs one sequence of processes. Each except the last is killed at the write that `crashes`
+    /// names.
     fn history(
         &self,
         script: &Script,
@@ -263,7 +263,7 @@ impl CrashTest {
             // well.
             assert!(
                 crash.is_some() || !died,
-                "a process died that was not told to, with {crashes:?}"
+                "a process died without a fault, with {crashes:?}"
             );
             effects.lock(|seen| seen.store = None);
         }
@@ -284,12 +284,12 @@ impl CrashTest {
     }
 }
 
-/// Every write, before and after it.
+/// Returns the points before and after each write.
 fn points(writes: usize) -> impl Iterator<Item = (usize, Fault)> {
     (0..writes).flat_map(|write| [(write, Fault::DieBefore), (write, Fault::DieAfter)])
 }
 
-/// The life of a process.
+/// Runs one process.
 async fn live(engine: Engine, script: &Script, clock: Arc<TestClock>) {
     script(engine.clone()).await;
     loop {
@@ -307,7 +307,7 @@ async fn live(engine: Engine, script: &Script, clock: Arc<TestClock>) {
     assert!(report.is_complete(), "{report}");
 }
 
-/// Checks what all the crashes have come to.
+/// Checks the rules after all crashes.
 fn check(
     store: &dyn Store,
     effects: &Effects,
@@ -333,14 +333,14 @@ fn check(
         let events: Vec<Event> = events
             .map(|event| event.decode().expect("an event can be read"))
             .collect();
-        let told: Vec<_> = events.iter().map(|event| event.kind.type_name()).collect();
+        let context: Vec<_> = events.iter().map(|event| event.kind.type_name()).collect();
         assert!(
             events.iter().zip(1..).all(|(event, seq)| event.seq == seq),
-            "{told:?} has gaps after {crashes:?}"
+            "{context:?} has gaps after {crashes:?}"
         );
         assert!(
             run.status.is_terminal(),
-            "run {} is left as {} after {crashes:?}: {told:?}",
+            "run {} is left as {} after {crashes:?}: {context:?}",
             run.id,
             run.status
         );
@@ -348,11 +348,11 @@ fn check(
         assert_eq!(
             view.status().as_str(),
             run.status.stored_name(),
-            "status and events differ after {crashes:?}: {told:?}"
+            "status and events differ after {crashes:?}: {context:?}"
         );
         assert!(
             view.is_complete() && view.conflicts().next().is_none(),
-            "{told:?} after {crashes:?}"
+            "{context:?} after {crashes:?}"
         );
         let entries = || records.iter().filter_map(|record| record.entry.as_ref());
         for step in entries().filter(|entry| entry.kind == EntryKind::StepCompleted) {

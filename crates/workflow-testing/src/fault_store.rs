@@ -18,31 +18,31 @@ use workflow_engine::store::{
 use workflow_engine::{EncodedEvent, Purged, Run, RunFilter, RunKey, Store, StoreError};
 use workflow_events::Timestamp;
 
-/// What happens at a write.
+/// A fault at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails, and has not happened.
+    /// The write fails, and has not happened.
     FailBefore,
-    /// It fails, and has happened.
+    /// The write fails, and has happened.
     FailAfter,
-    /// The process dies before it happens: it never returns, and nothing else ever does.
+    /// The process dies before the write happens: neither this call nor any later one returns.
     DieBefore,
-    /// The process dies after it has happened.
+    /// The process dies after the write has happened.
     DieAfter,
 }
 
 /// A [`Store`] around another one, with faults at chosen writes.
 ///
-/// Every operation is done when its future is polled first, also if the store behind has threads of
-/// its own: so it can be used on a [`TestClock`](super::TestClock), which does not wait for other
-/// threads.
+/// Every operation is executed at the first poll of its future, even if the inner store has threads
+/// of its own. So this store works with a [`TestClock`](super::TestClock), which does not wait for
+/// other threads.
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     state: Mutex<State>,
     latency: Option<(Arc<dyn Clock>, Duration)>,
 }
 
-/// What is done to the store behind, from beside, right before a write.
+/// An action on the inner store right before a write.
 type Meddle = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
 
 #[derive(Default)]
@@ -59,7 +59,7 @@ struct State {
 }
 
 impl FaultStore {
-    /// Wraps `inner`, without any fault.
+    /// Wraps `inner`, without a fault.
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self {
             inner,
@@ -68,8 +68,8 @@ impl FaultStore {
         }
     }
 
-    /// Answers every write only `latency` after it has happened: what happens meanwhile, or to whom
-    /// the answer never comes, is where bugs are.
+    /// Answers every write `latency` after it has happened, so that other things can happen in
+    /// between, and callers can be dropped before their answer.
     #[must_use]
     pub fn with_latency(self, clock: Arc<dyn Clock>, latency: Duration) -> Self {
         Self {
@@ -85,8 +85,8 @@ impl FaultStore {
         self
     }
 
-    /// Does something to the store behind right before a write, counted from 0: what another
-    /// process might do.
+    /// Executes an action on the inner store right before a write, counted from 0, as another
+    /// process might.
     #[must_use]
     pub fn with_meddle(
         self,
@@ -97,7 +97,7 @@ impl FaultStore {
         self
     }
 
-    /// Has the first `reads` of the outbox find nothing, as if a write that began before had not
+    /// Makes the first `reads` reads of the outbox find nothing, as if an earlier write had not
     /// ended.
     #[must_use]
     pub fn with_late_outbox(self, reads: usize) -> Self {
@@ -105,22 +105,22 @@ impl FaultStore {
         self
     }
 
-    /// Has the next `reads` fail, as those of a server that restarts.
+    /// Makes the next `reads` reads fail, as those of a server that restarts.
     pub fn fail_reads(&self, reads: usize) {
         self.lock().failing_reads = reads;
     }
 
-    /// Has the next `reads` panic, as those of a store with a bug.
+    /// Makes the next `reads` reads panic, as those of a store with a bug.
     pub fn panic_reads(&self, reads: usize) {
         self.lock().panicking_reads = reads;
     }
 
-    /// Returns how many events were read from the outbox.
+    /// Returns the number of events that were read from the outbox.
     pub fn outbox_events(&self) -> usize {
         self.lock().outbox_events
     }
 
-    /// Returns how many writes were begun.
+    /// Returns the number of writes that were begun.
     pub fn writes(&self) -> usize {
         self.lock().writes
     }
@@ -138,7 +138,7 @@ impl FaultStore {
         .await;
     }
 
-    /// Returns the store behind.
+    /// Returns the inner store.
     pub fn inner(&self) -> &Arc<dyn Store> {
         &self.inner
     }

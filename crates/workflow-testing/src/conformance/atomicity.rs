@@ -1,11 +1,11 @@
-//! What is refused has changed nothing; and which refusal comes first.
+//! A refused write changes nothing, and refusals have an order.
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
 use workflow_engine::store::{Claim, Commit, Due, NewRun};
 use workflow_engine::{RunKey, Status, StoreError};
 
-/// A store with a held run of each kind, and claims that are no more.
+/// A store with a held run of each kind, and claims that have ended.
 struct Scene {
     running: Claim,
     to_cancel: Claim,
@@ -46,7 +46,7 @@ impl Scene {
         }
     }
 
-    /// Claims under which nothing can be done.
+    /// The claims under which no write is accepted.
     fn ended(&self) -> [Claim; 6] {
         let older = Claim {
             epoch: 0,
@@ -118,7 +118,7 @@ pub(super) async fn a_refused_commit_changes_nothing(store: Shared) {
             "{answer:?} must leave everything as it was"
         );
     }
-    // The claims that stand still stand.
+    // The valid claims are still valid.
     commit(
         &store,
         append(scene.running, "running", 2, Status::Running, at(3)),

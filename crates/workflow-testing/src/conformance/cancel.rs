@@ -1,4 +1,4 @@
-//! How runs are cancelled from outside.
+//! Cancel requests.
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
@@ -52,7 +52,7 @@ pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
         };
         assert_eq!(
             run, expected,
-            "it is ready since then, and the cancel stands"
+            "it is ready since then, and the cancel is recorded"
         );
         assert_eq!(
             read(&store, id).await,
@@ -65,7 +65,7 @@ pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
     assert_eq!(
         (ids(&claims), claims.next_due),
         (all, None),
-        "they are ready, whatever the time is"
+        "they are ready at any time"
     );
     assert!(
         claims
@@ -110,7 +110,7 @@ pub(super) async fn a_held_run_stays_held(store: Shared) {
     assert_eq!(
         ids(&claim(&store, any("other", at(2), 9)).await),
         [""; 0],
-        "nobody else can have it"
+        "no other worker can claim it"
     );
     commit(&store, append(held, "a", 2, Status::Running, at(2))).await;
     lease(&store, "w", at(10)).await;
@@ -218,7 +218,7 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
         assert_eq!(Snapshot::of(&store).await, before, "nothing was changed");
     }
     commit(&store, append(held, "a", 2, Status::Running, at(2))).await;
-    // The cancel stands however the run changes hands.
+    // The cancel remains when another worker claims the run.
     store
         .release(held, Due::At(at(3)))
         .await
@@ -229,7 +229,7 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
         .await;
     assert!(
         matches!(refused, Err(StoreError::CancelRequested(_))),
-        "the cancel stands: {refused:?}"
+        "the cancel is recorded: {refused:?}"
     );
     commit(&store, append(again, "a", 3, Status::Cancelled, at(4))).await;
     let run = read(&store, "a").await;

@@ -1,4 +1,4 @@
-//! Who gets which runs.
+//! Claims: which runs a worker gets, and in which order.
 
 use super::fixture::*;
 use workflow_engine::store::{Claim, ClaimRequest, Due, NewRun, Page, Position, Purge};
@@ -109,7 +109,7 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
     );
 }
 
-/// Asks for runs of these workflows.
+/// Requests runs of these workflows.
 fn of(workflows: &[&str], request: ClaimRequest) -> ClaimRequest {
     ClaimRequest {
         workflows: Some(workflows.iter().map(|&name| name.to_owned()).collect()),
@@ -304,7 +304,7 @@ pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shar
     assert_eq!(
         (paused.due_at, paused.worker),
         (Some(at(5)), None),
-        "it is due, so nobody holds it"
+        "it is due, so it is not claimed"
     );
     let claimed = take(&store, "w", at(5), "a").await;
     assert_eq!(

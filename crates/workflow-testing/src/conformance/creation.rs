@@ -1,4 +1,4 @@
-//! How runs begin.
+//! Creating runs.
 
 use super::fixture::*;
 use super::snapshot::{Snapshot, Written, history};
@@ -83,7 +83,7 @@ pub(super) async fn a_taken_id_returns_its_run_untouched(store: Shared) {
 pub(super) async fn keys_are_in_the_order_of_creation(store: Shared) {
     let mut keys = Vec::new();
     for id in ["m", "a", "z", "b"] {
-        // The later a run is created here, the earlier its time.
+        // The runs are created in the reverse order of their times.
         keys.push(queued(&store, id, at(100 - keys.len() as i64)).await);
     }
     assert!(
@@ -108,7 +108,7 @@ pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: Shared) {
     assert_eq!(
         (run.due_at, run.worker),
         (Some(at(5)), None),
-        "a queued run is due when it was created, and nobody's"
+        "a queued run is due since its creation, and not claimed"
     );
     let refused = store
         .commit(append(created, "a", 2, Status::Running, at(5)))
@@ -123,7 +123,7 @@ pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: Shared) {
     assert_eq!(claims.runs[0].claim.epoch, 1, "its first claim has epoch 1");
     assert!(
         !claims.runs[0].died && claims.runs[0].run.recoveries == 0,
-        "nobody died"
+        "no worker died"
     );
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn a_running_run_is_claimed_by_its_creator_with_epoch_1(store: 
     assert_eq!(
         ids(&claim(&store, any("other", at(1), 9)).await),
         [""; 0],
-        "nobody else can have it"
+        "no other worker can claim it"
     );
     assert_eq!(
         ids(&claim(&store, any("w", at(1), 9)).await),

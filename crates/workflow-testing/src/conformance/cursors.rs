@@ -1,4 +1,4 @@
-//! How far each sink has come.
+//! Cursors of sinks, and claims on their delivery.
 
 use super::fixture::*;
 use super::snapshot::events;
@@ -45,11 +45,7 @@ pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
     );
     set(&store, "s", places[1], 2, 0).await;
     set(&store, "s", Position(0), 0, 0).await;
-    assert_eq!(
-        open(&store, "s").await,
-        standing,
-        "it stands further already"
-    );
+    assert_eq!(open(&store, "s").await, standing, "it is further already");
     let lies = Cursor {
         position: places[4],
         delivered: 3,
@@ -68,9 +64,9 @@ pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
     );
 }
 
-pub(super) async fn every_cursor_is_told(store: Shared) {
-    let told = async || store.cursors().await.expect("the cursors are read");
-    assert_eq!(told().await, [], "a fresh store has none");
+pub(super) async fn every_cursor_is_listed(store: Shared) {
+    let read = async || store.cursors().await.expect("the cursors are read");
+    assert_eq!(read().await, [], "a fresh store has none");
     ended(&store, "a", Status::Completed, at(0)).await;
     let places: Vec<_> = events(&store, Position(0))
         .await
@@ -87,7 +83,7 @@ pub(super) async fn every_cursor_is_told(store: Shared) {
         delivered: 1,
         ..Cursor::default()
     };
-    let cursors = told().await;
+    let cursors = read().await;
     let names: Vec<_> = cursors.iter().map(|(sink, _)| sink.as_str()).collect();
     assert_eq!(
         names,
@@ -102,8 +98,8 @@ pub(super) async fn every_cursor_is_told(store: Shared) {
         }));
     store.drop_cursor("a").await.expect("a cursor is dropped");
     assert!(
-        told().await.iter().all(|(sink, _)| sink != "a"),
-        "one that is forgotten is not told"
+        read().await.iter().all(|(sink, _)| sink != "a"),
+        "a forgotten sink is not listed"
     );
 }
 
@@ -144,7 +140,7 @@ pub(super) async fn cursors_are_independent(store: Shared) {
     }
 }
 
-/// Purges every completed run that every sink has settled.
+/// Purges every completed run whose events have a fate at every sink.
 async fn purge_all(store: &Shared) -> u64 {
     let purge = Purge {
         completed: Some(at(1_000)),
@@ -235,7 +231,7 @@ pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
     );
 }
 
-/// Insists that a claim on a sink has ended.
+/// Asserts that a claim on a sink has ended.
 async fn fenced(store: &Shared, claim: &SinkClaim) {
     let end = store.outbox_end().await.expect("the end is read");
     let before = open(store, &claim.sink).await;
@@ -269,7 +265,7 @@ pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
         .claim_sink("s", "w", at(0))
         .await
         .expect("a sink is claimed")
-        .expect("nobody has it");
+        .expect("it is not claimed");
     assert_eq!(
         open(&store, "s").await,
         Cursor::default(),
@@ -299,7 +295,7 @@ pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
         .claim_sink("s", "other", at(10))
         .await
         .expect("it is answered")
-        .expect("the lease is over");
+        .expect("the lease has expired");
     assert!(third.epoch > second.epoch, "each claim has a higher epoch");
     fenced(&store, &second).await;
     store

@@ -1,4 +1,4 @@
-//! When runs can be claimed, and when a worker should ask next.
+//! Due times: when runs can be claimed, and when the next claim may find one.
 
 use super::fixture::*;
 use workflow_engine::Status;
@@ -55,8 +55,7 @@ pub(super) async fn a_released_run_is_due_when_it_was_told(store: Shared) {
     assert_eq!(claims.runs[0].claim.epoch, 2);
 }
 
-/// The clock was set back by an hour, after everything that the checks here have written at this
-/// time.
+/// A time one hour before the times that these checks write, as after the clock was set back.
 const BEFORE: i64 = 3_600;
 
 pub(super) async fn what_is_ready_does_not_wait_for_the_clock(store: Shared) {
@@ -92,7 +91,8 @@ pub(super) async fn what_is_ready_does_not_wait_for_the_clock(store: Shared) {
         assert_eq!(read(&store, id).await.status, Status::Suspended, "{status}");
         cancel(&store, id, please("enough", gone)).await;
     }
-    // Not even one that was put off after its cancel, if the cancel is asked for again.
+    // This also holds for a run that was postponed after its cancel, when the cancel is requested
+    // again.
     let put_off = take(&store, "w", at(0), "hastened").await.claim;
     store
         .release(put_off, Due::At(at(2 * BEFORE)))
@@ -116,7 +116,7 @@ pub(super) async fn what_is_ready_does_not_wait_for_the_clock(store: Shared) {
             "{id} is ready since a time to come"
         );
     }
-    // By the clock that was set back.
+    // The time is that of the clock that was set back.
     let (now, orders) = (at(1), Some(vec![WORKFLOW.to_owned()]));
     let none = claim(&store, any("heir", now, 0)).await;
     assert_eq!(
@@ -183,7 +183,7 @@ pub(super) async fn only_a_pause_and_a_release_wait_for_the_clock(store: Shared)
         .release(released, Due::At(at(20)))
         .await
         .expect("a claim is released");
-    // The rest of a run whose cancel cannot be carried out now is one too.
+    // A run whose cancel cannot be executed now rests in the same way.
     let cancelled = running(&store, "cancelled", "w", at(0)).await;
     cancel(&store, "cancelled", please("enough", at(1))).await;
     store

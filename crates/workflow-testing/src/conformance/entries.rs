@@ -1,4 +1,4 @@
-//! What a replay needs comes back as it was written.
+//! Entries are read as they were written.
 
 use workflow_events::Timestamp;
 
@@ -7,7 +7,7 @@ use super::snapshot::{Written, history};
 use workflow_engine::store::{Commit, Due, Entry, EntryKind, NewRun, Record};
 use workflow_engine::{Payload, Status};
 
-/// Writes these entries, one a record, and insists that they come back.
+/// Writes these entries, one per record, and asserts that they are read unchanged.
 async fn round_trip(store: &Shared, entries: impl IntoIterator<Item = Entry>) {
     let claim = running(store, "entries", "w", at(0)).await;
     for (seq, entry) in (2..).zip(entries) {
@@ -38,7 +38,7 @@ async fn round_trip(store: &Shared, entries: impl IntoIterator<Item = Entry>) {
     }
 }
 
-/// An entry without anything.
+/// Makes an empty entry.
 fn bare(kind: EntryKind) -> Entry {
     Entry {
         kind,
@@ -180,7 +180,7 @@ pub(super) async fn a_large_payload_comes_back(store: Shared) {
     round_trip(&store, [large]).await;
 }
 
-/// Writes a time wherever there is one, and insists that it comes back everywhere.
+/// Writes a time into every field that has one, and asserts that it is read unchanged.
 async fn times(store: &Shared, times: &[Timestamp]) {
     // A lease that never ends: some of the times are in the far future.
     lease(store, "w", Timestamp::MAX).await;
@@ -249,7 +249,7 @@ async fn times(store: &Shared, times: &[Timestamp]) {
         assert_eq!(
             ids(&claims),
             [format!("due {time}")],
-            "times are told apart, and in order"
+            "times are distinct and in order"
         );
     }
 }

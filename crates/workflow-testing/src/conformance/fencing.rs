@@ -1,11 +1,11 @@
-//! A run is advanced under its newest claim only.
+//! Fencing: a run is advanced only under its newest claim.
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
 use workflow_engine::store::{Claim, Commit, Due};
 use workflow_engine::{RunKey, Status, StoreError};
 
-/// Insists that nothing can be done under `claim`, and that trying changes nothing.
+/// Asserts that every write under `claim` is refused and changes nothing.
 async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
     let before = Snapshot::of(store).await;
     let commits = [
@@ -110,7 +110,7 @@ pub(super) async fn an_expired_claim_is_refused_once_it_is_noticed(store: Shared
     let claim = running(&store, "a", "w", at(0)).await;
     lease(&store, "w", at(10)).await;
     lease(&store, "other", at(100)).await;
-    // Asking for runs notices it, whether the run is handed out or not.
+    // A claim notices the expiry, even if it does not claim this run.
     let none = super::fixture::claim(&store, any("other", at(10), 0)).await;
     assert_eq!(ids(&none), [""; 0], "none were asked for");
     fenced(&store, claim, 2).await;

@@ -1,4 +1,4 @@
-//! What the checks make runs, records and commits of.
+//! Helpers of the checks, which make runs, records and commits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub(super) fn at(seconds: i64) -> Timestamp {
         .expect("a check takes less than a thousand years")
 }
 
-/// An event that no other is equal to.
+/// Makes an event that differs from all others.
 pub(super) fn event(run: &str, seq: u64) -> EncodedEvent {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let id = LAST.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +34,7 @@ pub(super) fn event(run: &str, seq: u64) -> EncodedEvent {
     .expect("it is JSON")
 }
 
-/// A record of `events` events, with an entry.
+/// Makes a record of `events` events with an entry.
 pub(super) fn record(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Record {
     let entry = Entry {
         kind: EntryKind::StepCompleted,
@@ -50,7 +50,7 @@ pub(super) fn record(run: &str, first_seq: u64, at: Timestamp, events: u64) -> R
     }
 }
 
-/// A record of `events` events, without an entry: no progress.
+/// Makes a record of `events` events without an entry, which is no progress.
 pub(super) fn note(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Record {
     let events = (0..events)
         .map(|n| event(run, first_seq.saturating_add(n)))
@@ -63,7 +63,7 @@ pub(super) fn note(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Rec
     }
 }
 
-/// A run to be created as `Queued`, with one event.
+/// Makes a `Queued` run of one event, to be created.
 pub(super) fn new_run(id: &str, created_at: Timestamp) -> NewRun {
     NewRun {
         id: id.to_owned(),
@@ -75,7 +75,7 @@ pub(super) fn new_run(id: &str, created_at: Timestamp) -> NewRun {
     }
 }
 
-/// Creates a run, and insists that it is new.
+/// Creates a run, and asserts that it is new.
 pub(super) async fn create(store: &Shared, new: NewRun) -> Claim {
     let id = new.id.clone();
     match store.create(new).await {
@@ -84,7 +84,7 @@ pub(super) async fn create(store: &Shared, new: NewRun) -> Claim {
     }
 }
 
-/// Creates a `Queued` run of one event. It is ready, also before `created_at`.
+/// Creates a `Queued` run of one event. The run is ready, even before `created_at`.
 pub(super) async fn queued(store: &Shared, id: &str, created_at: Timestamp) -> RunKey {
     create(store, new_run(id, created_at)).await.key
 }
@@ -118,7 +118,7 @@ pub(super) async fn waiting(store: &Shared, id: &str, due_at: Timestamp) -> RunK
     waiting_of(store, WORKFLOW, id, due_at).await
 }
 
-/// The same, of another workflow.
+/// Creates the same run of another workflow.
 pub(super) async fn waiting_of(
     store: &Shared,
     workflow: &str,
@@ -141,19 +141,19 @@ pub(super) async fn waiting_of(
     held.key
 }
 
-/// Creates a run that ends as `status` at `ended_at`, with `2` events.
+/// Creates a run of two events that ends as `status` at `ended_at`.
 pub(super) async fn ended(store: &Shared, id: &str, status: Status, ended_at: Timestamp) -> Claim {
     let claim = running(store, id, "ender", ended_at).await;
     commit(store, append(claim, id, 2, status, ended_at)).await;
     claim
 }
 
-/// The ids of the runs that a worker holds.
+/// Returns the ids of the runs that a worker holds.
 pub(super) async fn held(store: &Shared, worker: &str) -> Vec<String> {
     store.held(worker).await.expect("the store works")
 }
 
-/// A commit of one record with one event and an entry, and no due time.
+/// Makes a commit of one record with one event and an entry, and no due time.
 pub(super) fn append(
     claim: Claim,
     run: &str,
@@ -169,7 +169,7 @@ pub(super) fn append(
     }
 }
 
-/// A commit that pauses a run until `due_at`.
+/// Makes a commit that suspends a run until `due_at`.
 pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) -> Commit {
     Commit {
         due_at: Some(due_at),
@@ -177,7 +177,7 @@ pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) 
     }
 }
 
-/// Commits, and insists that it is accepted; returns the cancel in the reply.
+/// Commits, and asserts that the commit is accepted; returns the cancel in the result.
 pub(super) async fn commit(store: &Shared, commit: Commit) -> Option<CancelRequest> {
     match store.commit(commit.clone()).await {
         Ok(committed) => committed.cancel,
@@ -185,7 +185,7 @@ pub(super) async fn commit(store: &Shared, commit: Commit) -> Option<CancelReque
     }
 }
 
-/// Sets until when the lease of `worker` lasts; returns the cancels of what it holds, by key.
+/// Extends the lease of `worker`; returns the cancels of the runs that it holds, by key.
 pub(super) async fn lease(
     store: &Shared,
     worker: &str,
@@ -199,7 +199,7 @@ pub(super) async fn lease(
     cancels
 }
 
-/// Asks for any run, whatever its workflow.
+/// Requests any run, of any workflow.
 pub(super) fn any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
     ClaimRequest {
         worker: worker.to_owned(),
@@ -210,7 +210,7 @@ pub(super) fn any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
     }
 }
 
-/// Asks for one run.
+/// Requests one run.
 pub(super) fn one(worker: &str, now: Timestamp, run: &str) -> ClaimRequest {
     ClaimRequest {
         run: Some(run.to_owned()),
@@ -218,12 +218,12 @@ pub(super) fn one(worker: &str, now: Timestamp, run: &str) -> ClaimRequest {
     }
 }
 
-/// Claims as asked.
+/// Claims runs.
 pub(super) async fn claim(store: &Shared, request: ClaimRequest) -> Claims {
     store.claim(request).await.expect("a claim is answered")
 }
 
-/// Claims one run, and insists that it is handed out.
+/// Claims one run, and asserts that the claim succeeds.
 pub(super) async fn take(store: &Shared, worker: &str, now: Timestamp, run: &str) -> Claimed {
     let claims = claim(store, one(worker, now, run)).await;
     match <[Claimed; 1]>::try_from(claims.runs) {
@@ -232,7 +232,7 @@ pub(super) async fn take(store: &Shared, worker: &str, now: Timestamp, run: &str
     }
 }
 
-/// Returns the ids of what was claimed, in the order of the answer.
+/// Returns the ids of the claimed runs, in the order of the result.
 pub(super) fn ids(claims: &Claims) -> Vec<&str> {
     claims
         .runs
@@ -241,7 +241,7 @@ pub(super) fn ids(claims: &Claims) -> Vec<&str> {
         .collect()
 }
 
-/// Returns a run that is there.
+/// Returns a run that must exist.
 pub(super) async fn read(store: &Shared, id: &str) -> Run {
     let run = store.run(id).await.expect("a run is read");
     run.unwrap_or_else(|| panic!("the run {id:?} must be there"))
@@ -258,7 +258,7 @@ pub(super) async fn list_all(store: &Shared) -> Vec<Run> {
         .expect("runs are listed")
 }
 
-/// Asks for a cancel at `at`.
+/// Makes a cancel request of the time `at`.
 pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
     CancelRequest {
         reason: Some(reason.to_owned()),
@@ -267,7 +267,7 @@ pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
     }
 }
 
-/// Asks for a cancel, and insists that it is accepted.
+/// Requests a cancel, and asserts that it is accepted.
 pub(super) async fn cancel(store: &Shared, run: &str, request: CancelRequest) -> Run {
     match store.request_cancel(run, request).await {
         Ok(CancelReply::Accepted(run)) => *run,
@@ -301,7 +301,8 @@ pub(super) async fn set(
         .expect("a cursor is moved");
 }
 
-/// Purges until the limit is reached or nothing can go: one call may remove fewer.
+/// Purges until the limit is reached or a call removes nothing, because one call may remove fewer
+/// runs.
 pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
     let mut purged = Purged::default();
     loop {
@@ -327,7 +328,7 @@ pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
     }
 }
 
-/// Claims a sink, and insists that it is handed out.
+/// Claims a sink, and asserts that the claim succeeds.
 pub(super) async fn hold(store: &Shared, sink: &str, worker: &str) -> SinkClaim {
     let held = store
         .claim_sink(sink, worker, at(0))

@@ -1,4 +1,4 @@
-//! What a commit appends, and what it makes of the run.
+//! Commits: what they append, and how they change the run.
 
 use super::fixture::*;
 use super::snapshot::{Snapshot, Written, history};
@@ -43,7 +43,7 @@ pub(super) async fn records_are_appended_in_order(store: Shared) {
         assert_eq!(
             (now.due_at, now.worker.as_deref()),
             (None, Some("w")),
-            "the claim goes on"
+            "the claim is still valid"
         );
         assert_eq!(
             history(&store, &now).await,
@@ -124,7 +124,7 @@ pub(super) async fn records_that_do_not_follow_are_refused(store: Shared) {
 
 pub(super) async fn a_history_has_a_first_and_a_last_record(store: Shared) {
     let claim = running(&store, "a", "w", at(0)).await;
-    // Another run between the records: first and last are by run.
+    // Another run has records in between, because first and last are per run.
     queued(&store, "b", at(0)).await;
     let only = store
         .records(claim.key, Span::First)
@@ -241,7 +241,7 @@ pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
         assert_eq!(
             read(&store, id).await.ended_at,
             None,
-            "a run that goes on has not ended"
+            "a run that continues has not ended"
         );
         commit(&store, append(claim, id, 2, status, ended_at)).await;
         let run = read(&store, id).await;

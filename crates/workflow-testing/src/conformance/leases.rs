@@ -1,4 +1,4 @@
-//! How claims live and die with their worker.
+//! Leases: the claims of a worker last as long as its lease.
 
 use super::fixture::*;
 use super::snapshot::Snapshot;
@@ -50,7 +50,7 @@ pub(super) async fn what_a_worker_holds_is_told(store: Shared) {
     commit(&store, pause(paused, "paused", 2, at(500))).await;
     assert_eq!(held(&store, "w").await, ["a", "b"]);
     assert_eq!(held(&store, "nobody").await, [""; 0]);
-    // Its lease is over, and somebody has noticed.
+    // The lease has expired, and a claim has noticed it.
     lease(&store, "w", at(10)).await;
     claim(&store, any("other", at(15), 0)).await;
     assert_eq!(held(&store, "w").await, [""; 0], "they are due now");
@@ -111,7 +111,8 @@ pub(super) async fn a_worker_that_asks_is_alive(store: Shared) {
     let claim_of_a = running(&store, "a", "w", at(0)).await;
     lease(&store, "w", at(10)).await;
     queued(&store, "b", at(5)).await;
-    // Its time was set forwards, or it was suspended: by its own clock its lease is long over.
+    // Its clock was set forwards, or its machine was suspended: by its own clock the lease has
+    // expired.
     let claims = claim(&store, any("w", at(1_000), 9)).await;
     assert_eq!(ids(&claims), ["b"], "it holds the other one already");
     commit(
@@ -124,7 +125,7 @@ pub(super) async fn a_worker_that_asks_is_alive(store: Shared) {
     assert_eq!(
         claims.runs.iter().filter(|claimed| claimed.died).count(),
         2,
-        "to others it is over all the same"
+        "for others it has expired"
     );
 }
 
@@ -208,7 +209,7 @@ pub(super) async fn a_lease_is_one_per_worker(store: Shared) {
     assert_eq!(
         ids(&claims),
         ["queued", "paused", "one-0", "one-1"],
-        "all that one worker held, whatever its status"
+        "all runs of one worker, with any status"
     );
     assert!(
         claims.runs.iter().all(|claimed| claimed.died),
@@ -231,7 +232,7 @@ pub(super) async fn a_retired_worker_is_no_recovery(store: Shared) {
     assert_eq!(
         (run.due_at, run.worker),
         (Some(at(5)), None),
-        "what it held is due at once, and nobody's"
+        "its runs are due at once, and not claimed"
     );
     assert_eq!(
         read(&store, "paused").await.due_at,
@@ -247,7 +248,7 @@ pub(super) async fn a_retired_worker_is_no_recovery(store: Shared) {
     assert_eq!(ids(&claims), ["a"]);
     assert!(
         !claims.runs[0].died && claims.runs[0].run.recoveries == 0,
-        "nobody died: {claims:?}"
+        "no worker died: {claims:?}"
     );
     store
         .retire("w", at(6))
@@ -275,7 +276,7 @@ pub(super) async fn a_released_run_is_no_recovery(store: Shared) {
     let claimed = take(&store, "other", at(50), "a").await;
     assert!(
         !claimed.died && claimed.run.recoveries == 0,
-        "nobody died with it: {claimed:?}"
+        "no worker died with it: {claimed:?}"
     );
 }
 
@@ -375,7 +376,7 @@ pub(super) async fn a_renewal_returns_the_cancels_of_what_is_held(store: Shared)
     assert_eq!(
         lease(&store, "w", at(100)).await,
         [(c.key, hurry)],
-        "a cancel that was served is over"
+        "a cancel that was executed is not returned"
     );
     store
         .release(c, Due::At(at(4)))

@@ -1,4 +1,4 @@
-//! Which runs are listed, and in which order.
+//! Lists of runs: filters and order.
 
 use super::fixture::*;
 use workflow_engine::store::NewRun;
@@ -18,7 +18,7 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
     );
     let mut created = Vec::new();
     for n in 0..120_i64 {
-        // Neither the order of the ids nor that of the times.
+        // The order of creation differs from that of the ids and of the times.
         let id = format!("run-{}", (n * 7) % 120);
         queued(&store, &id, at(-n)).await;
         created.push(id);
@@ -97,7 +97,7 @@ pub(super) async fn filters_are_combined(store: Shared) {
     assert_eq!(
         listed(&store, order.clone()).await,
         ["queued-0", "failed-0"],
-        "and the workflow, to the letter"
+        "and exactly the workflow"
     );
     let prefix = RunFilter {
         id_prefix: Some("que".to_owned()),

@@ -1,9 +1,9 @@
 //! The suite that every [`Store`] must pass.
 //!
 //! Give [`all`] a function that makes a fresh, empty store. [`CHECKS`] has the same checks one by
-//! one, each to be run on a store of its own. [`model`] compares a store with a naive one over
-//! random operations, and [`many_runs`](scale::many_runs) tries it with a hundred thousand runs;
-//! both are part of the suite, but each is a call of its own, for they take longer.
+//! one; each needs a store of its own. [`model`] compares a store with a model over random
+//! operations, and [`many_runs`](scale::many_runs) tries the store with a hundred thousand runs.
+//! Both are part of the suite, but are separate calls, because they take longer.
 //!
 //! The suite never sleeps and never reads a clock: every time is an argument. It needs no runtime
 //! of its own.
@@ -49,9 +49,9 @@ use workflow_engine::Store;
 /// One rule that every store keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// What is checked.
+    /// The name of the rule.
     pub name: &'static str,
-    /// Checks it on a fresh, empty store; panics at the first breach.
+    /// Checks the rule on a fresh, empty store; panics at the first breach.
     pub run: fn(Arc<dyn Store>) -> BoxFuture<'static, ()>,
 }
 
@@ -191,7 +191,7 @@ checks! {
         a_new_cursor_is_at_the_start
         a_cursor_only_moves_forward
         cursors_are_independent
-        every_cursor_is_told
+        every_cursor_is_listed
         what_was_purged_before_is_missed
         a_dropped_cursor_is_forgotten
         one_worker_at_a_time_has_a_sink

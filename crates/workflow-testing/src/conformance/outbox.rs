@@ -1,11 +1,11 @@
-//! The events of all runs, in one order.
+//! The outbox: the events of all runs in one order.
 
 use super::fixture::*;
 use super::snapshot::events;
 use workflow_engine::store::{Claim, Commit, NewRun, OutboxEnd, Page, Position, Record};
 use workflow_engine::{EncodedEvent, Status};
 
-/// Appends `events` events in one record to a run that goes on.
+/// Appends `events` events in one record to a run that continues.
 async fn say(store: &Shared, claim: Claim, run: &str, first_seq: u64, events: u64) {
     let records = vec![note(run, first_seq, at(1), events)];
     commit(
@@ -104,7 +104,7 @@ async fn traffic(store: &Shared) -> [Claim; 3] {
 pub(super) async fn events_of_a_run_are_in_order(store: Shared) {
     let claims = traffic(&store).await;
     let outbox = events(&store, Position(0)).await;
-    assert!(outbox[0].0 > Position(0), "nothing stands at 0");
+    assert!(outbox[0].0 > Position(0), "no event is at 0");
     assert!(
         outbox.is_sorted_by(|(one, _), (next, _)| one < next),
         "positions increase: {outbox:?}"
@@ -142,11 +142,7 @@ pub(super) async fn the_order_never_changes(store: Shared) {
             before,
             "what was read before stays where it was, and nothing comes between"
         );
-        assert_eq!(
-            after.len(),
-            before.len() + 3,
-            "what is new stands at the end"
-        );
+        assert_eq!(after.len(), before.len() + 3, "new events are at the end");
         before = after;
     }
 }
@@ -163,7 +159,7 @@ pub(super) async fn reading_goes_on_from_anywhere(store: Shared) {
         assert_eq!(
             events(&store, *position).await,
             all[n + 1..],
-            "what stands behind {position:?}"
+            "the events after {position:?}"
         );
     }
     for limit in [0, 1, 2, 7, all.len(), all.len() + 1] {
@@ -207,7 +203,7 @@ pub(super) async fn a_page_is_limited_in_bytes(store: Shared) {
     let length = |(_, event): &(Position, String)| event.len() + 1;
     let total: usize = all.iter().map(length).sum();
     let two = length(&all[0]) + length(&all[1]);
-    // Also one that ends within a record of several events.
+    // A page may also end within a record of several events.
     for bytes in [
         0,
         1,

@@ -1,4 +1,4 @@
-//! What is removed, what is kept, and that nothing of the removed comes back.
+//! Purges: which runs are removed and kept, and that nothing of a removed run returns.
 
 use super::fixture::*;
 use super::snapshot::{Snapshot, events, history};
@@ -16,7 +16,7 @@ fn every(before: i64, limit: usize) -> Purge {
     }
 }
 
-/// Returns the ids of the runs that are left.
+/// Returns the ids of the remaining runs.
 async fn left(store: &Shared) -> Vec<String> {
     list_all(store)
         .await
@@ -252,7 +252,7 @@ pub(super) async fn a_purged_run_is_gone(store: Shared) {
         .request_cancel("gone", please("x", at(60)))
         .await
         .expect("a cancel is answered");
-    assert_eq!(reply, CancelReply::Unknown, "nobody can cancel it");
+    assert_eq!(reply, CancelReply::Unknown, "it cannot be cancelled");
     let refused = store
         .commit(append(gone, "gone", 3, Status::Running, at(60)))
         .await;
@@ -351,7 +351,7 @@ pub(super) async fn keys_and_positions_are_never_used_again(store: Shared) {
         store.outbox_end().await.expect("the end is read"),
     );
     for n in 0..4 {
-        // Everything there is, the newest included, is purged each time.
+        // Every run, including the newest, is purged each time.
         let claim = ended(&store, "a", Status::Completed, at(n)).await;
         assert!(
             claim.key > key,
@@ -394,7 +394,7 @@ pub(super) async fn the_books_stay_true(store: Shared) {
             .await;
             written += 2;
         }
-        // Each sink takes what it finds, one event of every five is refused.
+        // Each sink accepts the events that it finds, and rejects one of five.
         for sink in (0..=round).map(|sink| format!("sink-{sink}")) {
             let cursor = open(&store, &sink).await;
             let found = events(&store, cursor.position).await;

@@ -1,4 +1,4 @@
-//! Many callers at once: a store may answer them from other threads, in any order.
+//! Concurrent callers, which a store may answer from other threads and in any order.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ pub(super) async fn concurrent_claimers_share_the_runs(store: Shared) {
         assert_eq!(
             read(&store, &claimed.run.id).await,
             claimed.run,
-            "who was told to have it has it"
+            "the worker that got the claim holds the run"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A hundred thousand runs: nothing is lost, handed out twice, or out of order.
+//! A hundred thousand runs: none is lost, claimed twice, or out of order.
 
 use std::sync::Arc;
 
@@ -8,21 +8,22 @@ use workflow_events::Timestamp;
 use super::fixture::*;
 use workflow_engine::{RunKey, Status, Store};
 
-/// How many runs [`many_runs`] makes when nothing else is asked for.
+/// The default number of runs of [`many_runs`].
 pub const MANY: usize = 100_000;
 
-/// How many calls are under way at once.
+/// The number of calls that are under way at once.
 const AT_ONCE: usize = 250;
 
-/// How many runs are claimed at once.
+/// The number of runs that are claimed at once.
 const BATCH: usize = 256;
 
-/// Far enough ahead that the runs can be paused a second apart.
+/// A time far enough ahead that the runs can be suspended one second apart.
 const FAR: i64 = 10_000_000;
 
-/// Creates `runs` runs on a fresh store, many at once, claims them all in batches, and pauses each.
+/// Creates `runs` runs on a fresh store, many at once, claims them all in batches, and suspends
+/// each.
 ///
-/// Takes seconds to minutes, by the store.
+/// This takes seconds to minutes, depending on the store.
 ///
 /// # Panics
 ///
@@ -60,8 +61,8 @@ pub async fn many_runs(store: Arc<dyn Store>, runs: usize) {
     assert_eq!(end.accepted, 5 * runs as u64, "every event is there");
 }
 
-/// Claims every due run in batches, then pauses them all, what was claimed last for the shortest
-/// time; returns them in the order of claiming.
+/// Claims every due run in batches, then suspends them all, the last one for the shortest time.
+/// Returns them in the order in which they were claimed.
 async fn claim_and_pause(
     store: &Shared,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! Everything that can be seen of a store without changing it, in a form that can be compared.
+//! Snapshots: the visible state of a store in a form that can be compared.
 
 use workflow_events::Timestamp;
 
@@ -6,7 +6,7 @@ use super::fixture::{Shared, list_all};
 use workflow_engine::Run;
 use workflow_engine::store::{Cursor, EntryKind, OutboxEnd, Page, Position, Record, Span};
 
-/// What a store holds.
+/// The visible state of a store.
 #[derive(Debug, PartialEq)]
 pub(super) struct Snapshot {
     runs: Vec<(Run, Vec<Written>)>,
@@ -19,7 +19,7 @@ pub(super) struct Snapshot {
 pub(super) const SINK: &str = "snapshot";
 
 impl Snapshot {
-    /// Reads the store. The first time it opens the cursor of [`SINK`].
+    /// Reads the store. The first call opens the cursor of [`SINK`].
     pub(super) async fn of(store: &Shared) -> Self {
         let mut runs = Vec::new();
         for run in list_all(store).await {
@@ -44,7 +44,7 @@ pub(super) async fn history(store: &Shared, run: &Run) -> Vec<Written> {
     records.iter().map(Written::from).collect()
 }
 
-/// Returns every event behind `after`.
+/// Returns every event after `after`.
 pub(super) async fn events(store: &Shared, after: Position) -> Vec<(Position, String)> {
     let events = store
         .outbox(after, Page::events(1_000_000))

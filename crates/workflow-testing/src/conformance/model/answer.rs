@@ -6,7 +6,7 @@ use super::super::snapshot::Written;
 use workflow_engine::store::{CancelReply, CancelRequest, Claim, Cursor, Position};
 use workflow_engine::{Purged, Run, RunKey};
 
-/// What an operation is answered with. Keys and places are those of the model.
+/// The answer to an operation. Keys and positions are those of the model.
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
     Created(Claim),
@@ -39,6 +39,6 @@ pub(super) enum Refusal {
     Behind,
     Transition,
     Cancel(CancelRequest),
-    /// Never the model's answer.
+    /// An error that the model never returns.
     Failed(String),
 }

@@ -16,11 +16,11 @@ const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
 const WORKFLOWS: [&str; 3] = ["order", "billing", "mail"];
 const SINKS: [&str; 3] = ["s0", "s1", "s2"];
 
-/// Draws operations that the documentation gives one answer to.
+/// Draws operations to which the documentation gives exactly one answer.
 #[derive(Debug)]
 pub(super) struct Generator {
     random: fastrand::Rng,
-    /// Moves on with every operation, so that no two runs end at the same time.
+    /// The time, which advances with every operation so that no two runs end at the same time.
     now: i64,
 }
 
@@ -32,7 +32,7 @@ impl Generator {
         }
     }
 
-    /// Draws an operation, with those that must come before it.
+    /// Draws an operation, with the operations that must precede it.
     pub(super) fn next(&mut self, model: &Naive) -> Vec<Op> {
         self.now += self.random.i64(1..1_500);
         match self.random.u32(0..100) {
@@ -257,7 +257,7 @@ impl Generator {
         })
     }
 
-    /// Draws a claim: mostly one that stands, else one that stood, or never was.
+    /// Draws a claim: mostly a valid one, otherwise one that has ended or never existed.
     fn any_claim(&mut self, model: &Naive) -> Claim {
         let standing = model.standing();
         if !standing.is_empty() && self.random.u32(0..5) > 0 {
@@ -289,7 +289,7 @@ impl Generator {
         from[self.random.usize(0..from.len())].to_owned()
     }
 
-    /// A number below `end`, and rarely 0.
+    /// Draws a number below `end`, rarely 0.
     fn some(&mut self, end: u64) -> u64 {
         if self.rarely() {
             0
@@ -302,13 +302,13 @@ impl Generator {
         self.random.u32(0..12) == 0
     }
 
-    /// The present, or so many milliseconds after it.
+    /// Returns the current time, or the given number of milliseconds after it.
     fn time(&self, after: i64) -> Timestamp {
         Timestamp::from_millis(at(0).as_millis() + self.now + after)
             .expect("a sequence takes less than a thousand years")
     }
 
-    /// A time up to a second ago, or up to so many milliseconds ahead.
+    /// Draws a time up to one second ago, or up to the given number of milliseconds ahead.
     fn around(&mut self, ahead: i64) -> Timestamp {
         let after = self.random.i64(-1_000..ahead);
         self.time(after)

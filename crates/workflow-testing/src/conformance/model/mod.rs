@@ -1,7 +1,7 @@
-//! Random operations on a store and on a model of it, whose answers must be the same.
+//! Random operations on a store and on a model, whose answers must be equal.
 //!
-//! The model is naive on purpose: lists that are searched from end to end. It shares no code with
-//! any store. Keys and places are the store's own business: they are compared by their order.
+//! The model is simple on purpose: it searches lists from end to end. It shares no code with a
+//! store. Keys and positions are compared only by their order, because each store chooses its own.
 
 mod generator;
 mod naive;
@@ -20,12 +20,12 @@ use subject::Subject;
 use super::fixture::list_all;
 use workflow_engine::Store;
 
-/// Which random sequences are tried.
+/// The random sequences that are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequences {
-    /// One sequence for each of these seeds; the same seed makes the same sequence.
+    /// The seeds. There is one sequence for each, which is always the same.
     pub seeds: Range<u64>,
-    /// How many operations each has.
+    /// The number of operations of each sequence.
     pub operations: usize,
 }
 
@@ -59,29 +59,29 @@ async fn sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
     let mut subject = Subject::new(store);
     for number in 1..=operations {
         for op in generator.next(&model) {
-            let told = format!("seed {seed}, operation {number}: {op:?}");
+            let context = format!("seed {seed}, operation {number}: {op:?}");
             let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
             assert!(
                 actual == expected,
-                "{told}: the store answers {actual:#?}, the model {expected:#?}"
+                "{context}: the store answers {actual:#?}, the model {expected:#?}"
             );
-            subject.read_on(&model, &told).await;
+            subject.read_on(&model, &context).await;
             let (expected, actual) = (
                 model.runs(),
                 subject.translated(list_all(subject.store()).await),
             );
             assert!(
                 actual == expected,
-                "{told}: the store now has {actual:#?}, the model {expected:#?}"
+                "{context}: the store now has {actual:#?}, the model {expected:#?}"
             );
         }
     }
     for op in model.everything() {
-        let told = format!("seed {seed}, at the end: {op:?}");
+        let context = format!("seed {seed}, at the end: {op:?}");
         let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
         assert!(
             actual == expected,
-            "{told}: the store answers {actual:#?}, the model {expected:#?}"
+            "{context}: the store answers {actual:#?}, the model {expected:#?}"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! The model: what the documentation of [`Store`](workflow_engine::Store) says, in the simplest way there is.
+//! The model: the rules of the documentation of [`Store`](workflow_engine::Store), in the simplest
+//! code.
 
 use workflow_events::Timestamp;
 
@@ -11,13 +12,13 @@ use workflow_engine::store::{
 };
 use workflow_engine::{Purged, Run, RunFilter, RunKey, Status};
 
-/// A store that is slow and plainly right.
+/// A store that is slow and obviously correct.
 #[derive(Debug, Default)]
 pub(super) struct Naive {
     runs: Vec<NaiveRun>,
     last_key: u64,
     leases: Vec<(String, Timestamp)>,
-    /// Every event ever; `None` where it has been purged. The first stands at 1.
+    /// Every event; `None` where it was purged. The first has the position 1.
     log: Vec<Option<(RunKey, String)>>,
     cursors: Vec<(String, Cursor)>,
 }
@@ -25,7 +26,7 @@ pub(super) struct Naive {
 #[derive(Debug)]
 struct NaiveRun {
     run: Run,
-    /// Whether it waits for its time, when nobody holds it.
+    /// Whether the run waits for its time when it is not claimed.
     waits: bool,
     epoch: u64,
     records: Vec<Record>,
@@ -231,7 +232,7 @@ impl Naive {
         }
     }
 
-    /// Makes ready what the workers whose leases have run out hold.
+    /// Makes the runs of workers whose leases have expired ready.
     fn expire(&mut self, request: &ClaimRequest) {
         let over = |(worker, until): &&(String, Timestamp)| {
             *until <= request.now && *worker != request.worker
@@ -427,7 +428,7 @@ impl Naive {
         }
     }
 
-    /// Everything that can be asked for.
+    /// Returns an operation for everything that can be read.
     pub(super) fn everything(&self) -> Vec<Op> {
         let histories = (1..=self.last_key).map(|key| Op::Records(RunKey(key), Span::All));
         let cursors = self.cursors.iter().map(|(sink, _)| Op::Open(sink.clone()));
@@ -444,7 +445,7 @@ impl Naive {
         self.runs.iter().map(|kept| kept.run.clone()).collect()
     }
 
-    /// The claims under which runs can be advanced.
+    /// Returns the valid claims.
     pub(super) fn standing(&self) -> Vec<Claim> {
         let held = self
             .runs
@@ -457,7 +458,7 @@ impl Naive {
         .collect()
     }
 
-    /// The events that stand behind a place, with theirs.
+    /// Returns the events after a position, with their positions.
     pub(super) fn events(&self, after: Position) -> Vec<(Position, String)> {
         let places = (1..).map(Position);
         let events = places

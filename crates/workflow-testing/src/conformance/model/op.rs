@@ -7,7 +7,7 @@ use workflow_engine::store::{
 };
 use workflow_engine::{RunFilter, RunKey};
 
-/// One call of a store. Keys and places are those of the model.
+/// A call of a store. Keys and positions are those of the model.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Create(NewRun),

@@ -1,4 +1,4 @@
-//! The store under test, its keys and places translated to those of the model.
+//! The store under test, with keys and positions translated to those of the model.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use workflow_engine::{Run, RunFilter, RunKey, Store, StoreError};
 #[derive(Debug)]
 pub(super) struct Subject {
     store: Arc<dyn Store>,
-    /// The store's key of each run, in the order of creation: the model's keys are 1, 2, 3 and so
+    /// The store's key of each run, in the order of creation. The model's keys are 1, 2, 3 and so
     /// on.
     keys: Vec<RunKey>,
-    /// The store's place of each event, in order: the model's places are 1, 2, 3 and so on.
+    /// The store's position of each event, in order. The model's positions are 1, 2, 3 and so on.
     places: Vec<Position>,
 }
 
@@ -145,7 +145,7 @@ impl Subject {
                     .await?;
                 store
                     .set_cursor(
-                        &held.expect("nobody else has it"),
+                        &held.expect("it is not claimed"),
                         Cursor { position, ..cursor },
                     )
                     .await?;
@@ -156,16 +156,16 @@ impl Subject {
         })
     }
 
-    /// Reads the events that are new, and insists that they are those of the model, behind all that
-    /// were there.
-    pub(super) async fn read_on(&mut self, model: &Naive, told: &str) {
+    /// Reads the new events, and asserts that they are those of the model and follow all earlier
+    /// ones.
+    pub(super) async fn read_on(&mut self, model: &Naive, context: &str) {
         let after = self.places.last().copied().unwrap_or_default();
         let known = Position(self.places.len() as u64);
         let new = events(&self.store, after).await;
         self.places.extend(new.iter().map(|(place, _)| *place));
         assert!(
             self.places.is_sorted_by(|one, next| one < next),
-            "{told}: places must increase: {new:?}"
+            "{context}: places must increase: {new:?}"
         );
         let new: Vec<_> = new
             .into_iter()
@@ -174,7 +174,7 @@ impl Subject {
         let expected = model.events(known);
         assert!(
             new == expected,
-            "{told}: the store's new events are {new:#?}, the model's {expected:#?}"
+            "{context}: the store's new events are {new:#?}, the model's {expected:#?}"
         );
         let end = self.store.outbox_end().await.expect("the end is read");
         let end = OutboxEnd {
@@ -182,7 +182,7 @@ impl Subject {
             readable: self.place(end.readable),
             ..end
         };
-        assert_eq!(end, model.end(), "{told}: the end of the outbox");
+        assert_eq!(end, model.end(), "{context}: the end of the outbox");
     }
 
     pub(super) fn store(&self) -> &Arc<dyn Store> {
@@ -200,14 +200,14 @@ impl Subject {
         }
     }
 
-    /// The model's key for one of the store's; for one that is unknown, or not higher than all
-    /// before, one that the model never has.
+    /// Returns the model's key for a key of the store. A key that is unknown, or not higher than
+    /// all before, becomes one that the model never has.
     fn key(&self, key: RunKey) -> RunKey {
         let index = self.keys.iter().position(|known| *known == key);
         RunKey(index.map_or(u64::MAX, |index| index as u64 + 1))
     }
 
-    /// The store's key for one of the model's; one that no run has for the next.
+    /// Returns the store's key for a key of the model. The next key becomes one that no run has.
     fn own_key(&self, key: RunKey) -> RunKey {
         let none = RunKey(self.keys.last().map_or(1, |last| last.0 + 1));
         self.keys.get(key.0 as usize - 1).copied().unwrap_or(none)
@@ -220,8 +220,8 @@ impl Subject {
         }
     }
 
-    /// The model's place for one of the store's; for one where nothing ever stood, one that the
-    /// model never has.
+    /// Returns the model's position for a position of the store. A position without an event
+    /// becomes one that the model never has.
     fn place(&self, place: Position) -> Position {
         if place == Position(0) {
             return place;
@@ -230,7 +230,7 @@ impl Subject {
         Position(index.map_or(u64::MAX, |index| index as u64 + 1))
     }
 
-    /// The store's place for one of the model's.
+    /// Returns the store's position for a position of the model.
     fn own_place(&self, place: Position) -> Position {
         place
             .0
