@@ -84,7 +84,7 @@ impl Rig {
     }
 }
 
-/// Remembers what it is told.
+/// Records the calls of the tracker.
 #[derive(Debug, Default)]
 struct Seen {
     dropped: Mutex<Vec<u32>>,

@@ -70,7 +70,7 @@ fn timeline_one_the_consumer_holds_event1_when_it_is_interrupted() {
             "event1 has no fate yet"
         );
         assert_eq!(buffer.books().pending(), 3);
-        // "C. shutdown(eventQueue)": a late emit comes back instead of being stranded.
+        // "C. shutdown(eventQueue)": a late event is given back instead of being stranded.
         assert_eq!(buffer.push("event4").unwrap_err().into_event(), "event4");
         // "D. interrupt(consumerFiber) ← PROBLEM!", "─── INTERRUPTED ───": dropping the lease gives
         // event1 back.
@@ -239,7 +239,7 @@ fn hole_six_an_emit_after_the_last_flush_is_stranded_and_a_sliding_queue_tells_n
     let (tracker, transport, clock) = rig(Config::builder().capacity_events(2).build().unwrap());
     tracker.emit("event1").unwrap();
     tracker.emit("event2").unwrap();
-    // By default nothing slides out: the newcomer is refused and comes back.
+    // By default no event is dropped: the new event is refused and given back.
     assert_eq!(tracker.emit("event3").unwrap_err().into_event(), "event3");
     assert!(
         clock

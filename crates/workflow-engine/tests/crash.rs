@@ -1,5 +1,5 @@
-//! Crash enumeration: a process is killed at every write to its store, before and after it, and the
-//! one that recovers too; whatever is killed, everything comes out right.
+//! Crash enumeration: a process, and the process that recovers, are killed before and after each
+//! write to the store, and every run ends correctly.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 

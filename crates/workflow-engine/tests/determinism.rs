@@ -1,5 +1,5 @@
-//! Code that does not go with its history, or waits for what is not durable, is told so; the run is
-//! left as it is.
+//! Code that does not fit its history, or waits for something that is not durable, gets an error,
+//! and its run stays as it is.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 

@@ -1,4 +1,4 @@
-//! Histories as an earlier version has written them: they are read, and their runs go on.
+//! Histories that an earlier version has written are read, and their runs continue.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 

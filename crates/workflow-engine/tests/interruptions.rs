@@ -1,6 +1,5 @@
-//! What is interrupted from inside the process: futures dropped at every poll, shutdowns at every
-//! write, two engines that want the same runs. Whatever happens, the next engine comes to the right
-//! end.
+//! Interruptions inside the process: futures dropped at each poll, shutdowns at each write, two
+//! engines with the same runs. In every case the next engine ends the runs correctly.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -123,7 +122,7 @@ fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
                 .await;
             }
             if polls % 2 == 0 {
-                // The same engine goes on ...
+                // The same engine continues ...
                 work_off(&bench, &dies).await;
             }
             drop(dies);

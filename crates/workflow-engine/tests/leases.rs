@@ -1,4 +1,4 @@
-//! The lease of a worker is kept, whatever its store, its clock and its callers do.
+//! The lease of a worker is kept, for every behaviour of its store, clock and callers.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -17,7 +17,7 @@ use tracker_core::testing::TestClock;
 use workflow_engine::{Context, Engine, EngineBuilder, Failure, Status, Store, Workflow};
 use workflow_testing::FaultStore;
 
-/// One step that takes so many milliseconds.
+/// One step that takes the given number of milliseconds.
 const WAIT: Workflow<u64, ()> = Workflow::new("wait");
 const HOUR: Duration = Duration::from_secs(3600);
 const MS: Duration = Duration::from_millis(1);
@@ -60,9 +60,9 @@ async fn completes(bench: &Bench, engine: &Engine, id: &str) -> bool {
     )
 }
 
-/// Every future that needs the lease renews it, and it is renewed every 10 s. Here another run ends around that
-/// time, and the worker looks for work, while an execution that the worker does not poll meanwhile
-/// renews.
+/// Every future that needs the lease renews it, and it is renewed every 10 s. Here another run ends
+/// around that time, and the worker claims runs, while an execution that the worker does not poll
+/// renews the lease.
 #[test]
 fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
     let hangs = |ends: &u64| {

@@ -179,7 +179,8 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
         let executed = counted.clone();
         async move {
             let mut failures = Vec::new();
-            // The same name twice, and another one that begins like it: each has its own place.
+            // The same name twice, and another name with the same beginning: each has its own
+            // place.
             for name in [name.clone(), name.clone(), format!("{name}\0")] {
                 let body = || async { Ok::<_, Failure>(executed.fetch_add(1, Ordering::Relaxed)) };
                 let step = ctx

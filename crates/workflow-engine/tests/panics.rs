@@ -1,4 +1,4 @@
-//! The user's code may panic anywhere: what is recorded stays whole, and nobody else is harmed.
+//! The user's code may panic anywhere: records stay complete, and other runs are not affected.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

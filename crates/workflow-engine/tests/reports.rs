@@ -1,5 +1,5 @@
-//! What a report says of delivery: the last failure, the reasons of rejections, sinks that nobody
-//! registers; and that delivery survives failures of code that is not the engine's.
+//! Reports on delivery: the last failure, the reasons of rejections, unregistered sinks. Delivery
+//! survives failures of code that is not the engine's.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -173,7 +173,7 @@ fn on(store: &Arc<FaultStore>) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEv
     (clock, sink, engine)
 }
 
-/// A server that restarts while somebody waits for a result.
+/// A server restarts while a caller waits for a result.
 #[test]
 fn every_read_of_a_handle_is_tried_again() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));

@@ -46,8 +46,7 @@ fn a_sink_that_is_down_delays_no_other_and_no_run() {
         assert!(report.sinks.iter().all(|sink| sink.books.is_balanced()));
     });
 
-    // Its cursor stands in the store, so an engine that comes later delivers the rest, in order,
-    // once.
+    // Its cursor is in the store, so a later engine delivers the rest, in order, once.
     let engine = bench.builder().sink("down", down.clone()).build().unwrap();
     bench.clock.run(async {
         assert!(engine.flush().await.is_delivered());
@@ -355,7 +354,7 @@ fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
     bench.clock.run(async {
         let _ = other.run(&STEPS, "r", 1).await.unwrap();
         let mut flush = Box::pin(frozen.flush());
-        // It sends the first four events; then nobody polls it until its lease is long over.
+        // It sends the first four events, and then is not polled until its lease has expired.
         let _ = select(&mut flush, bench.clock.sleep(Duration::from_secs(1))).await;
         let _ = other.run(&STEPS, "r2", 1).await.unwrap();
         let report = other.flush().await;

@@ -14,7 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use workflow_engine::{Context, Failure, Retry, Workflow};
 
-/// Writes down everything that it is told.
+/// Records every span and event.
 #[derive(Clone, Default)]
 struct Scribe(Arc<Mutex<String>>, Arc<AtomicU64>);
 

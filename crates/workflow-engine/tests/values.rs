@@ -1,5 +1,6 @@
-//! Values come back as they went in, and events tell them as they are: numbers of any size,
-//! nesting, errors of every form. What cannot come back is refused before anything is written.
+//! Values are read as they were written, and events carry them unchanged: numbers of any size,
+//! nesting, errors of every form. A value that cannot be read back is refused before anything is
+//! written.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -115,7 +116,7 @@ fn a_value_as_deep_as_it_may_be_is_read_by_everybody() {
             engine.handle(&ANY, "r").result().await.unwrap(),
             Outcome::Completed(deep)
         );
-        // Also one that takes numbers for floats, and has a limit of 128 levels.
+        // This includes a reader that reads numbers as floats, and has a limit of 128 levels.
         let (deep, delivered) = (nested(100, "7"), bench.sink.delivered());
         assert_eq!(
             delivered
@@ -257,8 +258,8 @@ impl From<u32> for Odd {
     }
 }
 
-/// An error of a user's own that holds what a step said, in an enum with an internal tag: serde
-/// reads its value before it is asked for it.
+/// A user's error that has a step's error in an enum with an internal tag: serde buffers its value
+/// before decoding.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "type")]
 enum OrderError {

@@ -1,4 +1,4 @@
-//! Claims find what is free, whatever is locked before it, and read no more than that.
+//! Claims find runs that are not locked behind locked ones, and read no other rows.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -28,7 +28,7 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis).unwrap()
 }
 
-/// A claim of whatever is due, long before any lease is over.
+/// A claim of any due run, long before any lease expires.
 fn any(worker: &str) -> ClaimRequest {
     ClaimRequest {
         now: at(1 << 40),
@@ -52,8 +52,7 @@ async fn claimed(store: &PostgresStore, worker: &str, limit: usize) -> Vec<Strin
         .collect()
 }
 
-/// Somebody has locked the first so many runs: two workers that have room for one run each find the
-/// next ones.
+/// The first runs are locked: two workers that have room for one run each find the next ones.
 #[test]
 fn locked_runs_at_the_head_keep_nobody_from_those_behind_them() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -109,7 +108,7 @@ fn locked_runs_at_the_head_keep_nobody_from_those_behind_them() {
     });
 }
 
-/// Many workers at once share what there is.
+/// Many workers at once share the due runs.
 #[test]
 fn workers_that_claim_at_once_share_what_is_due() {
     const RUNS: usize = 600;
@@ -141,7 +140,7 @@ fn workers_that_claim_at_once_share_what_is_due() {
     });
 }
 
-/// Rows that a worker's own claim reads, whatever else is due.
+/// The rows that a worker's own claim reads, however many other runs are due.
 #[test]
 fn a_claim_reads_what_it_returns_and_what_is_locked() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -179,14 +178,15 @@ fn a_claim_reads_what_it_returns_and_what_is_locked() {
     });
 }
 
-/// Waits until the store's connections have ended: then they have told what they have read.
+/// Waits until the store's connections have ended, because a connection reports its reads at its
+/// end.
 async fn gone(eye: &tokio_postgres::Client) {
     let sql = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
                AND application_name = 'workflow-postgres')";
     until(eye, sql).await;
 }
 
-/// What else passes by locked rows at the head: leases that are over, what dead workers held, and
+/// Other statements skip locked rows too: the expiry of leases and of the runs of dead workers, and
 /// purges.
 #[test]
 fn sweeps_and_purges_pass_by_what_is_locked() {

@@ -223,8 +223,8 @@ fn what_takes_no_writes_or_does_not_keep_them_is_refused() {
             let replica = server.replica().await.unwrap();
             let error = refused(&replica.url_of("postgres")).await;
             assert!(matches!(error, ConnectError::ReadOnly), "{error:?}");
-            // Of several hosts the one that takes writes is taken, whether that was asked for or
-            // not.
+            // Of several hosts, the one that accepts writes is used, even if that was not
+            // requested.
             let ports = [&replica, server].map(|server| server.address().unwrap().1.to_string());
             let url = format!(
                 "host=127.0.0.1,127.0.0.1 port={} user=wf dbname=postgres",

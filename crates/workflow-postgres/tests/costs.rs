@@ -1,5 +1,5 @@
-//! What is counted and purged costs what is new, and not what stands behind something that does not
-//! move.
+//! Counting and purging cost as much as there are new rows, and not as many rows as wait behind one
+//! that is held up.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -12,7 +12,7 @@ use workflow_engine::store::{Cursor, Page, Position, Purge};
 use workflow_engine::{Status, Store, Timestamp};
 use workflow_postgres::PostgresStore;
 
-/// Writes so many records in one transaction, as a worker does.
+/// Writes the given number of records in one transaction, as a worker does.
 fn records(n: usize) -> String {
     format!(
         "INSERT INTO workflow.history (position, run, seq, last_seq, at, events, epoch)
@@ -21,8 +21,8 @@ fn records(n: usize) -> String {
     )
 }
 
-/// Returns how many rows of a table were read, in whatever way, by what is done with a store of its
-/// own.
+/// Returns the number of rows of a table that an operation on a separate store has read, by any
+/// access.
 async fn read(url: &str, table: &str, what: impl AsyncFnOnce(&PostgresStore)) -> i64 {
     let eye = raw(url).await;
     let gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
@@ -39,8 +39,8 @@ async fn read(url: &str, table: &str, what: impl AsyncFnOnce(&PostgresStore)) ->
     eye.query_one(&sql, &[]).await.unwrap().get(0)
 }
 
-/// A transaction stays open, in another database too: what stands behind it is counted once, and
-/// not with every call.
+/// A transaction stays open, also in another database: the events behind it are counted once, and
+/// not at each call.
 #[test]
 fn what_stands_behind_an_open_transaction_is_counted_once() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -100,8 +100,8 @@ fn what_stands_behind_an_open_transaction_is_counted_once() {
     });
 }
 
-/// Transactions begin, write, and end in any order, some of them never commit; whatever was counted
-/// when, the number is that of the events which can be seen, and of those that were purged.
+/// Transactions begin, write and end in any order, and some never commit. At each count the number
+/// is that of the visible and the purged events.
 #[test]
 fn every_event_is_counted_once_whatever_was_open_when_it_was_counted() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -182,8 +182,8 @@ fn every_event_is_counted_once_whatever_was_open_when_it_was_counted() {
     });
 }
 
-/// Runs that have ended, of which none can go: a sink stands still before them, or they are kept
-/// for ever.
+/// Ended runs that cannot be purged, because a sink is before their events or they are kept for
+/// ever.
 const KEPT: &str = "
     INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at, ended_at)
     SELECT 'kept-' || n, 'w', CASE WHEN n % 2 = 0 THEN 'completed' ELSE 'failed' END, 2, 1, 0, 0, n
@@ -249,7 +249,7 @@ fn a_purge_that_can_remove_nothing_reads_nothing_again() {
     });
 }
 
-/// A purge notes what it has looked at; whatever makes more of it fit to go is not missed.
+/// A purge records which runs it has examined, and does not miss runs that can be purged later.
 #[test]
 fn a_purge_that_found_nothing_misses_nothing_later() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -280,7 +280,7 @@ fn a_purge_that_found_nothing_misses_nothing_later() {
         for _ in 0..2 {
             assert_eq!(purge(both).await, 0, "the sink has had nothing");
         }
-        // The cursor moves; then only what is asked for goes.
+        // The cursor moves; then only the requested runs are purged.
         let end = store.outbox_end().await.unwrap();
         let cursor = Cursor {
             position: end.position,

@@ -16,7 +16,7 @@ use workflow_engine::Store;
 use workflow_postgres::testing::Server;
 use workflow_testing::{CrashTest, Reopen};
 
-/// A schema of its own for each history of crashes, connected to again after each of them.
+/// A new schema for each sequence of crashes, with a new connection after each crash.
 fn schema(server: &Arc<Server>) -> Reopen {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let name = format!(

@@ -1,4 +1,4 @@
-//! A row that cannot be read: whatever is asked for has happened for all others, or for none.
+//! A row that cannot be read: an operation happens for all other rows, or for none.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -165,7 +165,7 @@ fn a_commit_that_has_happened_is_told_so_wherever_its_run_is_damaged() {
     });
 }
 
-/// Times that nobody can wait for: of another worker's lease, of a run that waits.
+/// Times that cannot be read: of another worker's lease, of a run that waits.
 #[test]
 fn a_time_that_cannot_be_read_keeps_no_run_from_being_claimed() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -195,8 +195,7 @@ fn a_time_that_cannot_be_read_keeps_no_run_from_being_claimed() {
     });
 }
 
-/// A record whose numbers are damaged is counted as one event: what is purged is told, and what is
-/// accepted.
+/// A record whose numbers are damaged counts as one event, in purges and among the accepted events.
 #[test]
 fn a_damaged_record_keeps_nothing_from_being_counted_or_purged() {
     let (_alone, Some(server)) = (alone(), server()) else {

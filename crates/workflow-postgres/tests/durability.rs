@@ -14,8 +14,8 @@ use workflow_engine::store::{Cursor, Page, Position};
 use workflow_engine::{Status, Store, StoreError, Timestamp};
 use workflow_postgres::{ConnectError, Durability, PostgresStore};
 
-/// A commit that waits for a synchronous standby is seen by nobody, also when the store has given
-/// it up; and connections that wait so do not become more and more.
+/// A commit that waits for a synchronous standby is not visible, even after the store has abandoned
+/// it; and the number of such connections does not grow.
 #[test]
 fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
     let _alone = alone();
@@ -88,8 +88,8 @@ fn a_commit_that_no_standby_has_confirmed_is_not_seen() {
     });
 }
 
-/// A server that is not durable recovers from a crash by itself, without the last of what it had
-/// told. The claim of a sink from before would skip what stands now where that was.
+/// A server that is not durable recovers from a crash without its last commits. A claim of a sink
+/// from before the crash would skip the events that have their positions now.
 #[test]
 fn events_that_take_the_places_of_those_that_a_crash_has_lost_are_delivered() {
     let _alone = alone();

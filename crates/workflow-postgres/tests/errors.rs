@@ -139,7 +139,7 @@ fn a_server_that_has_become_read_only_is_left_for_one_that_takes_writes() {
     });
 }
 
-/// The connections to read on are cut, all at once: nobody is told.
+/// All reading connections are cut at once, and no caller notices.
 #[test]
 fn a_read_whose_connection_was_cut_is_read_again() {
     let (_alone, Some(server)) = (alone(), server()) else {

@@ -1,5 +1,5 @@
-//! A failover to a replica that never had the last of what the primary had: what is still in the
-//! memory of workers must do no harm to what goes on without it.
+//! A failover to a replica that lacks the last commits of the primary. The memory of workers must
+//! not harm the runs that continue without these commits.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -20,7 +20,7 @@ use workflow_engine::{
 };
 use workflow_postgres::PostgresStore;
 
-/// Claims what there is; a worker whose connection was lost tries again.
+/// Claims the due runs; a worker whose connection was lost retries.
 async fn claim(store: &PostgresStore, worker: &str) -> Claim {
     let run = Some("r".to_owned());
     let request = ClaimRequest {
@@ -270,8 +270,8 @@ fn a_run_that_was_lost_adds_nothing_to_the_history_of_another() {
     });
 }
 
-/// The old primary goes on for those that are connected to it, and only the connection that writes
-/// has moved.
+/// The old primary continues for the connections that it has, and only the writing connection has
+/// moved.
 #[test]
 fn what_is_read_comes_from_where_it_is_written() {
     let _alone = alone();

@@ -1,5 +1,5 @@
-//! A server, or somebody on it, that is in the way: nothing waits for ever, and nobody waits for
-//! what is not theirs.
+//! A server, or another client, that blocks: no operation waits for ever, and none waits for rows
+//! that it does not need.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -229,7 +229,7 @@ fn a_run_that_cannot_be_read_keeps_no_other_from_being_claimed() {
     });
 }
 
-/// A cancel that cannot be read keeps no other from being told, and the lease lasts.
+/// A cancel that cannot be read does not hide the others, and the lease is extended.
 #[test]
 fn a_cancel_that_cannot_be_read_keeps_no_other_from_being_told() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -348,8 +348,8 @@ fn a_server_that_has_become_less_durable_is_refused() {
     });
 }
 
-/// The database is restored into a younger cluster while a store is connected: its positions lie
-/// behind what sinks have had, or behind what there is.
+/// The database is restored into a younger cluster while a store is connected: new positions would
+/// be lower than those of cursors, or of existing events.
 #[test]
 fn positions_go_on_also_where_the_store_stays_connected() {
     let (_alone, Some(server)) = (alone(), server()) else {

@@ -1,4 +1,4 @@
-//! Waking each other: who is told, who is not, and how little an idle worker asks.
+//! Notifications: which stores are woken, which are not, and how little an idle worker asks.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -38,7 +38,7 @@ fn engine(store: &PostgresStore, poll: Duration) -> Engine {
         .unwrap()
 }
 
-/// Takes what a store is told because it has just begun to listen.
+/// Takes the wake-ups that a store gets when it begins to listen.
 async fn quiet(store: &PostgresStore) {
     let both = async {
         let (mut due, mut cancel) = (false, false);

@@ -1,4 +1,4 @@
-//! Somebody has locked what the store needs, and takes their time: what is not locked goes on.
+//! Rows that the store needs are locked for long: operations on other rows continue.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -104,7 +104,7 @@ fn runs_that_are_locked_keep_no_other_waiting() {
         }
         answers.into_iter().for_each(assert_locked);
 
-        // Nothing can be written: everybody is told so, and the connection stays.
+        // No write is possible: every caller gets an error, and the connection stays.
         admin
             .batch_execute("LOCK TABLE workflow.runs IN EXCLUSIVE MODE")
             .await
@@ -116,8 +116,7 @@ fn runs_that_are_locked_keep_no_other_waiting() {
     });
 }
 
-/// A run of a dead worker is locked: it rests until it is not, and everything else is claimed
-/// meanwhile.
+/// A run of a dead worker is locked: it rests until it is unlocked, and all other runs are claimed.
 #[test]
 fn a_locked_run_of_a_dead_worker_keeps_nobody_from_claiming() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -140,7 +139,7 @@ fn a_locked_run_of_a_dead_worker_keeps_nobody_from_claiming() {
         let ids: Vec<_> = claims.runs.iter().map(|claimed| claimed.run.id.as_str()).collect();
         assert_eq!(ids, ["due", "free"]);
         assert_eq!(claims.next_due, None, "a worker would look again at once, and again");
-        // The dead one comes back, and what it held is not forgotten.
+        // The dead worker returns, and its runs are not forgotten.
         let refused = dying.renew("dead", Timestamp::MAX).await;
         assert!(
             matches!(&refused, Err(StoreError::Backend(error)) if error.to_string().contains("locked")),
@@ -274,7 +273,7 @@ fn a_run_that_is_locked_keeps_its_worker_from_no_other() {
     });
 }
 
-/// What is locked is not purged, and a purge that waits, or takes long, keeps nobody from reading.
+/// Locked runs are not purged, and a purge that waits or takes long does not block reads.
 #[test]
 fn a_purge_waits_for_nobody_and_nobody_for_it() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -306,8 +305,7 @@ fn a_purge_waits_for_nobody_and_nobody_for_it() {
             .unwrap();
         assert_eq!((purged.runs, store.run("free").await.unwrap()), (1, None));
 
-        // Another purge is at it, and there is much to be counted: everybody counts for themselves
-        // meanwhile.
+        // Another purge is running, and there is much to count: each reader counts for itself.
         admin
             .batch_execute("COMMIT; BEGIN; SELECT FROM workflow.outbox FOR UPDATE")
             .await

@@ -100,7 +100,7 @@ fn a_database_of_the_first_version_goes_on() {
         assert_eq!((end.accepted, end.readable), (7, end.position));
         assert_eq!(store.cursors().await.unwrap().len(), 1);
         store.renew("w", Timestamp::MAX).await.unwrap();
-        // By a clock that stands before everything.
+        // The clock is before every other time.
         let claim = |millis| ClaimRequest {
             now: Timestamp::from_millis(millis).unwrap(),
             ..any("w")

@@ -53,8 +53,7 @@ fn an_event_that_is_committed_late_is_read_before_those_that_overtook_it() {
         let seen: Vec<String> = naive.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
         assert_eq!(seen, [r#"[{"run":"one","seq":2}]"#], "the control: a plain cursor would lose the late one");
 
-        // The store knows that there is something, and hands out nothing before it knows what
-        // stands before.
+        // The store knows that there are events, and returns none before it knows the earlier ones.
         let end = store.outbox_end().await.unwrap();
         assert!(end.accepted == 2 && end.readable < end.position, "{end:?}");
         assert_eq!(store.outbox(cursor, Page::events(99)).await.unwrap().len(), 0);
@@ -101,8 +100,8 @@ fn a_purge_leaves_what_an_older_transaction_keeps_from_being_read() {
     });
 }
 
-/// A purge that waits for a cursor which is being opened leaves it everything; and it refuses to go
-/// on where it would not see the cursor.
+/// A purge that waits for a cursor that is being opened removes nothing that the cursor needs, and
+/// fails where it would not see the cursor.
 #[test]
 fn a_purge_sees_a_cursor_that_was_opened_while_it_waited() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -156,7 +155,7 @@ fn a_purge_sees_a_cursor_that_was_opened_while_it_waited() {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
         );
         server.execute(&sql).await.unwrap();
-        // The connections that there were are found to be gone first.
+        // The old connections are found to be closed first.
         while let Err(error) = store
             .purge(Purge {
                 completed: Some(Timestamp::MAX),
@@ -276,8 +275,7 @@ fn positions_go_on_behind_those_of_another_cluster() {
     });
 }
 
-/// Events are read by the page, however large they are, and however small the first of a page
-/// leaves it.
+/// Events are read in pages, for events of any size.
 #[test]
 fn large_events_are_read_a_few_at_a_time() {
     const EVENTS: u64 = 9;

@@ -1,5 +1,5 @@
-//! However many runs are kept, and however little the server knows of its tables, nothing reads the
-//! whole of them.
+//! No statement reads a whole table, for any number of runs and even without statistics of the
+//! server.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -21,8 +21,8 @@ const KEPT: &str = "
     INSERT INTO workflow.history (position, run, seq, last_seq, at, events, epoch)
     SELECT (r.key >> 24) * 8 + n, r.key, n, n, 0, '[1]', 1 FROM workflow.runs r, generate_series(1, 7) n WHERE r.ended_at = 1";
 
-/// Returns how many rows of the large tables were read by scanning them, once everybody else has
-/// gone: a connection tells what it has read when it ends.
+/// Returns the number of rows of the large tables that were read by scans. All other connections
+/// must have ended, because a connection reports its reads at its end.
 async fn scanned(url: &str) -> i64 {
     let client = raw(url).await;
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
@@ -118,8 +118,8 @@ fn nothing_reads_all_that_is_kept() {
     });
 }
 
-/// Returns how many rows of the runs were read, in whatever way, by what is done with a store of
-/// its own.
+/// Returns the number of rows of the runs that an operation on a separate store has read, by any
+/// access.
 async fn read(url: &str, what: impl AsyncFnOnce(PostgresStore)) -> i64 {
     let sql = "SELECT (seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables WHERE relname = 'runs'";
     scanned(url).await;

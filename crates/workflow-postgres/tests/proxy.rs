@@ -157,7 +157,7 @@ fn an_engine_works_through_a_proxy_where_nobody_hears_it() {
         return;
     };
     runtime().block_on(async {
-        // It listens, and is told nothing: workers find the runs all the same.
+        // The store listens and gets no notification, but workers find the runs by polling.
         let store = Arc::new(PostgresStore::connect(&proxy.url()).await.unwrap());
         let engine = || {
             let builder = Engine::builder()

@@ -89,8 +89,8 @@ async fn until_blocked(client: &Client) {
     }
 }
 
-/// The contract: a write whose answer never came has happened before any write that is asked for
-/// later, or never will.
+/// The contract: a write without an answer has happened before any write that is requested later,
+/// or never happens.
 #[test]
 fn a_creation_whose_connection_was_cut_happens_before_the_next_write_or_never() {
     let (_alone, Some(server)) = (alone(), server()) else {
@@ -108,7 +108,7 @@ fn a_creation_whose_connection_was_cut_happens_before_the_next_write_or_never() 
             let store = PostgresStore::connect(&url).await.unwrap();
             store.renew("worker", Timestamp::MAX).await.unwrap();
 
-            // The id is being taken by somebody who is slow, so the creation waits.
+            // A slow transaction is taking the id, so the creation waits.
             let (slow, eye) = (raw(&direct).await, raw(&direct).await);
             slow.batch_execute(
                 "BEGIN; INSERT INTO workflow.runs (id, workflow, status, last_seq, epoch, recoveries, created_at) \
@@ -300,7 +300,7 @@ fn one_write_that_cannot_be_done_fails_alone() {
     });
 }
 
-/// PostgreSQL takes less than a gibibyte at once; the long form asks for more.
+/// PostgreSQL accepts less than a gibibyte in one message; the long form has more.
 #[test]
 fn a_group_that_is_too_large_for_one_statement_is_cut() {
     let (_alone, Some(server)) = (alone(), server()) else {

@@ -49,7 +49,8 @@ fn workers_that_are_killed_and_frozen_lose_nothing() {
                 cluster.workers[victim].kill();
                 cluster.replace(victim);
             } else {
-                // For longer than its lease: when it goes on, others have its runs.
+                // It is stopped for longer than its lease: when it continues, other workers have
+                // its runs.
                 cluster.workers[victim].signal("-STOP");
                 moment(random.u64(100..4_000)).await;
                 cluster.workers[victim].signal("-CONT");

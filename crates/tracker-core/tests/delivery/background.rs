@@ -1,5 +1,5 @@
-//! The background loop: batches by size and by linger, patience while the far end is down, and no
-//! event of its own.
+//! The background loop: batches by size and by linger, retries while the far end is down, and
+//! events only in batches.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tracker_core::{Clock, DeliveryError, SendError};
 
 use crate::{Rig, millis, secs};
 
-/// Runs the background loop beside `program`; the loop is dropped where it stands when the program
-/// ends.
+/// Runs the background loop beside `program`. When the program ends, the loop is dropped at its
+/// current await.
 fn beside<T>(rig: &Rig, program: impl Future<Output = T>) -> T {
     rig.clock.run(async {
         match select(pin!(rig.tracker.run()), pin!(program)).await {
@@ -158,8 +158,8 @@ fn it_returns_when_a_shutdown_takes_the_events_back() {
     }
 }
 
-/// Who awaits the task of the loop after the shutdown must not wait for ever for a flush that
-/// nobody polls.
+/// A caller that awaits the task of the loop after the shutdown must not wait for ever for a flush
+/// that is not polled.
 fn returns_after_a_shutdown_beside_a_stuck_flush(in_flight: usize) {
     let rig = Rig::new(|config| config.in_flight(in_flight));
     (0..4).for_each(|_| rig.transport.then_hang());

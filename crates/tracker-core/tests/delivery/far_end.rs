@@ -338,7 +338,7 @@ fn a_rest_that_the_far_end_asked_for_is_kept_whoever_waits() {
     assert_eq!(rig.transport.attempts(), 2);
 }
 
-/// The flush that was told to wait has ended; the next one must not knock at once.
+/// The flush that was asked to wait has ended; the next flush must wait too.
 #[test]
 fn a_rest_outlives_the_flush_that_was_told_of_it() {
     let rig = Rig::with_defaults();

@@ -177,8 +177,8 @@ fn a_rejection_fails_the_flush_that_saw_it_and_not_the_next() {
     );
 }
 
-/// "It never says Ok for events that did not arrive" (`delivery.md`): they were handed to somebody
-/// else.
+/// "It never says Ok for events that did not arrive" (`delivery.md`): these were handed to another
+/// caller.
 #[test]
 fn a_flush_whose_events_a_shutdown_handed_back_does_not_say_ok() {
     let rig = Rig::new(|config| config.batch_events(1));

@@ -156,8 +156,7 @@ fn the_size_of_an_event_is_what_the_buffer_was_told() {
     );
 }
 
-/// Calls back into the tracker that told it, as an observer that emits an event about a lost event
-/// does.
+/// Calls back into its tracker, as an observer that emits an event about a lost event does.
 struct Reporter(OnceLock<Weak<BufferedTracker<u32>>>);
 
 impl Observer<u32> for Reporter {

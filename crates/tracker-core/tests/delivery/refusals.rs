@@ -15,7 +15,7 @@ use tracker_core::{
 
 use crate::{Rig, millis, secs};
 
-/// Takes what `refuses` does not refuse, event by event and by what it has; counts requests.
+/// Accepts the events that `refuses` does not refuse, and counts requests.
 #[derive(Debug)]
 struct Picky {
     refuses: fn(&[u32], &[u32]) -> Option<SendError>,
@@ -163,7 +163,7 @@ fn the_statuses_may_differ_as_well() {
     assert!(far_end.requests() < 50, "{} requests", far_end.requests());
 }
 
-/// Two events that are too large stand before a hundred that are not.
+/// Two events that are too large precede a hundred that are not.
 #[test]
 fn refused_events_at_the_head_are_set_aside_after_as_many_refusals_as_is_wished_for() {
     let far_end = Arc::new(Picky::new(|events, _| {
@@ -220,7 +220,7 @@ fn what_is_refused_while_the_configuration_is_wrong_arrives_once_it_is_right() {
     assert_eq!(rig.transport.delivered(), (0..40).collect::<Vec<_>>());
 }
 
-/// A receiver that keeps one event per id and answers 409 to those that it has.
+/// A receiver that keeps one event per id, and answers 409 to an id that it has.
 fn conflict(events: &[u32], has: &[u32]) -> Option<SendError> {
     events
         .iter()

@@ -11,9 +11,10 @@ use crate::support::{
     FarEnd, Fates, assert_accounted, assert_all_delivered, buffer, buffer_with, config, flush,
 };
 
-/// A flush waits for a lease that somebody else holds; it is dropped, and the flush delivers.
+/// A flush waits for a batch of another holder; the batch is dropped, and the flush delivers its
+/// events.
 ///
-/// Kills: a give-back that wakes nobody; a lease whose drop does not give back.
+/// Kills: a give-back that wakes no waiter; a batch whose drop does not give back.
 #[test]
 fn a_flush_waits_for_a_lease_that_is_dropped() {
     loom::model(|| {
@@ -32,7 +33,8 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
 
 /// A flush that may lease beside others waits for what they hold until it is acknowledged.
 ///
-/// Kills: a settle that wakes nobody; a checkout that says settled when others hold what is left.
+/// Kills: a settle that wakes no waiter; a checkout that reports settled while other batches hold
+/// the rest.
 #[test]
 fn a_flush_waits_for_an_ack() {
     loom::model(|| {
@@ -81,9 +83,9 @@ fn a_flush_and_an_onlooker_wait_for_an_ack() {
     });
 }
 
-/// Two leases come back at once: every event stands in its place again.
+/// Two batches are given back at once: every event is in its place again.
 ///
-/// Kills: a give-back that puts events at an end of the queue, whatever their place.
+/// Kills: a give-back that puts events at an end of the queue and not in their places.
 #[test]
 fn two_leases_given_back_at_once_restore_the_order() {
     loom::model(|| {
@@ -117,7 +119,7 @@ fn two_leases_given_back_at_once_restore_the_order() {
     });
 }
 
-/// Of two leases the younger is settled while the older comes back: the watermark waits for the
+/// The younger of two batches is settled while the older is given back: the watermark waits for the
 /// older.
 ///
 /// Kills: a settle or a give-back that releases another's lease.
@@ -145,7 +147,7 @@ fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
     });
 }
 
-/// Part of a lease is settled, the rest comes back, beside a flush that waits for both.
+/// A part of a batch is settled and the rest given back, beside a flush that waits for both.
 ///
 /// Kills: a partial settle that releases the lease; a watermark that stays behind it.
 #[test]

@@ -1,4 +1,4 @@
-//! Flushes and waiters that are cancelled, beside others that go on.
+//! Flushes and waiters that are cancelled, beside others that continue.
 
 use std::future::Future;
 use std::pin::pin;
@@ -26,7 +26,7 @@ async fn slow_flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
 
 /// A flush is cancelled in the middle of its sending, another flush takes over what it held.
 ///
-/// Kills: a give-back that does not wake the flush that waits for it; a lease whose drop does not
+/// Kills: a give-back that does not wake the flush that waits for it; a batch whose drop does not
 /// give back.
 #[test]
 fn a_flush_cancelled_in_its_sending_leaves_everything_to_the_other() {
@@ -46,8 +46,8 @@ fn a_flush_cancelled_in_its_sending_leaves_everything_to_the_other() {
 /// The flush future is dropped after its k-th poll: in its first request, in its second, when it is
 /// done, or while it waits for the other flush.
 ///
-/// Kills: an event that is neither in the queue nor in a lease across an await; a give-back that
-/// wakes nobody.
+/// Kills: an event that is neither in the queue nor in a batch across an await; a give-back that
+/// wakes no waiter.
 #[test]
 fn a_flush_dropped_after_k_polls_loses_nothing() {
     for polls in 1..=3 {

@@ -51,7 +51,7 @@ fn a_flush_takes_nothing_from_behind_its_barrier() {
     });
 }
 
-/// Three producers at once: every event has a place of its own. At most three preemptions.
+/// Three producers at once: every event has another place. At most three preemptions.
 ///
 /// Kills: a place that is read and taken in two critical sections.
 #[test]
@@ -71,7 +71,7 @@ fn three_producers_and_one_flusher_lose_nothing() {
     });
 }
 
-/// An event is accepted and will be settled, or it comes back: there is nothing between.
+/// An event is either accepted, and gets a fate, or given back.
 ///
 /// Kills: the phase checked in another critical section than the queue is changed; a push after the
 /// close that is accepted; a close that forgets to finish.
@@ -164,8 +164,7 @@ fn dropping_the_oldest_spares_what_is_in_flight() {
     });
 }
 
-/// Where everything is in flight there is nothing to evict: the push is refused, and the flight
-/// goes on.
+/// If all events are in flight, none can be evicted: the push is refused, and sending continues.
 ///
 /// Kills: capacity that counts only what is queued; an eviction that counts what is in flight as
 /// room.

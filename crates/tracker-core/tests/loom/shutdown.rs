@@ -1,4 +1,4 @@
-//! Two shutdowns, and the recall that ends a shutdown whose time is up.
+//! Two shutdowns, and the recall at the end of a shutdown whose time has expired.
 
 use loom::future::block_on;
 use loom::thread;
@@ -45,7 +45,7 @@ fn two_shutdowns_both_wait_for_everything() {
 /// A flush whose request hangs gives its events back when a shutdown recalls them, and the shutdown
 /// hands them back.
 ///
-/// Kills: a recall that wakes nobody; a shutdown that drains before the events are back.
+/// Kills: a recall that wakes no waiter; a shutdown that drains before the events are back.
 #[test]
 fn a_recall_brings_back_what_a_hanging_flush_holds() {
     loom::model(|| {
@@ -111,8 +111,8 @@ fn an_ack_beside_a_recall_has_one_winner() {
     });
 }
 
-/// After the recall nobody leases again, so what came back stays to be drained. At most three
-/// preemptions.
+/// After the recall no batch is taken, so the events that were given back can be drained. At most
+/// three preemptions.
 ///
 /// Kills: a lease handed out after the recall.
 #[test]

@@ -31,8 +31,8 @@ pub(crate) fn config(capacity: usize, batch: usize, in_flight: usize) -> Config 
         .unwrap()
 }
 
-/// Checks a model that is too large without a bound: never more preemptions than `bound`, whatever
-/// the run allows.
+/// Checks a model that is too large without a bound: at most `bound` preemptions, even if the run
+/// allows more.
 pub(crate) fn bounded_model(bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.map_or(bound, |run| run.min(bound)));
@@ -41,8 +41,8 @@ pub(crate) fn bounded_model(bound: usize, model: impl Fn() + Send + Sync + 'stat
 
 /// The far end: what arrived there.
 ///
-/// An arrival is a step of its own, between the lease and its settling, so loom puts other steps
-/// before and after.
+/// An arrival is a separate step between the start of a batch and its settlement, so loom schedules
+/// other steps before and after it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FarEnd(Arc<Mutex<Vec<Event>>>);
 

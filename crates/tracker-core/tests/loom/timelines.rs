@@ -21,8 +21,8 @@ async fn consumer(buffer: &EventBuffer<Event>) {
 /// Timeline 1: the consumer has taken event 1 and is interrupted, beside a push, the close and the
 /// final flush.
 ///
-/// Kills: a lease whose drop does not give back; a give-back that wakes nobody; a checkout that
-/// says settled when others hold what is left.
+/// Kills: a batch whose drop does not give back; a give-back that wakes no waiter; a checkout that
+/// reports settled while other batches hold the rest.
 #[test]
 fn a_consumer_that_holds_a_lease_is_interrupted() {
     loom::model(|| {
@@ -44,7 +44,7 @@ fn a_consumer_that_holds_a_lease_is_interrupted() {
 /// Timeline 2: the consumer waits for the first event, and is interrupted as it comes or when it
 /// has just taken it.
 ///
-/// Kills: a waiter that takes an event before it is polled for it; a lease whose drop does not give
+/// Kills: a waiter that takes an event before it is polled for it; a batch whose drop does not give
 /// back.
 #[test]
 fn a_consumer_that_waits_for_the_first_event_is_interrupted() {
@@ -65,7 +65,8 @@ fn a_consumer_that_waits_for_the_first_event_is_interrupted() {
 
 /// Two flushes overlap: neither returns before what both wait for has a fate.
 ///
-/// Kills: a settle that wakes nobody; a checkout that says settled when others hold what is left.
+/// Kills: a settle that wakes no waiter; a checkout that reports settled while other batches hold
+/// the rest.
 #[test]
 fn two_flushers_both_wait_for_everything() {
     loom::model(|| {

@@ -16,7 +16,7 @@ use tracker_core::{
 
 use crate::support::{Event, FarEnd, bounded_model, config, interrupt_after, one_await};
 
-/// Time stands still: what is due at once is due, and nothing else ever is.
+/// Time does not advance: only waits of zero end.
 #[derive(Debug)]
 struct StandsStill;
 
@@ -87,7 +87,7 @@ fn tracker(
 /// Two shutdowns of one tracker: both return after everything is delivered, and say so. At most
 /// three preemptions, as in every model of the tracker.
 ///
-/// Kills: a flush that does not wait for what others hold; a settle that wakes nobody.
+/// Kills: a flush that does not wait for other batches; a settle that wakes no waiter.
 #[test]
 fn two_shutdowns_of_a_tracker_both_report_everything() {
     bounded_model(3, || {
@@ -104,7 +104,7 @@ fn two_shutdowns_of_a_tracker_both_report_everything() {
     });
 }
 
-/// An emit beside a shutdown is delivered by it, or comes back.
+/// An event that is emitted beside a shutdown is delivered by it, or given back.
 ///
 /// Kills: a shutdown that sets its barrier before it closes; a shutdown that does not close.
 #[test]
@@ -130,7 +130,7 @@ fn an_emit_beside_a_shutdown_is_delivered_or_comes_back() {
 /// The background loop is aborted at its k-th await, beside an emit and the shutdown: timelines 1
 /// and 2, as shipped.
 ///
-/// Kills: a lease whose drop does not give back; a loop that holds an event outside of a lease.
+/// Kills: a batch whose drop does not give back; a loop that holds an event outside of a lease.
 #[test]
 fn a_background_loop_that_is_aborted_loses_nothing() {
     for polls in 1..=3 {
@@ -150,7 +150,7 @@ fn a_background_loop_that_is_aborted_loses_nothing() {
     }
 }
 
-/// A shutdown whose time is up takes back what a hanging flush holds.
+/// A shutdown whose time has expired takes the events of a hanging flush back.
 ///
 /// Kills: a shutdown that does not recall, or that drains before the events are back; a request
 /// that is not interrupted by the recall.
@@ -176,7 +176,7 @@ fn a_shutdown_whose_time_is_up_takes_back_what_a_flush_holds() {
     });
 }
 
-/// Two shutdowns whose time is up, one beside a flush that hangs: the event is handed back to one
+/// Two shutdowns whose time has expired, beside a flush that hangs: the event is handed back to one
 /// of them.
 ///
 /// Kills: a second shutdown that returns before the event is back; an event handed back twice.
@@ -209,8 +209,8 @@ fn two_shutdowns_whose_time_is_up_hand_an_event_back_once() {
 /// Two lanes and three batches beside a flush that is cut: the other waits for both lanes and for
 /// every batch.
 ///
-/// Kills: a flush that delivers one batch for each lane; a flush that does not wait for what others
-/// hold.
+/// Kills: a flush that delivers one batch for each lane; a flush that does not wait for other
+/// batches.
 #[test]
 fn a_flush_in_two_lanes_delivers_every_batch() {
     bounded_model(3, || {
@@ -249,7 +249,7 @@ impl Transport<Event> for Recovers {
 /// The first delay of a delivery with this seed is longer than a short wait.
 const SEED: u64 = 11;
 
-/// Time passes in short waits only: those that keep two attempts apart.
+/// Only short waits end: those between two attempts.
 #[derive(Debug, Default)]
 struct ShortWaits(loom::sync::atomic::AtomicU64);
 

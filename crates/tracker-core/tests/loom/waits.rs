@@ -1,4 +1,4 @@
-//! Waiting for room, for events and for others: nobody waits for ever.
+//! Waiting for room, for events and for other batches: no waiter waits for ever.
 //!
 //! A waiter that is not woken is a deadlock, which loom reports.
 
@@ -33,7 +33,7 @@ fn a_push_that_waits_for_room_is_woken_by_a_flush() {
 
 /// A push that waits for room gets it from a drain.
 ///
-/// Kills: a drain that wakes nobody.
+/// Kills: a drain that wakes no waiter.
 #[test]
 fn a_push_that_waits_for_room_is_woken_by_a_drain() {
     loom::model(|| {
@@ -49,9 +49,9 @@ fn a_push_that_waits_for_room_is_woken_by_a_drain() {
     });
 }
 
-/// A close wakes a push that waits for room; its event comes back.
+/// A close wakes a push that waits for room, and its event is given back.
 ///
-/// Kills: a close that wakes nobody.
+/// Kills: a close that wakes no waiter.
 #[test]
 fn a_close_gives_a_waiting_push_its_event_back() {
     loom::model(|| {
@@ -70,7 +70,8 @@ fn a_close_gives_a_waiting_push_its_event_back() {
     });
 }
 
-/// Two want the room of one: the one that is woken in vain waits again, and gets the next.
+/// Two pushes need the room of one: the one that is woken without success waits again, and gets the
+/// next room.
 ///
 /// Kills: a waiting push that believes its first wake-up; a waiter that does not register again.
 #[test]
@@ -82,7 +83,7 @@ fn a_waiter_woken_in_vain_waits_again() {
             let buffer = buffer.clone();
             move || {
                 assert_eq!(buffer.drain(), [1]);
-                // Perhaps ahead of the one that waits, whose wake-up was then in vain.
+                // This push may take the room before the waiting one, which then waits again.
                 let ahead = buffer.push(3).is_ok();
                 (ahead, buffer.drain())
             }
@@ -116,7 +117,7 @@ fn a_barrier_is_woken_by_an_eviction() {
 
 /// A barrier that waits for an event ends when that event is handed back.
 ///
-/// Kills: a drain that wakes nobody.
+/// Kills: a drain that wakes no waiter.
 #[test]
 fn a_barrier_is_woken_by_a_drain() {
     loom::model(|| {
@@ -154,7 +155,7 @@ fn a_consumer_that_waits_for_an_event_is_woken_by_it() {
 
 /// A consumer that waits for more events is woken by the close.
 ///
-/// Kills: a close that wakes nobody; an arrival that looks at the queue alone.
+/// Kills: a close that wakes no waiter; an arrival that considers the queue alone.
 #[test]
 fn a_consumer_that_waits_for_more_is_woken_by_the_close() {
     loom::model(|| {

@@ -1,4 +1,4 @@
-//! Backoff: each delay lies within `[0, min(cap, initial · 2^n)]`, whatever the numbers overflow.
+//! Backoff: each delay is within `[0, min(cap, initial · 2^n)]`, even if these numbers overflow.
 
 use std::time::Duration;
 
@@ -77,7 +77,8 @@ fn bounds_double_until_the_cap() {
     assert_eq!(bounds, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
 }
 
-/// "The delays may be zero" (`ConfigBuilder::build`): zero doubled is zero, however often.
+/// "The delays may be zero" (`ConfigBuilder::build`): zero stays zero after any number of
+/// doublings.
 #[test]
 fn an_initial_delay_of_zero_stays_zero() {
     let mut backoff = Backoff::new(Duration::ZERO, Duration::from_secs(5), 7);

@@ -202,8 +202,7 @@ fn a_415_is_sent_plain_once_and_then_nothing_is_lost() {
         Action::SendNow
     );
     assert!(delivery.options().plain);
-    // A transport that says "encoded" although it was told not to encode must not be asked for
-    // ever.
+    // A transport that reports "encoded" although it must not encode must not be retried for ever.
     let error = answer(415, true);
     let action = delivery.on_answer(2, Err(error.clone()), Duration::ZERO);
     assert_eq!(action, Action::Stop(DeliveryError::Configuration(error)));

@@ -21,7 +21,7 @@ pub(crate) struct Limits {
     pub(crate) in_flight: usize,
 }
 
-/// One operation; a `usize` that picks a lease or a barrier counts modulo what there is.
+/// An operation. A `usize` selects a batch or a barrier, modulo their number.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Push(usize),

@@ -1,4 +1,4 @@
-//! A step's error must be durable: it is recorded, and comes back as its own type.
+//! A step's error must be durable: it is recorded, and decoded to its own type.
 
 use workflow_engine::{Context, Failure};
 

@@ -159,7 +159,7 @@ fn cancel_at_once(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
     )
 }
 
-/// Waits in a workflow of its own, on the test's clock, while the other one runs.
+/// Waits in a separate workflow, on the test's clock, while the other one runs.
 fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'static, ()> {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
     async move {

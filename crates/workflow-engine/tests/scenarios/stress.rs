@@ -1,5 +1,4 @@
-//! Many runs on several threads, cancelled and dropped at random: each has one end, and the one
-//! that was promised.
+//! Many runs on several threads, cancelled and dropped at random: each ends once, and as promised.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ use workflow_events::{Event, Payload, RunView};
 use workflow_postgres::PostgresStore;
 use workflow_postgres::testing::Server;
 
-/// What a worker process is told through its environment.
+/// The environment of a worker process.
 const URL: &str = "WF_WORKER_URL";
 const SINK: &str = "WF_WORKER_SINK";
 const KNOWS: &str = "WF_WORKER_KNOWS";
@@ -215,7 +215,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Puts another process in the place of one that is no more.
+    /// Replaces a process that has ended.
     pub(crate) fn replace(&mut self, index: usize) {
         let Worker {
             knows_refunds,
@@ -235,7 +235,7 @@ impl<'a> Cluster<'a> {
             .unwrap();
         for n in 0..runs {
             let id = format!("{}-{n}", workflow.name());
-            // The server may be gone for a while.
+            // The server may be unavailable for a while.
             while engine.start(workflow, id.clone(), n).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await; // tidy: sleep: a client that tries again
             }
@@ -262,7 +262,7 @@ impl<'a> Cluster<'a> {
         self.store.list(&filter).await.map_or(0, |runs| runs.len())
     }
 
-    /// Waits until so many runs have ended; says how long nothing ended at most.
+    /// Waits until the given number of runs have ended; returns the longest time without an end.
     pub(crate) async fn until_ended(&self, runs: usize) -> Duration {
         let (mut last, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
         while last < runs {

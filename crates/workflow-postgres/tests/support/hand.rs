@@ -7,7 +7,7 @@ use workflow_engine::store::{Claim, ClaimRequest, Commit, Created, NewRun, Posit
 use workflow_engine::{EncodedEvent, Status, Store, StoreError, Timestamp};
 use workflow_postgres::PostgresStore;
 
-/// A connection of somebody else.
+/// A connection of another client.
 pub(crate) async fn raw(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -70,7 +70,7 @@ pub(crate) fn append(claim: Claim, run: &str, seq: u64, status: Status) -> Commi
     }
 }
 
-/// A claim of whatever is due.
+/// A claim of any due run.
 pub(crate) fn any(worker: &str) -> ClaimRequest {
     ClaimRequest {
         worker: worker.into(),
@@ -85,7 +85,7 @@ pub(crate) fn texts(events: &[(Position, EncodedEvent)]) -> Vec<&str> {
     events.iter().map(|(_, event)| event.as_str()).collect()
 }
 
-/// Asserts that something was refused because somebody has locked it.
+/// Asserts that an operation was refused because of a lock.
 pub(crate) fn assert_locked<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
     let locked = |error: &StoreError| matches!(error, StoreError::Backend(said) if said.to_string().contains("55P03"));
     assert!(answer.as_ref().is_err_and(locked), "{answer:?}");

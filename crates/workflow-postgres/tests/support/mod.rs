@@ -17,7 +17,7 @@ use workflow_engine::Store;
 use workflow_postgres::testing::{Server, ServerError};
 use workflow_postgres::{Options, PostgresStore, Time};
 
-/// The runtime that drives connections, on threads of its own.
+/// The runtime that drives connections, on separate threads.
 pub(crate) fn runtime() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().unwrap()).handle()
@@ -61,8 +61,8 @@ pub(crate) fn started(settings: &[&str]) -> Option<Server> {
     }
 }
 
-/// Returns where a server of our own listens; `None`, with a word on it, for one that was there
-/// before.
+/// Returns the address of a server that the tests have started; `None`, with a note, for an
+/// existing server.
 pub(crate) fn address(server: &Server) -> Option<(&'static str, u16)> {
     let address = server.address();
     if address.is_none() {
@@ -79,7 +79,7 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    // A thread of its own: the caller may be on a runtime, or in the middle of another block_on.
+    // A separate thread, because the caller may be on a runtime or inside another block_on.
     std::thread::scope(|scope| scope.spawn(|| runtime().block_on(future)).join().unwrap())
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn options() -> Options {
     PostgresStore::options().time(Time::Engine)
 }
 
-/// A store in a schema of its own, which is made more quickly than a database.
+/// A store in a new schema, which is created faster than a database.
 pub(crate) async fn fresh(server: &Server) -> Arc<dyn Store> {
     Arc::new(fresh_in(server).await.2)
 }

@@ -40,7 +40,7 @@ impl Pair {
         options.connect(&url).await.unwrap()
     }
 
-    /// Waits until the replica has everything, and lets it have no more.
+    /// Waits until the replica has all commits, and then stops the replication.
     pub(crate) async fn part(&self) {
         let sql = "SELECT pg_current_wal_flush_lsn()::text";
         let here: String = raw(&self.primary.url_of("postgres"))
@@ -67,7 +67,7 @@ impl Pair {
         .await;
     }
 
-    /// The primary is gone for good, and the replica takes its place.
+    /// The primary stops for good, and the replica replaces it.
     pub(crate) async fn fail_over(&self) {
         self.primary.stop(Stop::Immediate).await.unwrap();
         self.replica.execute("SELECT pg_promote()").await.unwrap();
