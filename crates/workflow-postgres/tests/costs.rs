@@ -1,5 +1,5 @@
-//! Counting and purging cost as much as there are new rows, and not as many rows as wait behind one
-//! that is held up.
+//! Counting and purging cost in proportion to the new rows, and not to the rows that wait behind
+//! one that is held up.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
