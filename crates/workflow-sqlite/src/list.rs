@@ -85,7 +85,7 @@ fn query(
     if !selected.is_empty() {
         let names: Vec<_> = selected
             .iter()
-            .map(|status| format!("'{status}'"))
+            .map(|status| format!("'{}'", status.stored_name()))
             .collect();
         let _ = write!(status_condition, " AND +status IN ({})", names.join(", "));
     }
@@ -110,12 +110,13 @@ fn query(
         let parts: Vec<_> = selected
             .iter()
             .map(|status| {
+                let name = status.stored_name();
                 let index = match status {
                     Status::Completed => "runs_ended WHERE ended_at IS NOT NULL AND",
                     _ => "runs_status WHERE status <> 'completed' AND",
                 };
                 format!(
-                    "{select} INDEXED BY {index} status = '{status}' \
+                    "{select} INDEXED BY {index} status = '{name}' \
                      AND key > :after{workflow_condition}{prefix_condition}"
                 )
             })

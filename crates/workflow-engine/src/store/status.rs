@@ -69,7 +69,7 @@ impl Status {
     }
 
     /// Returns the name under which stores keep the status. That of [`Suspended`](Self::Suspended)
-    /// is `paused`, the word of the wire.
+    /// is `paused`, the word of the wire, and differs from the name that `Display` shows.
     pub fn stored_name(self) -> &'static str {
         match self {
             Self::Suspended => "paused",
