@@ -1,4 +1,4 @@
-//! PooledConnection runs and their histories.
+//! Reading runs and their histories.
 
 use tokio_postgres::types::Type;
 use workflow_engine::store::{Record, Span};

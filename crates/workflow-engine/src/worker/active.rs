@@ -157,7 +157,8 @@ impl Drop for AbandonedRuns<'_> {
     }
 }
 
-/// A run that this worker has claimed and does not execute yet. AbandonedRuns, it is taken up again.
+/// A run that this worker has claimed and does not execute yet. If this is dropped, the run is claimed
+/// again.
 #[derive(Debug)]
 pub(crate) struct ClaimedRun {
     active: Arc<ActiveRuns>,
