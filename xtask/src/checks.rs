@@ -122,8 +122,12 @@ pub(crate) fn mutants(_: &[&str]) -> Outcome {
             "install it with: cargo install cargo-mutants --locked".into(),
         ));
     }
-    let files = ["state.rs", "delivery.rs", "backoff.rs"]
-        .map(|file| format!("crates/tracker-core/src/{file}"));
+    let files = [
+        "buffer/state.rs",
+        "delivery/policy.rs",
+        "delivery/backoff.rs",
+    ]
+    .map(|file| format!("crates/tracker-core/src/{file}"));
     let files = files.iter().flat_map(|file| ["-f", file]);
     cargo(
         ["mutants", "--package", "tracker-core", "--all-features"]

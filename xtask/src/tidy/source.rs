@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_core_is_pure() {
-        let core = "crates/tracker-core/src/state.rs";
+        let core = "crates/tracker-core/src/buffer/state.rs";
         for impure in [
             "use std::net::TcpStream;",
             "let now = Instant::now();",
