@@ -4,9 +4,10 @@ mod tracker;
 
 mod buffer;
 
+mod books;
+
 mod delivery;
 
-mod books;
 mod settlement;
 
 mod transport;
