@@ -57,7 +57,8 @@ impl Rig {
         let config = configure(Config::builder())
             .build()
             .expect("no limit is zero");
-        let (transport, clock) = (Arc::new(transport), Arc::new(TestClock::new()));
+        let transport = Arc::new(transport);
+        let clock = Arc::new(TestClock::new());
         let seen = Arc::new(Seen::default());
         let tracker = BufferedTracker::new(config, transport.clone(), clock.clone(), 7)
             .observed_by(seen.clone());

@@ -167,7 +167,8 @@ fn rig(
     Arc<MemoryTransport<Event>>,
     Arc<TestClock>,
 ) {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     (
         BufferedTracker::new(config, transport.clone(), clock.clone(), 7),
         transport,

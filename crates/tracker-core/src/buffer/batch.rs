@@ -49,10 +49,8 @@ impl<E> Batch<E> {
         if count == 0 {
             return Vec::new();
         }
-        let (settled, places) = (
-            take_front(&mut self.events, count),
-            take_front(&mut self.places, count),
-        );
+        let settled = take_front(&mut self.events, count);
+        let places = take_front(&mut self.places, count);
         let mut reasons: Vec<Option<Reason>> = vec![
             None;
             if settlement.rejected.is_empty() {
@@ -116,10 +114,8 @@ impl<E> Drop for Batch<E> {
         if self.events.is_empty() {
             return;
         }
-        let (events, places) = (
-            std::mem::take(&mut self.events),
-            std::mem::take(&mut self.places),
-        );
+        let events = std::mem::take(&mut self.events);
+        let places = std::mem::take(&mut self.places);
         let entries = places
             .into_iter()
             .zip(events)

@@ -344,7 +344,8 @@ impl<E> Clone for EventBuffer<E> {
 impl<E> fmt::Debug for EventBuffer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let locked = self.shared.lock();
-        let (phase, books) = (locked.state.phase(), locked.state.books());
+        let phase = locked.state.phase();
+        let books = locked.state.books();
         drop(locked);
         f.debug_struct("EventBuffer")
             .field("phase", &phase)

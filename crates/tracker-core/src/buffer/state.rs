@@ -153,7 +153,8 @@ impl<E> BufferState<E> {
         if self.recalled || self.batches.len() == self.max_batches {
             return Checkout::Busy;
         }
-        let (mut events, mut bytes) = (0, 0);
+        let mut events = 0;
+        let mut bytes = 0;
         for Entry { place, .. } in &self.queue {
             if place.seq >= below
                 || events == self.batch_events
@@ -214,7 +215,8 @@ impl<E> BufferState<E> {
         batch: u64,
         entries: impl DoubleEndedIterator<Item = Entry<E>>,
     ) {
-        let (mut events, mut bytes) = (0, 0);
+        let mut events = 0;
+        let mut bytes = 0;
         for entry in entries.rev() {
             events += 1;
             bytes += entry.place.bytes;

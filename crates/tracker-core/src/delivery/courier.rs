@@ -33,7 +33,9 @@ use crate::transport::{Reason, Receipt, SendError, Transport};
 /// use tracker_core::testing::{MemoryTransport, TestClock};
 /// use tracker_core::{Clock, Config, Courier, FarEnd, DeliveryError};
 ///
-/// let (transport, clock, far_end) = (MemoryTransport::new(), TestClock::new(), FarEnd::new());
+/// let transport = MemoryTransport::new();
+/// let clock = TestClock::new();
+/// let far_end = FarEnd::new();
 /// transport.then_status(503);
 /// clock.run(async {
 ///     let deadline = clock.now() + Duration::from_secs(30);
@@ -78,7 +80,8 @@ impl<'a, E> Courier<'a, E> {
         deadline: Duration,
         seed: u64,
     ) -> Self {
-        let (delivery, calls) = (Delivery::new(config, deadline, seed), far_end.calls());
+        let delivery = Delivery::new(config, deadline, seed);
+        let calls = far_end.calls();
         Self {
             transport,
             clock,
@@ -185,7 +188,8 @@ impl<'a, E> Courier<'a, E> {
         events: &[E],
         left: Duration,
     ) -> (Result<Receipt, SendError>, bool) {
-        let (transport, options) = (self.transport, self.delivery.options());
+        let transport = self.transport;
+        let options = self.delivery.options();
         // The call is inside the future, so that its panics are caught too.
         let send = async move { transport.send(events, options).await };
         let mut send = pin!(AssertUnwindSafe(send).catch_unwind());

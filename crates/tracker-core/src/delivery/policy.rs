@@ -204,7 +204,9 @@ impl Delivery {
                 encoded,
                 ..
             } => {
-                let (status, retry_after, encoded) = (*status, *retry_after, *encoded);
+                let status = *status;
+                let retry_after = *retry_after;
+                let encoded = *encoded;
                 self.learned.record_answer_time(&sent);
                 match Class::of(status, retry_after.is_some()) {
                     Class::Success => self.on_receipt(&sent, Receipt::default()),
@@ -309,7 +311,8 @@ impl Delivery {
             .refused
             .iter()
             .filter_map(|refusal| refusal.answer.as_ref());
-        let (first, another) = (answers.next().cloned(), answers.next());
+        let first = answers.next().cloned();
+        let another = answers.next();
         match first {
             // Unless each has been refused often enough to be the cause itself.
             Some(first)

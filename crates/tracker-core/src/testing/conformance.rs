@@ -231,7 +231,8 @@ pub async fn survives_a_reset<H: Harness>(harness: &H) {
 ///
 /// When the transport fails the check.
 pub async fn survives_being_dropped<H: Harness>(harness: &H) {
-    let (far_end, clock) = (harness.connect(vec![Answer::Hang]).await, harness.clock());
+    let far_end = harness.connect(vec![Answer::Hang]).await;
+    let clock = harness.clock();
     {
         let hanging = std::pin::pin!(send(harness, &far_end, &[1]));
         let patience = clock.sleep(Duration::from_millis(50));

@@ -42,7 +42,8 @@ const RECALL_GRACE: Duration = Duration::from_millis(100);
 /// use tracker_core::testing::{MemoryTransport, TestClock};
 /// use tracker_core::{BufferedTracker, Config};
 ///
-/// let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+/// let transport = Arc::new(MemoryTransport::new());
+/// let clock = Arc::new(TestClock::new());
 /// let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), 7);
 /// tracker.emit("started")?;
 /// tracker.emit("completed")?;

@@ -282,13 +282,11 @@ impl Transport<u32> for NoGzip {
 #[test]
 fn an_encoding_that_is_refused_is_left_out_once_and_if_that_does_not_help_nothing_is_lost() {
     for never in [false, true] {
-        let (transport, clock) = (
-            Arc::new(NoGzip {
-                never,
-                ..NoGzip::default()
-            }),
-            Arc::new(TestClock::new()),
-        );
+        let transport = Arc::new(NoGzip {
+            never,
+            ..NoGzip::default()
+        });
+        let clock = Arc::new(TestClock::new());
         let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), 7);
         tracker.emit(1).unwrap();
         let report = clock.run(tracker.flush());
@@ -306,8 +304,11 @@ fn an_encoding_that_is_refused_is_left_out_once_and_if_that_does_not_help_nothin
 
 #[test]
 fn a_courier_without_events_sends_nothing_and_past_its_deadline_it_stops() {
-    let (transport, clock, far_end) = (MemoryTransport::new(), TestClock::new(), FarEnd::new());
-    let (config, place) = (Config::default(), |index| index as u64);
+    let transport = MemoryTransport::new();
+    let clock = TestClock::new();
+    let far_end = FarEnd::new();
+    let config = Config::default();
+    let place = |index| index as u64;
     clock.run(async {
         let mut courier = Courier::new(&transport, &clock, &config, &far_end, secs(1), 7);
         assert_eq!(courier.deliver(&[], place).await, Ok(Settlement::default()));
@@ -331,15 +332,15 @@ fn a_courier_without_events_sends_nothing_and_past_its_deadline_it_stops() {
 
 #[test]
 fn a_courier_settles_the_first_events_and_goes_on_with_the_rest() {
-    let (transport, clock, far_end) = (
-        MemoryTransport::new().max_events(2),
-        TestClock::new(),
-        FarEnd::new(),
-    );
-    let (config, events) = (Config::default(), [1, 2, 3, 4, 5]);
+    let transport = MemoryTransport::new().max_events(2);
+    let clock = TestClock::new();
+    let far_end = FarEnd::new();
+    let config = Config::default();
+    let events = [1, 2, 3, 4, 5];
     let settled = clock.run(async {
         let mut courier = Courier::new(&transport, &clock, &config, &far_end, secs(1), 7);
-        let (mut done, mut settled) = (0, Vec::new());
+        let mut done = 0;
+        let mut settled = Vec::new();
         while done < events.len() {
             let settlement = courier
                 .deliver(&events[done..], |index| (done + index) as u64)

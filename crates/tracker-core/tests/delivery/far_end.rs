@@ -159,7 +159,8 @@ impl Transport<u32> for NoGzip {
 
 #[test]
 fn an_encoding_that_is_refused_is_left_out_from_then_on() {
-    let (transport, clock) = (Arc::new(NoGzip::default()), Arc::new(TestClock::new()));
+    let transport = Arc::new(NoGzip::default());
+    let clock = Arc::new(TestClock::new());
     let config = Config::builder().batch_events(1).build().unwrap();
     let tracker = BufferedTracker::new(config, transport.clone(), clock.clone(), 7);
     (0..2).for_each(|event| tracker.emit(event).unwrap());
@@ -177,7 +178,8 @@ fn an_encoding_that_is_refused_is_left_out_from_then_on() {
 #[test]
 fn a_flush_or_shutdown_wakes_the_back_off_of_the_background() {
     for seed in 0..20 {
-        let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+        let transport = Arc::new(MemoryTransport::new());
+        let clock = Arc::new(TestClock::new());
         let tracker =
             BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), seed);
         transport.always_fail(SendError::status(503));
@@ -204,7 +206,8 @@ fn a_flush_or_shutdown_wakes_the_back_off_of_the_background() {
 #[test]
 fn while_somebody_waits_the_background_tries_again_soon() {
     for seed in 0..20 {
-        let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+        let transport = Arc::new(MemoryTransport::new());
+        let clock = Arc::new(TestClock::new());
         let tracker =
             BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), seed);
         transport.always_fail(SendError::status(503));

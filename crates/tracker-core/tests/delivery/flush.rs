@@ -21,7 +21,8 @@ fn a_second_flush_waits_for_what_the_first_has_in_flight_and_not_for_later_event
     let rig = Rig::with_defaults();
     let answer = rig.transport.then_hold();
     rig.emit([1, 2]);
-    let (mut first, mut second) = (pin!(rig.tracker.flush()), pin!(rig.tracker.flush()));
+    let mut first = pin!(rig.tracker.flush());
+    let mut second = pin!(rig.tracker.flush());
     assert!(first.as_mut().now_or_never().is_none());
     assert!(
         second.as_mut().now_or_never().is_none(),

@@ -34,7 +34,8 @@ fn by_default_one_batch_is_in_flight_even_with_two_flushes() {
     let rig = Rig::new(|config| config.batch_events(2));
     let answer = rig.transport.then_hold();
     rig.emit(0..6);
-    let (mut first, mut second) = (pin!(rig.tracker.flush()), pin!(rig.tracker.flush()));
+    let mut first = pin!(rig.tracker.flush());
+    let mut second = pin!(rig.tracker.flush());
     assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
     assert_eq!(
         (rig.transport.attempts(), rig.tracker.books().in_flight),

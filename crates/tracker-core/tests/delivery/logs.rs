@@ -103,7 +103,8 @@ fn a_buffer_without_pending_events_is_dropped_in_silence() {
 #[test]
 fn the_background_loop_logs_a_refusal_with_its_status_and_without_the_reason() {
     let lines = logged(|| {
-        let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+        let transport = Arc::new(MemoryTransport::new());
+        let clock = Arc::new(TestClock::new());
         let reason = Reason::new("bad event SECRET");
         transport.then_fail(SendError::Answer {
             status: 403,

@@ -141,7 +141,8 @@ fn the_size_of_an_event_is_what_the_buffer_was_told() {
         .build()
         .unwrap();
     let buffer = EventBuffer::with_size_of(&config, |event: &String| event.len());
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     let tracker =
         BufferedTracker::with_buffer(buffer.clone(), config, transport.clone(), clock.clone(), 7);
     tracker.emit("four".to_owned()).unwrap();
@@ -187,7 +188,8 @@ impl Reporter {
 
 #[test]
 fn an_observer_may_use_the_tracker_that_calls_it() {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     transport.then_reject([0]);
     let config = Config::builder()
         .capacity_events(4)
@@ -239,7 +241,8 @@ impl Observer<u32> for Quitter {
 
 #[test]
 fn an_observer_may_shut_the_tracker_down() {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     transport.then_reject([0]);
     let config = Config::builder().batch_events(1).build().unwrap();
     let quitter = Arc::new(Quitter {

@@ -30,7 +30,8 @@ impl Observer<u32> for Panics {
 
 #[test]
 fn an_observer_that_panics_changes_nothing() {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     let config = Config::builder()
         .capacity_events(3)
         .overflow(Overflow::DropOldest)
@@ -86,7 +87,8 @@ impl Transport<u32> for Breaks {
 
 #[test]
 fn a_transport_that_panics_has_failed_to_send() {
-    let (transport, clock) = (Arc::new(Breaks::default()), Arc::new(TestClock::new()));
+    let transport = Arc::new(Breaks::default());
+    let clock = Arc::new(TestClock::new());
     let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), 7);
     tracker.emit(1).unwrap();
     assert!(clock.run(tracker.flush()).ok().unwrap().all_delivered());
@@ -162,7 +164,8 @@ fn a_dead_background_is_told_by_emit_flush_shutdown_and_report() {
 
 #[test]
 fn a_dead_background_leaves_delivery_to_the_flushes_and_they_say_so() {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), 7);
     tracker.emit(1).unwrap();
     tracker.background_ended(Reason::new("its task was aborted"));
@@ -184,10 +187,8 @@ fn a_dead_background_leaves_delivery_to_the_flushes_and_they_say_so() {
 
 #[test]
 fn a_background_that_ends_behind_the_shutdown_is_not_dead() {
-    let (transport, clock) = (
-        Arc::new(MemoryTransport::<u32>::new()),
-        Arc::new(TestClock::new()),
-    );
+    let transport = Arc::new(MemoryTransport::<u32>::new());
+    let clock = Arc::new(TestClock::new());
     let tracker = BufferedTracker::new(Config::default(), transport, clock.clone(), 7);
     let _ = clock.run(tracker.shutdown(secs(1)));
     tracker.background_ended(Reason::new("its task has ended"));
@@ -197,7 +198,8 @@ fn a_background_that_ends_behind_the_shutdown_is_not_dead() {
 
 #[test]
 fn an_emit_that_waits_for_room_is_told_that_the_background_has_died() {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     let config = Config::builder().capacity_events(1).build().unwrap();
     let tracker = BufferedTracker::new(config, transport, clock.clone(), 7);
     tracker.emit(1).unwrap();

@@ -351,7 +351,8 @@ fn an_encoding_that_is_answered_with_400_is_left_out_before_anything_is_rejected
     }
 
     for events in [1, 3] {
-        let (transport, clock) = (Arc::new(NoGzip::default()), Arc::new(TestClock::new()));
+        let transport = Arc::new(NoGzip::default());
+        let clock = Arc::new(TestClock::new());
         let tracker = BufferedTracker::new(Config::default(), transport.clone(), clock.clone(), 7);
         (0..events).for_each(|event| tracker.emit(event).unwrap());
         assert!(
@@ -525,7 +526,8 @@ fn an_outage_sets_nothing_aside() {
         answer(401, "who are you"),
     ];
     for error in errors {
-        let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+        let transport = Arc::new(MemoryTransport::new());
+        let clock = Arc::new(TestClock::new());
         let tracker = BufferedTracker::new(set_aside(2), transport.clone(), clock.clone(), 7);
         transport.always_fail(error.clone());
         tracker.emit(1).unwrap();
@@ -537,7 +539,8 @@ fn an_outage_sets_nothing_aside() {
 /// The far end crashes on everything: that is no single event's fault.
 #[test]
 fn a_far_end_that_fails_on_every_event_of_a_batch_sets_none_aside() {
-    let (transport, clock) = (Arc::new(MemoryTransport::new()), Arc::new(TestClock::new()));
+    let transport = Arc::new(MemoryTransport::new());
+    let clock = Arc::new(TestClock::new());
     let config = Config::builder()
         .set_aside_after(NonZeroU32::new(2))
         .flush_timeout(Duration::from_secs(3600));

@@ -18,11 +18,13 @@ use crate::support::{
 #[test]
 fn a_flush_waits_for_a_lease_that_is_dropped() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
         drop(lease);
@@ -38,11 +40,13 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
 #[test]
 fn a_flush_waits_for_an_ack() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
+        let buffer = buffer_with(4, 4, 2);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || {
                 flush(&buffer, &far_end);
                 assert_eq!(far_end.received(), [1], "it returned before the ack");
@@ -61,7 +65,8 @@ fn a_flush_waits_for_an_ack() {
 #[test]
 fn a_flush_and_an_onlooker_wait_for_an_ack() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer_with(4, 4, 2), FarEnd::default());
+        let buffer = buffer_with(4, 4, 2);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let holder = thread::spawn({
@@ -126,7 +131,8 @@ fn two_leases_given_back_at_once_restore_the_order() {
 #[test]
 fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer_with(4, 1, 2), FarEnd::default());
+        let buffer = buffer_with(4, 1, 2);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         buffer.push(2).unwrap();
         let older = block_on(buffer.next_batch(buffer.barrier())).unwrap();
@@ -153,13 +159,15 @@ fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
 #[test]
 fn a_lease_settled_in_part_gives_back_the_rest() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let behind_the_first = buffer.barrier();
         buffer.push(2).unwrap();
         let mut lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
         far_end.take(&lease.events()[..1]);

@@ -31,10 +31,12 @@ async fn slow_flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
 #[test]
 fn a_flush_cancelled_in_its_sending_leaves_everything_to_the_other() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let cancelled = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || interrupt_after(1, slow_flush(&buffer, &far_end))
         });
         flush(&buffer, &far_end);
@@ -52,11 +54,13 @@ fn a_flush_cancelled_in_its_sending_leaves_everything_to_the_other() {
 fn a_flush_dropped_after_k_polls_loses_nothing() {
     for polls in 1..=3 {
         loom::model(move || {
-            let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+            let buffer = buffer(4, 1);
+            let far_end = FarEnd::default();
             buffer.push(1).unwrap();
             buffer.push(2).unwrap();
             let dropped = thread::spawn({
-                let (buffer, far_end) = (buffer.clone(), far_end.clone());
+                let buffer = buffer.clone();
+                let far_end = far_end.clone();
                 move || interrupt_after(polls, slow_flush(&buffer, &far_end))
             });
             flush(&buffer, &far_end);
@@ -124,7 +128,8 @@ impl Wake for Nobody {
 #[test]
 fn a_cancelled_waiter_leaves_nothing_behind() {
     loom::model(|| {
-        let (buffer, nobody) = (buffer(1, 1), Arc::new(Nobody));
+        let buffer = buffer(1, 1);
+        let nobody = Arc::new(Nobody);
         buffer.push(1).unwrap();
         let wait_and_cancel = |buffer: &EventBuffer<Event>, nobody: &Arc<Nobody>| {
             let waker = Waker::from(nobody.clone());
@@ -135,7 +140,8 @@ fn a_cancelled_waiter_leaves_nothing_behind() {
             );
         };
         let other = thread::spawn({
-            let (buffer, nobody) = (buffer.clone(), nobody.clone());
+            let buffer = buffer.clone();
+            let nobody = nobody.clone();
             move || wait_and_cancel(&buffer, &nobody)
         });
         wait_and_cancel(&buffer, &nobody);

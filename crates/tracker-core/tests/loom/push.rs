@@ -15,10 +15,12 @@ use crate::support::{
 #[test]
 fn a_push_beside_a_flush_is_delivered_by_it_or_by_the_next() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let flusher = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
         buffer.push(2).unwrap();
@@ -57,7 +59,8 @@ fn a_flush_takes_nothing_from_behind_its_barrier() {
 #[test]
 fn three_producers_and_one_flusher_lose_nothing() {
     bounded_model(3, || {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         let producers = [1, 2, 3].map(|event| {
             let buffer = buffer.clone();
             thread::spawn(move || buffer.push(event).unwrap())
@@ -78,7 +81,8 @@ fn three_producers_and_one_flusher_lose_nothing() {
 #[test]
 fn a_push_beside_a_close_is_settled_or_comes_back() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         let producer = thread::spawn({
             let buffer = buffer.clone();
             move || match buffer.push(1) {
@@ -111,15 +115,18 @@ fn a_push_beside_a_close_is_settled_or_comes_back() {
 #[test]
 fn pending_is_never_understated() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         buffer.push(2).unwrap();
         let flusher = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
         // An event arrives before it is settled, so what is read afterwards can only be more.
-        let (books, watermark) = (buffer.books(), buffer.watermark());
+        let books = buffer.books();
+        let watermark = buffer.watermark();
         let received = far_end.received().len() as u64;
         assert!(books.is_balanced() && books.accepted == 2, "{books}");
         assert!(
@@ -145,11 +152,13 @@ fn pending_is_never_understated() {
 #[test]
 fn dropping_the_oldest_spares_what_is_in_flight() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(2, 1), FarEnd::default());
+        let buffer = buffer(2, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         buffer.push(2).unwrap();
         let flusher = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
         let dropped = buffer.push_evicting(3).unwrap();
@@ -171,7 +180,8 @@ fn dropping_the_oldest_spares_what_is_in_flight() {
 #[test]
 fn an_eviction_that_could_not_make_room_evicts_nothing() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(1, 1), FarEnd::default());
+        let buffer = buffer(1, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let sending = thread::spawn({

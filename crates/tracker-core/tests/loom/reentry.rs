@@ -57,7 +57,8 @@ fn a_waker_that_calls_back_finds_the_lock_free() {
     loom::model(|| {
         let buffer = buffer(1, 1);
         buffer.push(1).unwrap();
-        let (replaced, stands) = (CallsBack::new(&buffer), CallsBack::new(&buffer));
+        let replaced = CallsBack::new(&buffer);
+        let stands = CallsBack::new(&buffer);
         let mut room = pin!(buffer.room(1));
         assert!(is_pending(room.as_mut(), &replaced));
         drop(replaced);

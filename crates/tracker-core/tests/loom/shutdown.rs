@@ -25,10 +25,12 @@ fn shutdown(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
 #[test]
 fn two_shutdowns_both_wait_for_everything() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let other = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || shutdown(&buffer, &far_end)
         });
         shutdown(&buffer, &far_end);
@@ -80,7 +82,8 @@ fn a_recall_brings_back_what_a_hanging_flush_holds() {
 #[test]
 fn an_ack_beside_a_recall_has_one_winner() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let sending = thread::spawn({

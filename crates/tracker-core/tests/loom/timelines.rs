@@ -26,7 +26,8 @@ async fn consumer(buffer: &EventBuffer<Event>) {
 #[test]
 fn a_consumer_that_holds_a_lease_is_interrupted() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let consumer = thread::spawn({
             let buffer = buffer.clone();
@@ -49,7 +50,8 @@ fn a_consumer_that_holds_a_lease_is_interrupted() {
 #[test]
 fn a_consumer_that_waits_for_the_first_event_is_interrupted() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         let consumer = thread::spawn({
             let buffer = buffer.clone();
             move || assert!(interrupt_after(2, consumer(&buffer)).is_none())
@@ -70,10 +72,12 @@ fn a_consumer_that_waits_for_the_first_event_is_interrupted() {
 #[test]
 fn two_flushers_both_wait_for_everything() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let other = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || {
                 flush(&buffer, &far_end);
                 assert_eq!(
@@ -101,11 +105,13 @@ fn two_flushers_both_wait_for_everything() {
 #[test]
 fn two_flushers_keep_one_order() {
     bounded_model(3, || {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         buffer.push(2).unwrap();
         let other = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
         flush(&buffer, &far_end);
@@ -126,7 +132,8 @@ fn two_flushers_keep_one_order() {
 #[test]
 fn an_empty_queue_is_not_a_finished_flush() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 4), FarEnd::default());
+        let buffer = buffer(4, 4);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let interrupted = thread::spawn(move || drop(lease));

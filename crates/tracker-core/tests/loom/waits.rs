@@ -18,7 +18,8 @@ use crate::support::{FarEnd, assert_all_delivered, buffer, flush};
 #[test]
 fn a_push_that_waits_for_room_is_woken_by_a_flush() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(1, 1), FarEnd::default());
+        let buffer = buffer(1, 1);
+        let far_end = FarEnd::default();
         buffer.push(1).unwrap();
         let producer = thread::spawn({
             let buffer = buffer.clone();
@@ -139,9 +140,11 @@ fn a_barrier_is_woken_by_a_drain() {
 #[test]
 fn a_consumer_that_waits_for_an_event_is_woken_by_it() {
     loom::model(|| {
-        let (buffer, far_end) = (buffer(4, 1), FarEnd::default());
+        let buffer = buffer(4, 1);
+        let far_end = FarEnd::default();
         let consumer = thread::spawn({
-            let (buffer, far_end) = (buffer.clone(), far_end.clone());
+            let buffer = buffer.clone();
+            let far_end = far_end.clone();
             move || {
                 block_on(buffer.arrival(1));
                 flush(&buffer, &far_end);
@@ -204,7 +207,8 @@ fn arrival_waiters_of_different_patience_are_both_woken() {
         let consumers = thread::spawn({
             let buffer = buffer.clone();
             move || {
-                let (eager, patient) = (pin!(buffer.arrival(1)), pin!(buffer.arrival(2)));
+                let eager = pin!(buffer.arrival(1));
+                let patient = pin!(buffer.arrival(2));
                 let Either::Left(((), patient)) = block_on(select(eager, patient)) else {
                     panic!("there is one event");
                 };

@@ -40,7 +40,8 @@ async fn yield_now() {
 
 /// Polls `future` at most `polls` times, calls `check` after each, and drops it.
 async fn at_most<T>(polls: usize, future: impl Future<Output = T>, check: impl Fn()) -> Option<T> {
-    let (mut future, mut left) = (pin!(future), polls);
+    let mut future = pin!(future);
+    let mut left = polls;
     poll_fn(|cx| {
         if left == 0 {
             return Poll::Ready(None);
@@ -83,10 +84,8 @@ impl Scene {
             .in_flight(in_flight)
             .build()
             .expect("no limit is zero");
-        let (transport, clock) = (
-            Arc::new(Yielding(MemoryTransport::new())),
-            Arc::new(TestClock::new()),
-        );
+        let transport = Arc::new(Yielding(MemoryTransport::new()));
+        let clock = Arc::new(TestClock::new());
         for trouble in troubles {
             match trouble {
                 Trouble::Status(status) => transport.0.then_status(*status),
@@ -237,7 +236,8 @@ proptest! {
         in_flight in 1..=3usize,
     ) {
         let scene = Scene::new(events, 3, in_flight, &vec![Trouble::Status(503); failures]);
-        let (mut flushes, tracker) = (0, &scene.tracker);
+        let mut flushes = 0;
+        let tracker = &scene.tracker;
         while tracker.books().pending() > 0 {
             let began = tracker_core::Clock::now(&*scene.clock);
             let report = scene.clock.run(tracker.flush());

@@ -68,7 +68,8 @@ fn trace(
     ops: &[Op],
     mut check: impl FnMut(&World, &Trace, &Op, &Outcome),
 ) -> (World, Trace) {
-    let (mut world, mut trace) = (World::new(limits), Trace::default());
+    let mut world = World::new(limits);
+    let mut trace = Trace::default();
     for op in ops {
         let outcome = world.apply(op);
         trace.record(op, &outcome);

@@ -12,7 +12,8 @@ proptest! {
 
     #[test]
     fn every_observable_agrees_with_the_reference_after_every_operation(limits in limits(), ops in ops()) {
-        let (mut world, mut model) = (World::new(limits), Model::new(limits));
+        let mut world = World::new(limits);
+        let mut model = Model::new(limits);
         prop_assert_eq!(world.view(), model.view(), "before any operation");
         for (step, op) in ops.iter().enumerate() {
             prop_assert_eq!(world.apply(op), model.apply(op), "the answer to step {}, {:?}", step, op);

@@ -42,7 +42,8 @@ proptest! {
         drop_them in any::<bool>(),
     ) {
         let (mut world, left) = leased(events, batch, settled.len(), &settled);
-        let (watermark, bytes) = (world.buffer.watermark(), world.buffer.pending_bytes());
+        let watermark = world.buffer.watermark();
+        let bytes = world.buffer.pending_bytes();
         for pick in picks {
             if drop_them && !world.leases.is_empty() {
                 let index = pick % world.leases.len();

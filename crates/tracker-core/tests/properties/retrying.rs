@@ -62,7 +62,7 @@ proptest! {
         cap in 1..60_000u64,
         failures in 1..70usize,
     ) {
-        let (initial, cap) = (initial.min(cap), cap);
+        let initial = initial.min(cap);
         let config = Config::builder()
             .initial_delay(Duration::from_millis(initial))
             .max_delay(Duration::from_millis(cap))
@@ -88,7 +88,8 @@ proptest! {
     #[test]
     fn attempts_end_with_the_deadline_even_if_every_answer_is_instant(seed in any::<u64>()) {
         let mut delivery = Delivery::new(&Config::default(), Duration::from_secs(30), seed);
-        let (mut now, mut attempts) = (Duration::ZERO, 0);
+        let mut now = Duration::ZERO;
+        let mut attempts = 0;
         while let Action::Wait(delay) = delivery.on_answer(1, failure(None), now) {
             now += delay;
             attempts += 1;

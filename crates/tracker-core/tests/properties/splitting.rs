@@ -118,7 +118,9 @@ prop_compose! {
         flaky in prop_oneof![Just(0), 2..5usize],
         verdicts in prop::collection::btree_set(0..40usize, 0..4),
     ) -> Server {
-        let (requests, transient, taken) = (0, 0, vec![]);
+        let requests = 0;
+        let transient = 0;
+        let taken = vec![];
         Server { poison, poison_status, unencodable, at_most, heavy, flaky, verdicts, requests, transient, taken }
     }
 }
@@ -128,7 +130,8 @@ prop_compose! {
 fn deliver(server: &mut Server, events: usize) -> (Vec<(usize, Option<String>)>, bool) {
     let all: Vec<usize> = (0..events).collect();
     let mut delivery = Delivery::new(&Config::default(), Duration::MAX, 7);
-    let (mut now, mut fates) = (Duration::ZERO, Vec::new());
+    let mut now = Duration::ZERO;
+    let mut fates = Vec::new();
     while fates.len() < events {
         let left = &all[fates.len()..];
         let range = delivery.range(left.len());
