@@ -53,7 +53,7 @@ pub struct Delivery {
     /// batch was accepted.
     refused: Vec<Refusal>,
     /// Whether the far end has accepted an event of the batch.
-    taken: bool,
+    accepted_any: bool,
     /// Whether the batch seems to have an event that fails each of its requests.
     suspect: bool,
     /// Whether the batch is sent without encoding, because an encoded request was refused.
@@ -70,7 +70,7 @@ struct Refusal {
     answer: Option<SendError>,
     /// Whether the event was refused as many times as [`Config::set_aside_after`] says, including
     /// earlier deliveries.
-    often: bool,
+    at_limit: bool,
 }
 
 /// The least time before the deadline for a further attempt.
@@ -91,7 +91,7 @@ impl Delivery {
             learned: Learned::default(),
             ranges: Vec::new(),
             refused: Vec::new(),
-            taken: false,
+            accepted_any: false,
             suspect: false,
             plain: false,
             has_dropped_encoding: false,
@@ -265,7 +265,7 @@ impl Delivery {
         self.learned.record_answer_time(sent);
         self.learned
             .record_success(sent, self.request_timeout, self.batch_events);
-        self.taken = true;
+        self.accepted_any = true;
         self.settle(sent.events, receipt.rejected)
     }
 
@@ -294,14 +294,14 @@ impl Delivery {
     fn refuse(&mut self, sent: &Sent, reason: Reason, answer: Option<SendError>) -> Action {
         let by_encoder = answer.is_none() && self.refused.is_empty();
         let times = self.learned.count_refusal(*sent.places.start());
-        let often =
+        let at_limit =
             answer.is_none() || self.set_aside_after.is_some_and(|most| times >= most.get());
         self.refused.push(Refusal {
             reason,
             answer,
-            often,
+            at_limit,
         });
-        if self.taken || by_encoder {
+        if self.accepted_any || by_encoder {
             return self.settle(0, Vec::new());
         }
         if !self.ranges.is_empty() && self.refused.len() < MIN_REFUSALS_TO_STOP {
@@ -316,7 +316,7 @@ impl Delivery {
         match first {
             // Unless each has been refused often enough to be the cause itself.
             Some(first)
-                if another.is_some() && !self.refused.iter().all(|refusal| refusal.often) =>
+                if another.is_some() && !self.refused.iter().all(|refusal| refusal.at_limit) =>
             {
                 self.stop(first)
             }

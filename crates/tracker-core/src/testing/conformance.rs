@@ -235,8 +235,8 @@ pub async fn survives_being_dropped<H: Harness>(harness: &H) {
     let clock = harness.clock();
     {
         let hanging = std::pin::pin!(send(harness, &far_end, &[1]));
-        let patience = clock.sleep(Duration::from_millis(50));
-        match select(hanging, patience).await {
+        let time_limit = clock.sleep(Duration::from_millis(50));
+        match select(hanging, time_limit).await {
             Either::Left((answer, _)) => {
                 panic!("a far end that hangs gives no answer, not {answer:?}")
             }

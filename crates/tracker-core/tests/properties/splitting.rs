@@ -15,7 +15,7 @@ struct Server {
     poison: BTreeSet<usize>,
     poison_status: u16,
     unencodable: BTreeSet<usize>,
-    at_most: usize,
+    max_events: usize,
     /// Events as heavy as this are too large even alone.
     heavy: BTreeSet<usize>,
     /// Every that many requests fail for no fault of the events; 0 for none.
@@ -47,7 +47,7 @@ impl Server {
                 SendError::no_answer("reset")
             });
         }
-        if events.len() > self.at_most || events.iter().any(|event| self.heavy.contains(event)) {
+        if events.len() > self.max_events || events.iter().any(|event| self.heavy.contains(event)) {
             return Err(SendError::status(413));
         }
         if events.iter().any(|event| self.poison.contains(event)) {
@@ -67,11 +67,11 @@ impl Server {
 
     /// The status that refuses `event` alone: `Some(None)` if that is the encoder, `None` if it is
     /// taken.
-    fn refuses(&self, event: usize) -> Option<Option<u16>> {
+    fn refusal(&self, event: usize) -> Option<Option<u16>> {
         if self.unencodable.contains(&event) {
             return Some(None);
         }
-        if self.at_most == 0 || self.heavy.contains(&event) {
+        if self.max_events == 0 || self.heavy.contains(&event) {
             return Some(Some(413));
         }
         self.poison
@@ -81,10 +81,10 @@ impl Server {
 
     /// Whether delivery must stop: up to some place nothing was taken, and two or more events were
     /// refused, up to the last of the batch or to the sixteenth.
-    fn blames_the_configuration(&self, events: usize) -> bool {
+    fn must_stop(&self, events: usize) -> bool {
         let mut refused = Vec::new();
         for event in 0..events {
-            match self.refuses(event) {
+            match self.refusal(event) {
                 None => return false,
                 Some(None) if refused.is_empty() => continue,
                 Some(status) => refused.push(status),
@@ -100,8 +100,8 @@ impl Server {
     }
 
     /// Whether `event` can never arrive.
-    fn dislikes(&self, event: usize) -> bool {
-        self.refuses(event).is_some() || self.verdicts.contains(&event)
+    fn never_accepts(&self, event: usize) -> bool {
+        self.refusal(event).is_some() || self.verdicts.contains(&event)
     }
 }
 
@@ -113,7 +113,7 @@ prop_compose! {
         ],
         poison_status in prop_oneof![Just(400), Just(422)],
         unencodable in prop::collection::btree_set(0..40usize, 0..4),
-        at_most in prop_oneof![3 => 1..40usize, 1 => Just(usize::MAX), 1 => Just(0)],
+        max_events in prop_oneof![3 => 1..40usize, 1 => Just(usize::MAX), 1 => Just(0)],
         heavy in prop::collection::btree_set(0..40usize, 0..3),
         flaky in prop_oneof![Just(0), 2..5usize],
         verdicts in prop::collection::btree_set(0..40usize, 0..4),
@@ -121,7 +121,7 @@ prop_compose! {
         let requests = 0;
         let transient = 0;
         let taken = vec![];
-        Server { poison, poison_status, unencodable, at_most, heavy, flaky, verdicts, requests, transient, taken }
+        Server { poison, poison_status, unencodable, max_events, heavy, flaky, verdicts, requests, transient, taken }
     }
 }
 
@@ -177,11 +177,11 @@ proptest! {
         events in 1..40usize,
     ) {
         let (fates, stopped) = deliver(&mut server, events);
-        prop_assert_eq!(stopped, server.blames_the_configuration(events));
+        prop_assert_eq!(stopped, server.must_stop(events));
         prop_assert!(!stopped || server.taken.is_empty(), "what takes something is not to blame");
         for (place, (event, rejected)) in fates.iter().enumerate() {
             prop_assert_eq!(place, *event, "in order, none twice");
-            prop_assert_eq!(rejected.is_some(), server.dislikes(*event), "event {}: {:?}", event, rejected);
+            prop_assert_eq!(rejected.is_some(), server.never_accepts(*event), "event {}: {:?}", event, rejected);
         }
         let arrived = fates.iter().filter(|(_, rejected)| rejected.is_none());
         let arrived: Vec<_> = arrived.map(|(event, _)| *event).collect();
@@ -192,7 +192,7 @@ proptest! {
     fn a_far_end_that_takes_single_events_gets_all(events in 1..200usize) {
         let sets = BTreeSet::new;
         let mut server = Server {
-            poison: sets(), poison_status: 400, unencodable: sets(), at_most: 1, heavy: sets(), flaky: 0,
+            poison: sets(), poison_status: 400, unencodable: sets(), max_events: 1, heavy: sets(), flaky: 0,
             verdicts: sets(), requests: 0, transient: 0, taken: vec![],
         };
         let (fates, stopped) = deliver(&mut server, events);
@@ -207,7 +207,7 @@ fn one_poison_event_among_many_is_found_in_logarithmic_time() {
         poison: BTreeSet::from([333]),
         poison_status: 400,
         unencodable: BTreeSet::new(),
-        at_most: usize::MAX,
+        max_events: usize::MAX,
         heavy: BTreeSet::new(),
         flaky: 0,
         verdicts: BTreeSet::new(),
@@ -234,12 +234,12 @@ fn one_poison_event_among_many_is_found_in_logarithmic_time() {
 /// 1,023 requests, and 512 events rejected for good, because the port was wrong.
 #[test]
 fn a_batch_that_is_refused_event_by_event_is_kept_after_few_requests() {
-    for (poison_status, at_most) in [(400, usize::MAX), (422, usize::MAX), (413, 0)] {
+    for (poison_status, max_events) in [(400, usize::MAX), (422, usize::MAX), (413, 0)] {
         let mut server = Server {
             poison: (0..512).collect(),
             poison_status,
             unencodable: BTreeSet::new(),
-            at_most,
+            max_events,
             heavy: BTreeSet::new(),
             flaky: 0,
             verdicts: BTreeSet::new(),
