@@ -314,7 +314,7 @@ impl Delivery {
         let first = answers.next().cloned();
         let another = answers.next();
         match first {
-            // Unless each has been refused often enough to be the cause itself.
+            // If each event is at its limit, the events are the cause and not the configuration.
             Some(first)
                 if another.is_some() && !self.refused.iter().all(|refusal| refusal.at_limit) =>
             {

@@ -1,4 +1,4 @@
-//! A clock that never waits: when nothing else can go on, it jumps to the next timer.
+//! A clock that never waits: when the future cannot proceed, the clock jumps to the next timer.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;

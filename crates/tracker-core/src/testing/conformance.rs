@@ -1,7 +1,8 @@
 //! The suite that every [`Transport`] must pass.
 //!
 //! Give it a [`Harness`]: how to make an event, and how to connect a transport of the kind under
-//! test to a far end that answers as told. Each check is a public function; [`all`] runs every one.
+//! test to a far end that gives the answers listed. Each check is a public function; [`all`] runs
+//! every one.
 
 use std::fmt;
 use std::time::Duration;
@@ -195,7 +196,7 @@ pub async fn reports_a_lost_answer_as_none<H: Harness>(harness: &H) {
     assert_eq!(
         send(harness, &far_end, &[1]).await,
         Ok(vec![]),
-        "the transport goes on after it"
+        "the transport still works after a lost answer"
     );
     assert_eq!(
         (far_end.taken)(),
@@ -246,7 +247,7 @@ pub async fn survives_being_dropped<H: Harness>(harness: &H) {
     assert_eq!(
         send(harness, &far_end, &[2]).await,
         Ok(vec![]),
-        "the transport goes on after a dropped send"
+        "the transport still works after a dropped send"
     );
     assert_eq!((far_end.taken)(), [2]);
 }

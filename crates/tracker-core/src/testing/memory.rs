@@ -1,4 +1,4 @@
-//! A far end in memory that records what it receives and fails as told.
+//! A far end in memory that records the events it receives and fails by a script.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::transport::{Reason, Receipt, SendError, SendOptions, Transport};
 ///
 /// Each `then_*` call appends one answer to its script; when the script has run out every batch is
 /// delivered. Independent of the script, [`refuse_if`](Self::refuse_if) and
-/// [`max_events`](Self::max_events) model a server that dislikes certain batches.
+/// [`max_events`](Self::max_events) model a server that refuses certain batches.
 pub struct MemoryTransport<E> {
     far_end: Mutex<FarEnd<E>>,
 }
@@ -38,12 +38,12 @@ enum Answer {
     Hold(oneshot::Receiver<()>),
 }
 
-/// Holds one answer back; [`release`](Self::release) lets it go. Dropping it releases, too.
+/// Holds one answer back until [`release`](Self::release) is called, or the hold is dropped.
 #[derive(Debug)]
 pub struct Hold(oneshot::Sender<()>);
 
 impl Hold {
-    /// Lets the answer go: the batch is delivered.
+    /// Releases the answer: the batch is delivered.
     pub fn release(self) {
         let _ = self.0.send(());
     }

@@ -253,7 +253,7 @@ fn the_wait_that_the_far_end_asks_for_is_a_minimum() {
     );
 }
 
-/// Refuses what is encoded, and remembers how it was asked.
+/// Refuses encoded requests, and records the options of each.
 #[derive(Debug, Default)]
 struct NoGzip {
     plain: std::sync::Mutex<Vec<bool>>,

@@ -64,7 +64,8 @@ fn a_batch_that_is_full_in_bytes_is_sent_at_once() {
 #[test]
 fn an_endpoint_that_comes_back_after_a_long_outage_gets_everything_in_order() {
     let rig = Rig::new(|config| config.batch_events(2));
-    // At most five seconds apart, so an outage of minutes: much longer than a flush may take.
+    // The attempts are at most five seconds apart, so the outage lasts minutes: much longer than a
+    // flush may take.
     (0..100).for_each(|_| rig.transport.then_status(503));
     beside(&rig, async {
         rig.emit(0..5);
@@ -93,8 +94,7 @@ fn a_wait_that_is_longer_than_a_flush_may_take_is_honoured_in_the_background() {
     });
 }
 
-/// `Retry-After: 18446744073709551615` is a far end that wants its peace, not one request per
-/// linger.
+/// `Retry-After: 18446744073709551615` asks for no requests, not for one request per linger.
 #[test]
 fn a_wait_for_ever_is_not_answered_with_a_request_every_linger() {
     let rig = Rig::with_defaults();

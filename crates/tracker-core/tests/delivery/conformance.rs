@@ -9,7 +9,7 @@ use tracker_core::testing::conformance::{self, Answer, Connected, Harness};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{Clock, Receipt, SendError, SendOptions, Transport};
 
-/// What is wrong with the transport.
+/// The fault of the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     None,
@@ -85,8 +85,8 @@ impl Transport<u64> for Flawed {
             Flaw::Reorders => events.reverse(),
             Flaw::LosesTheLast if events.len() > 1 => drop(events.pop()),
             Flaw::SendsLater => {
-                // Buffers, although a transport must not: what a dropped send left goes out with
-                // the next.
+                // Buffers, although a transport must not: the events of a dropped send are sent
+                // with the next batch.
                 let mut left = std::mem::take(&mut *lock(&self.state));
                 left.append(&mut events);
                 lock(&self.state).clone_from(&left);
@@ -181,7 +181,7 @@ fn a_transport_that_turns_statuses_into_silence_fails() {
 }
 
 #[test]
-#[should_panic(expected = "the transport goes on after a dropped send")]
+#[should_panic(expected = "the transport still works after a dropped send")]
 fn a_transport_that_a_dropped_send_blocks_fails() {
     run(Flaw::OneAtATimeForEver);
 }

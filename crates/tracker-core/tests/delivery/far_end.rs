@@ -1,4 +1,5 @@
-//! What is learned of a far end, who waits for it, and that its last word reaches everybody.
+//! What is learned of a far end, the callers that wait for it, and its last error, which every
+//! report carries.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tracker_core::{
 
 use crate::{Rig, millis, secs};
 
-/// Needs that long for each event.
+/// A far end that needs this long for each event.
 #[derive(Debug)]
 struct Slow {
     clock: Arc<TestClock>,
@@ -134,7 +135,7 @@ fn a_success_that_takes_its_time_does_not_make_the_next_request_larger() {
     );
 }
 
-/// Refuses encodings; each request says whether it was plain.
+/// A far end that refuses encodings and records for each request whether it was plain.
 #[derive(Debug, Default)]
 struct NoGzip(Mutex<Vec<bool>>);
 
@@ -174,7 +175,8 @@ fn an_encoding_that_is_refused_is_left_out_from_then_on() {
     );
 }
 
-/// 12 s of 503, then healthy, then `shutdown(1 s)`: the background's back-off must not use it up.
+/// 12 s of 503, then healthy, then `shutdown(1 s)`: the backoff of the background loop must not use
+/// that second up.
 #[test]
 fn a_flush_or_shutdown_wakes_the_back_off_of_the_background() {
     for seed in 0..20 {

@@ -1,4 +1,4 @@
-//! A flush is a barrier, ends at its deadline, and never says Ok for what did not arrive.
+//! A flush is a barrier, ends at its deadline, and never returns Ok for events that did not arrive.
 
 use std::pin::pin;
 
@@ -205,7 +205,7 @@ fn a_flush_whose_events_a_shutdown_handed_back_does_not_say_ok() {
     });
 }
 
-/// The same harm by the other way out: `drain` while a flush waits.
+/// The same harm by `drain` while a flush waits.
 #[test]
 fn a_flush_whose_events_were_drained_does_not_say_ok() {
     let rig = Rig::new(|config| config.batch_events(1));
@@ -220,7 +220,7 @@ fn a_flush_whose_events_were_drained_does_not_say_ok() {
     assert!(report.ok().is_err(), "event 2 did not arrive");
 }
 
-/// And by the third: the overflow policy evicts an event that a flush waits for.
+/// The same harm by the overflow policy, which evicts an event that a flush waits for.
 #[test]
 fn a_flush_whose_events_were_evicted_does_not_say_ok() {
     let config = |config: tracker_core::ConfigBuilder| {
@@ -295,7 +295,7 @@ fn a_tracker_is_used_as_a_trait_object() {
     );
 }
 
-/// The far end said why it fails; that the deadline then cut an attempt says nothing.
+/// The far end has given its reason. An attempt that the deadline cut afterwards adds none.
 #[test]
 fn an_attempt_that_the_deadline_cuts_does_not_hide_what_the_one_before_it_met() {
     let rig = Rig::with_defaults();

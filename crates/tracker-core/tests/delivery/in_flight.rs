@@ -1,4 +1,4 @@
-//! Several batches in flight: more at once, still every event exactly once on the books.
+//! Several batches in flight: every event is still exactly once on the books.
 
 use std::pin::pin;
 

@@ -1,4 +1,5 @@
-//! What is lost with the process is said once and loudly, and no log line carries payload.
+//! Events that are lost with the process are logged once, as an error, and no log line carries
+//! payload.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! A full buffer: refuse, drop the oldest and say so, or wait. Never in silence, and never for the
-//! network.
+//! A full buffer: refuse, drop the oldest and report it, or wait. No event is dropped silently, and
+//! no emit waits for the network.
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock, Weak};

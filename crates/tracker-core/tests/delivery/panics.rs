@@ -1,5 +1,4 @@
-//! Code that is not ours panics: an observer, a transport, a clock. Each is caught where it is
-//! called.
+//! Panics of the user's observer, transport and clock are caught where that code is called.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

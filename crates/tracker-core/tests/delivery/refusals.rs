@@ -1,4 +1,4 @@
-//! Refusals: whose fault they are, and what is kept until that is known.
+//! Refusals: which event causes them, and which events are kept until that is known.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ fn where_one_event_is_taken_the_others_are_to_blame_themselves() {
     }
 }
 
-/// Behind a wrong port one gateway says 400, and the other 413.
+/// At a wrong port one gateway answers 400, and the other 413.
 #[test]
 fn the_statuses_may_differ_as_well() {
     let far_end = Arc::new(Picky::new(|events, _| {
@@ -247,7 +247,7 @@ fn a_conflict_after_a_lost_acknowledgement_says_that_the_event_is_there() {
     }
 }
 
-/// The flush that lost the acknowledgement has ended; the next one knows.
+/// The flush that lost the acknowledgement has ended; the next flush knows of the loss.
 #[test]
 fn a_conflict_is_understood_by_the_next_flush_as_well() {
     let far_end = Arc::new(Picky {
@@ -261,7 +261,7 @@ fn a_conflict_is_understood_by_the_next_flush_as_well() {
     assert!(clock.run(tracker.flush()).ok().unwrap().all_delivered());
 }
 
-/// An answer that says "later" is an answer: the far end has not taken the event.
+/// A `Retry-After` is an answer: the far end has not accepted the event.
 #[test]
 fn a_conflict_after_a_temporary_answer_is_a_rejection() {
     for status in [429, 503] {
@@ -298,7 +298,7 @@ fn a_conflict_after_a_cancelled_flush_says_that_the_event_is_there() {
     );
 }
 
-/// Two lanes lose their answers at once, and their events lie apart.
+/// Two batches in flight lose their answers at once, and their events are not adjacent.
 #[test]
 fn conflicts_are_understood_for_every_request_that_had_no_answer() {
     let rig = Rig::new(|config| config.batch_events(2).in_flight(2));
@@ -323,7 +323,7 @@ fn an_attempt_that_was_cut_for_want_of_time_is_no_failure_of_the_event() {
     assert_eq!((report.books.rejected, report.returned), (0, vec![1]));
 }
 
-/// A far end that does not know encodings says 400, and not 415.
+/// A far end that does not know encodings answers 400, and not 415.
 #[test]
 fn an_encoding_that_is_answered_with_400_is_left_out_before_anything_is_rejected() {
     #[derive(Debug, Default)]
@@ -471,7 +471,7 @@ fn an_event_that_fails_every_request_is_set_aside_if_that_is_wished_for() {
         let far_end = Arc::new(Picky::new(refuses));
         let (tracker, clock) = tracker(&far_end, set_aside(3));
         (0..64).for_each(|event| tracker.emit(event).unwrap());
-        // One that stops with each answer is asked again by the next flush.
+        // If a delivery stops with each answer, the next flush sends again.
         let mut flushes = 0;
         while tracker.books().pending() > 0 && flushes < 40 {
             let _ = clock.run(tracker.flush());
@@ -536,7 +536,7 @@ fn an_outage_sets_nothing_aside() {
     }
 }
 
-/// The far end crashes on everything: that is no single event's fault.
+/// The far end fails on every event, so no single event is the cause.
 #[test]
 fn a_far_end_that_fails_on_every_event_of_a_batch_sets_none_aside() {
     let transport = Arc::new(MemoryTransport::new());

@@ -1,4 +1,4 @@
-//! Events are payload: nothing that a program logs shows one.
+//! Events are payload: no log line and no `Debug` output shows one.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::secs;
 
 const PAYLOAD: &str = "SECRET";
 
-/// Shows itself when asked, as a user's event may.
+/// An event whose `Debug` shows its payload, as a user's event may.
 type Event = &'static str;
 
 fn is_silent(shown: impl Into<String>) {

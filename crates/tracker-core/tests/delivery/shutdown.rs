@@ -1,5 +1,5 @@
-//! A shutdown closes, delivers, and hands back what it could not; it can be repeated, overlapped
-//! and cancelled.
+//! A shutdown closes, delivers, and hands back the events that it could not deliver; it can be
+//! repeated, overlapped and cancelled.
 
 use std::pin::pin;
 
@@ -89,8 +89,7 @@ fn the_shorter_timeout_ends_both_shutdowns_and_the_first_caller_has_the_events()
     }
 }
 
-/// As before, but it is a flush that holds the events, so neither shutdown can know which of them
-/// was first.
+/// The same, but a flush holds the events, so neither shutdown can know which of them was first.
 #[test]
 fn the_first_of_two_shutdowns_has_the_events_of_a_flush_that_was_recalled() {
     let rig = Rig::with_defaults();

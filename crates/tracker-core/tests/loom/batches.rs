@@ -1,4 +1,4 @@
-//! Leases: held, acknowledged, given back, and left behind.
+//! Batches: held, acknowledged, given back, and kept beyond the buffer's last handle.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
     });
 }
 
-/// A flush that may lease beside others waits for what they hold until it is acknowledged.
+/// A flush that takes batches beside others waits until the batches of the others are acknowledged.
 ///
 /// Kills: a settle that wakes no waiter; a checkout that reports settled while other batches hold
 /// the rest.
@@ -59,9 +59,10 @@ fn a_flush_waits_for_an_ack() {
     });
 }
 
-/// Two barriers, of which one delivers and one looks on, wait for the same acknowledgement.
+/// Two callers wait for the same acknowledgement: one delivers below its barrier, the other only
+/// waits.
 ///
-/// Kills: a settle that wakes one waiter; a watermark that ignores leases.
+/// Kills: a settle that wakes one waiter; a watermark that ignores batches in flight.
 #[test]
 fn a_flush_and_an_onlooker_wait_for_an_ack() {
     loom::model(|| {
@@ -127,7 +128,7 @@ fn two_leases_given_back_at_once_restore_the_order() {
 /// The younger of two batches is settled while the older is given back: the watermark waits for the
 /// older.
 ///
-/// Kills: a settle or a give-back that releases another's lease.
+/// Kills: a settle or a give-back that releases another batch.
 #[test]
 fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
     loom::model(|| {
@@ -155,7 +156,7 @@ fn a_lease_settled_beside_one_given_back_moves_no_watermark() {
 
 /// A part of a batch is settled and the rest given back, beside a flush that waits for both.
 ///
-/// Kills: a partial settle that releases the lease; a watermark that stays behind it.
+/// Kills: a partial settle that releases the batch; a watermark that stays behind it.
 #[test]
 fn a_lease_settled_in_part_gives_back_the_rest() {
     loom::model(|| {
@@ -189,10 +190,10 @@ impl Drop for Counted {
     }
 }
 
-/// The last handle goes while a lease is out, and the lease ends as it likes: it still works, and
-/// nothing is leaked or freed twice.
+/// The last handle is dropped while a batch is in flight. The batch can still be acknowledged,
+/// given back or dropped, and nothing is leaked or freed twice.
 ///
-/// Kills: a lease that leaks the buffer when it ends.
+/// Kills: a batch that leaks the buffer when it is dropped.
 #[test]
 fn the_last_handle_is_dropped_with_a_lease_out() {
     for end in [Batch::ack, Batch::give_back, drop] {

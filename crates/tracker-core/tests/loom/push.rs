@@ -1,4 +1,4 @@
-//! Pushing beside flushing, closing and looking.
+//! Pushing beside flushing, closing and reading.
 
 use loom::future::block_on;
 use loom::thread;
@@ -9,7 +9,7 @@ use crate::support::{
     interrupt_after,
 };
 
-/// What a flush does not see, the next one delivers.
+/// The next flush delivers the events that a flush does not see.
 ///
 /// Kills: an event counted but not queued; a checkout that forgets what it leaves behind.
 #[test]
@@ -31,7 +31,8 @@ fn a_push_beside_a_flush_is_delivered_by_it_or_by_the_next() {
     });
 }
 
-/// A barrier bounds a flush: what is accepted after it does not hold it, and is not taken by it.
+/// A barrier bounds a flush: an event that is accepted after the barrier does not delay the flush,
+/// and is not taken by it.
 ///
 /// Kills: a checkout that ignores the barrier.
 #[test]
@@ -110,8 +111,8 @@ fn a_push_beside_a_close_is_settled_or_comes_back() {
 /// At every moment the books balance, and an event that has not arrived is pending and above the
 /// watermark.
 ///
-/// Kills: a watermark or a count that ignores what is in leases; an event counted twice on its way
-/// into a lease.
+/// Kills: a watermark or a count that ignores events in flight; an event counted twice when a batch
+/// takes it.
 #[test]
 fn pending_is_never_understated() {
     loom::model(|| {
@@ -124,7 +125,7 @@ fn pending_is_never_understated() {
             let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
-        // An event arrives before it is settled, so what is read afterwards can only be more.
+        // An event arrives before it is settled, so a later reading of the arrivals contains it.
         let books = buffer.books();
         let watermark = buffer.watermark();
         let received = far_end.received().len() as u64;
@@ -211,7 +212,7 @@ fn an_eviction_that_could_not_make_room_evicts_nothing() {
     });
 }
 
-/// Capacity bounds queued and in flight together, so a lease that is given back always fits.
+/// Capacity bounds queued and in flight together, so a batch that is given back always fits.
 ///
 /// Kills: a bound on the queue alone.
 #[test]

@@ -14,7 +14,7 @@ use tracker_core::EventBuffer;
 
 use crate::support::{buffer, config};
 
-/// Looks into the buffer when it is woken, and when it is dropped.
+/// Calls the buffer when it is woken, and when it is dropped.
 struct CallsBack {
     buffer: EventBuffer<u32>,
     woken: AtomicUsize,
@@ -48,8 +48,8 @@ fn is_pending(future: Pin<&mut impl Future>, call_back: &Arc<CallsBack>) -> bool
         .is_pending()
 }
 
-/// A waker that calls back finds the lock free, when a settle wakes it and when another waker takes
-/// its place.
+/// A waker that calls back finds the lock free, both when a settlement wakes it and when another
+/// waker replaces it.
 ///
 /// Kills: waking, or dropping a replaced waker, under the lock.
 #[test]
@@ -101,7 +101,7 @@ fn a_waker_woken_by_a_push_finds_the_lock_free() {
     });
 }
 
-/// A waiter that gives up, beside a flush that would wake it, drops its waker outside of the lock.
+/// A waiter that is dropped beside a flush that would wake it drops its waker outside of the lock.
 ///
 /// Kills: dropping a deregistered waker under the lock.
 #[test]
@@ -123,7 +123,7 @@ fn a_waiter_that_gives_up_drops_its_waker_without_the_lock() {
     });
 }
 
-/// An event whose destructor looks into its buffer.
+/// An event whose destructor calls its buffer.
 struct Nosy(EventBuffer<Nosy>);
 
 impl Drop for Nosy {

@@ -75,8 +75,7 @@ fn a_recall_brings_back_what_a_hanging_flush_holds() {
     });
 }
 
-/// What a lease holder manages to settle after the recall is delivered, and only the rest is handed
-/// back.
+/// Events that are settled after the recall are delivered, and only the rest is handed back.
 ///
 /// Kills: a drain that takes what is in flight; a settle that is ignored after the recall.
 #[test]
@@ -117,7 +116,7 @@ fn an_ack_beside_a_recall_has_one_winner() {
 /// After the recall no batch is taken, so the events that were given back can be drained. At most
 /// three preemptions.
 ///
-/// Kills: a lease handed out after the recall.
+/// Kills: a batch handed out after the recall.
 #[test]
 fn a_flush_that_gives_back_does_not_take_again() {
     bounded_model(3, || {

@@ -1,5 +1,4 @@
-//! What the models share: small buffers, a flush, an interruption, and accounts that no event
-//! escapes.
+//! What the models share: small buffers, a flush, an interruption, and the accounts of all events.
 
 use std::future::{Future, poll_fn};
 use std::mem::replace;
@@ -12,7 +11,7 @@ use tracker_core::{Config, EventBuffer, Seq};
 
 pub(crate) type Event = u32;
 
-/// A buffer with one lease at a time.
+/// A buffer with one batch in flight at a time.
 pub(crate) fn buffer(capacity: usize, batch: usize) -> EventBuffer<Event> {
     buffer_with(capacity, batch, 1)
 }
@@ -39,7 +38,7 @@ pub(crate) fn bounded_model(bound: usize, model: impl Fn() + Send + Sync + 'stat
     builder.check(model);
 }
 
-/// The far end: what arrived there.
+/// The far end, with the events that arrived.
 ///
 /// An arrival is a separate step between the start of a batch and its settlement, so loom schedules
 /// other steps before and after it.
@@ -103,7 +102,7 @@ pub(crate) async fn one_await() {
     .await;
 }
 
-/// Where the accepted events of a model went, as the model saw it.
+/// The fates of a model's accepted events, as the model saw them.
 #[derive(Debug, Default)]
 pub(crate) struct Fates {
     pub(crate) delivered: Vec<Event>,

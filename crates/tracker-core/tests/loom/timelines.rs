@@ -8,8 +8,7 @@ use crate::support::{
     Event, FarEnd, assert_all_delivered, bounded_model, buffer, flush, interrupt_after,
 };
 
-/// The consumer of the post-mortem: it takes the first event, waits for more, and never gets to
-/// send.
+/// The consumer of the post-mortem: it takes the first event, waits for more, and never sends.
 async fn consumer(buffer: &EventBuffer<Event>) {
     buffer.arrival(1).await;
     let batch = buffer.next_batch(buffer.barrier()).await;
@@ -101,7 +100,7 @@ fn two_flushers_both_wait_for_everything() {
 /// Two flushes share two batches, one in flight at a time: the far end sees one order. At most
 /// three preemptions.
 ///
-/// Kills: more leases out than are allowed.
+/// Kills: more batches in flight than are allowed.
 #[test]
 fn two_flushers_keep_one_order() {
     bounded_model(3, || {
@@ -125,8 +124,8 @@ fn two_flushers_keep_one_order() {
     });
 }
 
-/// A flush that began while an interrupted consumer held everything is not fooled by the empty
-/// queue.
+/// A flush that began while an interrupted consumer held every event does not take the empty queue
+/// for delivered events.
 ///
 /// Kills: a checkout that says settled when the queue is empty.
 #[test]

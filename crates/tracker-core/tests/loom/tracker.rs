@@ -130,7 +130,7 @@ fn an_emit_beside_a_shutdown_is_delivered_or_comes_back() {
 /// The background loop is aborted at its k-th await, beside an emit and the shutdown: timelines 1
 /// and 2, as shipped.
 ///
-/// Kills: a batch whose drop does not give back; a loop that holds an event outside of a lease.
+/// Kills: a batch whose drop does not give back; a loop that holds an event outside of a batch.
 #[test]
 fn a_background_loop_that_is_aborted_loses_nothing() {
     for polls in 1..=3 {
@@ -206,11 +206,11 @@ fn two_shutdowns_whose_time_is_up_hand_an_event_back_once() {
     });
 }
 
-/// Two lanes and three batches beside a flush that is cut: the other waits for both lanes and for
+/// Two batches in flight and three in all, beside a flush that is cut: the other flush waits for
 /// every batch.
 ///
-/// Kills: a flush that delivers one batch for each lane; a flush that does not wait for other
-/// batches.
+/// Kills: a flush that delivers only as many batches as may be in flight; a flush that does not
+/// wait for other batches.
 #[test]
 fn a_flush_in_two_lanes_delivers_every_batch() {
     bounded_model(3, || {
@@ -276,8 +276,8 @@ impl Clock for ShortWaits {
 /// A delivery waits for its next attempt, which on this clock never comes by itself; a second flush
 /// wakes it.
 ///
-/// Kills: a caller that wakes those who wait before it is counted; a wait that looks and registers
-/// in two steps.
+/// Kills: a caller that wakes the waiters before it is counted; a wait that checks and registers in
+/// two steps.
 #[test]
 fn a_caller_wakes_a_delivery_that_waits_for_its_next_attempt() {
     bounded_model(3, || {

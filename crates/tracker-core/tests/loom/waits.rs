@@ -1,4 +1,4 @@
-//! Waiting for room, for events and for other batches: no waiter waits for ever.
+//! Waiting for room, for events and for other batches: every waiter is woken.
 //!
 //! A waiter that is not woken is a deadlock, which loom reports.
 
@@ -196,8 +196,8 @@ fn a_consumer_that_waits_for_more_is_woken_by_a_batch_of_bytes() {
     });
 }
 
-/// Two wait for arrivals, the patient one comes last: the eager one is woken by the first event all
-/// the same.
+/// Two waiters wait for arrivals, and the one with the larger threshold registers last: the first
+/// event still wakes the other one.
 ///
 /// Kills: a threshold overwritten by the larger one.
 #[test]

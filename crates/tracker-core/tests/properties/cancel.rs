@@ -54,7 +54,7 @@ async fn at_most<T>(polls: usize, future: impl Future<Output = T>, check: impl F
     .await
 }
 
-/// What the far end does before it takes everything.
+/// The failures of the far end before it accepts every event.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
     Status(u16),
@@ -179,7 +179,7 @@ fn everything_arrives_wherever_it_is_cut(
         let scene = Scene::new(events, batch, in_flight, troubles);
         let completed = cancelled_after(polls, &scene, shutdown);
         let Scene { tracker, clock, .. } = &scene;
-        // Each trouble can use up the time of one flush; then the far end is well.
+        // Each failure can use up the time of one flush; after that the far end accepts.
         let mut reports = (0..=troubles.len()).map(|_| clock.run(tracker.flush()).ok());
         let books = reports
             .find_map(Result::ok)

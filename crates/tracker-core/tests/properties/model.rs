@@ -19,7 +19,7 @@ proptest! {
             prop_assert_eq!(world.apply(op), model.apply(op), "the answer to step {}, {:?}", step, op);
             prop_assert_eq!(world.view(), model.view(), "after step {}, {:?}", step, op);
         }
-        // Dropping what is left, in any order, is giving it back.
+        // Dropping the remaining batches, in any order, gives their events back.
         while let Some(lease) = world.leases.pop() {
             drop(lease);
             model.apply(&Op::GiveBack(model.leases.len() - 1));
@@ -28,7 +28,7 @@ proptest! {
     }
 }
 
-/// The reference, with the leases and the barriers that a user would hold.
+/// The reference, with the batches and the barriers that a user would hold.
 struct Model {
     reference: Reference,
     leases: Vec<usize>,

@@ -1,11 +1,11 @@
-//! Order: what is given back goes to the place it was taken from, and with one lease in flight the
+//! Order: what is given back goes to the place it was taken from, and with one batch in flight the
 //! far end sees one order.
 
 use proptest::prelude::*;
 
 use crate::world::{Event, Limits, Op, Outcome, World, ids, limits, ops};
 
-/// Several leases over `events` events of one byte each, and how many of each lease are settled
+/// Several batches over `events` events of one byte each, and how many of each batch are settled
 /// first.
 fn leased(events: usize, batch: usize, in_flight: usize, settled: &[usize]) -> (World, Vec<u64>) {
     let limits = Limits {
@@ -88,7 +88,7 @@ proptest! {
     }
 }
 
-/// A lease taken later but given back earlier must not push its events in front of the older ones.
+/// A batch taken later but given back earlier must not push its events in front of the older ones.
 #[test]
 fn a_younger_lease_that_comes_back_first_stays_behind_the_older_one() {
     let (world, _) = leased(6, 2, 3, &[]);

@@ -1,7 +1,7 @@
 //! The reference: one row per accepted event, and every answer computed from the rows alone.
 //!
-//! It is written from the documentation, not from the code: no queue, no lease table, no counters,
-//! nothing incremental. What it is slow at it is obvious at.
+//! It is written from the documentation, not from the code: no queue, no table of batches, no
+//! counters, nothing incremental. It is slow, and obviously right.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use tracker_core::{Books, Phase};
 
 use crate::world::{Limits, Refusal};
 
-/// Where an accepted event is; the last four are fates.
+/// The state of an accepted event; the last four are fates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Queued,
-    /// In flight under the lease with this number.
+    /// In flight in the batch with this number.
     Leased(usize),
     Delivered,
     Rejected,
@@ -29,7 +29,7 @@ pub(crate) struct Row {
     pub(crate) place: Place,
 }
 
-/// What a request for a lease answers; the ids are those of the batch.
+/// Result of a request for a batch, with the ids of its events.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Leased(Vec<u64>),
@@ -43,7 +43,7 @@ pub(crate) struct Reference {
     pub(crate) rows: Vec<Row>,
     pub(crate) closed: bool,
     pub(crate) recalled: bool,
-    /// Whether the last event that came did not find room.
+    /// Whether the last push found no room.
     pub(crate) pressed: bool,
 }
 
@@ -58,7 +58,7 @@ impl Reference {
         }
     }
 
-    /// Accepts the event and says which others it displaced, or refuses it.
+    /// Accepts the event and returns the events it displaced, or refuses it.
     pub(crate) fn push(&mut self, id: u64, bytes: usize, evict: bool) -> Result<Vec<u64>, Refusal> {
         let limit = self.limits.batch_bytes.min(self.limits.capacity_bytes);
         if self.closed {
@@ -67,8 +67,8 @@ impl Reference {
         if bytes > limit {
             return Err(Refusal::TooLarge { bytes, limit });
         }
-        // The fewest oldest queued events without which there is room; none for a push that may not
-        // evict.
+        // The fewest of the oldest queued events whose eviction makes room; none for a push that
+        // may not evict.
         let queued = self.indices(Place::Queued);
         let most = if evict { queued.len() } else { 0 };
         let fewest = (0..=most).find(|count| self.has_room(bytes, &queued[..*count]));
@@ -85,7 +85,7 @@ impl Reference {
         Ok(self.ids(&queued[..fewest]))
     }
 
-    /// Leases the oldest queued events below `below` that fit into one batch.
+    /// Takes the oldest queued events below `below` that fit into one batch.
     pub(crate) fn checkout(&mut self, below: u64, lease: usize) -> Answer {
         if self.pending().iter().all(|index| *index as u64 >= below) {
             return Answer::Settled;
@@ -115,7 +115,7 @@ impl Reference {
         Answer::Leased(self.ids(&queued[..most]))
     }
 
-    /// Decides the fates of the first `count` events of a lease; returns the rows that were
+    /// Decides the fates of the first `count` events of a batch; returns the rows that were
     /// rejected.
     pub(crate) fn settle(&mut self, lease: usize, count: usize, rejected: &[usize]) -> Vec<usize> {
         let settled: Vec<_> = self

@@ -1,4 +1,4 @@
-//! Splits end, and settle each event exactly once and in order, for any mix of dislikes of the far
+//! Splits end, and settle each event exactly once and in order, for any mix of refusals by the far
 //! end.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use tracker_core::{
     Action, Config, Delivery, DeliveryError, Reason, Receipt, SendError, Settlement,
 };
 
-/// A far end that knows what it dislikes; the events are numbers from 0.
+/// A far end with rules for the events it refuses; the events are numbers from 0.
 #[derive(Clone, Debug)]
 struct Server {
     poison: BTreeSet<usize>,
@@ -18,7 +18,7 @@ struct Server {
     max_events: usize,
     /// Events as heavy as this are too large even alone.
     heavy: BTreeSet<usize>,
-    /// Every that many requests fail for no fault of the events; 0 for none.
+    /// The interval of requests that fail without a fault of the events; 0 for none.
     flaky: usize,
     verdicts: BTreeSet<usize>,
     requests: usize,
@@ -29,7 +29,7 @@ struct Server {
 impl Server {
     fn send(&mut self, events: &[usize]) -> Result<Receipt, SendError> {
         self.requests += 1;
-        // The client's encoder speaks before the network does.
+        // The client encodes before it sends.
         if let Some(index) = events
             .iter()
             .position(|event| self.unencodable.contains(event))
@@ -65,8 +65,8 @@ impl Server {
         Ok(Receipt { rejected })
     }
 
-    /// The status that refuses `event` alone: `Some(None)` if that is the encoder, `None` if it is
-    /// taken.
+    /// Returns the status that refuses `event` alone: `Some(None)` if the encoder refuses it,
+    /// `None` if it is accepted.
     fn refusal(&self, event: usize) -> Option<Option<u16>> {
         if self.unencodable.contains(&event) {
             return Some(None);
@@ -79,8 +79,8 @@ impl Server {
             .then_some(Some(self.poison_status))
     }
 
-    /// Whether delivery must stop: up to some place nothing was taken, and two or more events were
-    /// refused, up to the last of the batch or to the sixteenth.
+    /// Returns whether delivery must stop: nothing was accepted up to some place, and two or more
+    /// events were refused, up to the last of the batch or to the sixteenth.
     fn must_stop(&self, events: usize) -> bool {
         let mut refused = Vec::new();
         for event in 0..events {
@@ -99,7 +99,7 @@ impl Server {
         false
     }
 
-    /// Whether `event` can never arrive.
+    /// Returns whether `event` can never arrive.
     fn never_accepts(&self, event: usize) -> bool {
         self.refusal(event).is_some() || self.verdicts.contains(&event)
     }

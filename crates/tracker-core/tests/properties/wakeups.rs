@@ -20,7 +20,7 @@ impl Wake for Flag {
     }
 }
 
-/// What a waiter waits for.
+/// The condition that a waiter waits for.
 #[derive(Clone, Copy, Debug)]
 enum Condition {
     Arrival(usize),
@@ -39,7 +39,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds now, as a fresh waiter would find it.
+    /// Returns whether the condition holds now, as a new waiter would find it.
     fn holds(self, buffer: &EventBuffer<Event>) -> bool {
         self.wait(buffer)
             .as_mut()

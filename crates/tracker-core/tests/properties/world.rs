@@ -5,7 +5,7 @@ use futures::FutureExt;
 use proptest::prelude::*;
 use tracker_core::{Batch, Books, Config, EventBuffer, Phase, PushError, Reason, Seq, Settlement};
 
-/// An event that cannot be copied: that none is duplicated is checked by the compiler.
+/// An event that cannot be copied, so the compiler checks that none is duplicated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) id: u64,
@@ -28,9 +28,9 @@ pub(crate) enum Op {
     PushEvicting(usize),
     /// Polls a waiting push once and drops it.
     PushWait(usize),
-    /// Captures a barrier for a later lease.
+    /// Captures a barrier for a later batch.
     Mark,
-    /// Polls for a lease once, below the barrier captured that many marks ago.
+    /// Polls for a batch once, below the barrier captured that many marks ago.
     Batch(usize),
     Ack(usize),
     Settle(usize, usize, Vec<usize>),
@@ -47,7 +47,7 @@ pub(crate) enum Refusal {
     TooLarge { bytes: usize, limit: usize },
 }
 
-/// What an operation answered, in ids.
+/// Result of an operation, in ids.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Accepted {
@@ -83,7 +83,7 @@ pub(crate) struct View {
     pub(crate) barrier: u64,
     pub(crate) phase: Phase,
     pub(crate) pending_bytes: usize,
-    /// What each lease holds, by id, and the place of the first.
+    /// The events of each batch, by id, and the place of the first.
     pub(crate) leases: Vec<(Vec<u64>, Option<u64>)>,
     pub(crate) recalled: bool,
     pub(crate) no_batch_in_flight: bool,
@@ -315,8 +315,8 @@ prop_compose! {
     }
 }
 
-/// Sequences that mostly push, lease and settle; a third of them close, recall or drain at some
-/// point.
+/// Sequences that mostly push, take batches and settle; a third of them close, recall or drain at
+/// some point.
 pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let size = || 0..SIZES;
     let small = || 0..6usize;
