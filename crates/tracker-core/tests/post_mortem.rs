@@ -1,7 +1,7 @@
 //! The two timelines that lost events elsewhere, step by step on this protocol, and the holes of
 //! the usual repairs.
 //!
-//! The quoted comments are the post-mortem's own words. A consumer is a future that holds a lease
+//! The quoted comments are the post-mortem's own words. A consumer is a future that holds a batch
 //! or waits for the first event; interrupting it is dropping it.
 #![cfg(not(loom))]
 
@@ -32,9 +32,9 @@ async fn consumer(buffer: EventBuffer<Event>) {
 /// Closes and sends everything that has no fate, as a finalizer must.
 async fn finalizer(buffer: &EventBuffer<Event>, sent: &mut Vec<Event>) {
     buffer.close();
-    while let Some(lease) = buffer.next_batch(buffer.barrier()).await {
-        sent.extend(lease.events());
-        lease.ack();
+    while let Some(batch) = buffer.next_batch(buffer.barrier()).await {
+        sent.extend(batch.events());
+        batch.ack();
     }
 }
 
@@ -72,7 +72,7 @@ fn timeline_one_the_consumer_holds_event1_when_it_is_interrupted() {
         assert_eq!(buffer.books().pending(), 3);
         // "C. shutdown(eventQueue)": a late event is given back instead of being stranded.
         assert_eq!(buffer.push("event4").unwrap_err().into_event(), "event4");
-        // "D. interrupt(consumerFiber) ← PROBLEM!", "─── INTERRUPTED ───": dropping the lease gives
+        // "D. interrupt(consumerFiber) ← PROBLEM!", "─── INTERRUPTED ───": dropping the batch gives
         // event1 back.
         drop(consumer);
         finalizer

@@ -76,14 +76,14 @@ fn a_lease_that_outlives_the_last_handle_can_still_settle_and_then_nothing_is_sa
         logged(|| {
             let buffer = EventBuffer::new(&Config::default());
             buffer.push("SECRET").unwrap();
-            let lease = buffer
+            let batch = buffer
                 .next_batch(buffer.barrier())
                 .now_or_never()
                 .flatten()
                 .expect("one event is queued");
             drop(buffer);
             if ack {
-                lease.ack();
+                batch.ack();
             }
         })
     };

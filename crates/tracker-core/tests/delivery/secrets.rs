@@ -54,12 +54,12 @@ fn no_tracker_buffer_lease_or_transport_shows_an_event() {
     let buffer = EventBuffer::new(&Config::default());
     buffer.push(PAYLOAD).unwrap();
     is_silent(format!("{buffer:?}"));
-    let lease = buffer
+    let batch = buffer
         .next_batch(buffer.barrier())
         .now_or_never()
         .flatten()
         .expect("one event is queued");
-    is_silent(format!("{lease:?} {buffer:?}"));
+    is_silent(format!("{batch:?} {buffer:?}"));
     let config = Config::default();
     is_silent(format!(
         "{:?}",

@@ -21,13 +21,13 @@ fn a_flush_waits_for_a_lease_that_is_dropped() {
         let buffer = buffer(4, 4);
         let far_end = FarEnd::default();
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
             let buffer = buffer.clone();
             let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
-        drop(lease);
+        drop(batch);
         flusher.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1]);
     });
@@ -43,7 +43,7 @@ fn a_flush_waits_for_an_ack() {
         let buffer = buffer_with(4, 4, 2);
         let far_end = FarEnd::default();
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
             let buffer = buffer.clone();
             let far_end = far_end.clone();
@@ -52,8 +52,8 @@ fn a_flush_waits_for_an_ack() {
                 assert_eq!(far_end.received(), [1], "it returned before the ack");
             }
         });
-        far_end.take(lease.events());
-        lease.ack();
+        far_end.take(batch.events());
+        batch.ack();
         flusher.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1]);
     });
@@ -69,12 +69,12 @@ fn a_flush_and_an_onlooker_wait_for_an_ack() {
         let buffer = buffer_with(4, 4, 2);
         let far_end = FarEnd::default();
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let holder = thread::spawn({
             let far_end = far_end.clone();
             move || {
-                far_end.take(lease.events());
-                lease.ack();
+                far_end.take(batch.events());
+                batch.ack();
             }
         });
         block_on(async {
@@ -165,17 +165,17 @@ fn a_lease_settled_in_part_gives_back_the_rest() {
         buffer.push(1).unwrap();
         let behind_the_first = buffer.barrier();
         buffer.push(2).unwrap();
-        let mut lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let mut batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let flusher = thread::spawn({
             let buffer = buffer.clone();
             let far_end = far_end.clone();
             move || flush(&buffer, &far_end)
         });
-        far_end.take(&lease.events()[..1]);
-        assert!(lease.settle(Settlement::delivered(1)).is_empty());
+        far_end.take(&batch.events()[..1]);
+        assert!(batch.settle(Settlement::delivered(1)).is_empty());
         block_on(buffer.settled(behind_the_first));
         assert_eq!(buffer.watermark(), behind_the_first, "event 2 has no fate");
-        drop(lease);
+        drop(batch);
         flusher.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
     });
@@ -201,8 +201,8 @@ fn the_last_handle_is_dropped_with_a_lease_out() {
             let drops = Arc::new(AtomicUsize::new(0));
             let buffer = EventBuffer::new(&config(4, 4, 1));
             assert!(buffer.push(Counted(drops.clone())).is_ok());
-            let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
-            let other = thread::spawn(move || end(lease));
+            let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+            let other = thread::spawn(move || end(batch));
             drop(buffer);
             other.join().unwrap();
             assert_eq!(drops.load(Ordering::Relaxed), 1);
@@ -218,7 +218,7 @@ fn closed_implies_nothing_pending() {
     loom::model(|| {
         let buffer = buffer(4, 4);
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let onlooker = thread::spawn({
             let buffer = buffer.clone();
             move || {
@@ -228,7 +228,7 @@ fn closed_implies_nothing_pending() {
             }
         });
         buffer.close();
-        lease.ack();
+        batch.ack();
         onlooker.join().unwrap();
         assert_eq!(buffer.phase(), Phase::Closed, "the last settle closes");
     });

@@ -17,10 +17,10 @@ use crate::support::{
 /// A flush with an await where a request would be.
 async fn slow_flush(buffer: &EventBuffer<Event>, far_end: &FarEnd) {
     let barrier = buffer.barrier();
-    while let Some(lease) = buffer.next_batch(barrier).await {
+    while let Some(batch) = buffer.next_batch(barrier).await {
         one_await().await;
-        far_end.take(lease.events());
-        lease.ack();
+        far_end.take(batch.events());
+        batch.ack();
     }
 }
 
@@ -79,12 +79,12 @@ fn a_cancelled_waiter_beside_a_live_one_harms_nobody() {
     loom::model(|| {
         let buffer = buffer(1, 1);
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let waiter = buffer.clone();
         let mut cancelled = Box::pin(async move { waiter.room(1).await });
         assert!(cancelled.as_mut().now_or_never().is_none());
         let other = thread::spawn(move || {
-            lease.ack();
+            batch.ack();
             drop(cancelled);
         });
         block_on(buffer.push_wait(2)).unwrap();
@@ -101,13 +101,13 @@ fn a_waiter_gives_up_no_place_but_its_own() {
     loom::model(|| {
         let buffer = buffer(1, 1);
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let waiter = buffer.clone();
         let mut cancelled = Box::pin(async move { waiter.room(1).await });
         assert!(cancelled.as_mut().now_or_never().is_none());
         let other = thread::spawn(move || {
             drop(cancelled);
-            lease.ack();
+            batch.ack();
         });
         block_on(buffer.push_wait(2)).unwrap();
         other.join().unwrap();

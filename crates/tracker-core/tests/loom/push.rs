@@ -45,9 +45,9 @@ fn a_flush_takes_nothing_from_behind_its_barrier() {
             let buffer = buffer.clone();
             move || buffer.push(2).unwrap()
         });
-        let lease = block_on(buffer.next_batch(barrier)).unwrap();
-        assert_eq!(lease.events(), [1]);
-        lease.ack();
+        let batch = block_on(buffer.next_batch(barrier)).unwrap();
+        assert_eq!(batch.events(), [1]);
+        batch.ack();
         assert!(block_on(buffer.next_batch(barrier)).is_none());
         producer.join().unwrap();
         assert_eq!(buffer.drain(), [2]);
@@ -184,12 +184,12 @@ fn an_eviction_that_could_not_make_room_evicts_nothing() {
         let buffer = buffer(1, 1);
         let far_end = FarEnd::default();
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let sending = thread::spawn({
             let far_end = far_end.clone();
             move || {
-                far_end.take(lease.events());
-                lease.ack();
+                far_end.take(batch.events());
+                batch.ack();
             }
         });
         let accepted: &[u32] = match buffer.push_evicting(2) {

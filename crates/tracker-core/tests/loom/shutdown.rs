@@ -53,10 +53,10 @@ fn a_recall_brings_back_what_a_hanging_flush_holds() {
     loom::model(|| {
         let buffer = buffer(4, 4);
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let hanging = thread::spawn(move || {
-            block_on(lease.recalled());
-            drop(lease);
+            block_on(batch.recalled());
+            drop(batch);
         });
         buffer.close();
         buffer.recall();
@@ -84,14 +84,14 @@ fn an_ack_beside_a_recall_has_one_winner() {
         let buffer = buffer(4, 4);
         let far_end = FarEnd::default();
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
         let sending = thread::spawn({
             let far_end = far_end.clone();
-            move || match futures::FutureExt::now_or_never(lease.recalled()) {
-                Some(()) => lease.give_back(),
+            move || match futures::FutureExt::now_or_never(batch.recalled()) {
+                Some(()) => batch.give_back(),
                 None => {
-                    far_end.take(lease.events());
-                    lease.ack();
+                    far_end.take(batch.events());
+                    batch.ack();
                 }
             }
         });
@@ -126,8 +126,8 @@ fn a_flush_that_gives_back_does_not_take_again() {
             let buffer = buffer.clone();
             move || {
                 block_on(async {
-                    while let Some(lease) = buffer.next_batch(buffer.barrier()).await {
-                        lease.recalled().await;
+                    while let Some(batch) = buffer.next_batch(buffer.barrier()).await {
+                        batch.recalled().await;
                     }
                 });
             }

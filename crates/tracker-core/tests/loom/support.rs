@@ -65,9 +65,9 @@ impl FarEnd {
 
 /// Delivers everything below the barrier: the flush that the tracker builds on.
 pub(crate) async fn flush_below(buffer: &EventBuffer<Event>, below: Seq, far_end: &FarEnd) {
-    while let Some(lease) = buffer.next_batch(below).await {
-        far_end.take(lease.events());
-        lease.ack();
+    while let Some(batch) = buffer.next_batch(below).await {
+        far_end.take(batch.events());
+        batch.ack();
     }
 }
 

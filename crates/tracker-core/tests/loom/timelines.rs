@@ -117,7 +117,7 @@ fn two_flushers_keep_one_order() {
         assert_eq!(
             far_end.in_order(),
             [1, 2],
-            "one lease at a time keeps one order"
+            "one batch at a time keeps one order"
         );
         other.join().unwrap();
         assert_all_delivered(&buffer, &far_end, &[1, 2]);
@@ -134,8 +134,8 @@ fn an_empty_queue_is_not_a_finished_flush() {
         let buffer = buffer(4, 4);
         let far_end = FarEnd::default();
         buffer.push(1).unwrap();
-        let lease = block_on(buffer.next_batch(buffer.barrier())).unwrap();
-        let interrupted = thread::spawn(move || drop(lease));
+        let batch = block_on(buffer.next_batch(buffer.barrier())).unwrap();
+        let interrupted = thread::spawn(move || drop(batch));
         flush(&buffer, &far_end);
         assert_eq!(
             far_end.received(),

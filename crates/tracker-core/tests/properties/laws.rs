@@ -84,7 +84,7 @@ proptest! {
     #[test]
     fn each_accepted_event_has_exactly_one_fate(limits in limits(), ops in ops()) {
         let (mut world, mut trace) = trace(limits, &ops, |_, _, _, _| {});
-        world.leases.clear();
+        world.batches.clear();
         let left = world.apply(&Op::Drain);
         trace.record(&Op::Drain, &left);
         let (fates, accepted): (Vec<_>, Vec<_>) = (trace.fates.keys().collect(), trace.accepted.iter().collect());
@@ -95,14 +95,14 @@ proptest! {
     fn the_books_balance_and_count_what_happened(limits in limits(), ops in ops()) {
         trace(limits, &ops, |world, trace, op, _| {
             let books = world.buffer.books();
-            let held: usize = world.leases.iter().map(|lease| lease.events().len()).sum();
+            let held: usize = world.batches.iter().map(|batch| batch.events().len()).sum();
             assert!(books.is_balanced(), "{books} after {op:?}");
             assert_eq!(books.accepted, trace.accepted.len() as u64, "after {op:?}");
             assert_eq!(books.delivered, trace.count("delivered"), "after {op:?}");
             assert_eq!(books.rejected, trace.count("rejected"), "after {op:?}");
             assert_eq!(books.dropped, trace.count("dropped"), "after {op:?}");
             assert_eq!(books.returned, trace.count("returned"), "after {op:?}");
-            assert_eq!(books.in_flight, held as u64, "pending is never understated while leases are out");
+            assert_eq!(books.in_flight, held as u64, "pending is never understated while batches are out");
             assert_eq!(books.queued, trace.queued.len() as u64, "after {op:?}");
         });
     }
@@ -158,7 +158,7 @@ proptest! {
             if let (Op::PushEvicting(bytes), Outcome::Refused { why: Refusal::Full, .. }) = (op, outcome) {
                 assert_eq!(queued, trace.queued, "an eviction that cannot succeed evicts nothing");
                 let in_flight: usize =
-                    world.leases.iter().flat_map(|lease| lease.events()).map(|event| event.bytes).sum();
+                    world.batches.iter().flat_map(|batch| batch.events()).map(|event| event.bytes).sum();
                 let full = world.buffer.books().in_flight == limits.capacity_events as u64;
                 assert!(full || in_flight + bytes > limits.capacity_bytes, "evicting would have made room");
             }
@@ -198,8 +198,8 @@ proptest! {
         trace(limits, &ops, |world, trace, op, outcome| {
             let Op::Batch(ago) = op else { return };
             let below: Seq = world.barrier(*ago);
-            let out = world.leases.iter().filter(|lease| !lease.events().is_empty()).count();
-            assert!(out <= limits.in_flight, "too many leases are out");
+            let out = world.batches.iter().filter(|batch| !batch.events().is_empty()).count();
+            assert!(out <= limits.in_flight, "too many batches are out");
             if let Outcome::Leased(ids) = outcome {
                 let bytes: usize = ids.iter().map(|id| trace.sizes[id]).sum();
                 assert!((1..=limits.batch_events).contains(&ids.len()) && bytes <= limits.batch_bytes, "{ids:?}");

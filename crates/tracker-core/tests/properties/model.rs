@@ -20,9 +20,9 @@ proptest! {
             prop_assert_eq!(world.view(), model.view(), "after step {}, {:?}", step, op);
         }
         // Dropping the remaining batches, in any order, gives their events back.
-        while let Some(lease) = world.leases.pop() {
-            drop(lease);
-            model.apply(&Op::GiveBack(model.leases.len() - 1));
+        while let Some(batch) = world.batches.pop() {
+            drop(batch);
+            model.apply(&Op::GiveBack(model.batches.len() - 1));
             prop_assert_eq!(world.view(), model.view(), "after a drop");
         }
     }
@@ -31,7 +31,7 @@ proptest! {
 /// The reference, with the batches and the barriers that a user would hold.
 struct Model {
     reference: Reference,
-    leases: Vec<usize>,
+    batches: Vec<usize>,
     barriers: Vec<u64>,
     next_batch: usize,
     next_id: u64,
@@ -41,7 +41,7 @@ impl Model {
     fn new(limits: Limits) -> Self {
         Self {
             reference: Reference::new(limits),
-            leases: vec![],
+            batches: vec![],
             barriers: vec![0],
             next_batch: 0,
             next_id: 0,
@@ -70,28 +70,28 @@ impl Model {
                     Answer::Settled => Outcome::Settled,
                     Answer::Busy => Outcome::Busy,
                     Answer::Leased(ids) => {
-                        self.leases.push(self.next_batch);
+                        self.batches.push(self.next_batch);
                         Outcome::Leased(ids)
                     }
                 }
             }
-            Op::Ack(lease) if !self.leases.is_empty() => {
-                let lease = self.leases.remove(lease % self.leases.len());
+            Op::Ack(batch) if !self.batches.is_empty() => {
+                let batch = self.batches.remove(batch % self.batches.len());
                 let delivered = self
                     .reference
-                    .transfer(Place::Leased(lease), Place::Delivered);
+                    .transfer(Place::Leased(batch), Place::Delivered);
                 Outcome::Fates {
                     delivered,
                     rejected: vec![],
                 }
             }
-            Op::Settle(lease, events, rejected) if !self.leases.is_empty() => {
-                let lease = self.leases[lease % self.leases.len()];
-                self.settle(lease, *events, rejected)
+            Op::Settle(batch, events, rejected) if !self.batches.is_empty() => {
+                let batch = self.batches[batch % self.batches.len()];
+                self.settle(batch, *events, rejected)
             }
-            Op::GiveBack(lease) if !self.leases.is_empty() => {
-                let lease = self.leases.remove(lease % self.leases.len());
-                Outcome::GaveBack(self.reference.transfer(Place::Leased(lease), Place::Queued))
+            Op::GiveBack(batch) if !self.batches.is_empty() => {
+                let batch = self.batches.remove(batch % self.batches.len());
+                Outcome::GaveBack(self.reference.transfer(Place::Leased(batch), Place::Queued))
             }
             Op::Ack(_) | Op::Settle(..) | Op::GiveBack(_) => Outcome::Done,
             Op::Close => {
@@ -120,10 +120,10 @@ impl Model {
         }
     }
 
-    fn settle(&mut self, lease: usize, count: usize, rejected: &[usize]) -> Outcome {
-        let held = self.reference.indices(Place::Leased(lease));
+    fn settle(&mut self, batch: usize, count: usize, rejected: &[usize]) -> Outcome {
+        let held = self.reference.indices(Place::Leased(batch));
         let settled = &held[..count.min(held.len())];
-        let refused = self.reference.settle(lease, count, rejected);
+        let refused = self.reference.settle(batch, count, rejected);
         // Where an index is listed twice, the first reason holds.
         let reason = |index| {
             let position = settled.iter().position(|other| *other == index);
@@ -158,8 +158,8 @@ impl Model {
             .limits
             .batch_bytes
             .min(reference.limits.capacity_bytes);
-        let lease = |lease: &usize| {
-            let held = reference.indices(Place::Leased(*lease));
+        let batch = |batch: &usize| {
+            let held = reference.indices(Place::Leased(*batch));
             (
                 reference.ids(&held),
                 held.first().map(|index| *index as u64),
@@ -178,8 +178,8 @@ impl Model {
             barrier: reference.rows.len() as u64,
             phase: reference.phase(),
             pending_bytes: reference.bytes(&pending),
-            leases: self.leases.iter().map(lease).collect(),
-            recalled: reference.recalled && !self.leases.is_empty(),
+            batches: self.batches.iter().map(batch).collect(),
+            recalled: reference.recalled && !self.batches.is_empty(),
             no_batch_in_flight: pending.len() == queued.len(),
             settled: self
                 .barriers
@@ -207,5 +207,5 @@ fn the_first_event_accepted_has_place_zero() {
     world.apply(&Op::Push(1));
     world.apply(&Op::Mark);
     world.apply(&Op::Batch(0));
-    assert_eq!(world.leases[0].first().map(Seq::as_u64), Some(0));
+    assert_eq!(world.batches[0].first().map(Seq::as_u64), Some(0));
 }

@@ -20,8 +20,8 @@ fn leased(events: usize, batch: usize, in_flight: usize, settled: &[usize]) -> (
     world.apply(&Op::Mark);
     (0..in_flight).for_each(|_| drop(world.apply(&Op::Batch(0))));
     let mut left: Vec<u64> = (1..=events as u64).collect();
-    for (lease, count) in settled.iter().enumerate().take(world.leases.len()) {
-        let Outcome::Fates { delivered, .. } = world.apply(&Op::Settle(lease, *count, vec![]))
+    for (batch, count) in settled.iter().enumerate().take(world.batches.len()) {
+        let Outcome::Fates { delivered, .. } = world.apply(&Op::Settle(batch, *count, vec![]))
         else {
             unreachable!()
         };
@@ -45,9 +45,9 @@ proptest! {
         let watermark = world.buffer.watermark();
         let bytes = world.buffer.pending_bytes();
         for pick in picks {
-            if drop_them && !world.leases.is_empty() {
-                let index = pick % world.leases.len();
-                drop(world.leases.swap_remove(index));
+            if drop_them && !world.batches.is_empty() {
+                let index = pick % world.batches.len();
+                drop(world.batches.swap_remove(index));
             } else {
                 world.apply(&Op::GiveBack(pick));
             }
@@ -66,7 +66,7 @@ proptest! {
             world.apply(&Op::Mark);
             world.apply(&Op::Batch(0));
             if step % 3 == 2 {
-                world.leases.clear();
+                world.batches.clear();
             }
             prop_assert!(world.buffer.books().pending() <= limits.capacity_events as u64);
             prop_assert!(world.buffer.pending_bytes() <= limits.capacity_bytes);
@@ -92,8 +92,8 @@ proptest! {
 #[test]
 fn a_younger_lease_that_comes_back_first_stays_behind_the_older_one() {
     let (world, _) = leased(6, 2, 3, &[]);
-    let mut leases = world.leases.into_iter();
-    let (Some(first), Some(second), Some(third)) = (leases.next(), leases.next(), leases.next())
+    let mut batches = world.batches.into_iter();
+    let (Some(first), Some(second), Some(third)) = (batches.next(), batches.next(), batches.next())
     else {
         unreachable!()
     };

@@ -86,7 +86,7 @@ impl Reference {
     }
 
     /// Takes the oldest queued events below `below` that fit into one batch.
-    pub(crate) fn checkout(&mut self, below: u64, lease: usize) -> Answer {
+    pub(crate) fn checkout(&mut self, below: u64, batch: usize) -> Answer {
         if self.pending().iter().all(|index| *index as u64 >= below) {
             return Answer::Settled;
         }
@@ -111,15 +111,15 @@ impl Reference {
         };
         queued[..most]
             .iter()
-            .for_each(|index| self.rows[*index].place = Place::Leased(lease));
+            .for_each(|index| self.rows[*index].place = Place::Leased(batch));
         Answer::Leased(self.ids(&queued[..most]))
     }
 
     /// Decides the fates of the first `count` events of a batch; returns the rows that were
     /// rejected.
-    pub(crate) fn settle(&mut self, lease: usize, count: usize, rejected: &[usize]) -> Vec<usize> {
+    pub(crate) fn settle(&mut self, batch: usize, count: usize, rejected: &[usize]) -> Vec<usize> {
         let settled: Vec<_> = self
-            .indices(Place::Leased(lease))
+            .indices(Place::Leased(batch))
             .into_iter()
             .take(count)
             .collect();
@@ -205,16 +205,16 @@ impl Reference {
     }
 
     fn leases_out(&self) -> usize {
-        let lease = |row: &Row| {
-            if let Place::Leased(lease) = row.place {
-                Some(lease)
+        let batch = |row: &Row| {
+            if let Place::Leased(batch) = row.place {
+                Some(batch)
             } else {
                 None
             }
         };
         self.rows
             .iter()
-            .filter_map(lease)
+            .filter_map(batch)
             .collect::<BTreeSet<_>>()
             .len()
     }

@@ -144,18 +144,18 @@ fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
         next.as_mut()
             .poll(&mut Context::from_waker(&waker))
             .is_pending(),
-        "one lease at a time"
+        "one batch at a time"
     );
     world.apply(&Op::GiveBack(0));
     assert!(
         woken.0.swap(false, Ordering::Relaxed),
-        "a lease that is given back wakes who waits for one"
+        "a batch that is given back wakes who waits for one"
     );
-    let std::task::Poll::Ready(Some(lease)) = next.as_mut().poll(&mut Context::from_waker(&waker))
+    let std::task::Poll::Ready(Some(batch)) = next.as_mut().poll(&mut Context::from_waker(&waker))
     else {
         panic!("the events that came back can be leased");
     };
-    let mut recalled = Box::pin(lease.recalled());
+    let mut recalled = Box::pin(batch.recalled());
     assert!(
         recalled
             .as_mut()
@@ -165,7 +165,7 @@ fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
     buffer.recall();
     assert!(
         woken.0.swap(false, Ordering::Relaxed),
-        "a recall wakes who holds a lease"
+        "a recall wakes who holds a batch"
     );
     assert!(
         recalled

@@ -84,7 +84,7 @@ pub(crate) struct View {
     pub(crate) phase: Phase,
     pub(crate) pending_bytes: usize,
     /// The events of each batch, by id, and the place of the first.
-    pub(crate) leases: Vec<(Vec<u64>, Option<u64>)>,
+    pub(crate) batches: Vec<(Vec<u64>, Option<u64>)>,
     pub(crate) recalled: bool,
     pub(crate) no_batch_in_flight: bool,
     /// Whether everything below each captured barrier has a fate.
@@ -100,7 +100,7 @@ pub(crate) const ARRIVALS: usize = 7;
 
 pub(crate) struct World {
     pub(crate) buffer: EventBuffer<Event>,
-    pub(crate) leases: Vec<Batch<Event>>,
+    pub(crate) batches: Vec<Batch<Event>>,
     pub(crate) barriers: Vec<Seq>,
     next_id: u64,
 }
@@ -111,7 +111,7 @@ impl World {
         let barriers = vec![buffer.barrier()];
         Self {
             buffer,
-            leases: Vec::new(),
+            batches: Vec::new(),
             barriers,
             next_id: 0,
         }
@@ -146,29 +146,29 @@ impl World {
             Op::Batch(ago) => match self.buffer.next_batch(self.barrier(*ago)).now_or_never() {
                 None => Outcome::Busy,
                 Some(None) => Outcome::Settled,
-                Some(Some(lease)) => {
-                    let leased = ids(lease.events());
-                    self.leases.push(lease);
+                Some(Some(batch)) => {
+                    let leased = ids(batch.events());
+                    self.batches.push(batch);
                     Outcome::Leased(leased)
                 }
             },
-            Op::Ack(lease) if !self.leases.is_empty() => {
-                let lease = self.leases.remove(lease % self.leases.len());
-                let delivered = ids(lease.events());
-                lease.ack();
+            Op::Ack(batch) if !self.batches.is_empty() => {
+                let batch = self.batches.remove(batch % self.batches.len());
+                let delivered = ids(batch.events());
+                batch.ack();
                 Outcome::Fates {
                     delivered,
                     rejected: vec![],
                 }
             }
-            Op::Settle(lease, events, rejected) if !self.leases.is_empty() => {
-                let index = lease % self.leases.len();
-                settle(&mut self.leases[index], *events, rejected)
+            Op::Settle(batch, events, rejected) if !self.batches.is_empty() => {
+                let index = batch % self.batches.len();
+                settle(&mut self.batches[index], *events, rejected)
             }
-            Op::GiveBack(lease) if !self.leases.is_empty() => {
-                let lease = self.leases.remove(lease % self.leases.len());
-                let given = ids(lease.events());
-                lease.give_back();
+            Op::GiveBack(batch) if !self.batches.is_empty() => {
+                let batch = self.batches.remove(batch % self.batches.len());
+                let given = ids(batch.events());
+                batch.give_back();
                 Outcome::GaveBack(given)
             }
             Op::Ack(_) | Op::Settle(..) | Op::GiveBack(_) => Outcome::Done,
@@ -187,13 +187,13 @@ impl World {
     pub(crate) fn view(&self) -> View {
         let buffer = &self.buffer;
         let recalled: Vec<_> = self
-            .leases
+            .batches
             .iter()
-            .map(|lease| lease.recalled().now_or_never().is_some())
+            .map(|batch| batch.recalled().now_or_never().is_some())
             .collect();
         assert!(
             recalled.iter().all(|is| *is == recalled[0]),
-            "a recall concerns every lease: {recalled:?}"
+            "a recall concerns every batch: {recalled:?}"
         );
         View {
             books: buffer.books(),
@@ -201,10 +201,10 @@ impl World {
             barrier: buffer.barrier().as_u64(),
             phase: buffer.phase(),
             pending_bytes: buffer.pending_bytes(),
-            leases: self
-                .leases
+            batches: self
+                .batches
                 .iter()
-                .map(|lease| (ids(lease.events()), lease.first().map(Seq::as_u64)))
+                .map(|batch| (ids(batch.events()), batch.first().map(Seq::as_u64)))
                 .collect(),
             recalled: recalled.first().copied().unwrap_or_default(),
             no_batch_in_flight: buffer.no_batch_in_flight().now_or_never().is_some(),
@@ -267,14 +267,14 @@ fn pushed(id: u64, bytes: usize, answer: Result<Vec<Event>, PushError<Event>>) -
     Outcome::Refused { id, why }
 }
 
-fn settle(lease: &mut Batch<Event>, events: usize, rejected: &[usize]) -> Outcome {
-    let mut delivered = ids(&lease.events()[..events.min(lease.events().len())]);
+fn settle(batch: &mut Batch<Event>, events: usize, rejected: &[usize]) -> Outcome {
+    let mut delivered = ids(&batch.events()[..events.min(batch.events().len())]);
     let rejected = rejected
         .iter()
         .enumerate()
         .map(|(nth, index)| (*index, Reason::new(format!("{nth}"))))
         .collect();
-    let rejected: Vec<_> = lease
+    let rejected: Vec<_> = batch
         .settle(Settlement { events, rejected })
         .into_iter()
         .map(|(seq, event, reason)| (seq.as_u64(), event.id, reason.to_string()))
