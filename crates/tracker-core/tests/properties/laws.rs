@@ -102,7 +102,7 @@ proptest! {
             assert_eq!(books.rejected, trace.count("rejected"), "after {op:?}");
             assert_eq!(books.dropped, trace.count("dropped"), "after {op:?}");
             assert_eq!(books.returned, trace.count("returned"), "after {op:?}");
-            assert_eq!(books.in_flight, held as u64, "pending is never understated while batches are out");
+            assert_eq!(books.in_flight, held as u64, "pending is never understated while batches are in flight");
             assert_eq!(books.queued, trace.queued.len() as u64, "after {op:?}");
         });
     }
@@ -199,7 +199,7 @@ proptest! {
             let Op::Batch(ago) = op else { return };
             let below: Seq = world.barrier(*ago);
             let out = world.batches.iter().filter(|batch| !batch.events().is_empty()).count();
-            assert!(out <= limits.in_flight, "too many batches are out");
+            assert!(out <= limits.in_flight, "too many batches are in flight");
             if let Outcome::Leased(ids) = outcome {
                 let bytes: usize = ids.iter().map(|id| trace.sizes[id]).sum();
                 assert!((1..=limits.batch_events).contains(&ids.len()) && bytes <= limits.batch_bytes, "{ids:?}");

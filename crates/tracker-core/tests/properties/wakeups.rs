@@ -149,11 +149,11 @@ fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
     world.apply(&Op::GiveBack(0));
     assert!(
         woken.0.swap(false, Ordering::Relaxed),
-        "a batch that is given back wakes who waits for one"
+        "a batch that is given back wakes a waiter for a batch"
     );
     let std::task::Poll::Ready(Some(batch)) = next.as_mut().poll(&mut Context::from_waker(&waker))
     else {
-        panic!("the events that came back can be leased");
+        panic!("the events that were given back can be taken again");
     };
     let mut recalled = Box::pin(batch.recalled());
     assert!(
@@ -165,7 +165,7 @@ fn a_flush_and_a_lease_holder_hear_of_settlement_give_back_and_recall() {
     buffer.recall();
     assert!(
         woken.0.swap(false, Ordering::Relaxed),
-        "a recall wakes who holds a batch"
+        "a recall wakes the holder of a batch"
     );
     assert!(
         recalled
