@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, Either, select};
 use tracker_core::Clock;
@@ -13,63 +13,8 @@ use workflow_engine::store::{EntryKind, Span};
 use workflow_engine::{EncodedEvent, Engine, EngineBuilder, RunFilter, Status, Store};
 use workflow_events::{Event, RunView, Timestamp};
 
+use crate::effects::Effects;
 use crate::fault_store::{Fault, FaultStore, block_on};
-
-/// The effects of steps, which are outside of the process and survive its crashes.
-#[derive(Clone, Debug, Default)]
-pub struct Effects(Arc<Mutex<Seen>>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    store: Option<Arc<dyn Store>>,
-    effects: Vec<(String, String)>,
-    breaches: Vec<String>,
-}
-
-impl Effects {
-    /// Records that the step `step` of the run `run` has had its effect. Call this in the step's
-    /// body, and give the steps different names.
-    pub fn happened(&self, run: &str, step: &str) {
-        let store = self.lock(|seen| {
-            seen.effects.push((run.to_owned(), step.to_owned()));
-            seen.store.clone()
-        });
-        let Some(store) = store else { return };
-        let records = block_on(async {
-            let run = store.run(run).await.ok()??;
-            store.records(run.key, Span::All).await.ok()
-        });
-        let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
-        let entries = records
-            .iter()
-            .flatten()
-            .filter_map(|record| record.entry.as_ref());
-        if entries
-            .filter(|entry| ends(entry.kind))
-            .any(|entry| entry.name == step)
-        {
-            self.lock(|seen| {
-                seen.breaches.push(format!(
-                    "step {step} of {run} had an effect after its end was recorded"
-                ))
-            });
-        }
-    }
-
-    /// Returns the number of effects of the step.
-    pub fn count(&self, run: &str, step: &str) -> usize {
-        self.lock(|seen| {
-            seen.effects
-                .iter()
-                .filter(|effect| effect.0 == run && effect.1 == step)
-                .count()
-        })
-    }
-
-    fn lock<T>(&self, read: impl FnOnce(&mut Seen) -> T) -> T {
-        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Opens the same storage again, as a new process does.
 pub type Reopen = Box<dyn FnMut() -> Arc<dyn Store>>;
