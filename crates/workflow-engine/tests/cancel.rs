@@ -247,7 +247,7 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
     for write in 0..30 {
         let (bench, reply) = (Bench::new(), Arc::new(Mutex::new(None)));
         let (told, at) = (reply.clone(), now(&bench));
-        let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |store| {
+        let store = FaultStore::new(bench.store.clone()).with_action_before(write, move |store| {
             let request = CancelRequest {
                 reason: Some("from beside".into()),
                 immediate: write % 2 == 0,

@@ -13,7 +13,7 @@ fn enumerate(first: usize) {
         let test = CrashTest::in_memory(scenario.build)
             .sinks(scenario.sinks)
             .accepting(scenario.accepting)
-            .twice();
+            .crash_recovery();
         let report = test.run(scenario.script);
         println!("{}: {report}", scenario.name);
         assert!(

@@ -139,7 +139,7 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
         let (bench, tries) = (Bench::new(), Arc::new(AtomicU32::new(0)));
         let slot: Arc<std::sync::Mutex<Option<Engine>>> = Arc::default();
         let stops = slot.clone();
-        let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |_| {
+        let store = FaultStore::new(bench.store.clone()).with_action_before(write, move |_| {
             let engine = stops.lock().unwrap().take();
             // The first poll closes the engine and tells its runs; the rest is done below.
             let _ = engine.map(|engine| engine.shutdown(Duration::from_secs(5)).now_or_never());

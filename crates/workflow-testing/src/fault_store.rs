@@ -43,16 +43,16 @@ pub struct FaultStore {
 }
 
 /// An action on the inner store right before a write.
-type Meddle = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
+type Action = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
 
 #[derive(Default)]
 struct State {
     writes: usize,
     faults: HashMap<usize, Fault>,
-    meddles: HashMap<usize, Meddle>,
+    actions: HashMap<usize, Action>,
     dead: bool,
     wakers: Vec<Waker>,
-    late: usize,
+    late_outbox_reads: usize,
     failing_reads: usize,
     panicking_reads: usize,
     outbox_events: usize,
@@ -88,12 +88,12 @@ impl FaultStore {
     /// Executes an action on the inner store right before a write, counted from 0, as another
     /// process might.
     #[must_use]
-    pub fn with_meddle(
+    pub fn with_action_before(
         self,
         write: usize,
-        meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static,
+        action: impl FnOnce(&Arc<dyn Store>) + Send + 'static,
     ) -> Self {
-        self.lock().meddles.insert(write, Box::new(meddle));
+        self.lock().actions.insert(write, Box::new(action));
         self
     }
 
@@ -101,7 +101,7 @@ impl FaultStore {
     /// ended.
     #[must_use]
     pub fn with_late_outbox(self, reads: usize) -> Self {
-        self.lock().late = reads;
+        self.lock().late_outbox_reads = reads;
         self
     }
 
@@ -147,7 +147,7 @@ impl FaultStore {
         &self,
         operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let (fault, meddle) = {
+        let (fault, action) = {
             let mut state = self.lock();
             let write = state.writes;
             state.writes += usize::from(!state.dead);
@@ -156,10 +156,10 @@ impl FaultStore {
             } else {
                 state.faults.get(&write).copied()
             };
-            (fault, state.meddles.remove(&write).filter(|_| !state.dead))
+            (fault, state.actions.remove(&write).filter(|_| !state.dead))
         };
-        if let Some(meddle) = meddle {
-            meddle(&self.inner);
+        if let Some(action) = action {
+            action(&self.inner);
         }
         let failed = || Err(StoreError::Backend("a fault was injected".into()));
         match fault {
@@ -293,8 +293,8 @@ impl Store for FaultStore {
     ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let late = {
             let mut state = self.lock();
-            let late = state.late > 0;
-            state.late = state.late.saturating_sub(1);
+            let late = state.late_outbox_reads > 0;
+            state.late_outbox_reads = state.late_outbox_reads.saturating_sub(1);
             late
         };
         let events = self.read(self.inner.outbox(after, page)).await?;
@@ -303,7 +303,7 @@ impl Store for FaultStore {
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
-        let late = self.lock().late > 0;
+        let late = self.lock().late_outbox_reads > 0;
         let end = self.read(self.inner.outbox_end()).await?;
         Ok(if late {
             OutboxEnd {

@@ -187,7 +187,7 @@ fn waiting(builder: EngineBuilder) -> EngineBuilder {
 
 /// The effect of a step that does nothing else.
 async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
-    effects.happened(run, step);
+    effects.record(run, step);
     Ok(())
 }
 
@@ -218,7 +218,7 @@ fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             ctx.step(format!("step-{n}"), move || {
                 let (effects, id) = (effects.clone(), id.clone());
                 async move {
-                    effects.happened(&id, &format!("step-{n}"));
+                    effects.record(&id, &format!("step-{n}"));
                     Ok::<_, Failure>(n * 2)
                 }
             })
@@ -241,7 +241,7 @@ fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             Duration::from_millis(if attempt == 1 { 50 } else { 60_000 })
         });
         let body = || async {
-            effects.happened(ctx.run_id(), "flaky");
+            effects.record(ctx.run_id(), "flaky");
             let happened = effects.count(ctx.run_id(), "flaky");
             if happened > failures as usize {
                 Ok(())
@@ -257,7 +257,7 @@ fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, _, effects| async move {
         let body = || async {
-            effects.happened(ctx.run_id(), "broken");
+            effects.record(ctx.run_id(), "broken");
             Err::<u32, _>(Failure::new("never"))
         };
         let policy = Retry::constant(Duration::from_secs(10)).attempts(2)?;
@@ -265,7 +265,7 @@ fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             Ok(value) => value,
             Err(_) => {
                 let body = || async {
-                    effects.happened(ctx.run_id(), "fallback");
+                    effects.record(ctx.run_id(), "fallback");
                     Ok::<_, Failure>(7)
                 };
                 ctx.step("fallback", body).await?
@@ -298,7 +298,7 @@ fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
         let body = || {
             let (effects, calls, ctx) = (&effects, calls.clone(), &ctx);
             async move {
-                effects.happened(ctx.run_id(), "slow");
+                effects.record(ctx.run_id(), "slow");
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 {
                     std::future::pending::<()>().await;
                 }
