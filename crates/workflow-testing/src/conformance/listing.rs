@@ -5,12 +5,12 @@ use workflow_engine::store::NewRun;
 use workflow_engine::{RunFilter, RunKey, Status};
 
 /// Returns the ids of the runs that a filter admits.
-async fn listed(store: &Shared, filter: RunFilter) -> Vec<String> {
+async fn listed(store: &SharedStore, filter: RunFilter) -> Vec<String> {
     let runs = store.list(&filter).await.expect("runs are listed");
     runs.into_iter().map(|run| run.id).collect()
 }
 
-pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
+pub(super) async fn runs_are_listed_in_the_order_of_creation(store: SharedStore) {
     assert_eq!(
         listed(&store, RunFilter::default()).await,
         [""; 0],
@@ -20,7 +20,7 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
     for n in 0..120_i64 {
         // The order of creation differs from that of the ids and of the times.
         let id = format!("run-{}", (n * 7) % 120);
-        queued(&store, &id, at(-n)).await;
+        create_queued(&store, &id, at(-n)).await;
         created.push(id);
     }
     let default = listed(&store, RunFilter::default()).await;
@@ -32,15 +32,15 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
     );
     for run in runs {
         assert_eq!(
-            read(&store, &run.id).await,
+            read_run(&store, &run.id).await,
             run,
             "a listed run is the run as it is kept"
         );
     }
 }
 
-pub(super) async fn filters_are_combined(store: Shared) {
-    lease(&store, "w", at(100)).await;
+pub(super) async fn filters_are_combined(store: SharedStore) {
+    renew_lease(&store, "w", at(100)).await;
     for (n, workflow) in ["order", "billing", "Order"].into_iter().enumerate() {
         for status in Status::ALL {
             let id = format!("{status}-{n}");
@@ -63,7 +63,7 @@ pub(super) async fn filters_are_combined(store: Shared) {
             .await;
             match status {
                 Status::Running => {}
-                Status::Suspended => drop(commit(&store, pause(claim, &id, 2, at(9))).await),
+                Status::Suspended => drop(commit(&store, suspend(claim, &id, 2, at(9))).await),
                 _ => drop(commit(&store, append(claim, &id, 2, status, at(1))).await),
             }
         }
@@ -120,9 +120,9 @@ pub(super) async fn filters_are_combined(store: Shared) {
     );
 }
 
-pub(super) async fn a_worker_is_listed_with_what_it_holds(store: Shared) {
-    lease(&store, "w", at(100)).await;
-    lease(&store, "v", at(100)).await;
+pub(super) async fn runs_are_listed_by_worker(store: SharedStore) {
+    renew_lease(&store, "w", at(100)).await;
+    renew_lease(&store, "v", at(100)).await;
     for (id, worker) in [("a", "w"), ("b", "v"), ("c", "w")] {
         let new = NewRun {
             status: Status::Running,
@@ -131,22 +131,22 @@ pub(super) async fn a_worker_is_listed_with_what_it_holds(store: Shared) {
         };
         create(&store, new).await;
     }
-    let held = |worker: &str| RunFilter {
+    let held_by = |worker: &str| RunFilter {
         worker: Some(worker.to_owned()),
         ..RunFilter::default()
     };
-    assert_eq!(listed(&store, held("w")).await, ["a", "c"]);
+    assert_eq!(listed(&store, held_by("w")).await, ["a", "c"]);
     store.retire("w", at(1)).await.expect("a worker retires");
     assert_eq!(
-        listed(&store, held("w")).await,
+        listed(&store, held_by("w")).await,
         [""; 0],
         "it holds nothing any more"
     );
-    assert_eq!(listed(&store, held("v")).await, ["b"]);
+    assert_eq!(listed(&store, held_by("v")).await, ["b"]);
 }
 
-pub(super) async fn a_prefix_is_literal(store: Shared) {
-    let odd = [
+pub(super) async fn a_prefix_is_literal(store: SharedStore) {
+    let unusual = [
         "a%b",
         "a_b",
         "axb",
@@ -166,8 +166,8 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
         "aé",
         "a",
     ];
-    for id in odd {
-        queued(&store, id, at(0)).await;
+    for id in unusual {
+        create_queued(&store, id, at(0)).await;
     }
     let prefixes = [
         "a%",
@@ -199,7 +199,7 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
         "a%b and very much longer than any of the ids that there are",
     ];
     for prefix in prefixes {
-        let expected: Vec<_> = odd
+        let expected: Vec<_> = unusual
             .into_iter()
             .filter(|id| id.starts_with(prefix))
             .collect();
@@ -215,10 +215,10 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
     }
 }
 
-pub(super) async fn pages_follow_each_other(store: Shared) {
+pub(super) async fn pages_follow_each_other(store: SharedStore) {
     for n in 0..10 {
         let id = format!("{}-{n}", ["even", "odd"][n % 2]);
-        queued(&store, &id, at(0)).await;
+        create_queued(&store, &id, at(0)).await;
     }
     for (prefix, limit) in [
         ("", 3),

@@ -2,7 +2,7 @@
 
 use workflow_events::Timestamp;
 
-use super::super::fixture::{at, note, record};
+use super::super::fixture::{at, record, record_without_entry};
 use super::naive::Naive;
 use super::op::Op;
 use workflow_engine::store::{
@@ -37,7 +37,7 @@ impl Generator {
         self.now += self.random.i64(1..1_500);
         match self.random.u32(0..100) {
             0..14 => self.create(),
-            14..44 if !model.standing().is_empty() || self.rarely() => vec![self.commit(model)],
+            14..44 if !model.valid_claims().is_empty() || self.rarely() => vec![self.commit(model)],
             14..60 => self.claim(),
             60..64 => vec![self.release(model)],
             64..68 => vec![self.renew()],
@@ -209,7 +209,7 @@ impl Generator {
 
     fn cursor(&mut self, model: &Naive) -> Op {
         let sink = self.pick(&SINKS);
-        let Some(standing) = model.cursor(&sink) else {
+        let Some(current) = model.cursor(&sink) else {
             // A cursor at the start holds up every purge, so that not too many may be opened.
             return if self.random.u32(0..4) == 0 {
                 Op::Open(sink)
@@ -227,7 +227,7 @@ impl Generator {
             12 => Op::Cursors,
             2..5 => Op::Drop(sink),
             // What a cursor that stays where it is does with other counts is not documented.
-            _ if position == standing.position => Op::Set(sink, standing),
+            _ if position == current.position => Op::Set(sink, current),
             _ => {
                 let (delivered, rejected) = (self.random.u64(0..50), self.random.u64(0..5));
                 Op::Set(
@@ -259,9 +259,9 @@ impl Generator {
 
     /// Draws a claim: mostly a valid one, otherwise one that has ended or never existed.
     fn any_claim(&mut self, model: &Naive) -> Claim {
-        let standing = model.standing();
-        if !standing.is_empty() && self.random.u32(0..5) > 0 {
-            return standing[self.random.usize(0..standing.len())];
+        let valid = model.valid_claims();
+        if !valid.is_empty() && self.random.u32(0..5) > 0 {
+            return valid[self.random.usize(0..valid.len())];
         }
         // The last key is that of a run to come.
         let key = RunKey(self.random.u64(1..=model.last_key() + 1));
@@ -273,8 +273,12 @@ impl Generator {
     }
 
     fn record(&mut self, run: &str, first_seq: u64, events: u64) -> Record {
-        let make = if self.random.bool() { record } else { note };
-        make(run, first_seq, self.time(0), events)
+        let make_record = if self.random.bool() {
+            record
+        } else {
+            record_without_entry
+        };
+        make_record(run, first_seq, self.time(0), events)
     }
 
     fn place(&mut self, model: &Naive) -> Position {

@@ -50,11 +50,11 @@ where
     F: Future<Output = Arc<dyn Store>>,
 {
     for seed in sequences.seeds {
-        sequence(fresh().await, seed, sequences.operations).await;
+        check_sequence(fresh().await, seed, sequences.operations).await;
     }
 }
 
-async fn sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
+async fn check_sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
     let (mut model, mut generator) = (Naive::default(), Generator::new(seed));
     let mut subject = Subject::new(store);
     for number in 1..=operations {
@@ -65,7 +65,7 @@ async fn sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
                 actual == expected,
                 "{context}: the store answers {actual:#?}, the model {expected:#?}"
             );
-            subject.read_on(&model, &context).await;
+            subject.check_new_events(&model, &context).await;
             let (expected, actual) = (
                 model.runs(),
                 subject.translated(list_all(subject.store()).await),
@@ -76,7 +76,7 @@ async fn sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
             );
         }
     }
-    for op in model.everything() {
+    for op in model.final_reads() {
         let context = format!("seed {seed}, at the end: {op:?}");
         let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
         assert!(
