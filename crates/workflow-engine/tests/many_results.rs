@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use support::{Bench, STEPS};
+use support::{Fixture, STEPS};
 use tracker_core::testing::TestClock;
 use workflow_engine::store::{Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
@@ -66,9 +66,9 @@ fn parallel_results_that_are_each_within_their_limit_go_into_several_writes() {
 
 #[test]
 fn a_cancel_beside_many_results_keeps_them_all() {
-    let bench = Bench::new();
-    let engine = bench.builder().workflow(&MANY, many).build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().workflow(&MANY, many).build().unwrap();
+    fixture.clock.run(async {
         engine.start(&MANY, "r", 70).await.unwrap();
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 1);
         assert_eq!(
@@ -84,7 +84,7 @@ fn a_cancel_beside_many_results_keeps_them_all() {
 }
 
 /// A queued run as an earlier version has made it: its id or its input is refused today.
-async fn earlier(bench: &Bench, id: &str, workflow: &str, input: String) {
+async fn earlier(fixture: &Fixture, id: &str, workflow: &str, input: String) {
     let payload = Payload::from_json(input.clone()).unwrap();
     let event = format!(
         concat!(
@@ -116,15 +116,15 @@ async fn earlier(bench: &Bench, id: &str, workflow: &str, input: String) {
         worker,
         record,
     };
-    bench.store.create(new).await.unwrap();
+    fixture.store.create(new).await.unwrap();
 }
 
 #[test]
 fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_awaited() {
-    let (bench, long) = (Bench::new(), "x".repeat(600));
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
-        earlier(&bench, &long, "steps", "2".into()).await;
+    let (fixture, long) = (Fixture::new(), "x".repeat(600));
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
+        earlier(&fixture, &long, "steps", "2".into()).await;
         assert_eq!(
             engine.run(&STEPS, long.as_str(), 2).await.unwrap(),
             Outcome::Completed(2)
@@ -139,7 +139,7 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
         ));
 
         let (other, new) = (format!("{long}-other"), format!("{long}-new"));
-        earlier(&bench, &other, "steps", "2".into()).await;
+        earlier(&fixture, &other, "steps", "2".into()).await;
         assert_eq!(engine.cancel(&other, "no").await.unwrap(), Cancelled::Done);
         assert!(
             matches!(engine.cancel(&new, "no").await, Err(CancelError::Id(_))),
@@ -159,15 +159,15 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
 #[test]
 fn a_run_whose_input_is_too_deep_today_goes_on() {
     const DEEP: Workflow<Payload, u32> = Workflow::new("deep");
-    let (bench, nested) = (Bench::new(), "[".repeat(110) + &"]".repeat(110));
-    let engine = bench
+    let (fixture, nested) = (Fixture::new(), "[".repeat(110) + &"]".repeat(110));
+    let engine = fixture
         .builder()
         .workflow(&DEEP, |_, _| async { Ok::<_, Failure>(7) })
         .build()
         .unwrap();
     let input = Payload::from_json(nested.clone()).unwrap();
-    bench.clock.run(async {
-        earlier(&bench, "r", "deep", nested).await;
+    fixture.clock.run(async {
+        earlier(&fixture, "r", "deep", nested).await;
         assert_eq!(
             engine.run(&DEEP, "r", input.clone()).await.unwrap(),
             Outcome::Completed(7)

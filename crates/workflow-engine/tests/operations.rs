@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Bench, work_off};
+use support::{Fixture, run_until_done};
 use tracker_core::Clock;
 use workflow_engine::{Context, Failure, Outcome, Retry, StepFailure, Timestamp, Workflow};
 use workflow_events::EventKind;
@@ -19,7 +19,7 @@ const WF: Workflow<bool, u32> = Workflow::new("wf");
 #[test]
 fn a_panic_is_retried_only_if_that_is_asked_for() {
     for (asked, attempts) in [(false, 1), (true, 3)] {
-        let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        let (fixture, calls) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
         let counted = calls.clone();
         let panics = move |ctx: Context, asked: bool| {
             let calls = counted.clone();
@@ -43,8 +43,8 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
                 Ok(step.await?)
             }
         };
-        let engine = bench.builder().workflow(&WF, panics).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, panics).build().unwrap();
+        fixture.clock.run(async {
             let outcome = engine.run(&WF, "r", asked).await.unwrap();
             assert_eq!(
                 matches!(outcome, Outcome::Completed(3)),
@@ -59,7 +59,7 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
 #[test]
 fn a_timeout_is_retried_unless_that_is_refused() {
     for (refused, attempts) in [(false, 3), (true, 1)] {
-        let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        let (fixture, calls) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
         let counted = calls.clone();
         let hangs = move |ctx: Context, refused: bool| {
             let calls = counted.clone();
@@ -85,8 +85,8 @@ fn a_timeout_is_retried_unless_that_is_refused() {
                 }
             }
         };
-        let engine = bench.builder().workflow(&WF, hangs).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, hangs).build().unwrap();
+        fixture.clock.run(async {
             assert_eq!(
                 engine.run(&WF, "r", refused).await.unwrap(),
                 Outcome::Completed(attempts)
@@ -98,22 +98,22 @@ fn a_timeout_is_retried_unless_that_is_refused() {
 
 #[test]
 fn a_sleep_over_nothing_returns_at_once_and_is_not_told() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, _: bool| async move {
         ctx.sleep(Duration::ZERO).await;
         ctx.sleep_until(Timestamp::UNIX_EPOCH).await;
         ctx.sleep_until(ctx.now()).await;
         Ok::<_, Failure>(0)
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
-        bench.clock.sleep(Duration::from_secs(5)).await;
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
+        fixture.clock.sleep(Duration::from_secs(5)).await;
         assert_eq!(
             engine.run(&WF, "r", true).await.unwrap(),
             Outcome::Completed(0)
         );
         assert_eq!(
-            bench.told("r").await,
+            fixture.event_types("r").await,
             ["workflow.started", "workflow.completed"]
         );
     });
@@ -121,7 +121,7 @@ fn a_sleep_over_nothing_returns_at_once_and_is_not_told() {
 
 #[test]
 fn a_sleep_until_a_time_ends_then_and_is_replayed() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let at = Timestamp::from_millis(90_000_000).unwrap();
     let sleeps = move |ctx: Context, _: bool| async move {
         ctx.sleep_until(at).await;
@@ -129,11 +129,11 @@ fn a_sleep_until_a_time_ends_then_and_is_replayed() {
         ctx.sleep(Duration::from_secs(2)).await;
         Ok::<_, Failure>(u32::try_from(ctx.now().duration_since(at).as_secs())?)
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
         let first = engine.run(&WF, "r", true).await.unwrap();
         assert!(matches!(first, Outcome::Suspended { resume_at, .. } if resume_at == at));
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", true).await.unwrap(),
             Outcome::Completed(2)
@@ -143,8 +143,8 @@ fn a_sleep_until_a_time_ends_then_and_is_replayed() {
 
 #[test]
 fn the_delay_of_a_retry_counts_from_the_failure() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let slow = move |ctx: Context, _: bool| {
         let clock = clock.clone();
         async move {
@@ -158,8 +158,8 @@ fn the_delay_of_a_retry_counts_from_the_failure() {
             Ok::<_, Failure>(ctx.step("slow", body).retry(policy).await?)
         }
     };
-    let engine = bench.builder().workflow(&WF, slow).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, slow).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", true).await.unwrap();
         let events = engine.history("r").await.unwrap();
         let due = events.iter().find_map(|event| match event.kind {

@@ -53,40 +53,44 @@ impl std::fmt::Display for Wordless {
 impl DurableError for Wordless {}
 
 /// Executes a workflow beside others, which must not notice; returns how it ended.
-fn beside_others<O, E, F, Fut>(workflow: &Workflow<(), O, E>, function: F) -> (Bench, Outcome<O, E>)
+fn beside_others<O, E, F, Fut>(
+    workflow: &Workflow<(), O, E>,
+    function: F,
+) -> (Fixture, Outcome<O, E>)
 where
     O: Serialize + for<'de> Deserialize<'de> + Send + 'static,
     E: DurableError,
     F: Fn(Context, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O, E>> + Send + 'static,
 {
-    let bench = Bench::new();
-    let clock: Arc<dyn Clock> = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock: Arc<dyn Clock> = fixture.clock.clone();
     let body = move |ctx: Context, (): ()| function(ctx, clock.clone());
-    let engine = bench.builder().workflow(workflow, body).build().unwrap();
-    let outcome = bench.clock.run(async {
+    let engine = fixture.builder().workflow(workflow, body).build().unwrap();
+    let outcome = fixture.clock.run(async {
         let handle = engine.start(workflow, "r", ()).await.unwrap();
         engine.start(&STEPS, "other", 3).await.unwrap();
         let result = handle.result();
-        let _ = select(pin!(engine.work()), pin!(bench.clock.sleep(3 * HOUR))).await;
+        let _ = select(pin!(engine.work()), pin!(fixture.clock.sleep(3 * HOUR))).await;
         assert_eq!(
-            bench.store.run("other").await.unwrap().unwrap().status,
+            fixture.store.run("other").await.unwrap().unwrap().status,
             Status::Completed
         );
-        let told = bench.told("r").await;
+        let event_types = fixture.event_types("r").await;
         let count = |ends: &[&str]| {
-            told.iter()
-                .filter(|told| ends.contains(&told.as_str()))
+            event_types
+                .iter()
+                .filter(|kind| ends.contains(&kind.as_str()))
                 .count()
         };
         assert_eq!(
             count(&["step.started"]),
             count(&["step.completed", "step.failed"]),
-            "{told:?}"
+            "{event_types:?}"
         );
         result.await.unwrap()
     });
-    (bench, outcome)
+    (fixture, outcome)
 }
 
 fn failed<O: std::fmt::Debug, E>(outcome: Outcome<O, E>) -> WorkflowError<E> {
@@ -198,7 +202,7 @@ fn an_error_of_a_workflow_whose_words_panic_fails_its_run() {
 
 #[test]
 fn a_workflow_that_panics_while_it_is_suspended_is_suspended() {
-    let (bench, outcome) = beside_others(&WF, |ctx, _| async move {
+    let (fixture, outcome) = beside_others(&WF, |ctx, _| async move {
         let bomb = Bomb;
         ctx.sleep(HOUR).await;
         std::mem::forget(bomb);
@@ -206,7 +210,7 @@ fn a_workflow_that_panics_while_it_is_suspended_is_suspended() {
     });
     assert_eq!(outcome, Outcome::Completed("awake".into()));
     assert!(
-        bench
+        fixture
             .delivered()
             .iter()
             .any(|event| event.kind.type_name() == "workflow.paused")

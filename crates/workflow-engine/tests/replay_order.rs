@@ -32,15 +32,15 @@ where
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
     let execute = |_| {
-        let (bench, ways) = (Bench::new(), Arc::<Mutex<Vec<String>>>::default());
+        let (fixture, ways) = (Fixture::new(), Arc::<Mutex<Vec<String>>>::default());
         let (function, seen) = (function.clone(), ways.clone());
         let workflow = move |ctx: Context, (): ()| function(ctx, seen.clone());
-        let engine = bench.builder().workflow(&WF, workflow).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, workflow).build().unwrap();
+        fixture.clock.run(async {
             let paused = engine.run(&WF, "r", ()).await.unwrap();
             assert!(matches!(paused, Outcome::Suspended { .. }), "{paused:?}");
-            work_off(&bench, &engine).await;
-            let run = bench.store.run("r").await.unwrap().unwrap();
+            run_until_done(&fixture, &engine).await;
+            let run = fixture.store.run("r").await.unwrap().unwrap();
             assert_eq!(run.status, Status::Completed, "the replay got stuck");
         });
         let mut ways = std::mem::take(&mut *ways.lock().unwrap());
@@ -130,16 +130,16 @@ struct Deferred {
 }
 
 fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
-    let bench = Bench::new();
-    let gate = Arc::new(Mutex::new(Deferred { polls, waker: None }));
-    let held = gate.clone();
+    let fixture = Fixture::new();
+    let deferred = Arc::new(Mutex::new(Deferred { polls, waker: None }));
+    let awaited = deferred.clone();
     let workflow = move |ctx: Context, (): ()| {
-        let held = held.clone();
+        let awaited = awaited.clone();
         async move {
-            poll_fn(|poller| {
-                let mut held = held.lock().unwrap();
-                held.waker = Some(poller.waker().clone());
-                if held.polls == 0 {
+            poll_fn(|cx| {
+                let mut awaited = awaited.lock().unwrap();
+                awaited.waker = Some(cx.waker().clone());
+                if awaited.polls == 0 {
                     Poll::Ready(())
                 } else {
                     Poll::Pending
@@ -150,22 +150,22 @@ fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
             Ok::<_, Failure>("done".to_owned())
         }
     };
-    let counts = poll_fn(move |poller| {
-        let mut gate = gate.lock().unwrap();
-        if gate.polls == 0 {
+    let counts = poll_fn(move |cx| {
+        let mut deferred = deferred.lock().unwrap();
+        if deferred.polls == 0 {
             return Poll::Ready(());
         }
-        gate.polls -= 1;
-        if gate.polls == 0
-            && let Some(waker) = gate.waker.take()
+        deferred.polls -= 1;
+        if deferred.polls == 0
+            && let Some(waker) = deferred.waker.take()
         {
             waker.wake();
         }
-        poller.waker().wake_by_ref();
+        cx.waker().wake_by_ref();
         Poll::Pending
     });
     (
-        bench.builder().workflow(&WF, workflow).build().unwrap(),
+        fixture.builder().workflow(&WF, workflow).build().unwrap(),
         counts,
     )
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
-use support::{Bench, STEPS, Sink, steps};
+use support::{Fixture, STEPS, Sink, steps};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{Clock, DeliveryError, SendError};
 use workflow_engine::{
@@ -32,10 +32,10 @@ async fn beside<T>(engine: &Engine, program: impl Future<Output = T>) -> T {
 
 #[test]
 fn the_reasons_of_rejected_events_are_kept_and_their_number_is_bounded() {
-    let bench = Bench::new();
-    bench.sink.then_reject((0..60).collect::<Vec<_>>());
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    fixture.sink.then_reject((0..60).collect::<Vec<_>>());
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 40).await.unwrap();
         let sink = engine.flush().await.sinks.pop().unwrap();
         assert_eq!(
@@ -65,17 +65,17 @@ fn the_reasons_of_rejected_events_are_kept_and_their_number_is_bounded() {
 #[test]
 fn a_flush_or_shutdown_wakes_the_back_off_of_the_worker() {
     for case in 0..20 {
-        let bench = Bench::new();
-        bench.sink.always_fail(SendError::status(503));
-        let engine = bench.builder().build().unwrap();
-        bench.clock.run(beside(&engine, async {
+        let fixture = Fixture::new();
+        fixture.sink.always_fail(SendError::status(503));
+        let engine = fixture.builder().build().unwrap();
+        fixture.clock.run(beside(&engine, async {
             let _ = engine.run(&STEPS, format!("r{case}"), 1).await.unwrap();
-            bench.clock.sleep(12 * SECOND).await;
-            bench.sink.recover();
+            fixture.clock.sleep(12 * SECOND).await;
+            fixture.sink.recover();
             if case % 2 == 0 {
-                let began = bench.clock.now();
+                let began = fixture.clock.now();
                 assert!(engine.flush().await.is_delivered(), "case {case}");
-                assert!(bench.clock.now() < began + SECOND, "case {case}");
+                assert!(fixture.clock.now() < began + SECOND, "case {case}");
             }
             assert!(engine.shutdown(SECOND).await.is_complete(), "case {case}");
         }));
@@ -84,12 +84,12 @@ fn a_flush_or_shutdown_wakes_the_back_off_of_the_worker() {
 
 #[test]
 fn the_last_reason_reaches_flush_shutdown_and_report() {
-    let bench = Bench::new();
-    bench.sink.always_fail(SendError::status(503));
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(beside(&engine, async {
+    let fixture = Fixture::new();
+    fixture.sink.always_fail(SendError::status(503));
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(beside(&engine, async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
-        bench.clock.sleep(12 * SECOND).await;
+        fixture.clock.sleep(12 * SECOND).await;
         assert_eq!(
             engine.report().await.sinks[0].last_error,
             Some(SendError::status(503))
@@ -110,9 +110,9 @@ fn the_last_reason_reaches_flush_shutdown_and_report() {
 
 #[test]
 fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
-    let bench = Bench::new();
-    bench.clock.run(async {
-        let engine = bench
+    let fixture = Fixture::new();
+    fixture.clock.run(async {
+        let engine = fixture
             .builder()
             .sink("old-name", Arc::new(Sink::new()))
             .build()
@@ -123,7 +123,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
         );
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
 
-        let renamed = bench
+        let renamed = fixture
             .builder()
             .sink("new-name", Arc::new(Sink::new()))
             .retention(Retention::all(Duration::ZERO));
@@ -141,7 +141,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
             ("old-name", 4)
         );
         assert!(report.to_string().contains("old-name"), "{report}");
-        bench.clock.sleep(SECOND).await;
+        fixture.clock.sleep(SECOND).await;
         assert_eq!(
             engine.purge().await.unwrap(),
             Purged::default(),
@@ -163,7 +163,9 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
     });
 }
 
-fn on(store: &Arc<FaultStore>) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEvent>>, Engine) {
+fn engine_on(
+    store: &Arc<FaultStore>,
+) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEvent>>, Engine) {
     let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
     let builder = Engine::builder()
         .store(store.clone())
@@ -177,7 +179,7 @@ fn on(store: &Arc<FaultStore>) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEv
 #[test]
 fn every_read_of_a_handle_is_tried_again() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
-    let (clock, _, engine) = on(&store);
+    let (clock, _, engine) = engine_on(&store);
     clock.run(async {
         let _ = engine.run(&STEPS, "r", 2).await.unwrap();
         let handle = engine.handle(&STEPS, "r");
@@ -219,7 +221,7 @@ fn every_read_of_a_handle_is_tried_again() {
 #[test]
 fn a_store_that_panics_while_events_are_read_ends_no_delivery() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
-    let (clock, sink, engine) = on(&store);
+    let (clock, sink, engine) = engine_on(&store);
     clock.run(beside(&engine, async {
         let _ = engine.run(&STEPS, "r", 2).await.unwrap();
         store.panic_reads(1);

@@ -8,7 +8,7 @@ use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use support::Bench;
+use support::Fixture;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -59,7 +59,7 @@ impl Subscriber for Scribe {
 #[test]
 fn spans_have_ids_and_names_and_no_payload() {
     const PAY: Workflow<String, String> = Workflow::new("pay");
-    let (bench, scribe) = (Bench::new(), Scribe::default());
+    let (fixture, scribe) = (Fixture::new(), Scribe::default());
     let pay = |ctx: Context, card: String| async move {
         let charge = || async { Err::<String, _>(Failure::new(format!("declined: {card}"))) };
         let policy = Retry::constant(std::time::Duration::from_millis(10)).attempts(2)?;
@@ -69,9 +69,9 @@ fn spans_have_ids_and_names_and_no_payload() {
                 .await?,
         )
     };
-    let engine = bench.builder().workflow(&PAY, pay).build().unwrap();
+    let engine = fixture.builder().workflow(&PAY, pay).build().unwrap();
     tracing::subscriber::with_default(scribe.clone(), || {
-        bench.clock.run(async {
+        fixture.clock.run(async {
             let _ = engine
                 .run(&PAY, "pay-17", "4111-1111".to_owned())
                 .await
@@ -80,13 +80,13 @@ fn spans_have_ids_and_names_and_no_payload() {
         });
     });
     let text = scribe.0.lock().unwrap().clone();
-    for told in [
+    for line in [
         "workflow run=\"pay-17\" workflow=\"pay\"",
         "step step=\"charge\" attempt=1",
         "step step=\"charge\" attempt=2",
         "step step=\"mail\" attempt=1",
     ] {
-        assert!(text.contains(told), "{told} is not in:\n{text}");
+        assert!(text.contains(line), "{line} is not in:\n{text}");
     }
     assert!(!text.contains("4111"), "a payload:\n{text}");
 }

@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::{Bench, STEPS, Sink, steps};
+use support::{Fixture, STEPS, Sink, steps};
 use tracker_core::testing::TestClock;
 use workflow_engine::{
     Context, Engine, Failure, MemoryStore, Outcome, RunError, Status, Store, StoreError, Workflow,
@@ -103,7 +103,7 @@ fn a_store_that_stays_down_leaves_the_run_as_it_is_and_a_worker_takes_it_up_agai
 #[test]
 fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
     const CATCHES: Workflow<(), ()> = Workflow::new("catches");
-    let (bench, caught) = (Bench::new(), Arc::new(AtomicBool::new(false)));
+    let (fixture, caught) = (Fixture::new(), Arc::new(AtomicBool::new(false)));
     let flag = caught.clone();
     let catches = move |ctx: Context, (): ()| {
         let flag = flag.clone();
@@ -113,14 +113,14 @@ fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
             Ok::<_, Failure>(())
         }
     };
-    let store = (2..8).fold(FaultStore::new(bench.store.clone()), |store, n| {
+    let store = (2..8).fold(FaultStore::new(fixture.store.clone()), |store, n| {
         store.with_fault(n, Fault::FailBefore)
     });
     let builder = Engine::builder()
         .store(Arc::new(store))
-        .clock(bench.clock.clone());
+        .clock(fixture.clock.clone());
     let engine = builder.workflow(&CATCHES, catches).build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let outcome = engine.run(&CATCHES, "r", ()).await;
         assert!(matches!(outcome, Err(RunError::Store(_))));
         assert!(

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Bench, STEPS, killed_after, types, work_off};
+use support::{Fixture, STEPS, drop_after, run_until_done, types};
 use tracker_core::Clock;
 use workflow_engine::{
     Context, Engine, Failure, Outcome, Retry, RunOptions, Status, Timestamp, Workflow,
@@ -18,7 +18,7 @@ use workflow_engine::{
 use workflow_events::{Event, EventKind, PauseReason, ResumeReason};
 
 /// Checks what holds of every trace: places, ids, names, and that the sink received just this.
-fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
+fn check_envelopes(fixture: &Fixture, history: &[Event], id: &str, workflow: &str) {
     for (event, seq) in history.iter().zip(1..) {
         assert_eq!(event.seq, seq);
         assert_eq!(event.workflow_id, id);
@@ -28,14 +28,14 @@ fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
     }
     let ids: HashSet<_> = history.iter().map(|event| event.event_id).collect();
     assert_eq!(ids.len(), history.len());
-    assert_eq!(bench.delivered(), history, "the sink has the history");
+    assert_eq!(fixture.delivered(), history, "the sink has the history");
 }
 
 #[test]
 fn run_with_one_step() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let outcome = engine
             .run(&STEPS, RunOptions::new("r").execution_id("e"), 1)
             .await
@@ -51,7 +51,7 @@ fn run_with_one_step() {
             "workflow.completed",
         ];
         assert_eq!(types(&history), expected);
-        check_envelopes(&bench, &history, "r", "steps");
+        check_envelopes(&fixture, &history, "r", "steps");
         assert!(
             history
                 .iter()
@@ -81,9 +81,9 @@ fn run_with_one_step() {
 
 #[test]
 fn run_with_three_steps() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 3).await.unwrap();
         assert!(engine.flush().await.is_complete());
         let history = engine.history("r").await.unwrap();
@@ -98,7 +98,7 @@ fn run_with_three_steps() {
             "workflow.completed",
         ];
         assert_eq!(types(&history), expected);
-        check_envelopes(&bench, &history, "r", "steps");
+        check_envelopes(&fixture, &history, "r", "steps");
         assert!(
             history.iter().all(|event| event.execution_id.is_none()),
             "absent when none was given"
@@ -112,13 +112,17 @@ fn run_with_three_steps() {
 #[test]
 fn step_fails_without_retry() {
     const REFUSED: Workflow<(), ()> = Workflow::new("refused");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let refused = |ctx: Context, (): ()| async move {
         let charge = || async { Err::<(), _>(Failure::new("card declined").with_kind("declined")) };
         Ok::<_, Failure>(ctx.step("charge", charge).await?)
     };
-    let engine = bench.builder().workflow(&REFUSED, refused).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture
+        .builder()
+        .workflow(&REFUSED, refused)
+        .build()
+        .unwrap();
+    fixture.clock.run(async {
         let Outcome::Failed(failure) = engine.run(&REFUSED, "r", ()).await.unwrap() else {
             panic!("a workflow whose step fails, fails");
         };
@@ -135,7 +139,7 @@ fn step_fails_without_retry() {
                 "workflow.failed"
             ]
         );
-        check_envelopes(&bench, &history, "r", "refused");
+        check_envelopes(&fixture, &history, "r", "refused");
         let EventKind::StepFailed {
             step_name,
             attempt: 1,
@@ -172,8 +176,8 @@ fn step_fails_without_retry() {
 #[test]
 fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
     const SLOW: Workflow<(), u64> = Workflow::new("slow");
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let slow = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -184,13 +188,13 @@ fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
             Ok::<_, Failure>(ctx.step("export", export).await?)
         }
     };
-    let engine = bench.builder().workflow(&SLOW, slow).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&SLOW, slow).build().unwrap();
+    fixture.clock.run(async {
         let watch = async {
-            bench.clock.sleep(Duration::from_secs(30)).await;
+            fixture.clock.sleep(Duration::from_secs(30)).await;
             assert!(engine.flush().await.is_delivered());
             assert_eq!(
-                types(&bench.delivered()),
+                types(&fixture.delivered()),
                 ["workflow.started", "step.started"]
             );
         };
@@ -236,26 +240,26 @@ async fn flaky(ctx: Context, failures: u32, calls: Arc<AtomicU32>) -> Result<u32
     Ok(ctx.step("flaky", body).retry(policy).await?)
 }
 
-fn with_flaky(bench: &Bench) -> (Engine, Arc<AtomicU32>) {
+fn with_flaky(fixture: &Fixture) -> (Engine, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let body = move |ctx, failures| flaky(ctx, failures, counted.clone());
-    let engine = bench.builder().workflow(&FLAKY, body);
+    let engine = fixture.builder().workflow(&FLAKY, body);
     (engine.build().unwrap(), calls)
 }
 
 #[test]
 fn start() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let handle = engine
             .start(&STEPS, RunOptions::new("r").execution_id("e"), 1)
             .await
             .unwrap();
-        assert_eq!(bench.told("r").await, ["workflow.queued"]);
+        assert_eq!(fixture.event_types("r").await, ["workflow.queued"]);
         assert_eq!(handle.status().await.unwrap(), Some(Status::Queued));
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let expected = [
             "workflow.queued",
             "workflow.started",
@@ -263,18 +267,18 @@ fn start() {
             "step.completed",
             "workflow.completed",
         ];
-        assert_eq!(bench.told("r").await, expected);
+        assert_eq!(fixture.event_types("r").await, expected);
         assert_eq!(handle.result().await.unwrap(), Outcome::Completed(1));
         assert_eq!(handle.completed_steps().await.unwrap(), ["step-1"]);
-        check_envelopes(&bench, &engine.history("r").await.unwrap(), "r", "steps");
+        check_envelopes(&fixture, &engine.history("r").await.unwrap(), "r", "steps");
     });
 }
 
 #[test]
 fn two_failures_then_success() {
-    let bench = Bench::new();
-    let (engine, _) = with_flaky(&bench);
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let (engine, _) = with_flaky(&fixture);
+    fixture.clock.run(async {
         let outcome = engine.run(&FLAKY, "r", 2).await.unwrap();
         let resume_at = Timestamp::from_millis(60_000).unwrap();
         assert_eq!(
@@ -284,7 +288,7 @@ fn two_failures_then_success() {
                 resume_at
             }
         );
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let history = engine.history("r").await.unwrap();
         let failed = [
             "step.started",
@@ -300,7 +304,7 @@ fn two_failures_then_success() {
         ]
         .concat();
         assert_eq!(types(&history), expected);
-        check_envelopes(&bench, &history, "r", "flaky");
+        check_envelopes(&fixture, &history, "r", "flaky");
 
         let EventKind::StepFailed {
             attempt: 1,
@@ -348,11 +352,11 @@ fn two_failures_then_success() {
 
 #[test]
 fn exhausted() {
-    let bench = Bench::new();
-    let (engine, calls) = with_flaky(&bench);
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let (engine, calls) = with_flaky(&fixture);
+    fixture.clock.run(async {
         let _ = engine.run(&FLAKY, "r", 9).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let history = engine.history("r").await.unwrap();
         let end = [
             "step.started",
@@ -394,17 +398,17 @@ fn exhausted() {
 
 #[test]
 fn a_short_retry_is_waited_for_in_memory() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
-    let engine = bench.builder().suspend_after(Duration::from_secs(61));
+    let engine = fixture.builder().suspend_after(Duration::from_secs(61));
     let engine = engine
         .workflow(&FLAKY, move |ctx, failures| {
             flaky(ctx, failures, counted.clone())
         })
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&FLAKY, "r", 1).await.unwrap(),
             Outcome::Completed(2)
@@ -418,14 +422,14 @@ fn a_short_retry_is_waited_for_in_memory() {
             "step.completed",
             "workflow.completed",
         ];
-        assert_eq!(bench.told("r").await, expected);
+        assert_eq!(fixture.event_types("r").await, expected);
     });
 }
 
 #[test]
 fn sleep() {
     const SLEEPS: Workflow<(), ()> = Workflow::new("sleeps");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.step("before", || async { Ok::<_, Failure>(()) })
             .await?;
@@ -433,8 +437,8 @@ fn sleep() {
         ctx.step("after", || async { Ok::<_, Failure>(()) }).await?;
         Ok::<_, Failure>(())
     };
-    let engine = bench.builder().workflow(&SLEEPS, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&SLEEPS, sleeps).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&SLEEPS, "r", ()).await.unwrap();
         let resume_at = Timestamp::from_millis(3_600_000).unwrap();
         let history = engine.history("r").await.unwrap();
@@ -460,7 +464,7 @@ fn sleep() {
         };
         assert_eq!(history[4].kind, paused);
 
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let history = engine.history("r").await.unwrap();
         let expected = [
             "workflow.resumed",
@@ -495,14 +499,14 @@ fn sleep() {
             (3_600_000, "before after".into()),
             "pauses included"
         );
-        check_envelopes(&bench, &history, "r", "sleeps");
+        check_envelopes(&fixture, &history, "r", "sleeps");
     });
 }
 
 #[test]
 fn timeout_without_retry() {
     const STUCK: Workflow<(), ()> = Workflow::new("stuck");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let stuck = |ctx: Context, (): ()| async move {
         let body = || std::future::pending::<Result<(), Failure>>();
         Ok::<_, Failure>(
@@ -511,8 +515,8 @@ fn timeout_without_retry() {
                 .await?,
         )
     };
-    let engine = bench.builder().workflow(&STUCK, stuck).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&STUCK, stuck).build().unwrap();
+    fixture.clock.run(async {
         let Outcome::Failed(failure) = engine.run(&STUCK, "r", ()).await.unwrap() else {
             panic!("it fails")
         };
@@ -548,15 +552,15 @@ fn timeout_without_retry() {
 
 #[test]
 fn crash_in_a_step() {
-    let bench = Bench::new();
-    let died = Arc::new(AtomicBool::new(false));
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let crashed = Arc::new(AtomicBool::new(false));
+    let clock = fixture.clock.clone();
     const SLOW: Workflow<(), ()> = Workflow::new("slow");
     let slow = move |ctx: Context, (): ()| {
-        let (died, clock) = (died.clone(), clock.clone());
+        let (crashed, clock) = (crashed.clone(), clock.clone());
         async move {
             let body = || async {
-                if !died.swap(true, Ordering::Relaxed) {
+                if !crashed.swap(true, Ordering::Relaxed) {
                     clock.sleep(Duration::from_secs(3600)).await;
                 }
                 Ok::<_, Failure>(())
@@ -564,20 +568,20 @@ fn crash_in_a_step() {
             Ok::<_, Failure>(ctx.step("slow", body).await?)
         }
     };
-    let engine = |bench: &Bench| {
-        bench
+    let engine = |fixture: &Fixture| {
+        fixture
             .builder()
             .workflow(&SLOW, slow.clone())
             .build()
             .unwrap()
     };
-    bench.clock.run(async {
+    fixture.clock.run(async {
         {
-            let engine = engine(&bench);
-            killed_after(&bench, Duration::from_secs(1), engine.run(&SLOW, "r", ())).await;
+            let engine = engine(&fixture);
+            drop_after(&fixture, Duration::from_secs(1), engine.run(&SLOW, "r", ())).await;
         }
-        let engine = engine(&bench);
-        work_off(&bench, &engine).await;
+        let engine = engine(&fixture);
+        run_until_done(&fixture, &engine).await;
         let history = engine.history("r").await.unwrap();
         let expected = [
             "workflow.started",
@@ -595,6 +599,6 @@ fn crash_in_a_step() {
             }
         );
         assert_eq!(history[3].kind, history[1].kind, "the same attempt again");
-        check_envelopes(&bench, &history, "r", "slow");
+        check_envelopes(&fixture, &history, "r", "slow");
     });
 }

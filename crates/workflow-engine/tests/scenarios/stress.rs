@@ -93,10 +93,11 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
                 }
             }
             let Ok(outcome) = timeout(Duration::from_secs(20), handle.result()).await else {
-                let told = handle.history().await.unwrap();
-                let told: Vec<_> = told.iter().map(|event| event.kind.type_name()).collect();
+                let history = handle.history().await.unwrap();
+                let event_types: Vec<_> =
+                    history.iter().map(|event| event.kind.type_name()).collect();
                 panic!(
-                    "there is no end to {:?}, which has told {told:?}",
+                    "run {:?} does not end; its history is {event_types:?}",
                     handle.run().await
                 );
             };
