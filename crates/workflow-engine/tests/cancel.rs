@@ -27,9 +27,11 @@ async fn works(
     finished: Arc<AtomicU32>,
 ) -> Result<(), Failure> {
     let wait = |seconds: u64| {
-        let (clock, finished) = (clock.clone(), finished.clone());
+        let clock = clock.clone();
+        let finished = finished.clone();
         move || {
-            let (clock, finished) = (clock.clone(), finished.clone());
+            let clock = clock.clone();
+            let finished = finished.clone();
             async move {
                 clock.sleep(Duration::from_secs(seconds)).await;
                 finished.fetch_add(1, Ordering::Relaxed);
@@ -45,8 +47,10 @@ async fn works(
 /// Runs [`works`], cancels it after half a second, and returns what its history tells and how many
 /// steps finished.
 fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
-    let (fixture, finished) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
-    let (clock, counted): (Arc<dyn Clock>, _) = (fixture.clock.clone(), finished.clone());
+    let fixture = Fixture::new();
+    let finished = Arc::new(AtomicU32::new(0));
+    let clock: Arc<dyn Clock> = fixture.clock.clone();
+    let counted = finished.clone();
     let builder = fixture.builder().workflow(&WF, move |ctx, ()| {
         works(ctx, clock.clone(), counted.clone())
     });
@@ -245,8 +249,10 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
     }
     let mut accepted_at = Vec::new();
     for write in 0..30 {
-        let (fixture, reply) = (Fixture::new(), Arc::new(Mutex::new(None)));
-        let (answer, at) = (reply.clone(), now(&fixture));
+        let fixture = Fixture::new();
+        let reply = Arc::new(Mutex::new(None));
+        let answer = reply.clone();
+        let at = now(&fixture);
         let store =
             FaultStore::new(fixture.store.clone()).with_action_before(write, move |store| {
                 let request = CancelRequest {

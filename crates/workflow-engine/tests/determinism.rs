@@ -46,7 +46,8 @@ where
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
     let fixture = Fixture::new();
-    let (before, after) = (deployed(&fixture, original), deployed(&fixture, function));
+    let before = deployed(&fixture, original);
+    let after = deployed(&fixture, function);
     fixture.clock.run(async {
         let _ = before.run(&WF, "r", ()).await.unwrap();
         fixture.clock.sleep(HOUR).await;

@@ -29,16 +29,15 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
 
 #[test]
 fn select_swaps_the_results_of_two_steps_of_one_name() {
-    let (fixture, executions) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let executions = Arc::new(AtomicU32::new(0));
     let swaps = move |ctx: Context, (): ()| {
         // tokio's `select!` polls in a random order; this is the order of one execution, and then
         // the other one.
         let first_first = executions.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         async move {
-            let (first, second) = (
-                ctx.step("pick", || ok("first".to_owned())),
-                ctx.step("pick", || ok("second".to_owned())),
-            );
+            let first = ctx.step("pick", || ok("first".to_owned()));
+            let second = ctx.step("pick", || ok("second".to_owned()));
             let (first, second) = if first_first {
                 join(first, second).await
             } else {
@@ -73,10 +72,8 @@ fn a_replay_lets_the_other_branch_of_select_win() {
             };
             // Polled first, finished second; both are recorded, for the winner is awaited beside
             // the loser.
-            let (slow, fast) = (
-                ctx.step("slow", slow),
-                ctx.step("fast", || ok("fast".to_owned())),
-            );
+            let slow = ctx.step("slow", slow);
+            let fast = ctx.step("fast", || ok("fast".to_owned()));
             let won = match select(slow, fast).await {
                 Either::Left((won, fast)) => (won?, fast.await?),
                 Either::Right((won, slow)) => (won?, slow.await?),
@@ -313,9 +310,11 @@ fn of_three_parallel_steps_one_is_left() {
 #[test]
 fn a_retry_after_a_timeout_never_runs() {
     let fixture = Fixture::new();
-    let (calls, clock) = (Arc::new(AtomicU32::new(0)), fixture.clock.clone());
+    let calls = Arc::new(AtomicU32::new(0));
+    let clock = fixture.clock.clone();
     let times_out = move |ctx: Context, (): ()| {
-        let (calls, clock) = (calls.clone(), clock.clone());
+        let calls = calls.clone();
+        let clock = clock.clone();
         async move {
             let body = || async {
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 {

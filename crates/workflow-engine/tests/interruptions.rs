@@ -69,7 +69,8 @@ async fn works(
 }
 
 fn engine(fixture: &Fixture, tries: &Arc<AtomicU32>) -> workflow_engine::EngineBuilder {
-    let (clock, tries): (Arc<dyn Clock>, _) = (fixture.clock.clone(), tries.clone());
+    let clock: Arc<dyn Clock> = fixture.clock.clone();
+    let tries = tries.clone();
     fixture.builder().workflow(&WF, move |ctx, input| {
         works(ctx, input, clock.clone(), tries.clone())
     })
@@ -105,7 +106,8 @@ async fn finish(fixture: &Fixture, tries: &Arc<AtomicU32>, interrupted: &str) {
 #[test]
 fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
     for polls in 0..60 {
-        let (fixture, tries) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let tries = Arc::new(AtomicU32::new(0));
         fixture.clock.run(async {
             let dies = engine(&fixture, &tries).build().unwrap();
             {
@@ -136,7 +138,8 @@ fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
 fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
     let mut closed = 0;
     for write in 0..25 {
-        let (fixture, tries) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let tries = Arc::new(AtomicU32::new(0));
         let slot: Arc<std::sync::Mutex<Option<Engine>>> = Arc::default();
         let stops = slot.clone();
         let store = FaultStore::new(fixture.store.clone()).with_action_before(write, move |_| {
@@ -165,7 +168,8 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
 
 #[test]
 fn two_engines_that_want_the_same_runs_share_them() {
-    let (fixture, tries) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let tries = Arc::new(AtomicU32::new(0));
     let lease = Duration::from_secs(1);
     let engines = [(); 2].map(|()| {
         engine(&fixture, &tries)
@@ -227,7 +231,8 @@ async fn engines_run(engine: &Engine, id: &str) -> bool {
 /// point of the protocol.
 #[test]
 fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
-    let (ms, mut stranded) = (Duration::from_millis(1), Vec::new());
+    let ms = Duration::from_millis(1);
+    let mut stranded = Vec::new();
     for what in ["run", "idle", "work", "idle after run"] {
         for at in (5..125).step_by(10) {
             let fixture = Fixture::new();
@@ -286,7 +291,8 @@ fn a_failure_at_any_write_of_a_worker_strands_no_run() {
         let builder = Engine::builder()
             .store(Arc::new(store))
             .clock(fixture.clock.clone());
-        let (clock, millis) = (fixture.clock.clone(), Duration::from_millis);
+        let clock = fixture.clock.clone();
+        let millis = Duration::from_millis;
         let function = move |ctx: Context, input: u32| {
             let clock = clock.clone();
             async move {

@@ -53,7 +53,8 @@ fn waiting(fixture: &Fixture, builder: EngineBuilder) -> EngineBuilder {
 async fn completes(fixture: &Fixture, engine: &Engine, id: &str) -> bool {
     let handle = engine.handle(&WAIT, id);
     let done = async { handle.result().await.is_ok() };
-    let (work, done) = (pin!(engine.work()), pin!(done));
+    let work = pin!(engine.work());
+    let done = pin!(done);
     matches!(
         select(select(work, done), fixture.clock.sleep(HOUR)).await,
         Either::Left((Either::Right((true, _)), _))
@@ -132,15 +133,18 @@ impl Clock for Settable {
 #[test]
 fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
     for jump in [3_600, 0] {
-        let (fixture, executed) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let executed = Arc::new(AtomicU32::new(0));
         // Forwards by an hour, or back by one.
         let clock = Arc::new(Settable(
             fixture.clock.clone(),
             AtomicU64::new(3_600 - jump),
         ));
-        let (sleeps, counts) = (fixture.clock.clone(), executed.clone());
+        let sleeps = fixture.clock.clone();
+        let counts = executed.clone();
         let workflow = move |ctx: Context, ms: u64| {
-            let (sleeps, counts) = (sleeps.clone(), counts.clone());
+            let sleeps = sleeps.clone();
+            let counts = counts.clone();
             async move {
                 let wait = || async {
                     sleeps.sleep(Duration::from_millis(ms)).await;
@@ -179,7 +183,8 @@ fn two_engines_with_short_leases_execute_a_run_once() {
             .build()
             .unwrap()
     };
-    let (a, b) = (engine(), engine());
+    let a = engine();
+    let b = engine();
     fixture.clock.run(async {
         a.start(&WAIT, "r", 20_000).await.unwrap();
         let done = async { a.handle(&WAIT, "r").result().await.unwrap() };

@@ -174,7 +174,8 @@ fn a_reason_of_several_mb_is_refused_and_the_run_goes_on() {
 #[test]
 fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
     const NAMED: Workflow<String, String> = Workflow::new("named");
-    let (fixture, executed) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let executed = Arc::new(AtomicU32::new(0));
     let counted = executed.clone();
     let named = move |ctx: Context, name: String| {
         let executed = counted.clone();

@@ -107,7 +107,9 @@ async fn earlier(fixture: &Fixture, id: &str, workflow: &str, input: String) {
         events: vec![EncodedEvent::from_json(event).unwrap()],
         entry: Some(entry),
     };
-    let (workflow, worker, status) = (workflow.into(), "w".into(), Status::Queued);
+    let workflow = workflow.into();
+    let worker = "w".into();
+    let status = Status::Queued;
     let new = NewRun {
         id: id.into(),
         workflow,
@@ -121,7 +123,8 @@ async fn earlier(fixture: &Fixture, id: &str, workflow: &str, input: String) {
 
 #[test]
 fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_awaited() {
-    let (fixture, long) = (Fixture::new(), "x".repeat(600));
+    let fixture = Fixture::new();
+    let long = "x".repeat(600);
     let engine = fixture.builder().build().unwrap();
     fixture.clock.run(async {
         earlier(&fixture, &long, "steps", "2".into()).await;
@@ -138,7 +141,8 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
             Err(RunError::Conflict { what: "input", .. })
         ));
 
-        let (other, new) = (format!("{long}-other"), format!("{long}-new"));
+        let other = format!("{long}-other");
+        let new = format!("{long}-new");
         earlier(&fixture, &other, "steps", "2".into()).await;
         assert_eq!(engine.cancel(&other, "no").await.unwrap(), Cancelled::Done);
         assert!(
@@ -159,7 +163,8 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
 #[test]
 fn a_run_whose_input_is_too_deep_today_goes_on() {
     const DEEP: Workflow<Payload, u32> = Workflow::new("deep");
-    let (fixture, nested) = (Fixture::new(), "[".repeat(110) + &"]".repeat(110));
+    let fixture = Fixture::new();
+    let nested = "[".repeat(110) + &"]".repeat(110);
     let engine = fixture
         .builder()
         .workflow(&DEEP, |_, _| async { Ok::<_, Failure>(7) })

@@ -19,7 +19,8 @@ const WF: Workflow<bool, u32> = Workflow::new("wf");
 #[test]
 fn a_panic_is_retried_only_if_that_is_asked_for() {
     for (asked, attempts) in [(false, 1), (true, 3)] {
-        let (fixture, calls) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let panics = move |ctx: Context, asked: bool| {
             let calls = counted.clone();
@@ -59,7 +60,8 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
 #[test]
 fn a_timeout_is_retried_unless_that_is_refused() {
     for (refused, attempts) in [(false, 3), (true, 1)] {
-        let (fixture, calls) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let hangs = move |ctx: Context, refused: bool| {
             let calls = counted.clone();

@@ -32,8 +32,10 @@ where
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
     let execute = |_| {
-        let (fixture, ways) = (Fixture::new(), Arc::<Mutex<Vec<String>>>::default());
-        let (function, seen) = (function.clone(), ways.clone());
+        let fixture = Fixture::new();
+        let ways = Arc::<Mutex<Vec<String>>>::default();
+        let function = function.clone();
+        let seen = ways.clone();
         let workflow = move |ctx: Context, (): ()| function(ctx, seen.clone());
         let engine = fixture.builder().workflow(&WF, workflow).build().unwrap();
         fixture.clock.run(async {

@@ -166,7 +166,8 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
 fn engine_on(
     store: &Arc<FaultStore>,
 ) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEvent>>, Engine) {
-    let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
+    let clock = Arc::new(TestClock::new());
+    let sink = Arc::new(Sink::new());
     let builder = Engine::builder()
         .store(store.clone())
         .clock(clock.clone())
@@ -279,7 +280,8 @@ fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
 #[test]
 fn what_is_read_of_the_outbox_is_sent() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
-    let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
+    let clock = Arc::new(TestClock::new());
+    let sink = Arc::new(Sink::new());
     let config = tracker_core::Config::builder()
         .batch_bytes(2_000)
         .build()

@@ -26,7 +26,8 @@ impl DurableError for PaymentError {}
 #[test]
 fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
     const COUNTED: Workflow<u32, u32> = Workflow::new("counted");
-    let (fixture, calls) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicU32::new(0));
     let counter = calls.clone();
     let counted = move |_: Context, input: u32| {
         let counter = counter.clone();
@@ -75,8 +76,10 @@ fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
 #[test]
 fn two_runs_of_one_id_at_once_execute_the_body_once() {
     const HELD: Workflow<(), ()> = Workflow::new("held");
-    let (fixture, calls) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
-    let (counter, clock) = (calls.clone(), fixture.clock.clone());
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counter = calls.clone();
+    let clock = fixture.clock.clone();
     let held = move |ctx: Context, (): ()| {
         counter.fetch_add(1, Ordering::Relaxed);
         let clock = clock.clone();

@@ -16,7 +16,8 @@ use workflow_testing::FaultStore;
 
 #[test]
 fn a_sink_that_is_down_delays_no_other_and_no_run() {
-    let (fixture, down) = (Fixture::new(), Arc::new(Sink::new()));
+    let fixture = Fixture::new();
+    let down = Arc::new(Sink::new());
     down.then_hang();
     down.then_hang();
     let engine = fixture
@@ -330,10 +331,8 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
 fn engines_on_one_sink_take_turns() {
     let fixture = Fixture::new();
     let hold = fixture.sink.then_hold();
-    let (one, other) = (
-        fixture.builder().build().unwrap(),
-        fixture.builder().build().unwrap(),
-    );
+    let one = fixture.builder().build().unwrap();
+    let other = fixture.builder().build().unwrap();
     fixture.clock.run(async {
         let _ = one.run(&STEPS, "r", 1).await.unwrap();
         let meanwhile = async {
@@ -357,10 +356,8 @@ fn engines_on_one_sink_take_turns() {
 fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
     let fixture = Fixture::new();
     let hold = fixture.sink.then_hold();
-    let (frozen, other) = (
-        fixture.builder().build().unwrap(),
-        fixture.builder().build().unwrap(),
-    );
+    let frozen = fixture.builder().build().unwrap();
+    let other = fixture.builder().build().unwrap();
     fixture.clock.run(async {
         let _ = other.run(&STEPS, "r", 1).await.unwrap();
         let mut flush = Box::pin(frozen.flush());
@@ -407,10 +404,8 @@ fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
 #[test]
 fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
     let fixture = Fixture::new();
-    let (survivor, dies) = (
-        fixture.builder().build().unwrap(),
-        fixture.builder().build().unwrap(),
-    );
+    let survivor = fixture.builder().build().unwrap();
+    let dies = fixture.builder().build().unwrap();
     fixture.clock.run(async {
         let test = async {
             fixture.clock.sleep(Duration::from_millis(10)).await;

@@ -59,7 +59,8 @@ impl Subscriber for Scribe {
 #[test]
 fn spans_have_ids_and_names_and_no_payload() {
     const PAY: Workflow<String, String> = Workflow::new("pay");
-    let (fixture, scribe) = (Fixture::new(), Scribe::default());
+    let fixture = Fixture::new();
+    let scribe = Scribe::default();
     let pay = |ctx: Context, card: String| async move {
         let charge = || async { Err::<String, _>(Failure::new(format!("declined: {card}"))) };
         let policy = Retry::constant(std::time::Duration::from_millis(10)).attempts(2)?;

@@ -24,11 +24,9 @@ fn engine(
     let store = faults.into_iter().fold(store, |store, (write, fault)| {
         store.with_fault(write, fault)
     });
-    let (clock, store, sink) = (
-        Arc::new(TestClock::new()),
-        Arc::new(store),
-        Arc::new(Sink::new()),
-    );
+    let clock = Arc::new(TestClock::new());
+    let store = Arc::new(store);
+    let sink = Arc::new(Sink::new());
     let builder = Engine::builder()
         .store(store.clone())
         .clock(clock.clone())
@@ -103,7 +101,8 @@ fn a_store_that_stays_down_leaves_the_run_as_it_is_and_a_worker_takes_it_up_agai
 #[test]
 fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
     const CATCHES: Workflow<(), ()> = Workflow::new("catches");
-    let (fixture, caught) = (Fixture::new(), Arc::new(AtomicBool::new(false)));
+    let fixture = Fixture::new();
+    let caught = Arc::new(AtomicBool::new(false));
     let flag = caught.clone();
     let catches = move |ctx: Context, (): ()| {
         let flag = flag.clone();

@@ -98,14 +98,14 @@ impl DurableError for Awkward {
 #[test]
 fn such_an_error_is_retried_like_any_other() {
     for form in FORMS {
-        let (fixture, calls, seen) = (
-            Fixture::new(),
-            Arc::new(AtomicU32::new(0)),
-            Arc::new(Mutex::new(Vec::new())),
-        );
-        let (counted, noted) = (calls.clone(), seen.clone());
+        let fixture = Fixture::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let counted = calls.clone();
+        let noted = seen.clone();
         let flaky = move |ctx: Context, form: Form| {
-            let (calls, seen) = (counted.clone(), noted.clone());
+            let calls = counted.clone();
+            let seen = noted.clone();
             async move {
                 let body = || {
                     let attempt = calls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -190,7 +190,8 @@ fn such_an_error_is_retried_like_any_other() {
 #[test]
 fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
     for form in FORMS {
-        let (fixture, met) = (Fixture::new(), Arc::new(Mutex::new(Vec::new())));
+        let fixture = Fixture::new();
+        let met = Arc::new(Mutex::new(Vec::new()));
         let noted = met.clone();
         let fails = move |ctx: Context, form: Form| {
             let met = noted.clone();

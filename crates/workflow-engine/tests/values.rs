@@ -117,7 +117,8 @@ fn a_value_as_deep_as_it_may_be_is_read_by_everybody() {
             Outcome::Completed(deep)
         );
         // This includes a reader that reads numbers as floats, and has a limit of 128 levels.
-        let (deep, delivered) = (nested(100, "7"), fixture.sink.delivered());
+        let deep = nested(100, "7");
+        let delivered = fixture.sink.delivered();
         assert_eq!(
             delivered
                 .iter()
@@ -174,7 +175,8 @@ fn a_value_that_is_too_deep_is_refused_before_it_is_written() {
             );
             assert!(engine.history("r").await.unwrap().is_empty(), "nothing is recorded");
 
-            let (step, output) = (format!("step-{levels}"), format!("output-{levels}"));
+            let step = format!("step-{levels}");
+            let output = format!("output-{levels}");
             let _ = engine.run(&STEP, step.as_str(), levels).await.unwrap();
             run_until_done(&fixture, &engine).await;
             let end = engine.run(&STEP, step.as_str(), levels).await.unwrap();

@@ -26,9 +26,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A workflow of one step that takes an hour of the test's clock, and counts how often it has
 /// begun.
 fn slow(fixture: &Fixture, begun: &Arc<AtomicU32>) -> Engine {
-    let (clock, begun) = (fixture.clock.clone(), begun.clone());
+    let clock = fixture.clock.clone();
+    let begun = begun.clone();
     let function = move |ctx: Context, (): ()| {
-        let (clock, begun) = (clock.clone(), begun.clone());
+        let clock = clock.clone();
+        let begun = begun.clone();
         async move {
             let body = || async {
                 let before = begun.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +75,8 @@ fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
 
 #[test]
 fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
-    let (fixture, begun) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let begun = Arc::new(AtomicU32::new(0));
     let first = slow(&fixture, &begun);
     let second = slow(&fixture, &begun);
     fixture.clock.run(async {
@@ -114,7 +117,8 @@ fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
 
 #[test]
 fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
-    let (fixture, begun) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let begun = Arc::new(AtomicU32::new(0));
     let engine = slow(&fixture, &begun);
     fixture.clock.run(async {
         let stop = async {
@@ -133,8 +137,10 @@ fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
 
 #[test]
 fn a_shutdown_hands_over_at_once_what_it_leaves() {
-    let (fixture, begun) = (Fixture::new(), Arc::new(AtomicU32::new(0)));
-    let (first, second) = (slow(&fixture, &begun), slow(&fixture, &begun));
+    let fixture = Fixture::new();
+    let begun = Arc::new(AtomicU32::new(0));
+    let first = slow(&fixture, &begun);
+    let second = slow(&fixture, &begun);
     fixture.clock.run(async {
         let stop = async {
             fixture.clock.sleep(Duration::from_secs(60)).await;

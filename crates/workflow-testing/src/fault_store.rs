@@ -187,7 +187,8 @@ impl FaultStore {
     ) -> Result<T, StoreError> {
         let (dead, fails, panics) = {
             let mut state = self.lock();
-            let (fails, panics) = (state.failing_reads > 0, state.panicking_reads > 0);
+            let fails = state.failing_reads > 0;
+            let panics = state.panicking_reads > 0;
             state.failing_reads -= usize::from(fails);
             state.panicking_reads -= usize::from(panics);
             (state.dead, fails, panics)

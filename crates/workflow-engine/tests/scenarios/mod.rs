@@ -214,9 +214,11 @@ fn steps(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, count, effects| async move {
         let step = |n: u32| {
-            let (effects, id) = (effects.clone(), ctx.run_id().to_owned());
+            let effects = effects.clone();
+            let id = ctx.run_id().to_owned();
             ctx.step(format!("step-{n}"), move || {
-                let (effects, id) = (effects.clone(), id.clone());
+                let effects = effects.clone();
+                let id = id.clone();
                 async move {
                     effects.record(&id, &format!("step-{n}"));
                     Ok::<_, Failure>(n * 2)
@@ -296,7 +298,9 @@ fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, input, effects| async move {
         let calls = Arc::new(AtomicU32::new(0));
         let body = || {
-            let (effects, calls, ctx) = (&effects, calls.clone(), &ctx);
+            let effects = &effects;
+            let calls = calls.clone();
+            let ctx = &ctx;
             async move {
                 effects.record(ctx.run_id(), "slow");
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -352,7 +352,8 @@ fn timeout_without_retry() {
             "workflow.failed",
         ];
         assert_eq!(types(&history), expected);
-        let (step_name, deadline) = ("stuck".to_owned(), Timestamp::from_millis(50).unwrap());
+        let step_name = "stuck".to_owned();
+        let deadline = Timestamp::from_millis(50).unwrap();
         let set = EventKind::TimeoutSet {
             step_name: step_name.clone(),
             deadline,
@@ -378,7 +379,8 @@ fn crash_in_a_step() {
     let clock = fixture.clock.clone();
     const SLOW: Workflow<(), ()> = Workflow::new("slow");
     let slow = move |ctx: Context, (): ()| {
-        let (crashed, clock) = (crashed.clone(), clock.clone());
+        let crashed = crashed.clone();
+        let clock = clock.clone();
         async move {
             let body = || async {
                 if !crashed.swap(true, Ordering::Relaxed) {

@@ -55,7 +55,8 @@ pub(super) async fn an_existing_id_returns_its_run_unchanged(store: SharedStore)
     create_queued(&store, "due", at(1)).await;
     create_ended(&store, "over", Status::Failed, at(2)).await;
     for id in ["held", "due", "over"] {
-        let (run, before) = (read_run(&store, id).await, Snapshot::of(&store).await);
+        let run = read_run(&store, id).await;
+        let before = Snapshot::of(&store).await;
         for status in [Status::Queued, Status::Running] {
             let again = NewRun {
                 status,

@@ -123,7 +123,8 @@ pub(super) async fn a_ready_run_does_not_wait_for_the_clock(store: SharedStore) 
         );
     }
     // The time is that of the clock that was set back.
-    let (now, orders) = (at(1), Some(vec![WORKFLOW.to_owned()]));
+    let now = at(1);
+    let orders = Some(vec![WORKFLOW.to_owned()]);
     let none = claim(&store, request_any("heir", now, 0)).await;
     assert_eq!(
         (claimed_ids(&none), none.next_due),

@@ -131,7 +131,8 @@ pub(super) async fn create_waiting_of(
     due_at: Timestamp,
 ) -> RunKey {
     renew_lease(store, "pauser", at(1)).await;
-    let (workflow, worker) = (workflow.to_owned(), "pauser".to_owned());
+    let workflow = workflow.to_owned();
+    let worker = "pauser".to_owned();
     let held = create(
         store,
         NewRun {

@@ -10,7 +10,8 @@ pub(super) async fn an_expired_lease_is_a_recovery(store: SharedStore) {
     let waiting = create_running(&store, "waiting", "w0", at(0)).await;
     commit(&store, suspend(waiting, "waiting", 2, at(500))).await;
     for n in 1..4_i64 {
-        let (now, heir) = (at(10 * n), format!("w{n}"));
+        let now = at(10 * n);
+        let heir = format!("w{n}");
         renew_lease(&store, &format!("w{}", n - 1), now).await;
         renew_lease(&store, &heir, at(1_000)).await;
         let claims = claim(&store, request_any(&heir, now, 9)).await;

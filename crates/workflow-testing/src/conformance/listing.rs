@@ -232,8 +232,9 @@ pub(super) async fn pages_follow_each_other(store: SharedStore) {
             id_prefix: Some(prefix.to_owned()),
             ..RunFilter::default()
         };
-        let (expected, mut pages, mut after) =
-            (listed(&store, whole.clone()).await, Vec::new(), None);
+        let expected = listed(&store, whole.clone()).await;
+        let mut pages = Vec::new();
+        let mut after = None;
         loop {
             let page = RunFilter {
                 after,

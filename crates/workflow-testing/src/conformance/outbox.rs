@@ -176,7 +176,8 @@ pub(super) async fn reading_resumes_at_any_position(store: SharedStore) {
             "the first {limit}: {page:?}"
         );
     }
-    let (mut read, mut after) = (Vec::new(), Position(0));
+    let mut read = Vec::new();
+    let mut after = Position(0);
     while let Some((last, _)) = store
         .outbox(after, Page::events(5))
         .await
@@ -219,7 +220,8 @@ pub(super) async fn a_page_is_limited_in_bytes(store: SharedStore) {
         total + 1,
         usize::MAX,
     ] {
-        let (mut room, mut fit) = (bytes, 0);
+        let mut room = bytes;
+        let mut fit = 0;
         while let Some(left) = all
             .get(fit)
             .and_then(|event| room.checked_sub(length(event)))
@@ -238,7 +240,8 @@ pub(super) async fn a_page_is_limited_in_bytes(store: SharedStore) {
             );
         }
     }
-    let (mut read, mut after) = (0, Position(0));
+    let mut read = 0;
+    let mut after = Position(0);
     while let Some((last, _)) = store
         .outbox(
             after,

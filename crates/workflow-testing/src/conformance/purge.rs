@@ -354,10 +354,8 @@ pub(super) async fn a_purged_id_can_be_created_again(store: SharedStore) {
 }
 
 pub(super) async fn keys_and_positions_are_never_used_again(store: SharedStore) {
-    let (mut key, mut end) = (
-        workflow_engine::RunKey(0),
-        store.outbox_end().await.expect("the end is read"),
-    );
+    let mut key = workflow_engine::RunKey(0);
+    let mut end = store.outbox_end().await.expect("the end is read");
     for n in 0..4 {
         // Every run, including the newest, is purged each time.
         let claim = create_ended(&store, "a", Status::Completed, at(n)).await;
@@ -406,10 +404,8 @@ pub(super) async fn the_books_balance_after_each_purge(store: SharedStore) {
         for sink in (0..=round).map(|sink| format!("sink-{sink}")) {
             let cursor = open_cursor(&store, &sink).await;
             let found = events(&store, cursor.position).await;
-            let (last, rejected) = (
-                found.last().map_or(cursor.position, |(last, _)| *last),
-                found.len() as u64 / 5,
-            );
+            let last = found.last().map_or(cursor.position, |(last, _)| *last);
+            let rejected = found.len() as u64 / 5;
             let delivered = cursor.delivered + found.len() as u64 - rejected;
             move_cursor(&store, &sink, last, delivered, cursor.rejected + rejected).await;
         }

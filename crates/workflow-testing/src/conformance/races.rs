@@ -119,7 +119,8 @@ pub(super) async fn concurrent_commits_under_one_claim_have_one_winner(store: Sh
 
 pub(super) async fn concurrent_writers_leave_every_history_whole(store: SharedStore) {
     let write = async |n: usize| {
-        let (store, id) = (&store, format!("run-{n}"));
+        let store = &store;
+        let id = format!("run-{n}");
         let held = create_running(store, &id, &format!("w{}", n % 3), at(0)).await;
         for seq in 0..8 {
             let records = vec![

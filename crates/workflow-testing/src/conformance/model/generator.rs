@@ -64,7 +64,8 @@ impl Generator {
     }
 
     fn create(&mut self) -> Vec<Op> {
-        let (id, worker) = (self.pick(&IDS), self.pick(&WORKERS));
+        let id = self.pick(&IDS);
+        let worker = self.pick(&WORKERS);
         let status = match self.random.u32(0..20) {
             0 => self.status(),
             1..11 => Status::Queued,
@@ -229,7 +230,8 @@ impl Generator {
             // What a cursor that stays where it is does with other counts is not documented.
             _ if position == current.position => Op::Set(sink, current),
             _ => {
-                let (delivered, rejected) = (self.random.u64(0..50), self.random.u64(0..5));
+                let delivered = self.random.u64(0..50);
+                let rejected = self.random.u64(0..5);
                 Op::Set(
                     sink,
                     Cursor {
@@ -248,7 +250,9 @@ impl Generator {
             let age = self.random.i64(0..2_000);
             (!self.rarely()).then(|| self.time(-age))
         };
-        let (completed, failed, cancelled) = (before(), before(), before());
+        let completed = before();
+        let failed = before();
+        let cancelled = before();
         Op::Purge(Purge {
             completed,
             failed,

@@ -55,21 +55,21 @@ where
 }
 
 async fn check_sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
-    let (mut model, mut generator) = (Naive::default(), Generator::new(seed));
+    let mut model = Naive::default();
+    let mut generator = Generator::new(seed);
     let mut subject = Subject::new(store);
     for number in 1..=operations {
         for op in generator.next(&model) {
             let context = format!("seed {seed}, operation {number}: {op:?}");
-            let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
+            let expected = model.apply(op.clone());
+            let actual = subject.apply(op).await;
             assert!(
                 actual == expected,
                 "{context}: the store answers {actual:#?}, the model {expected:#?}"
             );
             subject.check_new_events(&model, &context).await;
-            let (expected, actual) = (
-                model.runs(),
-                subject.translated(list_all(subject.store()).await),
-            );
+            let expected = model.runs();
+            let actual = subject.translated(list_all(subject.store()).await);
             assert!(
                 actual == expected,
                 "{context}: the store now has {actual:#?}, the model {expected:#?}"
@@ -78,7 +78,8 @@ async fn check_sequence(store: Arc<dyn Store>, seed: u64, operations: usize) {
     }
     for op in model.final_reads() {
         let context = format!("seed {seed}, at the end: {op:?}");
-        let (expected, actual) = (model.apply(op.clone()), subject.apply(op).await);
+        let expected = model.apply(op.clone());
+        let actual = subject.apply(op).await;
         assert!(
             actual == expected,
             "{context}: the store answers {actual:#?}, the model {expected:#?}"
