@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{join, join3};
-use support::{Fixture, STEPS, now, run_until_done};
 use tracker_core::Clock;
 use workflow_engine::store::{CancelReply, CancelRequest};
 use workflow_engine::{
@@ -17,6 +16,8 @@ use workflow_engine::{
     Workflow,
 };
 use workflow_testing::FaultStore;
+
+use support::{Fixture, STEPS, now, run_until_done};
 
 const WF: Workflow<(), ()> = Workflow::new("wf");
 

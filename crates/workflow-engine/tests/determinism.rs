@@ -7,11 +7,12 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Fixture, now, run_until_done};
 use tracker_core::Clock;
 use workflow_engine::{
     Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Workflow,
 };
+
+use support::{Fixture, now, run_until_done};
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);

@@ -7,7 +7,6 @@ mod support;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use support::Fixture;
 use tracker_core::Clock;
 use workflow_engine::store::{Commit, Created, Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
@@ -15,6 +14,8 @@ use workflow_engine::{
     Store, Timestamp, Workflow, WorkflowError,
 };
 use workflow_events::{Event, EventKind};
+
+use support::Fixture;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const OLD: Workflow<Payload, String, Declined> = Workflow::new("old");

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Fixture, run_until_done};
 use workflow_engine::{Context, Failure, Outcome, Retention, Retry, Timestamp, Workflow};
 use workflow_events::EventKind;
+
+use support::{Fixture, run_until_done};
 
 const WF: Workflow<u32, String> = Workflow::new("extremes");
 

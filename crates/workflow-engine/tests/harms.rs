@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{Either, join, join3, select};
-use support::{Fixture, STEPS, drop_after, now, run_until_done, types};
 use tracker_core::Clock;
 use workflow_engine::store::EntryKind;
 use workflow_engine::{
     Cancel, Cancelled, Context, Engine, Failure, Outcome, Retry, RunError, Status, Workflow,
 };
 use workflow_events::{EventKind, RunView};
+
+use support::{Fixture, STEPS, drop_after, now, run_until_done, types};
 
 const WF: Workflow<(), String> = Workflow::new("harm");
 const HOUR: Duration = Duration::from_secs(3600);

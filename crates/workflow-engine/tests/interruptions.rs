@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{join, join_all, poll_fn, select};
-use support::{Fixture, STEPS, drop_after, run_until_done};
 use tracker_core::Clock;
 use workflow_engine::store::EntryKind;
 use workflow_engine::{
@@ -21,6 +20,8 @@ use workflow_engine::{
 };
 use workflow_events::RunView;
 use workflow_testing::{Fault, FaultStore};
+
+use support::{Fixture, STEPS, drop_after, run_until_done};
 
 const WF: Workflow<u32, u32> = Workflow::new("wf");
 

@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::future::{Either, join, select};
-use support::*;
 use tracker_core::Clock;
 use tracker_core::testing::TestClock;
 use workflow_engine::{Context, Engine, EngineBuilder, Failure, Status, Store, Workflow};
 use workflow_testing::FaultStore;
+
+use support::*;
 
 /// One step that takes the given number of milliseconds.
 const WAIT: Workflow<u64, ()> = Workflow::new("wait");

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Fixture, STEPS, Sink, run_until_done};
 use workflow_engine::{
     BuildError, Cancel, CancelError, Cancelled, Context, Failure, NameError, Outcome, Retry,
     RunError, RunOptions, Status, StepFailure, Workflow,
 };
 use workflow_events::{CompletedSteps, EventKind};
+
+use support::{Fixture, STEPS, Sink, run_until_done};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

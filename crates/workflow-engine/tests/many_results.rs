@@ -8,7 +8,6 @@ mod support;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use support::{Fixture, STEPS};
 use tracker_core::testing::TestClock;
 use workflow_engine::store::{Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
@@ -16,6 +15,8 @@ use workflow_engine::{
     RunError, Status, Store, Timestamp, Workflow,
 };
 use workflow_testing::FaultStore;
+
+use support::{Fixture, STEPS};
 
 const MANY: Workflow<usize, usize> = Workflow::new("many");
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Fixture, run_until_done};
 use tracker_core::Clock;
 use workflow_engine::{Context, Failure, Outcome, Retry, StepFailure, Timestamp, Workflow};
 use workflow_events::EventKind;
+
+use support::{Fixture, run_until_done};
 
 const WF: Workflow<bool, u32> = Workflow::new("wf");
 

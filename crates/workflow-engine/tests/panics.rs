@@ -11,12 +11,13 @@ use std::time::Duration;
 use futures::future::select;
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
-use support::*;
 use tracker_core::Clock;
 use workflow_engine::{
     Context, DurableError, Failure, Outcome, Retry, Status, StepFailure, Store, Workflow,
     WorkflowError,
 };
+
+use support::*;
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);

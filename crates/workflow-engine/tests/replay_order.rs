@@ -12,10 +12,11 @@ use std::time::Duration;
 use futures::future::{join, poll_fn};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use support::*;
 use workflow_engine::{
     Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Store, Workflow,
 };
+
+use support::*;
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
-use support::{Fixture, STEPS, Sink, steps};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{Clock, DeliveryError, SendError};
 use workflow_engine::{
@@ -19,6 +18,8 @@ use workflow_engine::{
     SinkReport,
 };
 use workflow_testing::FaultStore;
+
+use support::{Fixture, STEPS, Sink, steps};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
-use support::{Fixture, STEPS, types};
 use workflow_engine::store::EntryKind;
 use workflow_engine::{
     BuildError, Context, DurableError, Engine, Failure, Outcome, RunError, StepError, StepFailure,
     Workflow,
 };
+
+use support::{Fixture, STEPS, types};
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 enum PaymentError {

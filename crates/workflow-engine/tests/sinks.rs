@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, select};
-use support::{Fixture, STEPS, Sink, decode, steps, types};
 use tracker_core::{Clock, Config, DeliveryError, SendError};
 use workflow_engine::{Context, Engine, Failure, Outcome, RunError, SinkError, Workflow};
 use workflow_testing::FaultStore;
+
+use support::{Fixture, STEPS, Sink, decode, steps, types};
 
 #[test]
 fn a_sink_that_is_down_delays_no_other_and_no_run() {

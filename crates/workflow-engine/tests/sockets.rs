@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use support::{STEPS, steps};
 use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
 use workflow_engine::{Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, Workflow};
+
+use support::{STEPS, steps};
 
 const RUNS: u32 = 200;
 

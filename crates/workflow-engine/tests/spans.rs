@@ -8,11 +8,12 @@ use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use support::Fixture;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use workflow_engine::{Context, Failure, Retry, Workflow};
+
+use support::Fixture;
 
 /// Records every span and event.
 #[derive(Clone, Default)]

@@ -8,12 +8,13 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::{Fixture, STEPS, Sink, steps};
 use tracker_core::testing::TestClock;
 use workflow_engine::{
     Context, Engine, Failure, MemoryStore, Outcome, RunError, Status, Store, StoreError, Workflow,
 };
 use workflow_testing::{Fault, FaultStore};
+
+use support::{Fixture, STEPS, Sink, steps};
 
 /// An engine on a store with faults at these writes. Write 0 is the lease, write 1 creates the
 /// first run.

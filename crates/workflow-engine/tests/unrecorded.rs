@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use support::{Fixture, run_until_done};
 use workflow_engine::{
     Context, DurableError, Failure, NotCompletedError, Outcome, Retry, StepError, StepFailure,
     Workflow, WorkflowError,
 };
 use workflow_events::EventKind;
+
+use support::{Fixture, run_until_done};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const WF: Workflow<Form, String, Awkward> = Workflow::new("awkward");

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use support::{Fixture, run_until_done};
 use workflow_engine::{
     Context, DurableError, Failure, NotCompletedError, Outcome, Payload, RunError, StepError,
     StepFailure, Workflow,
 };
 use workflow_events::EventKind;
+
+use support::{Fixture, run_until_done};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::{join, join_all, join3, select};
-use support::{Fixture, STEPS, drop_after, run_until_done};
 use tracker_core::Clock;
 use workflow_engine::{
     Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store,
@@ -19,6 +18,8 @@ use workflow_engine::{
 };
 use workflow_events::EventKind;
 use workflow_testing::{Fault, FaultStore};
+
+use support::{Fixture, STEPS, drop_after, run_until_done};
 
 const WF: Workflow<(), u32> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);

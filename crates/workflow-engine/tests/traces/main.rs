@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Fixture, STEPS, drop_after, run_until_done, types};
 use tracker_core::Clock;
 use workflow_engine::{Context, Failure, Outcome, RunOptions, Status, Timestamp, Workflow};
 use workflow_events::{Event, EventKind, PauseReason, ResumeReason};
+
+use support::{Fixture, STEPS, drop_after, run_until_done, types};
 
 /// Checks what holds of every trace: places, ids, names, and that the sink received just this.
 fn check_envelopes(fixture: &Fixture, history: &[Event], id: &str, workflow: &str) {

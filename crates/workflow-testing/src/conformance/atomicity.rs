@@ -1,9 +1,10 @@
 //! A refused write changes nothing, and refusals have an order.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::store::{Claim, Commit, Due, NewRun};
 use workflow_engine::{RunKey, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::Snapshot;
 
 /// A store with a held run of each kind, and claims that have ended.
 struct Scene {

@@ -1,9 +1,10 @@
 //! Cancel requests.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::store::{CancelReply, CancelRequest, Due};
 use workflow_engine::{Run, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::Snapshot;
 
 pub(super) async fn an_unknown_run_cannot_be_cancelled(store: SharedStore) {
     create_queued(&store, "a", at(0)).await;

@@ -1,8 +1,9 @@
 //! Claims: which runs a worker gets, and in which order.
 
-use super::fixture::*;
 use workflow_engine::store::{Claim, ClaimRequest, Due, NewRun, Page, Position, Purge};
 use workflow_engine::{RunFilter, Status};
+
+use super::fixture::*;
 
 pub(super) async fn a_run_is_never_handed_out_twice(store: SharedStore) {
     for n in 0..10 {

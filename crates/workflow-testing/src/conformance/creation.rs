@@ -1,9 +1,10 @@
 //! Creating runs.
 
-use super::fixture::*;
-use super::snapshot::{Snapshot, Written, history};
 use workflow_engine::store::{Created, NewRun};
 use workflow_engine::{Run, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::{Snapshot, Written, history};
 
 pub(super) async fn a_new_run_has_what_it_was_created_with(store: SharedStore) {
     renew_lease(&store, "creator", at(100)).await;

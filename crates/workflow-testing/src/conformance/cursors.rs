@@ -1,9 +1,10 @@
 //! Cursors of sinks, and claims on their delivery.
 
-use super::fixture::*;
-use super::snapshot::events;
 use workflow_engine::store::{Cursor, Position, Purge, SinkClaim};
 use workflow_engine::{Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::events;
 
 pub(super) async fn a_new_cursor_is_at_the_start(store: SharedStore) {
     assert_eq!(

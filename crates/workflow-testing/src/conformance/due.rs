@@ -1,8 +1,9 @@
 //! Due times: when runs can be claimed, and when the next claim may find one.
 
-use super::fixture::*;
 use workflow_engine::Status;
 use workflow_engine::store::{ClaimRequest, Commit, Due, NewRun};
+
+use super::fixture::*;
 
 pub(super) async fn a_suspended_run_is_due_at_its_time(store: SharedStore) {
     let held = create_running(&store, "a", "w", at(0)).await;

@@ -1,11 +1,11 @@
 //! Entries are read as they were written.
 
+use workflow_engine::store::{Commit, Due, Entry, EntryKind, NewRun, Record};
+use workflow_engine::{Payload, Status};
 use workflow_events::Timestamp;
 
 use super::fixture::*;
 use super::snapshot::{Written, history};
-use workflow_engine::store::{Commit, Due, Entry, EntryKind, NewRun, Record};
-use workflow_engine::{Payload, Status};
 
 /// Writes these entries, one per record, and asserts that they are read unchanged.
 async fn round_trip(store: &SharedStore, entries: impl IntoIterator<Item = Entry>) {

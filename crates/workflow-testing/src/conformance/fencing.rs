@@ -1,9 +1,10 @@
 //! Fencing: a run is advanced only under its newest claim.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::store::{Claim, Commit, Due};
 use workflow_engine::{RunKey, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::Snapshot;
 
 /// Asserts that every write under `claim` is refused and changes nothing.
 async fn assert_fenced(store: &SharedStore, claim: Claim, next_seq: u64) {

@@ -1,9 +1,10 @@
 //! Commits: what they append, and how they change the run.
 
-use super::fixture::*;
-use super::snapshot::{Snapshot, Written, history};
 use workflow_engine::store::{Claim, Commit, NewRun, Span};
 use workflow_engine::{RunKey, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::{Snapshot, Written, history};
 
 pub(super) async fn records_are_appended_in_order(store: SharedStore) {
     let claim = create_running(&store, "a", "w", at(0)).await;

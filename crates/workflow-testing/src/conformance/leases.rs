@@ -1,9 +1,10 @@
 //! Leases: the claims of a worker last as long as its lease.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::Status;
 use workflow_engine::store::{CancelRequest, Commit, Due};
+
+use super::fixture::*;
+use super::snapshot::Snapshot;
 
 pub(super) async fn an_expired_lease_is_a_recovery(store: SharedStore) {
     create_running(&store, "a", "w0", at(0)).await;

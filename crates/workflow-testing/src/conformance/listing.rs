@@ -1,8 +1,9 @@
 //! Lists of runs: filters and order.
 
-use super::fixture::*;
 use workflow_engine::store::NewRun;
 use workflow_engine::{RunFilter, RunKey, Status};
+
+use super::fixture::*;
 
 /// Returns the ids of the runs that a filter admits.
 async fn listed(store: &SharedStore, filter: RunFilter) -> Vec<String> {

@@ -1,9 +1,10 @@
 //! The outbox: the events of all runs in one order.
 
-use super::fixture::*;
-use super::snapshot::events;
 use workflow_engine::store::{Claim, Commit, NewRun, OutboxEnd, Page, Position, Record};
 use workflow_engine::{EncodedEvent, Status};
+
+use super::fixture::*;
+use super::snapshot::events;
 
 /// Appends `events` events in one record to a run that continues.
 async fn append_events(store: &SharedStore, claim: Claim, run: &str, first_seq: u64, events: u64) {

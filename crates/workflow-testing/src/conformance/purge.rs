@@ -1,9 +1,10 @@
 //! Purges: which runs are removed and kept, and that nothing of a removed run returns.
 
-use super::fixture::*;
-use super::snapshot::{Snapshot, events, history};
 use workflow_engine::store::{CancelReply, Claim, Due, NewRun, Position, Purge, Span};
 use workflow_engine::{Purged, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::{Snapshot, events, history};
 
 /// Purges runs of every status that ended before `before`.
 fn ended_before(before: i64, limit: usize) -> Purge {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use workflow_engine::store::{Commit, Created, NewRun, Position};
+use workflow_engine::{Status, StoreError};
 
 use super::fixture::*;
 use super::snapshot::{events, history};
-use workflow_engine::store::{Commit, Created, NewRun, Position};
-use workflow_engine::{Status, StoreError};
 
 pub(super) async fn concurrent_creations_of_one_id_make_one_run(store: SharedStore) {
     for n in 0..32 {

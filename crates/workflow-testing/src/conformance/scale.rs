@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use workflow_engine::{RunKey, Status, Store};
 use workflow_events::Timestamp;
 
 use super::fixture::*;
-use workflow_engine::{RunKey, Status, Store};
 
 /// The default number of runs of [`many_runs`].
 pub const DEFAULT_RUNS: usize = 100_000;

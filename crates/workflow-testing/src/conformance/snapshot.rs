@@ -1,10 +1,10 @@
 //! Snapshots: the visible state of a store in a form that can be compared.
 
+use workflow_engine::Run;
+use workflow_engine::store::{Cursor, EntryKind, OutboxEnd, Page, Position, Record, Span};
 use workflow_events::Timestamp;
 
 use super::fixture::{SharedStore, list_all};
-use workflow_engine::Run;
-use workflow_engine::store::{Cursor, EntryKind, OutboxEnd, Page, Position, Record, Span};
 
 /// The visible state of a store.
 #[derive(Debug, PartialEq)]

@@ -1,15 +1,15 @@
 //! Drawing operations at random.
 
-use workflow_events::Timestamp;
-
-use super::super::fixture::{at, record, record_without_entry};
-use super::naive::Naive;
-use super::op::Op;
 use workflow_engine::store::{
     CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record,
     Span,
 };
 use workflow_engine::{RunFilter, RunKey, Status};
+use workflow_events::Timestamp;
+
+use super::super::fixture::{at, record, record_without_entry};
+use super::naive::Naive;
+use super::op::Op;
 
 const IDS: [&str; 6] = ["a", "b", "a%", "a_", "c", "d"];
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];

@@ -13,12 +13,12 @@ mod op;
 use std::ops::Range;
 use std::sync::Arc;
 
+use workflow_engine::Store;
+
+use super::fixture::list_all;
 use generator::Generator;
 use naive::Naive;
 use subject::Subject;
-
-use super::fixture::list_all;
-use workflow_engine::Store;
 
 /// The random sequences that are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]

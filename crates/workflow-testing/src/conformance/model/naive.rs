@@ -1,16 +1,16 @@
 //! The model: the rules of the documentation of [`Store`](workflow_engine::Store), in the simplest
 //! code.
 
-use workflow_events::Timestamp;
-
-use super::super::snapshot::Written;
-use super::answer::{Answer, Refusal};
-use super::op::Op;
 use workflow_engine::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, OutboxEnd, Page,
     Position, Purge, Record, Span,
 };
 use workflow_engine::{Purged, Run, RunFilter, RunKey, Status};
+use workflow_events::Timestamp;
+
+use super::super::snapshot::Written;
+use super::answer::{Answer, Refusal};
+use super::op::Op;
 
 /// A store that is slow and obviously correct.
 #[derive(Debug, Default)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use workflow_engine::store::{CancelReply, Claim, Commit, Created, Cursor, OutboxEnd, Position};
+use workflow_engine::{Run, RunFilter, RunKey, Store, StoreError};
 use workflow_events::Timestamp;
 
 use super::super::snapshot::{Written, events};
 use super::answer::{Answer, Refusal};
 use super::naive::Naive;
 use super::op::Op;
-use workflow_engine::store::{CancelReply, Claim, Commit, Created, Cursor, OutboxEnd, Position};
-use workflow_engine::{Run, RunFilter, RunKey, Store, StoreError};
 
 /// A store under test.
 #[derive(Debug)]
