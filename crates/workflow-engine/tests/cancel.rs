@@ -1,4 +1,4 @@
-//! Cancels: durable, at every point, and never seen by the code that is cancelled.
+//! Cancels are durable at every point, and cancelled code never sees them.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -21,7 +21,7 @@ use support::{Fixture, STEPS, now, run_until_done};
 
 const WF: Workflow<(), ()> = Workflow::new("wf");
 
-/// Two steps at once of one and two seconds, then another; counts what finishes.
+/// Executes two parallel steps of one and two seconds, then a third. Counts the steps that finish.
 async fn works(
     ctx: Context,
     clock: Arc<dyn Clock>,
@@ -45,8 +45,8 @@ async fn works(
     Ok(ctx.step("three", wait(3)).await?)
 }
 
-/// Runs [`works`], cancels it after half a second, and returns what its history tells and how many
-/// steps finished.
+/// Runs [`works`], cancels it after half a second, and returns the types of its events and the
+/// number of steps that finished.
 fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
     let fixture = Fixture::new();
     let finished = Arc::new(AtomicU32::new(0));
@@ -88,7 +88,7 @@ fn the_steps_under_way_finish_and_nothing_further_begins() {
 }
 
 #[test]
-fn steps_are_cut_at_once_if_that_is_asked_for_and_their_starts_get_their_ends() {
+fn an_immediate_cancel_drops_steps_and_their_starts_get_their_ends() {
     let (event_types, finished) = cancelled(Cancel::new("enough").immediate());
     let steps = ["step.started", "step.started", "step.failed", "step.failed"];
     assert_eq!(
@@ -99,7 +99,7 @@ fn steps_are_cut_at_once_if_that_is_asked_for_and_their_starts_get_their_ends() 
 }
 
 #[test]
-fn what_waits_is_cancelled_at_once() {
+fn a_waiting_run_is_cancelled_immediately() {
     let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.sleep(Duration::from_secs(3600)).await;
@@ -156,7 +156,7 @@ fn what_waits_is_cancelled_at_once() {
 fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
     let fixture = Fixture::new();
     let store = fixture.store.clone();
-    // The cancel is in the store, and the engine that executes the run has not heard of it.
+    // The cancel is in the store, and the engine that executes the run does not know it yet.
     let wf = move |_: Context, (): ()| {
         let store = store.clone();
         async move {
@@ -232,14 +232,14 @@ fn two_cancels_and_the_end_race_and_there_is_one_end() {
             Outcome::Cancelled {
                 reason: Some("first".into())
             },
-            "the first reason stands"
+            "the first reason is kept"
         );
         assert!(first.is_ok() && second.is_ok());
     });
 }
 
 #[test]
-fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
+fn a_concurrent_cancel_at_every_write_ends_the_run_once_and_as_it_was_answered() {
     async fn works(ctx: Context, (): ()) -> Result<(), Failure> {
         ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
         ctx.sleep(Duration::from_millis(10)).await;
@@ -311,7 +311,7 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
 }
 
 #[test]
-fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_history() {
+fn a_cancel_or_a_shutdown_during_a_replay_does_not_contradict_the_history() {
     async fn long(ctx: Context, (): ()) -> Result<(), Failure> {
         for _ in 0..400 {
             ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
@@ -328,7 +328,7 @@ fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_hist
         fixture.clock.run(async {
             let _ = engine.run(&WF, "r", ()).await.unwrap();
             fixture.clock.sleep(Duration::from_secs(60)).await;
-            // A driver gives way after some hundred rounds; so this comes in the middle.
+            // A driver yields after some hundred rounds, so this happens during the replay.
             let beside = async {
                 if cancels {
                     assert_eq!(

@@ -1,4 +1,4 @@
-//! The suite passes for the store in memory.
+//! The store in memory passes the conformance suite.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Code that does not fit its history, or waits for something that is not durable, gets an error,
-//! and its run stays as it is.
+//! and its run stays unchanged.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -21,7 +21,7 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// An engine whose code for [`WF`] is `function`.
+/// Makes an engine whose code for [`WF`] is `function`.
 fn deployed<F, Fut>(fixture: &Fixture, function: F) -> Engine
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
@@ -30,7 +30,7 @@ where
     fixture.builder().workflow(&WF, function).build().unwrap()
 }
 
-/// What the first version of the code does: two steps, an hour of sleep, a third step.
+/// The first version of the code: two steps, an hour of sleep, a third step.
 async fn original(ctx: Context, (): ()) -> Result<String, Failure> {
     ctx.step("reserve", || ok(1)).await?;
     ctx.step("charge", || ok(2)).await?;
@@ -39,8 +39,7 @@ async fn original(ctx: Context, (): ()) -> Result<String, Failure> {
     Ok("shipped".into())
 }
 
-/// Suspends a run of the original code, deploys another, and returns the error that the run is left
-/// with.
+/// Suspends a run of the original code, deploys other code, and returns the error of the run.
 fn changed<F, Fut>(function: F) -> DeterminismError
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
@@ -71,7 +70,7 @@ where
         assert_eq!(
             before.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("shipped".into()),
-            "the old code goes on"
+            "the old code continues"
         );
         error
     })
@@ -128,7 +127,7 @@ fn a_sleep_of_another_length() {
 }
 
 #[test]
-fn a_sleep_that_the_code_has_no_more() {
+fn a_sleep_that_the_code_no_longer_has() {
     let error = changed(|ctx, ()| async move {
         ctx.step("reserve", || ok(1)).await?;
         ctx.step("charge", || ok(2)).await?;
@@ -142,7 +141,7 @@ fn a_sleep_that_the_code_has_no_more() {
 }
 
 #[test]
-fn records_that_are_never_asked_for() {
+fn records_that_the_code_never_requests() {
     let error = changed(|ctx, ()| async move {
         ctx.step("reserve", || ok(1)).await?;
         Ok("that is all".into())
@@ -166,7 +165,7 @@ fn a_result_of_another_type() {
     );
 }
 
-/// The error of a new run with this code.
+/// Returns the error of a new run with this code.
 fn refused<F, Fut>(fixture: &Fixture, function: F) -> String
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
@@ -231,8 +230,8 @@ fn a_context_in_a_spawned_task() {
         drop(task);
         ok(String::new()).await
     };
-    // Whichever is seen first: the foreign task's operation, or that the workflow itself waits for
-    // nothing durable.
+    // Either is seen first: the operation of the foreign task, or that the workflow itself waits
+    // for nothing durable.
     let fixture = Fixture::new();
     let message = refused(&fixture, spawns);
     let expected = "step \"there\" #1 is used outside of the workflow's own future, for instance in a spawned task";
@@ -275,8 +274,8 @@ fn waiting_for_a_branch_of_the_same_workflow_is_fine() {
             let _ = sender.send(greeting);
             Ok::<_, Failure>(())
         };
-        let hears = async { Ok::<_, Failure>(receiver.await?) };
-        Ok(futures::future::try_join(says, hears).await?.1)
+        let receives = async { Ok::<_, Failure>(receiver.await?) };
+        Ok(futures::future::try_join(says, receives).await?.1)
     };
     let engine = deployed(&fixture, talks);
     fixture.clock.run(async {

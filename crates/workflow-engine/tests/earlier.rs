@@ -1,4 +1,4 @@
-//! Histories that an earlier version has written are read, and their runs continue.
+//! Histories that an earlier version wrote are read, and their runs continue.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -27,7 +27,7 @@ struct Declined;
 
 impl DurableError for Declined {}
 
-/// One record with one event; `event` has the fields of its type.
+/// Makes a record with one event. `event` has the fields of its type.
 fn record(seq: u64, event: &str, kind: EntryKind, name: &str, payload: &str) -> Record {
     let envelope = format!(
         concat!(
@@ -52,7 +52,7 @@ fn record(seq: u64, event: &str, kind: EntryKind, name: &str, payload: &str) -> 
     }
 }
 
-/// A fixture with a run whose process has died after it wrote these records.
+/// Makes a fixture with a run whose process died after it wrote these records.
 async fn earlier(input: &str, records: Vec<Record>, status: Status) -> Fixture {
     let fixture = Fixture::new();
     let started = format!(r#""type":"workflow.started","input":{input}"#);
@@ -100,7 +100,7 @@ async fn history(fixture: &Fixture) -> Vec<Event> {
 }
 
 #[test]
-fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
+fn a_recorded_step_with_a_name_that_is_refused_today_is_replayed() {
     for name in ["x".repeat(600), "two\nlines".into()] {
         let text = serde_json::to_string(&name).unwrap();
         let completed = format!(
@@ -122,7 +122,7 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
                     let recorded = ctx
                         .step(name, || async { Ok::<_, Failure>("executed".to_owned()) })
                         .await;
-                    // The next one of the name is not in the history.
+                    // The second step with the name is not in the history.
                     let next = ctx
                         .step(again, || async { Ok::<_, Failure>(()) })
                         .await
@@ -142,7 +142,7 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
 }
 
 #[test]
-fn a_value_that_is_deeper_than_what_is_accepted_now_goes_on() {
+fn a_recorded_value_that_is_too_deep_today_is_replayed() {
     let deep = "[".repeat(126) + &"]".repeat(126);
     let completed =
         r#""type":"step.completed","stepName":"deep","attempt":1,"durationMs":1,"cached":false"#;

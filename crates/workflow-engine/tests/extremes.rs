@@ -1,5 +1,4 @@
-//! Durations at the ends of their domain, through the engine: nothing panics, nothing wraps,
-//! nothing is due too early.
+//! Durations at the limits of their range: no panic, no overflow, and no run is due too early.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -16,7 +15,7 @@ use support::{Fixture, run_until_done};
 
 const WF: Workflow<u32, String> = Workflow::new("extremes");
 
-/// The last moment that a history can tell.
+/// Returns the last time that a history can record.
 fn last() -> Timestamp {
     Timestamp::from_millis(Timestamp::MAX.as_millis()).unwrap()
 }

@@ -33,8 +33,7 @@ fn select_swaps_the_results_of_two_steps_of_one_name() {
     let fixture = Fixture::new();
     let executions = Arc::new(AtomicU32::new(0));
     let swaps = move |ctx: Context, (): ()| {
-        // tokio's `select!` polls in a random order; this is the order of one execution, and then
-        // the other one.
+        // tokio's `select!` polls in a random order. The two executions poll in different orders.
         let first_first = executions.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         async move {
             let first = ctx.step("pick", || ok("first".to_owned()));
@@ -460,7 +459,7 @@ fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_rea
 #[test]
 fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash() {
     let fixture = Fixture::new();
-    // A process that dies within a second of its start, and again and again.
+    // A process that dies within a second of each start.
     let poison = |ctx: Context, (): ()| async move {
         Ok::<_, Failure>(
             ctx.step("dies", std::future::pending::<Result<String, Failure>>)
@@ -482,7 +481,7 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
                 Either::Left((outcome, _)) => break outcome.unwrap(),
                 Either::Right(_) => deaths += 1,
             }
-            assert!(deaths < 20, "it is tried for ever");
+            assert!(deaths < 20, "it is tried without end");
         };
         let Outcome::Failed(failure) = outcome else {
             panic!("it fails")
@@ -500,7 +499,7 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
         );
     });
     fixture.clock.run(async {
-        // One crash, right after the beginning, strands nothing.
+        // One crash right after the start does not strand the run.
         const EARLY: Workflow<(), ()> = Workflow::new("early");
         let first = Arc::new(AtomicU32::new(0));
         let early = move |ctx: Context, (): ()| {

@@ -25,8 +25,8 @@ use support::{Fixture, STEPS, drop_after, run_until_done};
 
 const WF: Workflow<u32, u32> = Workflow::new("wf");
 
-/// A bit of everything: steps that wait, parallel steps, a select, a retry, a short and a long
-/// sleep.
+/// Executes each kind of operation: steps that wait, parallel steps, a select, a retry, a short and
+/// a long sleep.
 async fn works(
     ctx: Context,
     input: u32,
@@ -77,7 +77,7 @@ fn engine(fixture: &Fixture, tries: &Arc<AtomicU32>) -> workflow_engine::EngineB
     })
 }
 
-/// Lets a new engine do the rest, and checks what has come of the run.
+/// Lets a new engine execute the rest, and checks the run.
 async fn finish(fixture: &Fixture, tries: &Arc<AtomicU32>, interrupted: &str) {
     let engine = engine(fixture, tries).build().unwrap();
     let _ = engine.run(&WF, "r", 10).await.unwrap();
@@ -105,7 +105,7 @@ async fn finish(fixture: &Fixture, tries: &Arc<AtomicU32>, interrupted: &str) {
 }
 
 #[test]
-fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
+fn a_run_whose_future_is_dropped_at_any_poll_ends_correctly() {
     for polls in 0..60 {
         let fixture = Fixture::new();
         let tries = Arc::new(AtomicU32::new(0));
@@ -136,7 +136,7 @@ fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
 }
 
 #[test]
-fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
+fn a_shutdown_at_any_write_leaves_a_run_that_the_next_engine_continues() {
     let mut closed = 0;
     for write in 0..25 {
         let fixture = Fixture::new();
@@ -145,7 +145,7 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
         let stops = slot.clone();
         let store = FaultStore::new(fixture.store.clone()).with_action_before(write, move |_| {
             let engine = stops.lock().unwrap().take();
-            // The first poll closes the engine and tells its runs; the rest is done below.
+            // The first poll closes the engine and interrupts its runs; the rest happens below.
             let _ = engine.map(|engine| engine.shutdown(Duration::from_secs(5)).now_or_never());
         });
         let stopped = engine(&fixture, &tries)
@@ -183,7 +183,7 @@ fn two_engines_that_want_the_same_runs_share_them() {
         let runs = async {
             let runs = (0..40).map(|n| {
                 let engine = &engines[n % 2];
-                // Half of them through `run` on both engines at once, half through `start`.
+                // Half of the runs go through `run` on both engines, half through `start`.
                 async move {
                     let id = format!("r{n}");
                     if n % 4 < 2 {
@@ -228,10 +228,10 @@ async fn engines_run(engine: &Engine, id: &str) -> bool {
     )
 }
 
-/// Claims are answered 10 ms after they have happened, and by then the caller has gone, at every
-/// point of the protocol.
+/// Claims are answered 10 ms late, and the caller is dropped before the answer, at every point of
+/// the protocol.
 #[test]
-fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
+fn a_future_dropped_at_any_time_strands_no_run() {
     let ms = Duration::from_millis(1);
     let mut stranded = Vec::new();
     for what in ["run", "idle", "work", "idle after run"] {
@@ -281,7 +281,7 @@ fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
     assert!(stranded.is_empty(), "{stranded:#?}");
 }
 
-/// A run is dropped, taken up, and dropped again, while the store fails at every write in turn.
+/// A run is dropped, continued and dropped again, while the store fails at each write in turn.
 #[test]
 fn a_failure_at_any_write_of_a_worker_strands_no_run() {
     for (write, fault) in

@@ -1,4 +1,4 @@
-//! The lease of a worker is kept, for every behaviour of its store, clock and callers.
+//! A worker keeps its lease, whatever its store, clock and callers do.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -18,12 +18,12 @@ use workflow_testing::FaultStore;
 
 use support::*;
 
-/// One step that takes the given number of milliseconds.
+/// A workflow of one step that takes the given number of milliseconds.
 const WAIT: Workflow<u64, ()> = Workflow::new("wait");
 const HOUR: Duration = Duration::from_secs(3600);
 const MS: Duration = Duration::from_millis(1);
 
-/// An engine on a store that answers every write 5 ms late.
+/// Makes an engine on a store that answers every write 5 ms late.
 fn slow(fixture: &Fixture) -> EngineBuilder {
     let store = FaultStore::new(fixture.store.clone()).with_latency(fixture.clock.clone(), 5 * MS);
     waiting(
@@ -50,7 +50,7 @@ fn waiting(fixture: &Fixture, builder: EngineBuilder) -> EngineBuilder {
     })
 }
 
-/// Works until the run has completed; false if it has not within an hour.
+/// Works until the run has completed, and returns false if it has not within an hour.
 async fn completes(fixture: &Fixture, engine: &Engine, id: &str) -> bool {
     let handle = engine.handle(&WAIT, id);
     let done = async { handle.result().await.is_ok() };
@@ -66,7 +66,7 @@ async fn completes(fixture: &Fixture, engine: &Engine, id: &str) -> bool {
 /// around that time, and the worker claims runs, while an execution that the worker does not poll
 /// renews the lease.
 #[test]
-fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
+fn a_worker_that_claims_while_its_run_renews_the_lease_does_not_hang() {
     let hangs = |ends: &u64| {
         let fixture = Fixture::new();
         let engine = slow(&fixture)
@@ -111,7 +111,7 @@ fn a_run_that_is_held_and_not_polled_does_not_block_the_engine() {
     );
 }
 
-/// A clock whose time of day can be set.
+/// A clock whose wall-clock time can be set.
 #[derive(Debug)]
 struct Settable(Arc<TestClock>, AtomicU64);
 
@@ -130,7 +130,7 @@ impl Clock for Settable {
     }
 }
 
-/// A machine was suspended, or its time was set: by its clock the worker's own lease is long over.
+/// A machine was suspended or its time was set, so the worker's own lease has expired by its clock.
 #[test]
 fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
     for jump in [3_600, 0] {

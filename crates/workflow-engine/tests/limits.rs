@@ -1,5 +1,4 @@
-//! What is accepted is the same for every store, and what is not is refused before anything is
-//! written.
+//! Every store accepts the same values, and other values are refused before anything is written.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -19,7 +18,7 @@ use support::{Fixture, STEPS, Sink, run_until_done};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Ids and names that nothing accepts.
+/// Returns ids and names that are refused everywhere.
 fn refused() -> Vec<String> {
     ["", "a\0b", "a\nb", "\u{7f}", "\u{1b}[31m"]
         .map(String::from)
@@ -141,7 +140,7 @@ fn a_reason_of_several_mb_is_refused_and_the_run_goes_on() {
             engine.handle(&STEPS, "r").status().await.unwrap(),
             Some(Status::Queued)
         );
-        // One that is as long as it may be, of characters that take the most in JSON, fits into its
+        // A reason of the maximum length, of the characters that are longest in JSON, fits into its
         // event.
         let reason = "\u{1}".repeat(16 * 1024);
         assert_eq!(
@@ -182,8 +181,8 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
         let executed = counted.clone();
         async move {
             let mut failures = Vec::new();
-            // The same name twice, and another name with the same beginning: each has its own
-            // place.
+            // The same name twice, and another name with the same beginning, are three different
+            // operations.
             for name in [name.clone(), name.clone(), format!("{name}\0")] {
                 let body = || async { Ok::<_, Failure>(executed.fetch_add(1, Ordering::Relaxed)) };
                 let step = ctx
@@ -207,7 +206,7 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
         for (n, name) in refused().into_iter().chain(["x".repeat(513)]).enumerate() {
             let id = format!("r-{n}");
             let shown: String = name.chars().take(10).collect();
-            // The name of several MB does not fit into an input.
+            // A name of several MB does not fit into an input.
             let name = if name.len() > 1 << 20 {
                 "x".repeat(1 << 19)
             } else {

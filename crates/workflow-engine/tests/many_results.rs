@@ -1,5 +1,5 @@
-//! What is accepted one by one is accepted together; what a store holds already is not judged;
-//! nothing is left behind.
+//! Results that are accepted one by one are accepted together, and stored values are not checked
+//! again.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -20,7 +20,7 @@ use support::{Fixture, STEPS};
 
 const MANY: Workflow<usize, usize> = Workflow::new("many");
 
-/// Parallel steps whose results are each as large as one may be.
+/// Executes parallel steps whose results each have the maximum size.
 async fn many(ctx: Context, count: usize) -> Result<usize, Failure> {
     let steps = (0..count).map(|n| {
         ctx.step(format!("step-{n}"), || async {
@@ -30,7 +30,7 @@ async fn many(ctx: Context, count: usize) -> Result<usize, Failure> {
     Ok(try_join_all(steps).await?.len())
 }
 
-/// 520 MiB in one write were refused by PostgreSQL, and every step was executed again, for ever.
+/// PostgreSQL refused 520 MiB in one write, and every step was executed again without end.
 #[test]
 fn parallel_results_that_are_each_within_their_limit_go_into_several_writes() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
@@ -84,8 +84,8 @@ fn a_cancel_beside_many_results_keeps_them_all() {
     });
 }
 
-/// A queued run as an earlier version has made it: its id or its input is refused today.
-async fn earlier(fixture: &Fixture, id: &str, workflow: &str, input: String) {
+/// Creates a queued run as an earlier version did, with an id or an input that is refused today.
+async fn create_as_earlier_version(fixture: &Fixture, id: &str, workflow: &str, input: String) {
     let payload = Payload::from_json(input.clone()).unwrap();
     let event = format!(
         concat!(
@@ -123,12 +123,12 @@ async fn earlier(fixture: &Fixture, id: &str, workflow: &str, input: String) {
 }
 
 #[test]
-fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_awaited() {
+fn a_run_with_an_id_that_is_refused_today_continues_and_can_be_cancelled_and_awaited() {
     let fixture = Fixture::new();
     let long = "x".repeat(600);
     let engine = fixture.builder().build().unwrap();
     fixture.clock.run(async {
-        earlier(&fixture, &long, "steps", "2".into()).await;
+        create_as_earlier_version(&fixture, &long, "steps", "2".into()).await;
         assert_eq!(
             engine.run(&STEPS, long.as_str(), 2).await.unwrap(),
             Outcome::Completed(2)
@@ -144,7 +144,7 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
 
         let other = format!("{long}-other");
         let new = format!("{long}-new");
-        earlier(&fixture, &other, "steps", "2".into()).await;
+        create_as_earlier_version(&fixture, &other, "steps", "2".into()).await;
         assert_eq!(engine.cancel(&other, "no").await.unwrap(), Cancelled::Done);
         assert!(
             matches!(engine.cancel(&new, "no").await, Err(CancelError::Id(_))),
@@ -162,7 +162,7 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
 }
 
 #[test]
-fn a_run_whose_input_is_too_deep_today_goes_on() {
+fn a_run_whose_input_is_too_deep_today_continues() {
     const DEEP: Workflow<Payload, u32> = Workflow::new("deep");
     let fixture = Fixture::new();
     let nested = "[".repeat(110) + &"]".repeat(110);
@@ -173,7 +173,7 @@ fn a_run_whose_input_is_too_deep_today_goes_on() {
         .unwrap();
     let input = Payload::from_json(nested.clone()).unwrap();
     fixture.clock.run(async {
-        earlier(&fixture, "r", "deep", nested).await;
+        create_as_earlier_version(&fixture, "r", "deep", nested).await;
         assert_eq!(
             engine.run(&DEEP, "r", input.clone()).await.unwrap(),
             Outcome::Completed(7)

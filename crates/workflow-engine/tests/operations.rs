@@ -1,5 +1,4 @@
-//! Operations in their details: what is retried, what a sleep over nothing is, from when delays
-//! count.
+//! Details of operations: which failures are retried, sleeps of no time, and the start of delays.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -18,7 +17,7 @@ use support::{Fixture, run_until_done};
 const WF: Workflow<bool, u32> = Workflow::new("wf");
 
 #[test]
-fn a_panic_is_retried_only_if_that_is_asked_for() {
+fn a_panic_is_retried_only_on_request() {
     for (asked, attempts) in [(false, 1), (true, 3)] {
         let fixture = Fixture::new();
         let calls = Arc::new(AtomicU32::new(0));
@@ -59,7 +58,7 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_timeout_is_retried_unless_that_is_refused() {
+fn a_timeout_is_retried_unless_the_policy_refuses() {
     for (refused, attempts) in [(false, 3), (true, 1)] {
         let fixture = Fixture::new();
         let calls = Arc::new(AtomicU32::new(0));
@@ -100,7 +99,7 @@ fn a_timeout_is_retried_unless_that_is_refused() {
 }
 
 #[test]
-fn a_sleep_over_nothing_returns_at_once_and_is_not_told() {
+fn a_sleep_of_no_time_returns_immediately_and_is_not_recorded() {
     let fixture = Fixture::new();
     let sleeps = |ctx: Context, _: bool| async move {
         ctx.sleep(Duration::ZERO).await;

@@ -22,7 +22,7 @@ use support::*;
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What panics when it is encoded.
+/// A value that panics when it is encoded.
 #[derive(Debug, Deserialize)]
 struct Unserializable;
 
@@ -32,7 +32,7 @@ impl Serialize for Unserializable {
     }
 }
 
-/// What panics when it is dropped.
+/// A value that panics when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -41,7 +41,7 @@ impl Drop for Bomb {
     }
 }
 
-/// An error whose words panic.
+/// An error whose message panics.
 #[derive(Debug, Serialize, Deserialize)]
 struct Wordless;
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for Wordless {
 
 impl DurableError for Wordless {}
 
-/// Executes a workflow beside others, which must not notice; returns how it ended.
+/// Executes a workflow beside others, which must not be affected. Returns its outcome.
 fn beside_others<O, E, F, Fut>(
     workflow: &Workflow<(), O, E>,
     function: F,
@@ -114,7 +114,7 @@ fn a_decision_to_retry_that_panics_ends_its_step_and_nothing_else() {
             .retry_if(|_| panic!("retry_if"));
         let failure = step.await.unwrap_err();
         assert_eq!(failure.cause, StepFailure::Panicked("retry_if".into()));
-        // Nothing is counted as being executed any more: this suspends.
+        // No operation counts as executing, so this suspends.
         ctx.sleep(HOUR).await;
         Ok::<_, Failure>("went on".to_owned())
     });
@@ -226,7 +226,7 @@ fn an_output_that_cannot_be_read_back_fails_its_run() {
 }
 
 #[test]
-fn an_error_of_a_workflow_that_cannot_be_read_back_is_told_by_its_words() {
+fn an_error_of_a_workflow_that_cannot_be_read_back_keeps_its_message() {
     #[derive(Debug, Deserialize)]
     struct Silent;
     impl Serialize for Silent {
@@ -250,7 +250,7 @@ fn an_error_of_a_workflow_that_cannot_be_read_back_is_told_by_its_words() {
 }
 
 #[test]
-fn an_error_of_a_workflow_that_is_too_large_is_told_by_its_words() {
+fn an_error_of_a_workflow_that_is_too_large_keeps_its_message() {
     let (_, outcome) = beside_others(&WF, |_, _| async {
         Err::<String, _>(Failure::new("x".repeat(2 << 20)))
     });

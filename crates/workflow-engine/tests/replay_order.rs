@@ -1,5 +1,5 @@
-//! A replay goes the way that the first execution went, also where futures are kept over other
-//! awaits.
+//! A replay takes the same branches as the first execution, even where futures are kept across
+//! other awaits.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -25,8 +25,8 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// Executes a workflow twenty times up to a sleep and replays it behind that; each time `ways` gets
-/// a line.
+/// Executes a workflow twenty times up to a sleep, and replays it after the sleep. Each execution
+/// adds a line to `ways`.
 fn replays<F, Fut>(function: F) -> Vec<(String, String)>
 where
     F: Fn(Context, Arc<Mutex<Vec<String>>>) -> Fut + Clone + Send + Sync + 'static,
@@ -60,7 +60,7 @@ fn assert_same(ways: &[(String, String)]) {
         .collect();
     assert!(
         differ.is_empty(),
-        "{} of {} replays went another way: {differ:?}",
+        "{} of {} replays took another branch: {differ:?}",
         differ.len(),
         ways.len()
     );
@@ -76,8 +76,7 @@ fn a_select_over_kept_steps_takes_the_same_branches() {
         for _ in 0..3 {
             let won = futures::select! { x = a => x?, x = b => x?, x = c => x? };
             let handled = ctx.step("handle", || ok(format!("handled {won}"))).await?;
-            // What is recorded of handling it does not show whether the replay went another way;
-            // this does.
+            // The recorded results do not show which branch the replay took, but this line does.
             way += &format!("{won}: {handled}, ");
         }
         ways.lock().unwrap().push(way.clone());
@@ -125,8 +124,8 @@ fn a_sleep_kept_against_steps_loses_or_wins_as_before() {
     }));
 }
 
-/// Ready once its task was polled `polls` times by the test: as if its waker was deferred, which
-/// tokio does when a task has used up its budget.
+/// State of a future that is ready after the test has polled `polls` times. Tokio defers wakers in
+/// this way when a task has used up its budget.
 struct Deferred {
     polls: u32,
     waker: Option<Waker>,
@@ -181,7 +180,7 @@ fn a_waker_that_comes_late_is_no_wait_for_what_is_not_durable() {
 }
 
 #[test]
-fn a_waker_that_never_comes_is() {
+fn a_waker_that_never_comes_is_a_wait_for_what_is_not_durable() {
     let (engine, _never) = deferring(1);
     let refused = futures::executor::block_on(engine.run(&WF, "r", ())).unwrap_err();
     assert!(

@@ -23,7 +23,7 @@ use support::{Fixture, STEPS, Sink, steps};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs `program` beside a worker, which is dropped when it ends.
+/// Runs `program` beside a worker, and drops the worker when `program` ends.
 async fn beside<T>(engine: &Engine, program: impl Future<Output = T>) -> T {
     match select(pin!(engine.work()), pin!(program)).await {
         Either::Left(((), program)) => program.await,
@@ -132,7 +132,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
         let report = engine.flush().await;
         assert!(
             report.is_complete(),
-            "what is registered is delivered: {report}"
+            "every registered sink has its events: {report}"
         );
         let [unregistered] = report.unregistered.as_slice() else {
             panic!("{report:?}")
@@ -157,7 +157,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
         assert!(engine.forget_sink("old-name").await.unwrap());
         assert!(
             !engine.forget_sink("old-name").await.unwrap(),
-            "there is none any more"
+            "the sink is forgotten already"
         );
         assert!(engine.report().await.unregistered.is_empty());
         assert_eq!(engine.purge().await.unwrap(), Purged { runs: 1, events: 4 });
@@ -177,7 +177,7 @@ fn engine_on(
     (clock, sink, engine)
 }
 
-/// A server restarts while a caller waits for a result.
+/// A server may restart while a caller waits for a result.
 #[test]
 fn every_read_of_a_handle_is_tried_again() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
@@ -215,7 +215,7 @@ fn every_read_of_a_handle_is_tried_again() {
         store.fail_reads(usize::MAX);
         assert!(
             handle.result().await.is_err(),
-            "a store that stays down is told"
+            "the failure of a store that stays down is returned"
         );
     });
 }
@@ -234,7 +234,7 @@ fn a_store_that_panics_while_events_are_read_ends_no_delivery() {
 }
 
 #[test]
-fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
+fn a_dead_worker_is_visible_to_its_task_and_in_every_report() {
     /// A clock of a runtime without a timer.
     #[derive(Debug)]
     struct NoTimer(TestClock);
@@ -266,7 +266,7 @@ fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
         .now_or_never();
     assert!(
         ended.expect("it does not wait").is_err(),
-        "the task that works hears of it"
+        "the panic reaches the task that works"
     );
     let report = engine.report().now_or_never().unwrap();
     assert_eq!(
@@ -276,10 +276,10 @@ fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
     assert!(report.to_string().contains("there is no timer"), "{report}");
 }
 
-/// 51.7 GB were read to send 175 MB of large events: a page was read whole, and all but its
-/// beginning read again.
+/// The engine once read 51.7 GB to send 175 MB of large events, because it read a whole page, sent
+/// its beginning, and read the rest again.
 #[test]
-fn what_is_read_of_the_outbox_is_sent() {
+fn every_event_that_is_read_from_the_outbox_is_sent() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
     let clock = Arc::new(TestClock::new());
     let sink = Arc::new(Sink::new());

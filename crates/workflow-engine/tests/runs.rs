@@ -1,4 +1,4 @@
-//! Runs and steps: what they return, what is recorded, what is refused.
+//! Runs and steps: their results, their records, and refusals.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -75,7 +75,7 @@ fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
 }
 
 #[test]
-fn two_runs_of_one_id_at_once_execute_the_body_once() {
+fn two_concurrent_runs_of_one_id_execute_the_body_once() {
     const HELD: Workflow<(), ()> = Workflow::new("held");
     let fixture = Fixture::new();
     let calls = Arc::new(AtomicU32::new(0));
@@ -264,7 +264,7 @@ fn a_panic_is_the_failure_of_its_step_and_of_nothing_else() {
         assert_eq!(
             engine.run(&STEPS, "s", 1).await.unwrap(),
             Outcome::Completed(1),
-            "the engine goes on"
+            "the engine continues"
         );
     });
 }
@@ -299,7 +299,7 @@ fn a_result_without_a_json_form_is_a_typed_failure_that_names_the_step() {
 }
 
 #[test]
-fn what_is_unknown_or_given_twice_is_refused_and_nothing_is_recorded() {
+fn unknown_and_duplicate_names_are_refused_and_nothing_is_recorded() {
     const UNKNOWN: Workflow<(), ()> = Workflow::new("unknown");
     let fixture = Fixture::new();
     let engine = fixture.builder().build().unwrap();

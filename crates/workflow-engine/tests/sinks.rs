@@ -52,7 +52,7 @@ fn a_sink_that_is_down_delays_no_other_and_no_run() {
         assert!(report.sinks.iter().all(|sink| sink.books.is_balanced()));
     });
 
-    // Its cursor is in the store, so a later engine delivers the rest, in order, once.
+    // The cursor is in the store, so a later engine delivers the rest, in order, once.
     let engine = fixture
         .builder()
         .sink("down", down.clone())
@@ -140,7 +140,7 @@ fn rejected_events_are_counted_for_their_sink() {
 }
 
 #[test]
-fn a_flush_waits_for_what_another_flush_is_sending() {
+fn a_flush_waits_for_events_that_another_flush_sends() {
     let fixture = Fixture::new();
     let hold = fixture.sink.then_hold();
     let engine = fixture.builder().build().unwrap();
@@ -227,7 +227,7 @@ fn batches_keep_to_both_limits() {
 }
 
 #[test]
-fn events_are_delivered_while_runs_go_on_and_the_loop_ends_with_the_engine() {
+fn events_are_delivered_while_runs_continue_and_the_loop_ends_with_the_engine() {
     let fixture = Fixture::new();
     let engine = fixture.builder().build().unwrap();
     fixture.clock.run(async {
@@ -238,7 +238,7 @@ fn events_are_delivered_while_runs_go_on_and_the_loop_ends_with_the_engine() {
             }
             assert!(
                 fixture.delivered().len() > 60,
-                "most events are delivered before anybody asks"
+                "most events are delivered before a flush"
             );
             engine.shutdown(Duration::from_secs(5)).await
         };
@@ -382,7 +382,7 @@ fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
 }
 
 #[test]
-fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
+fn a_flush_does_not_report_events_that_were_committed_after_it_began() {
     let fixture = Fixture::new();
     let hold = fixture.sink.then_hold();
     let engine = fixture.builder().build().unwrap();
@@ -396,14 +396,14 @@ fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
         assert_eq!(
             report.sink("collector").unwrap().books.pending(),
             4,
-            "the second run came after the barrier"
+            "the second run was committed after the barrier"
         );
         assert!(report.is_delivered() && !report.is_complete());
     });
 }
 
 #[test]
-fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
+fn a_survivor_delivers_the_events_of_an_engine_that_is_gone() {
     let fixture = Fixture::new();
     let survivor = fixture.builder().build().unwrap();
     let dies = fixture.builder().build().unwrap();
@@ -419,7 +419,7 @@ fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
     });
 }
 
-/// In a store where an earlier write may end later, an empty page is not the end.
+/// In some stores an earlier write may become visible later, so an empty page is not the end.
 #[test]
 fn a_flush_waits_for_what_cannot_be_read_yet() {
     for reads in 1..5 {
@@ -463,7 +463,7 @@ fn a_flush_waits_for_what_cannot_be_read_yet() {
         assert_eq!(
             (sink.books.accepted, sink.books.pending()),
             (4, 4),
-            "and says what is pending"
+            "and reports the pending events"
         );
     });
 }

@@ -1,4 +1,4 @@
-//! Spans tell runs and steps by name, and no payload is ever in a span or a log event.
+//! Spans name runs and steps, and no span or log event contains a payload.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 

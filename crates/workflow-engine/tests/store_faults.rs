@@ -1,5 +1,5 @@
-//! A store that fails is not a failed step: user code never sees it, and a write that can be
-//! repeated is.
+//! A failing store is not a failed step: user code never sees the failure, and a write is repeated
+//! if it can be.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -16,8 +16,8 @@ use workflow_testing::{Fault, FaultStore};
 
 use support::{Fixture, STEPS, Sink, steps};
 
-/// An engine on a store with faults at these writes. Write 0 is the lease, write 1 creates the
-/// first run.
+/// Makes an engine on a store with faults at these writes. Write 0 is the lease, and write 1
+/// creates the first run.
 fn engine(
     faults: impl IntoIterator<Item = (usize, Fault)>,
 ) -> (Arc<TestClock>, Arc<FaultStore>, Arc<Sink>, Engine) {

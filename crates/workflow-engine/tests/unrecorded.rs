@@ -1,5 +1,5 @@
-//! Errors that cannot be recorded as their own type: the decision about a retry is made on the
-//! error itself, and its words are kept, cut.
+//! Errors that cannot be recorded as their own type: the retry is decided on the error itself, and
+//! its message is kept, cut to the limit.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -21,18 +21,18 @@ use support::{Fixture, run_until_done};
 const HOUR: Duration = Duration::from_secs(3600);
 const WF: Workflow<Form, String, Awkward> = Workflow::new("awkward");
 
-/// What is awkward about the error.
+/// The reason why the error cannot be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Form {
-    /// Its JSON form has several MB.
+    /// The JSON form has several MB.
     Large,
-    /// Its JSON form is nested 200 levels deep.
+    /// The JSON form is nested 200 levels deep.
     Deep,
-    /// It has a number that JSON cannot carry.
+    /// The error has a number that JSON cannot carry.
     NotFinite,
-    /// Its JSON form is that of another type.
+    /// The JSON form is that of another type.
     Unreadable,
-    /// It panics while it is encoded.
+    /// The error panics while it is encoded.
     Panics,
 }
 
@@ -290,7 +290,7 @@ fn an_error_that_panics_while_it_is_encoded_is_a_panic() {
 }
 
 #[test]
-fn words_of_several_mb_are_cut_wherever_they_come_from() {
+fn messages_of_several_mb_are_cut_wherever_they_come_from() {
     const MB: Workflow<u32, (), Failure> = Workflow::new("mb");
     let fixture = Fixture::new();
     let large = |ctx: Context, way: u32| async move {

@@ -20,8 +20,8 @@ use support::{Fixture, run_until_done};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A step that returns the input, a sleep, and the input again: it goes through every place that a
-/// value has.
+/// Returns the input through a step and a sleep, so that the value passes every place that stores
+/// one.
 async fn echo<T>(ctx: Context, input: T) -> Result<T, Failure>
 where
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -105,7 +105,7 @@ fn the_order_of_fields_and_the_form_of_a_number_are_no_part_of_an_input() {
 }
 
 #[test]
-fn a_value_as_deep_as_it_may_be_is_read_by_everybody() {
+fn a_value_at_the_limit_of_depth_is_read_by_every_reader() {
     const ANY: Workflow<Payload, Payload> = Workflow::new("any");
     let fixture = Fixture::new();
     let engine = fixture.builder().workflow(&ANY, echo).build().unwrap();
@@ -238,7 +238,7 @@ fn an_input_that_json_cannot_carry_is_refused_before_it_is_written() {
     });
 }
 
-/// It is written as a text and read as a number.
+/// A value that is written as a text and read as a number.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "u32")]
 struct Odd(String);

@@ -1,5 +1,5 @@
-//! Workers: they take up what is due, hand over what they leave, and never advance a run that
-//! another has.
+//! Workers execute due runs, release the runs that they leave, and never advance a run that another
+//! worker has claimed.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -45,7 +45,7 @@ fn slow(fixture: &Fixture, begun: &Arc<AtomicU32>) -> Engine {
 }
 
 #[test]
-fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
+fn a_worker_executes_started_runs_and_wakes_sleeping_ones() {
     let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.sleep(HOUR).await;
@@ -83,7 +83,7 @@ fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
     fixture.clock.run(async {
         let takes_over = async {
             fixture.clock.sleep(Duration::from_secs(60)).await;
-            // Its lease is cut short, as if it had been frozen for longer.
+            // The lease is cut short, as if the worker had been frozen for longer.
             let run = fixture.store.run("r").await.unwrap().unwrap();
             fixture
                 .store
@@ -117,7 +117,7 @@ fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
 }
 
 #[test]
-fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
+fn a_worker_continues_a_run_whose_future_was_dropped() {
     let fixture = Fixture::new();
     let begun = Arc::new(AtomicU32::new(0));
     let engine = slow(&fixture, &begun);
@@ -137,7 +137,7 @@ fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
 }
 
 #[test]
-fn a_shutdown_hands_over_at_once_what_it_leaves() {
+fn a_shutdown_releases_its_runs_immediately() {
     let fixture = Fixture::new();
     let begun = Arc::new(AtomicU32::new(0));
     let first = slow(&fixture, &begun);
@@ -168,7 +168,7 @@ fn a_shutdown_hands_over_at_once_what_it_leaves() {
 }
 
 #[test]
-fn a_run_stops_behind_the_step_that_a_shutdown_met() {
+fn a_run_stops_after_the_step_that_a_shutdown_interrupted() {
     let fixture = Fixture::new();
     let clock = fixture.clock.clone();
     let function = move |ctx: Context, (): ()| {
@@ -202,7 +202,7 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
         assert_eq!(
             (report.active_runs, fixture.clock.now()),
             (0, Duration::from_secs(120)),
-            "it took what it needed"
+            "the shutdown waits only until the step has finished"
         );
         let second = engine(&fixture);
         assert_eq!(
@@ -218,7 +218,7 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
 }
 
 #[test]
-fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
+fn a_run_of_an_unregistered_workflow_stays_unchanged_and_is_reported() {
     let fixture = Fixture::new();
     fixture.clock.run(async {
         let knows = fixture
@@ -244,7 +244,7 @@ fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
 }
 
 #[test]
-fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
+fn runs_are_purged_when_their_retention_has_expired_and_every_sink_has_their_events() {
     let fixture = Fixture::new();
     let engine = fixture.builder().retention(Retention {
         completed: Some(HOUR),
@@ -286,7 +286,7 @@ fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
 }
 
 #[test]
-fn a_step_that_loses_a_select_after_its_start_was_told_gets_its_end() {
+fn a_step_that_loses_a_select_after_its_start_was_recorded_gets_its_end() {
     let fixture = Fixture::new();
     let function = |ctx: Context, (): ()| async move {
         let hangs = ctx.step("hangs", std::future::pending::<Result<(), Failure>>);
@@ -410,7 +410,7 @@ fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
 }
 
 #[test]
-fn a_claim_that_the_store_made_and_did_not_answer_is_taken_up() {
+fn a_run_whose_claim_was_not_answered_is_executed_later() {
     let fixture = Fixture::new();
     // Write 0 is the lease, 1 creates the run, 2 claims it.
     let store = FaultStore::new(fixture.store.clone()).with_fault(2, Fault::FailAfter);
@@ -435,7 +435,7 @@ fn a_claim_that_the_store_made_and_did_not_answer_is_taken_up() {
 }
 
 #[test]
-fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
+fn an_engine_that_is_shut_down_refuses_work_immediately() {
     let fixture = Fixture::new();
     let engine = fixture.builder().build().unwrap();
     fixture.clock.run(async {
@@ -454,7 +454,7 @@ fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
 }
 
 #[test]
-fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
+fn a_sink_added_after_a_purge_knows_how_many_events_it_missed() {
     let fixture = Fixture::new();
     let engine = fixture
         .builder()

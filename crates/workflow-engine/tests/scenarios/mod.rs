@@ -1,4 +1,4 @@
-//! The workflows whose processes are killed, for crash enumeration on every store.
+//! Workflows for crash enumeration, which kills their processes, on every store.
 
 #![allow(
     unreachable_pub,
@@ -14,13 +14,13 @@ use futures::future::BoxFuture;
 use workflow_engine::{Cancel, Context, Engine, EngineBuilder, Failure, Retry, Status, Workflow};
 use workflow_testing::Effects;
 
-/// A workflow, and what a process does with it.
+/// A workflow, and the script of a process that executes it.
 pub struct Scenario {
     pub name: &'static str,
     pub build: fn(EngineBuilder, &Effects) -> EngineBuilder,
     pub script: fn(Engine) -> BoxFuture<'static, ()>,
     pub sinks: usize,
-    /// The ends that are right besides the one without a crash.
+    /// The statuses that are correct besides the one without a crash.
     pub accepting: &'static [Status],
 }
 
@@ -159,7 +159,7 @@ fn cancel_at_once(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
     )
 }
 
-/// Waits in a separate workflow, on the test's clock, while the other one runs.
+/// Cancels the run after a wait, which a separate workflow does on the test clock.
 fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'static, ()> {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
     async move {
@@ -173,7 +173,7 @@ fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'st
     .boxed()
 }
 
-/// Registers what is waited with: a step on the engine's clock, so that nothing is suspended.
+/// Registers the workflow that waits, without being suspended, on the clock of the engine.
 fn waiting(builder: EngineBuilder) -> EngineBuilder {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
     builder.suspend_after(Duration::from_secs(3600)).workflow(
@@ -185,7 +185,7 @@ fn waiting(builder: EngineBuilder) -> EngineBuilder {
     )
 }
 
-/// The effect of a step that does nothing else.
+/// Records the effect of a step that does nothing else.
 async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
     effects.record(run, step);
     Ok(())
@@ -235,8 +235,8 @@ fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     })
 }
 
-/// Fails twice, then succeeds: once waiting in memory, once suspended. The count survives crashes,
-/// like the world.
+/// Registers a step that fails twice and then succeeds. The first delay is short enough to wait in
+/// memory, the second suspends the run. The count of effects survives crashes.
 fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, failures, effects| async move {
         let policy = Retry::function(|attempt| {
@@ -244,8 +244,8 @@ fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
         });
         let body = || async {
             effects.record(ctx.run_id(), "flaky");
-            let happened = effects.count(ctx.run_id(), "flaky");
-            if happened > failures as usize {
+            let count = effects.count(ctx.run_id(), "flaky");
+            if count > failures as usize {
                 Ok(())
             } else {
                 Err(Failure::new("not yet"))
@@ -342,7 +342,7 @@ fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     })
 }
 
-/// Two steps of a second each, waiting on the engine's clock through a sleep of their own kind.
+/// Registers three steps, each followed by a sleep of one second in memory.
 fn slow(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(
         waiting(builder),

@@ -18,7 +18,7 @@ use workflow_events::{Event, EventKind, PauseReason, ResumeReason};
 
 use support::{Fixture, STEPS, drop_after, run_until_done, types};
 
-/// Checks what holds of every trace: places, ids, names, and that the sink received just this.
+/// Checks the rules of every trace: sequence, ids, names, and that the sink received the same.
 fn check_envelopes(fixture: &Fixture, history: &[Event], id: &str, workflow: &str) {
     for (event, seq) in history.iter().zip(1..) {
         assert_eq!(event.seq, seq);

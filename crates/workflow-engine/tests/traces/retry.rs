@@ -12,8 +12,8 @@ use super::support::{Fixture, run_until_done, types};
 
 const FLAKY: Workflow<u32, u32> = Workflow::new("flaky");
 
-/// A step that fails `failures` times before it succeeds, tried again after 60 s each time, at most
-/// `ATTEMPTS` times.
+/// Executes a step that fails `failures` times before it succeeds. It has at most 3 attempts, 60 s
+/// apart.
 async fn flaky(ctx: Context, failures: u32, calls: Arc<AtomicU32>) -> Result<u32, Failure> {
     let body = || async {
         let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
