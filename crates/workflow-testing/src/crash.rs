@@ -47,8 +47,10 @@ type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 ///     engine.workflow(&ORDER, move |ctx: Context, (): ()| {
 ///         let effects = effects.clone();
 ///         async move {
-///             ctx.step("charge", || async { Ok::<_, Failure>(effects.record(ctx.run_id(), "charge")) }).await?;
-///             ctx.step("ship", || async { Ok::<_, Failure>(effects.record(ctx.run_id(), "ship")) }).await?;
+///             for step in ["charge", "ship"] {
+///                 let body = || async { Ok::<_, Failure>(effects.record(ctx.run_id(), step)) };
+///                 ctx.step(step, body).await?;
+///             }
 ///             Ok::<_, Failure>(())
 ///         }
 ///     })

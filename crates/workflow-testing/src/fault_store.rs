@@ -174,7 +174,7 @@ impl FaultStore {
             Some(Fault::FailAfter) => block_on(operation).and_then(|_| failed()),
             Some(Fault::DieBefore) => self.die().await,
             Some(Fault::DieAfter) => {
-                // What it returned, nobody will ever know.
+                // The answer is lost, as it is when a process dies.
                 let _ = block_on(operation);
                 self.die().await
             }

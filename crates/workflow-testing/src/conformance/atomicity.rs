@@ -139,7 +139,7 @@ pub(super) async fn a_refused_commit_changes_nothing(store: SharedStore) {
     assert_eq!(
         claimed_ids(&claims),
         ["released", "paused"],
-        "what was due is due when it was"
+        "due times are unchanged"
     );
 }
 

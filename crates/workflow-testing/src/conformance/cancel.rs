@@ -139,7 +139,7 @@ pub(super) async fn the_first_cancel_is_kept(store: SharedStore) {
         assert_eq!(
             again.cancel,
             Some(mild(false, 1)),
-            "its reason and its time stand"
+            "its reason and its time are kept"
         );
         let hurried = request_cancel(
             &store,
@@ -180,7 +180,7 @@ pub(super) async fn a_commit_returns_the_cancel(store: SharedStore) {
     assert_eq!(
         commit(&store, append(held, "a", 2, Status::Running, at(1))).await,
         None,
-        "none was asked for"
+        "no cancel was requested"
     );
     let request = request_cancel(&store, "a", cancel_request("enough", at(2)))
         .await
@@ -194,7 +194,7 @@ pub(super) async fn a_commit_returns_the_cancel(store: SharedStore) {
     assert_eq!(
         commit(&store, append(other, "b", 2, Status::Running, at(1))).await,
         None,
-        "another run is not meant"
+        "other runs are not affected"
     );
 }
 
@@ -237,5 +237,5 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: SharedStore
     commit(&store, append(again, "a", 3, Status::Cancelled, at(4))).await;
     let run = read_run(&store, "a").await;
     assert_eq!((run.status, run.ended_at), (Status::Cancelled, Some(at(4))));
-    assert_eq!(run.cancel, Some(request), "what was asked for is kept");
+    assert_eq!(run.cancel, Some(request), "the request is kept");
 }

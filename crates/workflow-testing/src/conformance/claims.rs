@@ -55,7 +55,7 @@ pub(super) async fn a_limit_is_kept(store: SharedStore) {
     assert_eq!(
         (claimed_ids(&none), none.next_due),
         (vec![], Some(at(0))),
-        "none were asked for, and one is due"
+        "none were requested, and one is due"
     );
     let none = claim(
         &store,
@@ -65,7 +65,7 @@ pub(super) async fn a_limit_is_kept(store: SharedStore) {
         },
     )
     .await;
-    assert_eq!(claimed_ids(&none), [""; 0], "none were asked for");
+    assert_eq!(claimed_ids(&none), [""; 0], "none were requested");
     assert_eq!(
         claimed_ids(&claim(&store, request_any("w", at(9), 2)).await),
         ["run-0", "run-1"]
@@ -145,7 +145,7 @@ pub(super) async fn only_requested_workflows_are_claimed(store: SharedStore) {
     assert_eq!(
         (claimed_ids(&none), none.next_due),
         (vec![], None),
-        "no workflow is asked for, and waiting helps nothing"
+        "no workflow is requested, so no time is worth waiting for"
     );
     let claims = claim(
         &store,
@@ -155,7 +155,7 @@ pub(super) async fn only_requested_workflows_are_claimed(store: SharedStore) {
     assert_eq!(
         claimed_ids(&claims),
         ["x2", "z1", "x1"],
-        "the longest due of those asked for"
+        "the longest due of the requested workflows"
     );
     assert_eq!(claims.next_due, None, "nothing else is theirs");
     let none = claim(&store, for_workflows(&["x"], request_one("w", at(9), "y1"))).await;
@@ -198,7 +198,7 @@ pub(super) async fn due_workflows_that_were_not_requested_are_named(store: Share
     assert_eq!(
         unknown(claims),
         ["y", "z"],
-        "each is named once, also those due after what was claimed; none that is not due"
+        "each due workflow is named once, even if it is due after the claimed runs"
     );
     let claims = claim(
         &store,
@@ -208,7 +208,7 @@ pub(super) async fn due_workflows_that_were_not_requested_are_named(store: Share
     assert_eq!(
         unknown(claims),
         ["later", "z"],
-        "also when none are asked for"
+        "also when no run is requested"
     );
     let claims = claim(&store, request_any("w", at(3), 1)).await;
     assert_eq!(
@@ -227,7 +227,7 @@ pub(super) async fn due_workflows_that_were_not_requested_are_named(store: Share
         for_workflows(&["nothing"], request_any("w", at(9), 9)),
     )
     .await;
-    assert_eq!(unknown(claims), ["x", "y", "z"], "what is left");
+    assert_eq!(unknown(claims), ["x", "y", "z"], "the remaining workflows");
     assert_eq!(
         claimed_ids(&claim(&store, request_any("w", at(9), 9)).await).len(),
         3,

@@ -36,7 +36,10 @@ pub(super) async fn a_new_run_has_what_it_was_created_with(store: SharedStore) {
             recoveries: 0,
             cancel: None,
         };
-        assert_eq!(run, expected, "a new run is what it was created with");
+        assert_eq!(
+            run, expected,
+            "a new run has the values it was created with"
+        );
         assert_eq!(
             history(&store, &run).await,
             [Written::from(&first)],

@@ -51,7 +51,7 @@ pub(super) async fn a_cursor_only_moves_forward(store: SharedStore) {
         standing,
         "it is further already"
     );
-    let lies = Cursor {
+    let invented = Cursor {
         position: places[4],
         delivered: 3,
         rejected: 2,
@@ -59,13 +59,16 @@ pub(super) async fn a_cursor_only_moves_forward(store: SharedStore) {
     };
     let held = claim_sink(&store, "s", "relay").await;
     store
-        .set_cursor(&held, lies)
+        .set_cursor(&held, invented)
         .await
         .expect("a cursor is moved");
     assert_eq!(
         open_cursor(&store, "s").await,
-        Cursor { missed: 0, ..lies },
-        "what was missed only the store sets"
+        Cursor {
+            missed: 0,
+            ..invented
+        },
+        "only the store sets the number of missed events"
     );
 }
 
@@ -180,7 +183,7 @@ pub(super) async fn a_new_cursor_misses_purged_events(store: SharedStore) {
     assert_eq!(
         open_cursor(&store, "late").await,
         late,
-        "the late sink can never see what is gone"
+        "the late sink has missed the purged events"
     );
     create_ended(&store, "c", Status::Completed, at(1)).await;
     let end = store.outbox_end().await.expect("the end is read");
@@ -199,12 +202,12 @@ pub(super) async fn a_new_cursor_misses_purged_events(store: SharedStore) {
     assert_eq!(
         open_cursor(&store, "late").await.missed,
         4,
-        "what it has seen it has not missed"
+        "delivered events are not missed"
     );
     assert_eq!(
         open_cursor(&store, "latest").await.missed,
         6,
-        "all that is gone"
+        "all purged events are missed"
     );
 }
 
@@ -222,16 +225,16 @@ pub(super) async fn a_dropped_cursor_is_forgotten(store: SharedStore) {
         "the other sink has settled nothing"
     );
     assert!(drop_cursor("other").await, "there was one");
-    assert!(!drop_cursor("other").await, "there is none any more");
+    assert!(!drop_cursor("other").await, "the cursor is dropped already");
     assert_eq!(
         open_cursor(&store, "s").await.position,
         end.position,
-        "another sink is not meant"
+        "other sinks are not affected"
     );
     assert_eq!(
         purge_all(&store).await,
         2,
-        "a sink that is forgotten holds up nothing"
+        "a dropped cursor does not prevent a purge"
     );
     assert!(drop_cursor("s").await, "there was one");
     assert_eq!(
@@ -296,7 +299,7 @@ pub(super) async fn a_sink_has_one_worker_at_a_time(store: SharedStore) {
         .claim_sink("t", "other", at(9))
         .await
         .expect("it is answered");
-    assert!(another.is_some(), "another sink is not meant");
+    assert!(another.is_some(), "other sinks are not affected");
     let second = store
         .claim_sink("s", "w", at(9))
         .await
@@ -321,7 +324,7 @@ pub(super) async fn a_sink_has_one_worker_at_a_time(store: SharedStore) {
             },
         )
         .await
-        .expect("its own");
+        .expect("the newest claim is valid");
 }
 
 pub(super) async fn a_released_sink_is_free(store: SharedStore) {
@@ -351,7 +354,7 @@ pub(super) async fn a_released_sink_is_free(store: SharedStore) {
     let third = claim_sink(&store, "s", "w").await;
     assert_fenced(&store, &second).await;
     store.drop_cursor("s").await.expect("a sink is dropped");
-    let gone = store
+    let fenced = store
         .set_cursor(
             &third,
             Cursor {
@@ -361,8 +364,8 @@ pub(super) async fn a_released_sink_is_free(store: SharedStore) {
         )
         .await;
     assert!(
-        matches!(gone, Err(StoreError::SinkFenced { .. })),
-        "what was dropped stays dropped: {gone:?}"
+        matches!(fenced, Err(StoreError::SinkFenced { .. })),
+        "a dropped cursor stays dropped: {fenced:?}"
     );
     let again = claim_sink(&store, "s", "other").await;
     assert!(again.epoch > third.epoch, "an epoch is never used again");

@@ -120,7 +120,7 @@ pub(super) async fn a_ready_run_does_not_wait_for_the_clock(store: SharedStore) 
         assert_eq!(
             read_run(&store, id).await.due_at,
             Some(ahead),
-            "{id} is ready since a time to come"
+            "{id} is ready since a time that lies ahead"
         );
     }
     // The time is that of the clock that was set back.
@@ -130,7 +130,7 @@ pub(super) async fn a_ready_run_does_not_wait_for_the_clock(store: SharedStore) 
     assert_eq!(
         (claimed_ids(&none), none.next_due),
         (vec![], Some(now)),
-        "there is something to be had now, and not in an hour"
+        "a run can be claimed now, and not only in an hour"
     );
     let none = claim(
         &store,
@@ -156,7 +156,7 @@ pub(super) async fn a_ready_run_does_not_wait_for_the_clock(store: SharedStore) 
     assert_eq!(
         (none.unknown, none.next_due),
         (vec![WORKFLOW.to_owned()], None),
-        "it is due, if not here"
+        "the run is due, although it was not requested"
     );
     claim_run(&store, "heir", now, "queued").await;
     let claims = claim(
@@ -170,17 +170,17 @@ pub(super) async fn a_ready_run_does_not_wait_for_the_clock(store: SharedStore) 
     assert_eq!(
         (claimed_ids(&claims), claims.next_due),
         (all[1..4].to_vec(), Some(now)),
-        "and so is what is left over"
+        "and so can the runs beyond the limit"
     );
     let claims = claim(&store, request_any("heir", now, 99)).await;
     assert_eq!(
         (claimed_ids(&claims), claims.next_due),
         (all[4..].to_vec(), None),
-        "everything can be had"
+        "all remaining runs can be claimed"
     );
     assert!(
         claims.runs[0].died && !claims.runs[1].died,
-        "what died is a recovery, as ever: {claims:?}"
+        "only the run of the dead worker is a recovery: {claims:?}"
     );
 }
 
@@ -191,7 +191,7 @@ pub(super) async fn only_suspended_and_released_runs_wait_for_the_clock(store: S
         .release(released, Due::At(at(20)))
         .await
         .expect("a claim is released");
-    // A run whose cancel cannot be executed now rests in the same way.
+    // A run whose cancel cannot be executed now waits in the same way.
     let cancelled = create_running(&store, "cancelled", "w", at(0)).await;
     request_cancel(&store, "cancelled", cancel_request("enough", at(1))).await;
     store
@@ -222,7 +222,7 @@ pub(super) async fn only_suspended_and_released_runs_wait_for_the_clock(store: S
         assert_eq!(
             claimed_ids(&claim(&store, request_any("w", now, 9)).await),
             [id],
-            "its time has come"
+            "it is due now"
         );
     }
 }
@@ -300,7 +300,7 @@ pub(super) async fn ready_and_waiting_runs_are_claimed_in_one_order(store: Share
         assert_eq!(
             claims.next_due,
             Some(at(next_due)),
-            "of the first that is left over"
+            "the time of the first run beyond the limit"
         );
         order.extend(claimed_ids(&claims).into_iter().map(str::to_owned));
     }
@@ -310,7 +310,7 @@ pub(super) async fn ready_and_waiting_runs_are_claimed_in_one_order(store: Share
     assert_eq!(
         order,
         ["1", "2", "3", "4", "4 too", "5", "6", "7"],
-        "neither keeps the other waiting"
+        "neither delays the other"
     );
 }
 
@@ -350,7 +350,7 @@ pub(super) async fn the_next_time_is_that_of_a_future_run(store: SharedStore) {
     assert_eq!(
         claim(&store, orders(at(0))).await.next_due,
         Some(at(20)),
-        "of those asked for"
+        "of the requested workflows"
     );
     let claims = claim(&store, orders(at(20))).await;
     assert_eq!(
@@ -371,7 +371,7 @@ pub(super) async fn the_next_time_is_the_end_of_another_workers_lease(store: Sha
         assert_eq!(
             claims.next_due,
             Some(next_due),
-            "{worker}: its own lease and that of one who holds nothing do not count"
+            "{worker}: its own lease and the lease of an idle worker do not count"
         );
     }
     let billing = ClaimRequest {
@@ -453,6 +453,6 @@ pub(super) async fn a_claim_at_the_next_time_finds_a_run(store: SharedStore) {
     assert_eq!(
         claim(&store, request_any("w", now, 9)).await.next_due,
         None,
-        "nothing comes"
+        "no run is due later"
     );
 }

@@ -33,7 +33,7 @@ async fn assert_fenced(store: &SharedStore, claim: Claim, next_seq: u64) {
     assert_eq!(
         Snapshot::of(store).await,
         before,
-        "what is fenced changes nothing"
+        "a fenced write changes nothing"
     );
 }
 
@@ -51,15 +51,15 @@ pub(super) async fn a_claim_that_never_existed_is_refused(store: SharedStore) {
     ] {
         assert_fenced(&store, claim, 2).await;
     }
-    let nobody = Claim {
+    let unknown = Claim {
         key: RunKey(due.key.0 + 1),
         epoch: 1,
     };
     let answer = store
-        .commit(append(nobody, "x", 1, Status::Running, at(1)))
+        .commit(append(unknown, "x", 1, Status::Running, at(1)))
         .await;
     assert!(
-        matches!(answer, Err(StoreError::UnknownRun { key }) if key == nobody.key),
+        matches!(answer, Err(StoreError::UnknownRun { key }) if key == unknown.key),
         "no such run: {answer:?}"
     );
     commit(&store, append(held, "held", 2, Status::Running, at(1))).await;
@@ -113,7 +113,7 @@ pub(super) async fn an_expired_claim_is_refused_once_its_expiry_is_noticed(store
     renew_lease(&store, "other", at(100)).await;
     // A claim notices the expiry, even if it does not claim this run.
     let none = super::fixture::claim(&store, request_any("other", at(10), 0)).await;
-    assert_eq!(claimed_ids(&none), [""; 0], "none were asked for");
+    assert_eq!(claimed_ids(&none), [""; 0], "none were requested");
     assert_fenced(&store, claim, 2).await;
     renew_lease(&store, "w", at(100)).await;
     assert_fenced(&store, claim, 2).await;

@@ -113,8 +113,8 @@ pub(super) async fn a_worker_that_claims_is_alive(store: SharedStore) {
     let claim_of_a = create_running(&store, "a", "w", at(0)).await;
     renew_lease(&store, "w", at(10)).await;
     create_queued(&store, "b", at(5)).await;
-    // Its clock was set forwards, or its machine was suspended: by its own clock the lease has
-    // expired.
+    // The worker's clock was set forwards, or its machine was suspended, so the lease has expired
+    // by this clock.
     let claims = claim(&store, request_any("w", at(1_000), 9)).await;
     assert_eq!(
         claimed_ids(&claims),
@@ -243,7 +243,7 @@ pub(super) async fn a_retired_worker_is_no_recovery(store: SharedStore) {
     assert_eq!(
         read_run(&store, "paused").await.due_at,
         Some(at(500)),
-        "what it did not hold stays as it is"
+        "runs that it did not hold are unchanged"
     );
     assert_eq!(
         read_run(&store, "others").await.worker.as_deref(),
@@ -263,7 +263,7 @@ pub(super) async fn a_retired_worker_is_no_recovery(store: SharedStore) {
     store
         .retire("nobody", at(6))
         .await
-        .expect("a worker never heard of retires");
+        .expect("an unknown worker retires");
     assert_eq!(
         read_run(&store, "a").await.worker.as_deref(),
         Some("other"),
@@ -385,7 +385,7 @@ pub(super) async fn a_renewal_returns_the_cancels_of_held_runs(store: SharedStor
         assert_eq!(
             renew_lease(&store, "w", at(100)).await,
             expected,
-            "those of what it holds, until they are served"
+            "the cancels of the runs that it holds, until they are executed"
         );
     }
     commit(&store, append(a, "a", 2, Status::Cancelled, at(3))).await;
@@ -402,6 +402,6 @@ pub(super) async fn a_renewal_returns_the_cancels_of_held_runs(store: SharedStor
     assert_eq!(
         renew_lease(&store, "w", at(100)).await,
         [],
-        "what was released is not held"
+        "a released run is not held"
     );
 }

@@ -109,7 +109,7 @@ pub(super) async fn filters_are_combined(store: SharedStore) {
         id_prefix: Some("queued-1".to_owned()),
         ..order
     };
-    assert_eq!(listed(&store, none).await, [""; 0], "all at once");
+    assert_eq!(listed(&store, none).await, [""; 0], "all filters together");
     let unknown = RunFilter {
         workflow: Some("%".to_owned()),
         ..RunFilter::default()
@@ -141,7 +141,7 @@ pub(super) async fn runs_are_listed_by_worker(store: SharedStore) {
     assert_eq!(
         listed(&store, held_by("w")).await,
         [""; 0],
-        "it holds nothing any more"
+        "it holds no run"
     );
     assert_eq!(listed(&store, held_by("v")).await, ["b"]);
 }
@@ -190,8 +190,8 @@ pub(super) async fn a_prefix_is_literal(store: SharedStore) {
         "",
         "z",
         "a\u{ff}b",
-        // The ends of what a text can be: the last character, more of them than any id has, and
-        // longer than any id.
+        // Extreme prefixes: the last character, more of them than an id has, and a prefix longer
+        // than every id.
         "\u{10ffff}\u{10ffff}",
         "\u{10ffff}zz",
         "\u{7f}",
@@ -264,7 +264,7 @@ pub(super) async fn pages_follow_each_other(store: SharedStore) {
         )
         .await,
         [""; 0],
-        "none were asked for"
+        "none were requested"
     );
     let from_start = RunFilter {
         after: Some(RunKey(0)),

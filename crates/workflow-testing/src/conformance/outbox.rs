@@ -144,7 +144,7 @@ pub(super) async fn the_order_never_changes(store: SharedStore) {
         assert_eq!(
             after[..before.len()],
             before,
-            "what was read before stays where it was, and nothing comes between"
+            "earlier events keep their positions, and none is inserted between them"
         );
         assert_eq!(after.len(), before.len() + 3, "new events are at the end");
         before = after;

@@ -155,7 +155,7 @@ pub(super) async fn no_run_is_purged_before_every_sink_has_its_events(store: Sha
     assert_eq!(
         purge(&store, ended_before(100, 1)).await,
         Purged { runs: 1, events: 2 },
-        "the older run must not be in the way"
+        "the older run does not prevent the purge of the newer"
     );
     assert_eq!(
         remaining_ids(&store).await,
@@ -368,7 +368,7 @@ pub(super) async fn keys_and_positions_are_never_used_again(store: SharedStore) 
         assert_eq!(new.len(), 2);
         assert!(
             new[0].0 > end.position,
-            "{new:?} must stand behind {end:?}, which is purged"
+            "{new:?} must be after {end:?}, which is purged"
         );
         let now = store.outbox_end().await.expect("the end is read");
         assert_eq!(

@@ -57,7 +57,7 @@ pub async fn many_runs(store: Arc<dyn Store>, runs: usize) {
         "every run wakes once more, the longest due first"
     );
     let nothing = claim(&store, request_any("w", at(ROUND_SECONDS), 9)).await;
-    assert_eq!(claimed_ids(&nothing), [""; 0], "nothing is due any more");
+    assert_eq!(claimed_ids(&nothing), [""; 0], "no run is due");
     let end = store.outbox_end().await.expect("the end is read");
     assert_eq!(end.accepted, 5 * runs as u64, "every event is there");
 }

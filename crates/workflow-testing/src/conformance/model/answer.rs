@@ -31,7 +31,7 @@ pub(super) enum Answer {
     Refused(Refusal),
 }
 
-/// Why an operation was refused.
+/// The reason for a refusal.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refusal {
     Unknown,

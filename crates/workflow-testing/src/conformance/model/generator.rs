@@ -1,4 +1,4 @@
-//! Drawing operations at random.
+//! Draws operations at random.
 
 use workflow_engine::store::{
     CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record,
@@ -88,7 +88,7 @@ impl Generator {
             record,
             id,
         };
-        // What may be refused for two reasons has no documented order of them.
+        // The documentation does not order these two reasons for a refusal.
         if events == 0 && Status::check(None, status).is_err() {
             return vec![];
         }
@@ -114,7 +114,7 @@ impl Generator {
             records.push(self.record("x", next, events));
             next += events;
         }
-        // The records of one commit have times of their own; the last decides when a run ends.
+        // Each record of a commit has its own time. The time of the last is the end of the run.
         for (record, age) in records.iter_mut().rev().zip(0..) {
             record.at = self.time(-age);
         }
@@ -134,7 +134,7 @@ impl Generator {
             let wanted = WORKFLOWS.iter().filter(|_| self.random.u32(0..3) > 0);
             wanted.map(|&name| name.to_owned()).collect()
         });
-        // Clocks are set back, and are not the same everywhere.
+        // Clocks differ between machines and are set back.
         let now = if self.rarely() {
             self.time(-20_000)
         } else {
@@ -211,7 +211,7 @@ impl Generator {
     fn cursor(&mut self, model: &Naive) -> Op {
         let sink = self.pick(&SINKS);
         let Some(current) = model.cursor(&sink) else {
-            // A cursor at the start holds up every purge, so that not too many may be opened.
+            // A cursor at the start prevents every purge, so few are opened.
             return if self.random.u32(0..4) == 0 {
                 Op::Open(sink)
             } else {
@@ -227,7 +227,7 @@ impl Generator {
             0..2 => Op::Open(sink),
             12 => Op::Cursors,
             2..5 => Op::Drop(sink),
-            // What a cursor that stays where it is does with other counts is not documented.
+            // The documentation does not say which counts win when the position stays the same.
             _ if position == current.position => Op::Set(sink, current),
             _ => {
                 let delivered = self.random.u64(0..50);
@@ -267,7 +267,7 @@ impl Generator {
         if !valid.is_empty() && self.random.u32(0..5) > 0 {
             return valid[self.random.usize(0..valid.len())];
         }
-        // The last key is that of a run to come.
+        // The last key belongs to no run yet.
         let key = RunKey(self.random.u64(1..=model.last_key() + 1));
         let epoch = model.epoch(key) + self.random.u64(0..2);
         Claim {

@@ -206,7 +206,7 @@ impl Naive {
         due.sort();
         unknown.sort();
         for (due_at, _, _) in due.iter().skip(request.limit) {
-            // What is due can be had now, even if it is ready since a time to come.
+            // A due run can be claimed now, even if the time since which it is ready lies ahead.
             times.extend(due_at.map(|due_at| due_at.min(request.now)));
         }
         let mut runs = Vec::new();
