@@ -1,4 +1,4 @@
-//! Cancels: durable, at every point, and never seen by the code that is cancelled.
+//! Cancels are durable at every point, and cancelled code never sees them.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{join, join3};
-use support::{Bench, STEPS, now, work_off};
 use tracker_core::Clock;
 use workflow_engine::store::{CancelReply, CancelRequest};
 use workflow_engine::{
@@ -18,18 +17,22 @@ use workflow_engine::{
 };
 use workflow_testing::FaultStore;
 
+use support::{Fixture, STEPS, now, run_until_done};
+
 const WF: Workflow<(), ()> = Workflow::new("wf");
 
-/// Two steps at once of one and two seconds, then another; counts what finishes.
+/// Executes two parallel steps of one and two seconds, then a third. Counts the steps that finish.
 async fn works(
     ctx: Context,
     clock: Arc<dyn Clock>,
     finished: Arc<AtomicU32>,
 ) -> Result<(), Failure> {
     let wait = |seconds: u64| {
-        let (clock, finished) = (clock.clone(), finished.clone());
+        let clock = clock.clone();
+        let finished = finished.clone();
         move || {
-            let (clock, finished) = (clock.clone(), finished.clone());
+            let clock = clock.clone();
+            let finished = finished.clone();
             async move {
                 clock.sleep(Duration::from_secs(seconds)).await;
                 finished.fetch_add(1, Ordering::Relaxed);
@@ -42,18 +45,20 @@ async fn works(
     Ok(ctx.step("three", wait(3)).await?)
 }
 
-/// Runs [`works`], cancels it after half a second, and returns what its history tells and how many
-/// steps finished.
+/// Runs [`works`], cancels it after half a second, and returns the types of its events and the
+/// number of steps that finished.
 fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
-    let (bench, finished) = (Bench::new(), Arc::new(AtomicU32::new(0)));
-    let (clock, counted): (Arc<dyn Clock>, _) = (bench.clock.clone(), finished.clone());
-    let builder = bench.builder().workflow(&WF, move |ctx, ()| {
+    let fixture = Fixture::new();
+    let finished = Arc::new(AtomicU32::new(0));
+    let clock: Arc<dyn Clock> = fixture.clock.clone();
+    let counted = finished.clone();
+    let builder = fixture.builder().workflow(&WF, move |ctx, ()| {
         works(ctx, clock.clone(), counted.clone())
     });
     let engine = builder.build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let stop = async {
-            bench.clock.sleep(Duration::from_millis(500)).await;
+            fixture.clock.sleep(Duration::from_millis(500)).await;
             assert_eq!(
                 engine.cancel("r", cancel).await.unwrap(),
                 Cancelled::Requested
@@ -61,14 +66,14 @@ fn cancelled(cancel: Cancel) -> (Vec<String>, u32) {
         };
         let (outcome, ()) = join(engine.run(&WF, "r", ()), stop).await;
         assert!(matches!(outcome.unwrap(), Outcome::Cancelled { .. }));
-        let told = bench.told("r").await;
-        (told, finished.load(Ordering::Relaxed))
+        let event_types = fixture.event_types("r").await;
+        (event_types, finished.load(Ordering::Relaxed))
     })
 }
 
 #[test]
 fn the_steps_under_way_finish_and_nothing_further_begins() {
-    let (told, finished) = cancelled(Cancel::new("enough"));
+    let (event_types, finished) = cancelled(Cancel::new("enough"));
     let steps = [
         "step.started",
         "step.started",
@@ -76,39 +81,39 @@ fn the_steps_under_way_finish_and_nothing_further_begins() {
         "step.completed",
     ];
     assert_eq!(
-        told,
+        event_types,
         [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat()
     );
     assert_eq!(finished, 2);
 }
 
 #[test]
-fn steps_are_cut_at_once_if_that_is_asked_for_and_their_starts_get_their_ends() {
-    let (told, finished) = cancelled(Cancel::new("enough").immediate());
+fn an_immediate_cancel_drops_steps_and_their_starts_get_their_ends() {
+    let (event_types, finished) = cancelled(Cancel::new("enough").immediate());
     let steps = ["step.started", "step.started", "step.failed", "step.failed"];
     assert_eq!(
-        told,
+        event_types,
         [&["workflow.started"], &steps[..], &["workflow.cancelled"]].concat()
     );
     assert_eq!(finished, 0);
 }
 
 #[test]
-fn what_waits_is_cancelled_at_once() {
-    let bench = Bench::new();
+fn a_waiting_run_is_cancelled_immediately() {
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.sleep(Duration::from_secs(3600)).await;
         Ok::<_, Failure>(())
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
         engine.start(&STEPS, "queued", 1).await.unwrap();
         assert_eq!(
             engine.cancel("queued", "enough").await.unwrap(),
             Cancelled::Done
         );
         assert_eq!(
-            bench.told("queued").await,
+            fixture.event_types("queued").await,
             ["workflow.queued", "workflow.cancelled"]
         );
 
@@ -118,7 +123,7 @@ fn what_waits_is_cancelled_at_once() {
             Cancelled::Done
         );
         assert_eq!(
-            bench.told("paused").await.last().unwrap(),
+            fixture.event_types("paused").await.last().unwrap(),
             "workflow.cancelled"
         );
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
@@ -149,9 +154,9 @@ fn what_waits_is_cancelled_at_once() {
 
 #[test]
 fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
-    let bench = Bench::new();
-    let store = bench.store.clone();
-    // The cancel is in the store, and the engine that executes the run has not heard of it.
+    let fixture = Fixture::new();
+    let store = fixture.store.clone();
+    // The cancel is in the store, and the engine that executes the run does not know it yet.
     let wf = move |_: Context, (): ()| {
         let store = store.clone();
         async move {
@@ -166,14 +171,14 @@ fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
             Ok::<_, Failure>(())
         }
     };
-    let engine = bench.builder().workflow(&WF, wf).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, wf).build().unwrap();
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Cancelled { reason: None }
         );
         assert_eq!(
-            bench.told("r").await,
+            fixture.event_types("r").await,
             ["workflow.started", "workflow.cancelled"]
         );
     });
@@ -181,21 +186,21 @@ fn a_cancel_that_was_accepted_before_the_last_commit_wins() {
 
 #[test]
 fn a_cancel_that_was_accepted_survives_its_process() {
-    let bench = Bench::new();
-    bench.clock.run(async {
-        let dies = bench.builder().build().unwrap();
+    let fixture = Fixture::new();
+    fixture.clock.run(async {
+        let dies = fixture.builder().build().unwrap();
         dies.start(&STEPS, "r", 1).await.unwrap();
         let request = CancelRequest {
             reason: Some("enough".into()),
             immediate: false,
-            at: now(&bench),
+            at: now(&fixture),
         };
-        bench.store.request_cancel("r", request).await.unwrap();
+        fixture.store.request_cancel("r", request).await.unwrap();
         drop(dies);
-        let engine = bench.builder().build().unwrap();
-        work_off(&bench, &engine).await;
+        let engine = fixture.builder().build().unwrap();
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
-            bench.told("r").await,
+            fixture.event_types("r").await,
             ["workflow.queued", "workflow.cancelled"],
             "not a step was executed"
         );
@@ -204,16 +209,16 @@ fn a_cancel_that_was_accepted_survives_its_process() {
 
 #[test]
 fn two_cancels_and_the_end_race_and_there_is_one_end() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let finished = Arc::new(AtomicU32::new(0));
-    let builder = bench.builder().workflow(&WF, move |ctx, ()| {
+    let builder = fixture.builder().workflow(&WF, move |ctx, ()| {
         works(ctx, clock.clone(), finished.clone())
     });
     let engine = builder.build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let cancel = async |after: u64, reason: &str| {
-            bench.clock.sleep(Duration::from_millis(after)).await;
+            fixture.clock.sleep(Duration::from_millis(after)).await;
             engine.cancel("r", reason).await
         };
         let (outcome, first, second) = join3(
@@ -227,14 +232,14 @@ fn two_cancels_and_the_end_race_and_there_is_one_end() {
             Outcome::Cancelled {
                 reason: Some("first".into())
             },
-            "the first reason stands"
+            "the first reason is kept"
         );
         assert!(first.is_ok() && second.is_ok());
     });
 }
 
 #[test]
-fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
+fn a_concurrent_cancel_at_every_write_ends_the_run_once_and_as_it_was_answered() {
     async fn works(ctx: Context, (): ()) -> Result<(), Failure> {
         ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
         ctx.sleep(Duration::from_millis(10)).await;
@@ -245,29 +250,33 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
     }
     let mut accepted_at = Vec::new();
     for write in 0..30 {
-        let (bench, reply) = (Bench::new(), Arc::new(Mutex::new(None)));
-        let (told, at) = (reply.clone(), now(&bench));
-        let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |store| {
-            let request = CancelRequest {
-                reason: Some("from beside".into()),
-                immediate: write % 2 == 0,
-                at,
-            };
-            let reply = futures::executor::block_on(store.request_cancel("r", request)).unwrap();
-            *told.lock().unwrap() = Some(matches!(reply, CancelReply::Accepted(_)));
-        });
+        let fixture = Fixture::new();
+        let reply = Arc::new(Mutex::new(None));
+        let answer = reply.clone();
+        let at = now(&fixture);
+        let store =
+            FaultStore::new(fixture.store.clone()).with_action_before(write, move |store| {
+                let request = CancelRequest {
+                    reason: Some("from beside".into()),
+                    immediate: write % 2 == 0,
+                    at,
+                };
+                let reply =
+                    futures::executor::block_on(store.request_cancel("r", request)).unwrap();
+                *answer.lock().unwrap() = Some(matches!(reply, CancelReply::Accepted(_)));
+            });
         let store = Arc::new(store);
         let builder = Engine::builder()
             .store(store.clone())
-            .clock(bench.clock.clone())
+            .clock(fixture.clock.clone())
             .workflow(&WF, works);
         let engine = builder
-            .sink("collector", bench.sink.clone())
+            .sink("collector", fixture.sink.clone())
             .build()
             .unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             let _ = engine.run(&WF, "r", ()).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let accepted = reply.lock().unwrap().unwrap_or(false);
             let outcome = engine.handle(&WF, "r").result().await.unwrap();
             let expected = match accepted {
@@ -277,20 +286,21 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
                 false => Outcome::Completed(()),
             };
             assert_eq!(outcome, expected, "at write {write}");
-            let told = bench.told("r").await;
+            let event_types = fixture.event_types("r").await;
             let ends = [
                 "workflow.completed",
                 "workflow.failed",
                 "workflow.cancelled",
             ];
             assert_eq!(
-                told.iter()
-                    .filter(|told| ends.contains(&told.as_str()))
+                event_types
+                    .iter()
+                    .filter(|kind| ends.contains(&kind.as_str()))
                     .count(),
                 1,
-                "{told:?}"
+                "{event_types:?}"
             );
-            assert_eq!(bench.delivered().len(), told.len());
+            assert_eq!(fixture.delivered().len(), event_types.len());
             accepted_at.extend(accepted.then_some(write));
         });
     }
@@ -301,7 +311,7 @@ fn a_cancel_from_beside_at_every_write_ends_the_run_once_and_as_it_was_told() {
 }
 
 #[test]
-fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_history() {
+fn a_cancel_or_a_shutdown_during_a_replay_does_not_contradict_the_history() {
     async fn long(ctx: Context, (): ()) -> Result<(), Failure> {
         for _ in 0..400 {
             ctx.step("one", || async { Ok::<_, Failure>(()) }).await?;
@@ -313,12 +323,12 @@ fn a_cancel_or_a_shutdown_in_the_middle_of_a_replay_is_no_difference_to_the_hist
             .await?)
     }
     for cancels in [true, false] {
-        let bench = Bench::new();
-        let engine = bench.builder().workflow(&WF, long).build().unwrap();
-        bench.clock.run(async {
+        let fixture = Fixture::new();
+        let engine = fixture.builder().workflow(&WF, long).build().unwrap();
+        fixture.clock.run(async {
             let _ = engine.run(&WF, "r", ()).await.unwrap();
-            bench.clock.sleep(Duration::from_secs(60)).await;
-            // A driver gives way after some hundred rounds; so this comes in the middle.
+            fixture.clock.sleep(Duration::from_secs(60)).await;
+            // A driver yields after some hundred rounds, so this happens during the replay.
             let beside = async {
                 if cancels {
                     assert_eq!(

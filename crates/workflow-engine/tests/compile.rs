@@ -1,4 +1,4 @@
-//! What does not compile, and what the compiler says.
+//! Code that must not compile, and the messages of the compiler.
 
 #[test]
 fn what_cannot_be_durable_does_not_compile() {

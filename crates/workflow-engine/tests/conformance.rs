@@ -1,4 +1,4 @@
-//! The suite passes for the store in memory.
+//! The store in memory passes the conformance suite.
 
 use std::sync::Arc;
 
@@ -22,5 +22,5 @@ fn the_store_in_memory_agrees_with_the_model() {
 
 #[test]
 fn the_store_in_memory_takes_many_runs() {
-    block_on(async { scale::many_runs(fresh().await, scale::MANY).await });
+    block_on(async { scale::many_runs(fresh().await, scale::DEFAULT_RUNS).await });
 }

@@ -7,13 +7,13 @@ mod scenarios;
 
 use workflow_testing::CrashTest;
 
-/// Runs every second scenario, from the one with the index `first`: the two halves run at once.
+/// Runs every second scenario from the index `first`, so that the two halves run in parallel.
 fn enumerate(first: usize) {
     for scenario in scenarios::ALL.iter().skip(first).step_by(2) {
         let test = CrashTest::in_memory(scenario.build)
             .sinks(scenario.sinks)
             .accepting(scenario.accepting)
-            .twice();
+            .crash_recovery();
         let report = test.run(scenario.script);
         println!("{}: {report}", scenario.name);
         assert!(

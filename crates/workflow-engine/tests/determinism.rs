@@ -1,5 +1,5 @@
 //! Code that does not fit its history, or waits for something that is not durable, gets an error,
-//! and its run stays as it is.
+//! and its run stays unchanged.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -7,11 +7,12 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Bench, now, work_off};
 use tracker_core::Clock;
 use workflow_engine::{
     Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Workflow,
 };
+
+use support::{Fixture, now, run_until_done};
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,16 +21,16 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// An engine whose code for [`WF`] is `function`.
-fn deployed<F, Fut>(bench: &Bench, function: F) -> Engine
+/// Makes an engine whose code for [`WF`] is `function`.
+fn deployed<F, Fut>(fixture: &Fixture, function: F) -> Engine
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
-    bench.builder().workflow(&WF, function).build().unwrap()
+    fixture.builder().workflow(&WF, function).build().unwrap()
 }
 
-/// What the first version of the code does: two steps, an hour of sleep, a third step.
+/// The first version of the code: two steps, an hour of sleep, a third step.
 async fn original(ctx: Context, (): ()) -> Result<String, Failure> {
     ctx.step("reserve", || ok(1)).await?;
     ctx.step("charge", || ok(2)).await?;
@@ -38,34 +39,38 @@ async fn original(ctx: Context, (): ()) -> Result<String, Failure> {
     Ok("shipped".into())
 }
 
-/// Suspends a run of the original code, deploys another, and returns the error that the run is left
-/// with.
+/// Suspends a run of the original code, deploys other code, and returns the error of the run.
 fn changed<F, Fut>(function: F) -> DeterminismError
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
-    let bench = Bench::new();
-    let (before, after) = (deployed(&bench, original), deployed(&bench, function));
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let before = deployed(&fixture, original);
+    let after = deployed(&fixture, function);
+    fixture.clock.run(async {
         let _ = before.run(&WF, "r", ()).await.unwrap();
-        bench.clock.sleep(HOUR).await;
-        let told = bench.told("r").await;
-        let left = after.run(&WF, "r", ()).await;
-        let Err(RunError::Determinism { error, .. }) = left else {
-            panic!("{left:?}")
+        fixture.clock.sleep(HOUR).await;
+        let event_types = fixture.event_types("r").await;
+        let outcome = after.run(&WF, "r", ()).await;
+        let Err(RunError::Determinism { error, .. }) = outcome else {
+            panic!("{outcome:?}")
         };
-        assert_eq!(bench.told("r").await, told, "nothing is recorded");
+        assert_eq!(
+            fixture.event_types("r").await,
+            event_types,
+            "nothing is recorded"
+        );
         assert_eq!(
             after.handle(&WF, "r").status().await.unwrap(),
             Some(Status::Suspended),
             "and nothing has changed"
         );
-        work_off(&bench, &before).await;
+        run_until_done(&fixture, &before).await;
         assert_eq!(
             before.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("shipped".into()),
-            "the old code goes on"
+            "the old code continues"
         );
         error
     })
@@ -122,7 +127,7 @@ fn a_sleep_of_another_length() {
 }
 
 #[test]
-fn a_sleep_that_the_code_has_no_more() {
+fn a_sleep_that_the_code_no_longer_has() {
     let error = changed(|ctx, ()| async move {
         ctx.step("reserve", || ok(1)).await?;
         ctx.step("charge", || ok(2)).await?;
@@ -136,7 +141,7 @@ fn a_sleep_that_the_code_has_no_more() {
 }
 
 #[test]
-fn records_that_are_never_asked_for() {
+fn records_that_the_code_never_requests() {
     let error = changed(|ctx, ()| async move {
         ctx.step("reserve", || ok(1)).await?;
         Ok("that is all".into())
@@ -160,17 +165,17 @@ fn a_result_of_another_type() {
     );
 }
 
-/// The error of a new run with this code.
-fn refused<F, Fut>(bench: &Bench, function: F) -> String
+/// Returns the error of a new run with this code.
+fn refused<F, Fut>(fixture: &Fixture, function: F) -> String
 where
     F: Fn(Context, ()) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
-    let engine = deployed(bench, function);
-    bench.clock.run(async {
-        let left = engine.run(&WF, "r", ()).await;
-        let Err(RunError::Determinism { error, .. }) = left else {
-            panic!("{left:?}")
+    let engine = deployed(fixture, function);
+    fixture.clock.run(async {
+        let outcome = engine.run(&WF, "r", ()).await;
+        let Err(RunError::Determinism { error, .. }) = outcome else {
+            panic!("{outcome:?}")
         };
         error.to_string()
     })
@@ -186,7 +191,7 @@ fn an_operation_inside_a_step() {
         Ok(ctx.step("outer", inner).await?)
     };
     let expected = "step \"inner\" #1 is called inside step \"outer\": a step's body cannot call durable operations";
-    assert_eq!(refused(&Bench::new(), nested), expected);
+    assert_eq!(refused(&Fixture::new(), nested), expected);
 }
 
 #[test]
@@ -196,13 +201,13 @@ fn randomness_inside_a_step() {
     };
     let expected =
         "uuid is called inside step \"outer\": a step's body cannot call durable operations";
-    assert_eq!(refused(&Bench::new(), nested), expected);
+    assert_eq!(refused(&Fixture::new(), nested), expected);
 }
 
 #[test]
 fn waiting_for_what_is_not_durable() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let waits = move |_: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -211,7 +216,7 @@ fn waiting_for_what_is_not_durable() {
         }
     };
     let expected = "the code waits for something that is not durable: put it inside a step";
-    assert_eq!(refused(&bench, waits), expected);
+    assert_eq!(refused(&fixture, waits), expected);
 }
 
 #[test]
@@ -225,18 +230,21 @@ fn a_context_in_a_spawned_task() {
         drop(task);
         ok(String::new()).await
     };
-    // Whichever is seen first: the foreign task's operation, or that the workflow itself waits for
-    // nothing durable.
-    let bench = Bench::new();
-    let told = refused(&bench, spawns);
+    // Either is seen first: the operation of the foreign task, or that the workflow itself waits
+    // for nothing durable.
+    let fixture = Fixture::new();
+    let message = refused(&fixture, spawns);
     let expected = "step \"there\" #1 is used outside of the workflow's own future, for instance in a spawned task";
-    assert!(told == expected || told.contains("not durable"), "{told}");
+    assert!(
+        message == expected || message.contains("not durable"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_plain_delay_inside_a_step_is_fine() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let delays = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -247,8 +255,8 @@ fn a_plain_delay_inside_a_step_is_fine() {
             Ok(ctx.step("wait", body).await?)
         }
     };
-    let engine = deployed(&bench, delays);
-    bench.clock.run(async {
+    let engine = deployed(&fixture, delays);
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("waited".into())
@@ -258,19 +266,19 @@ fn a_plain_delay_inside_a_step_is_fine() {
 
 #[test]
 fn waiting_for_a_branch_of_the_same_workflow_is_fine() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let talks = |ctx: Context, (): ()| async move {
         let (sender, receiver) = futures::channel::oneshot::channel();
         let says = async {
-            let said = ctx.step("say", || ok("hello".to_owned())).await?;
-            let _ = sender.send(said);
+            let greeting = ctx.step("say", || ok("hello".to_owned())).await?;
+            let _ = sender.send(greeting);
             Ok::<_, Failure>(())
         };
-        let hears = async { Ok::<_, Failure>(receiver.await?) };
-        Ok(futures::future::try_join(says, hears).await?.1)
+        let receives = async { Ok::<_, Failure>(receiver.await?) };
+        Ok(futures::future::try_join(says, receives).await?.1)
     };
-    let engine = deployed(&bench, talks);
-    bench.clock.run(async {
+    let engine = deployed(&fixture, talks);
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("hello".into())
@@ -280,7 +288,7 @@ fn waiting_for_a_branch_of_the_same_workflow_is_fine() {
 
 #[test]
 fn time_and_randomness_are_the_same_in_a_replay() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let draws = |ctx: Context, (): ()| async move {
         let before = format!("{} {} {}", ctx.now(), ctx.random(), ctx.uuid());
         ctx.step("record", || ok(before.clone())).await?;
@@ -288,27 +296,27 @@ fn time_and_randomness_are_the_same_in_a_replay() {
         let recorded = ctx.step("again", || ok(())).await.map(|()| before)?;
         Ok(format!("{recorded} {} {}", ctx.now(), ctx.uuid()))
     };
-    let engine = deployed(&bench, draws);
-    bench.clock.run(async {
+    let engine = deployed(&fixture, draws);
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        let records = bench.records("r").await;
+        let records = fixture.records("r").await;
         let step = records
             .iter()
             .filter_map(|record| record.entry.as_ref())
             .find(|entry| entry.name == "record");
         let first: String = step.unwrap().payload.as_ref().unwrap().decode().unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let Outcome::Completed(output) = engine.run(&WF, "r", ()).await.unwrap() else {
             panic!()
         };
         assert!(output.starts_with(&first), "{output} after {first}");
         assert_eq!(
             output.split(' ').nth(3).unwrap(),
-            now(&bench).to_string(),
+            now(&fixture).to_string(),
             "the time has moved on with the sleep"
         );
         let _ = engine.run(&WF, "another", ()).await.unwrap();
-        let other = bench.records("another").await;
+        let other = fixture.records("another").await;
         let other = other[1]
             .entry
             .as_ref()
@@ -328,25 +336,25 @@ fn time_and_randomness_are_the_same_in_a_replay() {
 
 #[test]
 fn a_worker_leaves_such_a_run_and_tries_again_after_thirty_seconds() {
-    let bench = Bench::new();
-    let before = deployed(&bench, original);
-    let after = deployed(&bench, |_, ()| async { Ok("nothing of that".to_owned()) });
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let before = deployed(&fixture, original);
+    let after = deployed(&fixture, |_, ()| async { Ok("nothing of that".to_owned()) });
+    fixture.clock.run(async {
         let _ = before.run(&WF, "r", ()).await.unwrap();
-        bench.clock.sleep(HOUR).await;
-        let told = bench.told("r").await;
+        fixture.clock.sleep(HOUR).await;
+        let event_types = fixture.event_types("r").await;
         for _ in 0..20 {
             let idle = after.run_until_idle().await.unwrap();
-            let rest = idle.next_wake.unwrap().duration_since(now(&bench));
+            let rest = idle.next_wake.unwrap().duration_since(now(&fixture));
             assert_eq!((idle.executed, rest), (1, Duration::from_secs(30)));
-            bench.clock.sleep(rest).await;
+            fixture.clock.sleep(rest).await;
         }
         assert_eq!(
-            bench.told("r").await,
-            told,
+            fixture.event_types("r").await,
+            event_types,
             "nothing is recorded, however often it is tried"
         );
-        work_off(&bench, &before).await;
+        run_until_done(&fixture, &before).await;
         assert_eq!(
             before.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("shipped".into())

@@ -1,4 +1,4 @@
-//! Histories that an earlier version has written are read, and their runs continue.
+//! Histories that an earlier version wrote are read, and their runs continue.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -7,7 +7,6 @@ mod support;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use support::Bench;
 use tracker_core::Clock;
 use workflow_engine::store::{Commit, Created, Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
@@ -15,6 +14,8 @@ use workflow_engine::{
     Store, Timestamp, Workflow, WorkflowError,
 };
 use workflow_events::{Event, EventKind};
+
+use support::Fixture;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const OLD: Workflow<Payload, String, Declined> = Workflow::new("old");
@@ -26,7 +27,7 @@ struct Declined;
 
 impl DurableError for Declined {}
 
-/// One record with one event; `event` has the fields of its type.
+/// Makes a record with one event. `event` has the fields of its type.
 fn record(seq: u64, event: &str, kind: EntryKind, name: &str, payload: &str) -> Record {
     let envelope = format!(
         concat!(
@@ -51,9 +52,9 @@ fn record(seq: u64, event: &str, kind: EntryKind, name: &str, payload: &str) -> 
     }
 }
 
-/// A bench with a run whose process has died after it wrote these records.
-async fn earlier(input: &str, records: Vec<Record>, status: Status) -> Bench {
-    let bench = Bench::new();
+/// Makes a fixture with a run whose process died after it wrote these records.
+async fn earlier(input: &str, records: Vec<Record>, status: Status) -> Fixture {
+    let fixture = Fixture::new();
     let started = format!(r#""type":"workflow.started","input":{input}"#);
     let created = NewRun {
         id: "r".into(),
@@ -63,16 +64,16 @@ async fn earlier(input: &str, records: Vec<Record>, status: Status) -> Bench {
         worker: "earlier".into(),
         record: record(1, &started, EntryKind::Created, "", input),
     };
-    bench
+    fixture
         .store
         .renew("earlier", Timestamp::UNIX_EPOCH.saturating_add(HOUR))
         .await
         .unwrap();
-    let Created::New(claim) = bench.store.create(created).await.unwrap() else {
+    let Created::New(claim) = fixture.store.create(created).await.unwrap() else {
         panic!("it is new")
     };
     if !records.is_empty() {
-        bench
+        fixture
             .store
             .commit(Commit {
                 claim,
@@ -83,13 +84,13 @@ async fn earlier(input: &str, records: Vec<Record>, status: Status) -> Bench {
             .await
             .unwrap();
     }
-    bench
+    fixture
 }
 
 /// Reads the history of the run, as a receiver does.
-async fn history(bench: &Bench) -> Vec<Event> {
+async fn history(fixture: &Fixture) -> Vec<Event> {
     support::decode(
-        &bench
+        &fixture
             .records("r")
             .await
             .into_iter()
@@ -99,7 +100,7 @@ async fn history(bench: &Bench) -> Vec<Event> {
 }
 
 #[test]
-fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
+fn a_recorded_step_with_a_name_that_is_refused_today_is_replayed() {
     for name in ["x".repeat(600), "two\nlines".into()] {
         let text = serde_json::to_string(&name).unwrap();
         let completed = format!(
@@ -113,7 +114,7 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
             "\"recorded\"",
         );
         futures::executor::block_on(async {
-            let bench = earlier("null", vec![step], Status::Running).await;
+            let fixture = earlier("null", vec![step], Status::Running).await;
             let old = move |ctx: Context, _| {
                 let name = name.clone();
                 async move {
@@ -121,7 +122,7 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
                     let recorded = ctx
                         .step(name, || async { Ok::<_, Failure>("executed".to_owned()) })
                         .await;
-                    // The next one of the name is not in the history.
+                    // The second step with the name is not in the history.
                     let next = ctx
                         .step(again, || async { Ok::<_, Failure>(()) })
                         .await
@@ -130,9 +131,9 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
                     recorded.map_err(|_| Declined)
                 }
             };
-            let engine = bench.builder().workflow(&OLD, old).build().unwrap();
-            bench.clock.run(async {
-                bench.clock.sleep(HOUR * 2).await;
+            let engine = fixture.builder().workflow(&OLD, old).build().unwrap();
+            fixture.clock.run(async {
+                fixture.clock.sleep(HOUR * 2).await;
                 let end = engine.run(&OLD, "r", Payload::default()).await.unwrap();
                 assert_eq!(end, Outcome::Completed("recorded".into()));
             });
@@ -141,13 +142,13 @@ fn a_step_under_a_name_that_is_not_accepted_any_more_goes_on() {
 }
 
 #[test]
-fn a_value_that_is_deeper_than_what_is_accepted_now_goes_on() {
+fn a_recorded_value_that_is_too_deep_today_is_replayed() {
     let deep = "[".repeat(126) + &"]".repeat(126);
     let completed =
         r#""type":"step.completed","stepName":"deep","attempt":1,"durationMs":1,"cached":false"#;
     let step = record(2, completed, EntryKind::StepCompleted, "deep", &deep);
     futures::executor::block_on(async {
-        let bench = earlier(&deep, vec![step], Status::Running).await;
+        let fixture = earlier(&deep, vec![step], Status::Running).await;
         let old = move |ctx: Context, input: Payload| async move {
             let recorded = ctx
                 .step("deep", || async { Ok::<_, Failure>(Payload::default()) })
@@ -155,15 +156,15 @@ fn a_value_that_is_deeper_than_what_is_accepted_now_goes_on() {
             assert_eq!(recorded.unwrap(), input);
             Ok(input.depth().to_string())
         };
-        let engine = bench.builder().workflow(&OLD, old).build().unwrap();
-        bench.clock.run(async {
-            bench.clock.sleep(HOUR * 2).await;
+        let engine = fixture.builder().workflow(&OLD, old).build().unwrap();
+        fixture.clock.run(async {
+            fixture.clock.sleep(HOUR * 2).await;
             let _ = engine.run_until_idle().await.unwrap();
             let end = engine.handle(&OLD, "r").result().await.unwrap();
             assert_eq!(end, Outcome::Completed("126".into()));
         });
         assert_eq!(
-            history(&bench).await[0].kind,
+            history(&fixture).await[0].kind,
             EventKind::WorkflowStarted {
                 input: Payload::from_json(deep).unwrap()
             }
@@ -240,9 +241,9 @@ fn every_form_of_a_failed_run_is_read_as_it_was() {
     ] {
         futures::executor::block_on(async {
             let end = record(2, failed, EntryKind::Failed, "", json);
-            let bench = earlier("null", vec![end], Status::Failed).await;
-            let engine = bench.builder().build().unwrap();
-            let outcome = bench
+            let fixture = earlier("null", vec![end], Status::Failed).await;
+            let engine = fixture.builder().build().unwrap();
+            let outcome = fixture
                 .clock
                 .run(engine.handle(&TYPED, "r").result())
                 .unwrap();
@@ -255,7 +256,7 @@ fn every_form_of_a_failed_run_is_read_as_it_was() {
                 "{json}"
             );
             assert_eq!(
-                history(&bench).await.last().unwrap().kind.type_name(),
+                history(&fixture).await.last().unwrap().kind.type_name(),
                 "workflow.failed"
             );
         });

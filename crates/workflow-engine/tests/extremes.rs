@@ -1,5 +1,4 @@
-//! Durations at the ends of their domain, through the engine: nothing panics, nothing wraps,
-//! nothing is due too early.
+//! Durations at the limits of their range: no panic, no overflow, and no run is due too early.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -9,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Bench, work_off};
 use workflow_engine::{Context, Failure, Outcome, Retention, Retry, Timestamp, Workflow};
 use workflow_events::EventKind;
 
+use support::{Fixture, run_until_done};
+
 const WF: Workflow<u32, String> = Workflow::new("extremes");
 
-/// The last moment that a history can tell.
+/// Returns the last time that a history can record.
 fn last() -> Timestamp {
     Timestamp::from_millis(Timestamp::MAX.as_millis()).unwrap()
 }
@@ -62,11 +62,11 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
         (4, true),
         (5, true),
     ] {
-        let bench = Bench::new();
+        let fixture = Fixture::new();
         let executed = Arc::new(AtomicU32::new(0));
         let function = move |ctx, way| waits(ctx, way, executed.clone());
-        let engine = bench.builder().workflow(&WF, function).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, function).build().unwrap();
+        fixture.clock.run(async {
             match engine.run(&WF, "r", way).await.unwrap() {
                 Outcome::Suspended { resume_at, .. } => {
                     assert_eq!((resume_at, suspended), (last(), true), "{way}")
@@ -74,7 +74,7 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
                 Outcome::Completed(_) => assert!(!suspended, "{way}"),
                 other => panic!("{way}: {other:?}"),
             }
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let Outcome::Completed(end) = engine.run(&WF, "r", way).await.unwrap() else {
                 panic!("{way} has no end")
             };
@@ -82,7 +82,7 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
                 assert_eq!(end, last().to_string(), "{way}");
             }
             for event in engine.history("r").await.unwrap() {
-                let told = match event.kind {
+                let time = match event.kind {
                     EventKind::SleepStarted { resume_at, .. } => resume_at,
                     EventKind::RetryScheduled {
                         next_attempt_at, ..
@@ -91,8 +91,8 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
                     _ => continue,
                 };
                 assert_eq!(
-                    Timestamp::from_millis(told.as_millis()),
-                    Ok(told),
+                    Timestamp::from_millis(time.as_millis()),
+                    Ok(time),
                     "{way}: whole milliseconds"
                 );
             }
@@ -102,15 +102,15 @@ fn a_wait_without_end_is_over_at_the_end_of_time() {
 
 #[test]
 fn a_retention_without_end_keeps_every_run() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let function = |ctx, way| waits(ctx, way, Arc::default());
-    let engine = bench
+    let engine = fixture
         .builder()
         .workflow(&WF, function)
         .retention(Retention::all(Duration::MAX))
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", 3).await.unwrap();
         assert!(engine.flush().await.is_complete());
         assert_eq!(engine.purge().await.unwrap().runs, 0);
@@ -120,9 +120,9 @@ fn a_retention_without_end_keeps_every_run() {
 #[test]
 fn settings_at_the_ends_of_their_domains_execute_runs() {
     for (duration, number) in [(Duration::MAX, usize::MAX), (Duration::ZERO, 0)] {
-        let bench = Bench::new();
+        let fixture = Fixture::new();
         let function = |ctx, way| waits(ctx, way, Arc::default());
-        let builder = bench
+        let builder = fixture
             .builder()
             .workflow(&WF, function)
             .lease(duration)
@@ -132,11 +132,11 @@ fn settings_at_the_ends_of_their_domains_execute_runs() {
             .max_concurrent_runs(number)
             .max_recoveries(u32::MAX);
         let engine = builder.retention(Retention::all(duration)).build().unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             engine.start(&WF, "r", 3).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             assert_eq!(
-                bench.delivered().last().unwrap().kind.type_name(),
+                fixture.delivered().last().unwrap().kind.type_name(),
                 "workflow.completed",
                 "{duration:?}"
             );

@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{Either, join, join3, select};
-use support::{Bench, STEPS, killed_after, now, types, work_off};
 use tracker_core::Clock;
 use workflow_engine::store::EntryKind;
 use workflow_engine::{
     Cancel, Cancelled, Context, Engine, Failure, Outcome, Retry, RunError, Status, Workflow,
 };
 use workflow_events::{EventKind, RunView};
+
+use support::{Fixture, STEPS, drop_after, now, run_until_done, types};
 
 const WF: Workflow<(), String> = Workflow::new("harm");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,16 +30,14 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
 
 #[test]
 fn select_swaps_the_results_of_two_steps_of_one_name() {
-    let (bench, executions) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let executions = Arc::new(AtomicU32::new(0));
     let swaps = move |ctx: Context, (): ()| {
-        // tokio's `select!` polls in a random order; this is the order of one execution, and then
-        // the other one.
+        // tokio's `select!` polls in a random order. The two executions poll in different orders.
         let first_first = executions.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         async move {
-            let (first, second) = (
-                ctx.step("pick", || ok("first".to_owned())),
-                ctx.step("pick", || ok("second".to_owned())),
-            );
+            let first = ctx.step("pick", || ok("first".to_owned()));
+            let second = ctx.step("pick", || ok("second".to_owned()));
             let (first, second) = if first_first {
                 join(first, second).await
             } else {
@@ -49,10 +48,10 @@ fn select_swaps_the_results_of_two_steps_of_one_name() {
             Ok::<_, Failure>(format!("{} {}", first?, second?))
         }
     };
-    let engine = bench.builder().workflow(&WF, swaps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, swaps).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("first second".into())
@@ -62,8 +61,8 @@ fn select_swaps_the_results_of_two_steps_of_one_name() {
 
 #[test]
 fn a_replay_lets_the_other_branch_of_select_win() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let races = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -73,10 +72,8 @@ fn a_replay_lets_the_other_branch_of_select_win() {
             };
             // Polled first, finished second; both are recorded, for the winner is awaited beside
             // the loser.
-            let (slow, fast) = (
-                ctx.step("slow", slow),
-                ctx.step("fast", || ok("fast".to_owned())),
-            );
+            let slow = ctx.step("slow", slow);
+            let fast = ctx.step("fast", || ok("fast".to_owned()));
             let won = match select(slow, fast).await {
                 Either::Left((won, fast)) => (won?, fast.await?),
                 Either::Right((won, slow)) => (won?, slow.await?),
@@ -85,10 +82,10 @@ fn a_replay_lets_the_other_branch_of_select_win() {
             Ok::<_, Failure>(format!("{} then {}", won.0, won.1))
         }
     };
-    let engine = bench.builder().workflow(&WF, races).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, races).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("fast then slow".into())
@@ -98,7 +95,7 @@ fn a_replay_lets_the_other_branch_of_select_win() {
 
 #[test]
 fn the_wrong_sleep_is_resumed() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         let branch = async |name: &'static str, hours: u32| {
             ctx.sleep(HOUR * hours).await;
@@ -110,10 +107,10 @@ fn the_wrong_sleep_is_resumed() {
         let (three, one, two) = join3(branch("three", 3), branch("one", 1), branch("two", 2)).await;
         Ok::<_, Failure>([three?, one?, two?].join(", "))
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let expected = "three after 3 h, one after 1 h, two after 2 h";
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
@@ -130,17 +127,17 @@ fn the_wrong_sleep_is_resumed() {
 
 #[test]
 fn status_and_events_drift_apart() {
-    let bench = Bench::new();
-    let engine = bench
+    let fixture = Fixture::new();
+    let engine = fixture
         .builder()
         .workflow(&WF, sleeps_then_fails)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         engine.start(&WF, "r", ()).await.unwrap();
-        let mut next_wake = Some(now(&bench));
+        let mut next_wake = Some(now(&fixture));
         while let Some(at) = next_wake {
-            bench.clock.sleep(at.duration_since(now(&bench))).await;
+            fixture.clock.sleep(at.duration_since(now(&fixture))).await;
             next_wake = engine.run_until_idle().await.unwrap().next_wake;
             let events = engine.history("r").await.unwrap();
             let status = engine.handle(&WF, "r").status().await.unwrap().unwrap();
@@ -163,12 +160,12 @@ async fn sleeps_then_fails(ctx: Context, (): ()) -> Result<String, Failure> {
 
 #[test]
 fn a_failed_run_resolves_as_a_success_and_the_output_is_discarded() {
-    let bench = Bench::new();
-    let engine = bench.builder().workflow(&WF, |_: Context, (): ()| async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().workflow(&WF, |_: Context, (): ()| async {
         Err(Failure::new("declined"))
     });
     let engine = engine.build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let Outcome::Failed(failure) = engine.run(&WF, "r", ()).await.unwrap() else {
             panic!("it failed")
         };
@@ -186,13 +183,13 @@ fn a_failed_run_resolves_as_a_success_and_the_output_is_discarded() {
 
 #[test]
 fn a_run_that_was_started_is_stuck_for_ever_after_a_crash() {
-    let bench = Bench::new();
-    bench.clock.run(async {
-        let dies = bench.builder().build().unwrap();
+    let fixture = Fixture::new();
+    fixture.clock.run(async {
+        let dies = fixture.builder().build().unwrap();
         dies.start(&STEPS, "r", 1).await.unwrap();
         drop(dies);
-        let engine = bench.builder().build().unwrap();
-        work_off(&bench, &engine).await;
+        let engine = fixture.builder().build().unwrap();
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.handle(&STEPS, "r").status().await.unwrap(),
             Some(Status::Completed)
@@ -202,13 +199,13 @@ fn a_run_that_was_started_is_stuck_for_ever_after_a_crash() {
 
 #[test]
 fn another_input_under_a_known_id_silently_gets_the_first_result() {
-    let bench = Bench::new();
-    let engine = bench
+    let fixture = Fixture::new();
+    let engine = fixture
         .builder()
         .workflow(&WF, sleeps_then_fails)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let input = engine.start(&STEPS, "r", 2).await.unwrap_err();
         assert!(
@@ -231,7 +228,7 @@ fn another_input_under_a_known_id_silently_gets_the_first_result() {
 
 #[test]
 fn a_run_takes_the_fallback_first_and_the_late_success_after_a_sleep() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
     let falls_back = move |ctx: Context, (): ()| {
@@ -254,10 +251,10 @@ fn a_run_takes_the_fallback_first_and_the_late_success_after_a_sleep() {
             Ok::<_, Failure>(way)
         }
     };
-    let engine = bench.builder().workflow(&WF, falls_back).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, falls_back).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let expected = "fallback, for step primary failed: down";
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
@@ -273,7 +270,7 @@ fn a_run_takes_the_fallback_first_and_the_late_success_after_a_sleep() {
 
 #[test]
 fn of_three_parallel_steps_one_is_left() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let executed = Arc::new(AtomicU32::new(0));
     let counted = executed.clone();
     let parallel = move |ctx: Context, (): ()| {
@@ -290,15 +287,15 @@ fn of_three_parallel_steps_one_is_left() {
             Ok::<_, Failure>(format!("{} {} {}", one?, two?, three?))
         }
     };
-    let engine = bench.builder().workflow(&WF, parallel).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, parallel).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("0 1 2".into())
         );
-        let entries = bench
+        let entries = fixture
             .records("r")
             .await
             .into_iter()
@@ -312,10 +309,12 @@ fn of_three_parallel_steps_one_is_left() {
 
 #[test]
 fn a_retry_after_a_timeout_never_runs() {
-    let bench = Bench::new();
-    let (calls, clock) = (Arc::new(AtomicU32::new(0)), bench.clock.clone());
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let clock = fixture.clock.clone();
     let times_out = move |ctx: Context, (): ()| {
-        let (calls, clock) = (calls.clone(), clock.clone());
+        let calls = calls.clone();
+        let clock = clock.clone();
         async move {
             let body = || async {
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -328,10 +327,10 @@ fn a_retry_after_a_timeout_never_runs() {
             Ok::<_, Failure>(step.retry(Retry::constant(Duration::from_secs(60))).await?)
         }
     };
-    let engine = bench.builder().workflow(&WF, times_out).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, times_out).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed("second attempt".into())
@@ -341,32 +340,32 @@ fn a_retry_after_a_timeout_never_runs() {
 
 #[test]
 fn a_status_query_turns_an_hour_of_sleep_into_ninety_minutes() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.sleep(HOUR).await;
         Ok::<_, Failure>(ctx.now().to_string())
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         for _ in 0..5 {
-            bench.clock.sleep(HOUR / 6).await;
+            fixture.clock.sleep(HOUR / 6).await;
             assert_eq!(engine.handle(&WF, "r").status().await.unwrap(), Some(Status::Suspended));
             let again = engine.run(&WF, "r", ()).await.unwrap();
             assert!(matches!(again, Outcome::Suspended { resume_at, .. } if resume_at.as_millis() == 3_600_000));
             assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
         }
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let end = Outcome::Completed("1970-01-01T01:00:00.000Z".into());
         assert_eq!(engine.run(&WF, "r", ()).await.unwrap(), end, "an hour is an hour");
-        let told = bench.told("r").await;
-        assert_eq!(told.iter().filter(|told| *told == "workflow.paused").count(), 1, "{told:?}");
+        let event_types = fixture.event_types("r").await;
+        assert_eq!(event_types.iter().filter(|kind| *kind == "workflow.paused").count(), 1, "{event_types:?}");
     });
 }
 
 #[test]
 fn code_that_catches_everything_skips_a_sleep_and_defeats_a_cancel() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let log = Arc::new(Mutex::new(Vec::new()));
     let logged = log.clone();
     let catches = move |ctx: Context, (): ()| {
@@ -386,8 +385,8 @@ fn code_that_catches_everything_skips_a_sleep_and_defeats_a_cancel() {
             Ok::<_, Failure>(String::new())
         }
     };
-    let engine = bench.builder().workflow(&WF, catches).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, catches).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
         assert!(
             log.lock().unwrap().is_empty(),
@@ -397,7 +396,7 @@ fn code_that_catches_everything_skips_a_sleep_and_defeats_a_cancel() {
             engine.cancel("r", "no longer wanted").await.unwrap(),
             Cancelled::Done
         );
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let reason = Some("no longer wanted".to_owned());
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
@@ -409,8 +408,8 @@ fn code_that_catches_everything_skips_a_sleep_and_defeats_a_cancel() {
 
 #[test]
 fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_reason() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let slow = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -423,10 +422,10 @@ fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_rea
             Ok::<_, Failure>(String::new())
         }
     };
-    let engine: Engine = bench.builder().workflow(&WF, slow).build().unwrap();
-    bench.clock.run(async {
+    let engine: Engine = fixture.builder().workflow(&WF, slow).build().unwrap();
+    fixture.clock.run(async {
         let cancel = async {
-            bench.clock.sleep(HOUR / 2).await;
+            fixture.clock.sleep(HOUR / 2).await;
             assert_eq!(
                 engine.cancel("r", Cancel::new("called off")).await.unwrap(),
                 Cancelled::Requested
@@ -440,7 +439,7 @@ fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_rea
             }
         );
         assert!(engine.flush().await.is_complete());
-        let delivered = bench.delivered();
+        let delivered = fixture.delivered();
         let completed_steps = vec!["charge the card".to_owned()].into();
         let kind = EventKind::WorkflowCancelled {
             reason: Some("called off".into()),
@@ -448,29 +447,29 @@ fn the_event_of_a_cancel_is_never_delivered_or_has_the_name_of_a_step_as_its_rea
         };
         assert_eq!(delivered.last().unwrap().kind, kind);
         assert!(
-            !bench
-                .told("r")
+            !fixture
+                .event_types("r")
                 .await
                 .iter()
-                .any(|told| told == "workflow.completed")
+                .any(|kind| kind == "workflow.completed")
         );
     });
 }
 
 #[test]
 fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash() {
-    let bench = Bench::new();
-    // A process that dies within a second of its start, and again and again.
+    let fixture = Fixture::new();
+    // A process that dies within a second of each start.
     let poison = |ctx: Context, (): ()| async move {
         Ok::<_, Failure>(
             ctx.step("dies", std::future::pending::<Result<String, Failure>>)
                 .await?,
         )
     };
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let mut deaths = 0;
         let outcome = loop {
-            let engine = bench
+            let engine = fixture
                 .builder()
                 .max_recoveries(3)
                 .workflow(&WF, poison)
@@ -478,11 +477,11 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
                 .unwrap();
             let run = pin!(engine.run(&WF, "r", ()));
             let life = Duration::from_secs(if deaths == 0 { 1 } else { 40 });
-            match select(run, bench.clock.sleep(life)).await {
+            match select(run, fixture.clock.sleep(life)).await {
                 Either::Left((outcome, _)) => break outcome.unwrap(),
                 Either::Right(_) => deaths += 1,
             }
-            assert!(deaths < 20, "it is tried for ever");
+            assert!(deaths < 20, "it is tried without end");
         };
         let Outcome::Failed(failure) = outcome else {
             panic!("it fails")
@@ -499,8 +498,8 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
             failure.info.message
         );
     });
-    bench.clock.run(async {
-        // One crash, right after the beginning, strands nothing.
+    fixture.clock.run(async {
+        // One crash right after the start does not strand the run.
         const EARLY: Workflow<(), ()> = Workflow::new("early");
         let first = Arc::new(AtomicU32::new(0));
         let early = move |ctx: Context, (): ()| {
@@ -516,20 +515,20 @@ fn a_run_that_kills_its_process_is_tried_for_ever_or_stranded_by_an_early_crash(
             }
         };
         let engine = || {
-            bench
+            fixture
                 .builder()
                 .workflow(&EARLY, early.clone())
                 .build()
                 .unwrap()
         };
-        killed_after(
-            &bench,
+        drop_after(
+            &fixture,
             Duration::from_millis(1),
             engine().run(&EARLY, "early", ()),
         )
         .await;
         let engine = engine();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&EARLY, "early", ()).await.unwrap(),
             Outcome::Completed(())

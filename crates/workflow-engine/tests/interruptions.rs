@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{join, join_all, poll_fn, select};
-use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
 use workflow_engine::store::EntryKind;
 use workflow_engine::{
@@ -22,10 +21,12 @@ use workflow_engine::{
 use workflow_events::RunView;
 use workflow_testing::{Fault, FaultStore};
 
+use support::{Fixture, STEPS, drop_after, run_until_done};
+
 const WF: Workflow<u32, u32> = Workflow::new("wf");
 
-/// A bit of everything: steps that wait, parallel steps, a select, a retry, a short and a long
-/// sleep.
+/// Executes each kind of operation: steps that wait, parallel steps, a select, a retry, a short and
+/// a long sleep.
 async fn works(
     ctx: Context,
     input: u32,
@@ -68,18 +69,19 @@ async fn works(
     Ok(input + one + two? + three? + four + five)
 }
 
-fn engine(bench: &Bench, tries: &Arc<AtomicU32>) -> workflow_engine::EngineBuilder {
-    let (clock, tries): (Arc<dyn Clock>, _) = (bench.clock.clone(), tries.clone());
-    bench.builder().workflow(&WF, move |ctx, input| {
+fn engine(fixture: &Fixture, tries: &Arc<AtomicU32>) -> workflow_engine::EngineBuilder {
+    let clock: Arc<dyn Clock> = fixture.clock.clone();
+    let tries = tries.clone();
+    fixture.builder().workflow(&WF, move |ctx, input| {
         works(ctx, input, clock.clone(), tries.clone())
     })
 }
 
-/// Lets a new engine do the rest, and checks what has come of the run.
-async fn finish(bench: &Bench, tries: &Arc<AtomicU32>, interrupted: &str) {
-    let engine = engine(bench, tries).build().unwrap();
+/// Lets a new engine execute the rest, and checks the run.
+async fn finish(fixture: &Fixture, tries: &Arc<AtomicU32>, interrupted: &str) {
+    let engine = engine(fixture, tries).build().unwrap();
     let _ = engine.run(&WF, "r", 10).await.unwrap();
-    work_off(bench, &engine).await;
+    run_until_done(fixture, &engine).await;
     assert_eq!(
         engine.run(&WF, "r", 10).await.unwrap(),
         Outcome::Completed(25),
@@ -87,7 +89,7 @@ async fn finish(bench: &Bench, tries: &Arc<AtomicU32>, interrupted: &str) {
     );
     let events = engine.history("r").await.unwrap();
     assert!(RunView::from_events(&events).is_complete(), "{interrupted}");
-    let records = bench.records("r").await;
+    let records = fixture.records("r").await;
     let entries = records.iter().filter_map(|record| record.entry.as_ref());
     let mut steps: Vec<_> = entries
         .filter(|entry| entry.kind == EntryKind::StepCompleted)
@@ -99,15 +101,16 @@ async fn finish(bench: &Bench, tries: &Arc<AtomicU32>, interrupted: &str) {
         ["four", "one", "quick", "three", "two"],
         "{interrupted}: each step is recorded once"
     );
-    assert_eq!(bench.delivered().len(), events.len(), "{interrupted}");
+    assert_eq!(fixture.delivered().len(), events.len(), "{interrupted}");
 }
 
 #[test]
-fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
+fn a_run_whose_future_is_dropped_at_any_poll_ends_correctly() {
     for polls in 0..60 {
-        let (bench, tries) = (Bench::new(), Arc::new(AtomicU32::new(0)));
-        bench.clock.run(async {
-            let dies = engine(&bench, &tries).build().unwrap();
+        let fixture = Fixture::new();
+        let tries = Arc::new(AtomicU32::new(0));
+        fixture.clock.run(async {
+            let dies = engine(&fixture, &tries).build().unwrap();
             {
                 let mut run = pin!(dies.run(&WF, "r", 10));
                 let mut polled = 0;
@@ -123,33 +126,34 @@ fn a_run_that_is_dropped_at_any_poll_comes_to_its_end() {
             }
             if polls % 2 == 0 {
                 // The same engine continues ...
-                work_off(&bench, &dies).await;
+                run_until_done(&fixture, &dies).await;
             }
             drop(dies);
             // ... or the next one.
-            finish(&bench, &tries, &format!("dropped after {polls} polls")).await;
+            finish(&fixture, &tries, &format!("dropped after {polls} polls")).await;
         });
     }
 }
 
 #[test]
-fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
+fn a_shutdown_at_any_write_leaves_a_run_that_the_next_engine_continues() {
     let mut closed = 0;
     for write in 0..25 {
-        let (bench, tries) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let tries = Arc::new(AtomicU32::new(0));
         let slot: Arc<std::sync::Mutex<Option<Engine>>> = Arc::default();
         let stops = slot.clone();
-        let store = FaultStore::new(bench.store.clone()).with_meddle(write, move |_| {
+        let store = FaultStore::new(fixture.store.clone()).with_action_before(write, move |_| {
             let engine = stops.lock().unwrap().take();
-            // The first poll closes the engine and tells its runs; the rest is done below.
+            // The first poll closes the engine and interrupts its runs; the rest happens below.
             let _ = engine.map(|engine| engine.shutdown(Duration::from_secs(5)).now_or_never());
         });
-        let stopped = engine(&bench, &tries)
+        let stopped = engine(&fixture, &tries)
             .store(Arc::new(store))
             .build()
             .unwrap();
         *slot.lock().unwrap() = Some(stopped.clone());
-        bench.clock.run(async {
+        fixture.clock.run(async {
             match stopped.run(&WF, "r", 10).await {
                 Ok(_) => {}
                 Err(RunError::Closed) => closed += 1,
@@ -157,7 +161,7 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
             }
             let report = stopped.shutdown(Duration::from_secs(5)).await;
             assert_eq!(report.active_runs, 0);
-            finish(&bench, &tries, &format!("shut down at write {write}")).await;
+            finish(&fixture, &tries, &format!("shut down at write {write}")).await;
         });
     }
     assert!(closed > 5, "{closed} runs met the shutdown");
@@ -165,20 +169,21 @@ fn a_shutdown_at_any_write_leaves_what_the_next_engine_goes_on_with() {
 
 #[test]
 fn two_engines_that_want_the_same_runs_share_them() {
-    let (bench, tries) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let tries = Arc::new(AtomicU32::new(0));
     let lease = Duration::from_secs(1);
     let engines = [(); 2].map(|()| {
-        engine(&bench, &tries)
+        engine(&fixture, &tries)
             .lease(lease)
             .max_concurrent_runs(3)
             .build()
             .unwrap()
     });
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let runs = async {
             let runs = (0..40).map(|n| {
                 let engine = &engines[n % 2];
-                // Half of them through `run` on both engines at once, half through `start`.
+                // Half of the runs go through `run` on both engines, half through `start`.
                 async move {
                     let id = format!("r{n}");
                     if n % 4 < 2 {
@@ -202,16 +207,16 @@ fn two_engines_that_want_the_same_runs_share_them() {
         };
         futures::join!(engines[0].work(), engines[1].work(), runs);
         for n in 0..40 {
-            let told = bench.told(&format!("r{n}")).await;
-            let ends = told
+            let event_types = fixture.event_types(&format!("r{n}")).await;
+            let ends = event_types
                 .iter()
-                .filter(|told| *told == "workflow.completed")
+                .filter(|kind| *kind == "workflow.completed")
                 .count();
-            let started = told
+            let started = event_types
                 .iter()
-                .filter(|told| *told == "workflow.started")
+                .filter(|kind| *kind == "workflow.started")
                 .count();
-            assert_eq!((started, ends), (1, 1), "r{n}: {told:?}");
+            assert_eq!((started, ends), (1, 1), "r{n}: {event_types:?}");
         }
     });
 }
@@ -223,28 +228,32 @@ async fn engines_run(engine: &Engine, id: &str) -> bool {
     )
 }
 
-/// Claims are answered 10 ms after they have happened, and by then the caller has gone, at every
-/// point of the protocol.
+/// Claims are answered 10 ms late, and the caller is dropped before the answer, at every point of
+/// the protocol.
 #[test]
-fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
-    let (ms, mut stranded) = (Duration::from_millis(1), Vec::new());
+fn a_future_dropped_at_any_time_strands_no_run() {
+    let ms = Duration::from_millis(1);
+    let mut stranded = Vec::new();
     for what in ["run", "idle", "work", "idle after run"] {
         for at in (5..125).step_by(10) {
-            let bench = Bench::new();
+            let fixture = Fixture::new();
             let store =
-                FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 10 * ms);
+                FaultStore::new(fixture.store.clone()).with_latency(fixture.clock.clone(), 10 * ms);
             let builder = Engine::builder()
                 .store(Arc::new(store))
-                .clock(bench.clock.clone());
+                .clock(fixture.clock.clone());
             let engine = builder.workflow(&STEPS, support::steps).build().unwrap();
-            bench.clock.run(async {
-                let kill = bench.clock.sleep(at * ms);
+            fixture.clock.run(async {
+                let kill = fixture.clock.sleep(at * ms);
                 match what {
                     "run" => drop(select(pin!(engine.run(&STEPS, "r", 2)), kill).await),
                     "idle after run" => {
                         drop(
-                            select(pin!(engine.run(&STEPS, "r", 2)), bench.clock.sleep(25 * ms))
-                                .await,
+                            select(
+                                pin!(engine.run(&STEPS, "r", 2)),
+                                fixture.clock.sleep(25 * ms),
+                            )
+                            .await,
                         );
                         drop(select(pin!(engine.run_until_idle()), kill).await);
                     }
@@ -258,10 +267,10 @@ fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
                 }
                 let _ = select(
                     pin!(engine.work()),
-                    bench.clock.sleep(Duration::from_secs(600)),
+                    fixture.clock.sleep(Duration::from_secs(600)),
                 )
                 .await;
-                let run = bench.store.run("r").await.unwrap();
+                let run = fixture.store.run("r").await.unwrap();
                 stranded.extend(
                     run.filter(|run| run.status != Status::Completed)
                         .map(|run| (what, at, run)),
@@ -272,18 +281,19 @@ fn a_future_dropped_anywhere_leaves_no_run_that_nobody_takes_up() {
     assert!(stranded.is_empty(), "{stranded:#?}");
 }
 
-/// A run is dropped, taken up, and dropped again, while the store fails at every write in turn.
+/// A run is dropped, continued and dropped again, while the store fails at each write in turn.
 #[test]
 fn a_failure_at_any_write_of_a_worker_strands_no_run() {
     for (write, fault) in
         (2..12).flat_map(|write| [(write, Fault::FailBefore), (write, Fault::FailAfter)])
     {
-        let bench = Bench::new();
-        let store = FaultStore::new(bench.store.clone()).with_fault(write, fault);
+        let fixture = Fixture::new();
+        let store = FaultStore::new(fixture.store.clone()).with_fault(write, fault);
         let builder = Engine::builder()
             .store(Arc::new(store))
-            .clock(bench.clock.clone());
-        let (clock, millis) = (bench.clock.clone(), Duration::from_millis);
+            .clock(fixture.clock.clone());
+        let clock = fixture.clock.clone();
+        let millis = Duration::from_millis;
         let function = move |ctx: Context, input: u32| {
             let clock = clock.clone();
             async move {
@@ -295,19 +305,19 @@ fn a_failure_at_any_write_of_a_worker_strands_no_run() {
             }
         };
         let engine = builder.workflow(&WF, function).build().unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             for id in ["a", "b", "c"] {
                 engine.start(&WF, id, 1).await.unwrap();
             }
-            killed_after(&bench, millis(10), engine.run(&WF, "d", 1)).await;
-            let _ = select(pin!(engine.work()), bench.clock.sleep(millis(20))).await;
+            drop_after(&fixture, millis(10), engine.run(&WF, "d", 1)).await;
+            let _ = select(pin!(engine.work()), fixture.clock.sleep(millis(20))).await;
             let _ = select(
                 pin!(engine.work()),
-                bench.clock.sleep(Duration::from_secs(600)),
+                fixture.clock.sleep(Duration::from_secs(600)),
             )
             .await;
             for id in ["a", "b", "c", "d"] {
-                let run = bench.store.run(id).await.unwrap().unwrap();
+                let run = fixture.store.run(id).await.unwrap().unwrap();
                 assert_eq!(
                     run.status,
                     Status::Completed,

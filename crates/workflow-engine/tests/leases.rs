@@ -1,4 +1,4 @@
-//! The lease of a worker is kept, for every behaviour of its store, clock and callers.
+//! A worker keeps its lease, whatever its store, clock and callers do.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -11,31 +11,32 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures::future::{Either, join, select};
-use support::*;
 use tracker_core::Clock;
 use tracker_core::testing::TestClock;
 use workflow_engine::{Context, Engine, EngineBuilder, Failure, Status, Store, Workflow};
 use workflow_testing::FaultStore;
 
-/// One step that takes the given number of milliseconds.
+use support::*;
+
+/// A workflow of one step that takes the given number of milliseconds.
 const WAIT: Workflow<u64, ()> = Workflow::new("wait");
 const HOUR: Duration = Duration::from_secs(3600);
 const MS: Duration = Duration::from_millis(1);
 
-/// An engine on a store that answers every write 5 ms late.
-fn slow(bench: &Bench) -> EngineBuilder {
-    let store = FaultStore::new(bench.store.clone()).with_latency(bench.clock.clone(), 5 * MS);
+/// Makes an engine on a store that answers every write 5 ms late.
+fn slow(fixture: &Fixture) -> EngineBuilder {
+    let store = FaultStore::new(fixture.store.clone()).with_latency(fixture.clock.clone(), 5 * MS);
     waiting(
-        bench,
+        fixture,
         Engine::builder()
             .store(Arc::new(store))
-            .clock(bench.clock.clone())
+            .clock(fixture.clock.clone())
             .workflow(&STEPS, steps),
     )
 }
 
-fn waiting(bench: &Bench, builder: EngineBuilder) -> EngineBuilder {
-    let clock = bench.clock.clone();
+fn waiting(fixture: &Fixture, builder: EngineBuilder) -> EngineBuilder {
+    let clock = fixture.clock.clone();
     builder.workflow(&WAIT, move |ctx: Context, ms: u64| {
         let clock = clock.clone();
         async move {
@@ -49,13 +50,14 @@ fn waiting(bench: &Bench, builder: EngineBuilder) -> EngineBuilder {
     })
 }
 
-/// Works until the run has completed; false if it has not within an hour.
-async fn completes(bench: &Bench, engine: &Engine, id: &str) -> bool {
+/// Works until the run has completed, and returns false if it has not within an hour.
+async fn completes(fixture: &Fixture, engine: &Engine, id: &str) -> bool {
     let handle = engine.handle(&WAIT, id);
     let done = async { handle.result().await.is_ok() };
-    let (work, done) = (pin!(engine.work()), pin!(done));
+    let work = pin!(engine.work());
+    let done = pin!(done);
     matches!(
-        select(select(work, done), bench.clock.sleep(HOUR)).await,
+        select(select(work, done), fixture.clock.sleep(HOUR)).await,
         Either::Left((Either::Right((true, _)), _))
     )
 }
@@ -64,17 +66,17 @@ async fn completes(bench: &Bench, engine: &Engine, id: &str) -> bool {
 /// around that time, and the worker claims runs, while an execution that the worker does not poll
 /// renews the lease.
 #[test]
-fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
+fn a_worker_that_claims_while_its_run_renews_the_lease_does_not_hang() {
     let hangs = |ends: &u64| {
-        let bench = Bench::new();
-        let engine = slow(&bench)
+        let fixture = Fixture::new();
+        let engine = slow(&fixture)
             .poll_interval(Duration::from_secs(11))
             .build()
             .unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             engine.start(&WAIT, "long", 60_000).await.unwrap();
             engine.start(&WAIT, "short", *ends).await.unwrap();
-            !completes(&bench, &engine, "long").await
+            !completes(&fixture, &engine, "long").await
         })
     };
     let hung: Vec<_> = (9_960..10_040).step_by(2).filter(hangs).collect();
@@ -87,17 +89,17 @@ fn a_worker_that_looks_for_work_while_a_run_of_it_renews_does_not_hang() {
 #[test]
 fn a_run_that_is_held_and_not_polled_does_not_block_the_engine() {
     let hangs = |at: &u64| {
-        let bench = Bench::new();
-        let engine = slow(&bench).build().unwrap();
-        bench.clock.run(async {
+        let fixture = Fixture::new();
+        let engine = slow(&fixture).build().unwrap();
+        fixture.clock.run(async {
             let mut held = Box::pin(engine.run(&WAIT, "held", 50_000));
-            let _ = select(&mut held, bench.clock.sleep(Duration::from_millis(*at))).await;
+            let _ = select(&mut held, fixture.clock.sleep(Duration::from_millis(*at))).await;
             let others = async {
                 engine.start(&STEPS, "other", 1).await.unwrap();
                 engine.cancel("held", "enough").await.unwrap();
             };
             matches!(
-                select(pin!(others), bench.clock.sleep(HOUR)).await,
+                select(pin!(others), fixture.clock.sleep(HOUR)).await,
                 Either::Right(_)
             )
         })
@@ -109,7 +111,7 @@ fn a_run_that_is_held_and_not_polled_does_not_block_the_engine() {
     );
 }
 
-/// A clock whose time of day can be set.
+/// A clock whose wall-clock time can be set.
 #[derive(Debug)]
 struct Settable(Arc<TestClock>, AtomicU64);
 
@@ -128,16 +130,22 @@ impl Clock for Settable {
     }
 }
 
-/// A machine was suspended, or its time was set: by its clock the worker's own lease is long over.
+/// A machine was suspended or its time was set, so the worker's own lease has expired by its clock.
 #[test]
 fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
     for jump in [3_600, 0] {
-        let (bench, executed) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let executed = Arc::new(AtomicU32::new(0));
         // Forwards by an hour, or back by one.
-        let clock = Arc::new(Settable(bench.clock.clone(), AtomicU64::new(3_600 - jump)));
-        let (sleeps, counts) = (bench.clock.clone(), executed.clone());
+        let clock = Arc::new(Settable(
+            fixture.clock.clone(),
+            AtomicU64::new(3_600 - jump),
+        ));
+        let sleeps = fixture.clock.clone();
+        let counts = executed.clone();
         let workflow = move |ctx: Context, ms: u64| {
-            let (sleeps, counts) = (sleeps.clone(), counts.clone());
+            let sleeps = sleeps.clone();
+            let counts = counts.clone();
             async move {
                 let wait = || async {
                     sleeps.sleep(Duration::from_millis(ms)).await;
@@ -148,16 +156,16 @@ fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
             }
         };
         let engine = Engine::builder()
-            .store(bench.store.clone())
+            .store(fixture.store.clone())
             .clock(clock.clone());
         let engine = engine.workflow(&WAIT, workflow).build().unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             engine.start(&WAIT, "r", 5_000).await.unwrap();
             let jumps = async {
-                bench.clock.sleep(Duration::from_secs(2)).await;
+                fixture.clock.sleep(Duration::from_secs(2)).await;
                 clock.1.store(jump, Ordering::Relaxed);
             };
-            let (done, ()) = join(completes(&bench, &engine, "r"), jumps).await;
+            let (done, ()) = join(completes(&fixture, &engine, "r"), jumps).await;
             assert!(done);
         });
         assert_eq!(
@@ -170,20 +178,24 @@ fn a_time_of_day_that_jumps_does_not_make_a_worker_fence_itself() {
 
 #[test]
 fn two_engines_with_short_leases_execute_a_run_once() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let engine = || {
-        waiting(&bench, bench.builder().lease(Duration::from_secs(1)))
+        waiting(&fixture, fixture.builder().lease(Duration::from_secs(1)))
             .build()
             .unwrap()
     };
-    let (a, b) = (engine(), engine());
-    bench.clock.run(async {
+    let a = engine();
+    let b = engine();
+    fixture.clock.run(async {
         a.start(&WAIT, "r", 20_000).await.unwrap();
         let done = async { a.handle(&WAIT, "r").result().await.unwrap() };
         let _ = select(pin!(join(a.work(), b.work())), pin!(done)).await;
-        let run = bench.store.run("r").await.unwrap().unwrap();
+        let run = fixture.store.run("r").await.unwrap().unwrap();
         assert_eq!((run.status, run.recoveries), (Status::Completed, 0));
-        let told = bench.told("r").await;
-        assert!(!told.contains(&"workflow.resumed".to_owned()), "{told:?}");
+        let event_types = fixture.event_types("r").await;
+        assert!(
+            !event_types.contains(&"workflow.resumed".to_owned()),
+            "{event_types:?}"
+        );
     });
 }

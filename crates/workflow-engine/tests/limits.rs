@@ -1,5 +1,4 @@
-//! What is accepted is the same for every store, and what is not is refused before anything is
-//! written.
+//! Every store accepts the same values, and other values are refused before anything is written.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -9,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Bench, STEPS, Sink, work_off};
 use workflow_engine::{
     BuildError, Cancel, CancelError, Cancelled, Context, Failure, NameError, Outcome, Retry,
     RunError, RunOptions, Status, StepFailure, Workflow,
 };
 use workflow_events::{CompletedSteps, EventKind};
 
+use support::{Fixture, STEPS, Sink, run_until_done};
+
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Ids and names that nothing accepts.
+/// Returns ids and names that are refused everywhere.
 fn refused() -> Vec<String> {
     ["", "a\0b", "a\nb", "\u{7f}", "\u{1b}[31m"]
         .map(String::from)
@@ -29,10 +29,10 @@ fn refused() -> Vec<String> {
 
 #[test]
 fn an_id_that_is_not_accepted_is_refused_and_nothing_is_written() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
     let is_id = |error: &RunError, wanted: &str| matches!(error, RunError::Id { what, .. } if *what == wanted);
-    bench.clock.run(async {
+    fixture.clock.run(async {
         for id in refused()
             .into_iter()
             .chain(["x".repeat(513), "é".repeat(257)])
@@ -84,8 +84,8 @@ fn an_id_that_is_not_accepted_is_refused_and_nothing_is_written() {
 #[test]
 fn a_name_that_is_not_accepted_makes_no_engine() {
     for name in refused().into_iter().chain(["x".repeat(257)]) {
-        let bench = Bench::new();
-        let sink = bench
+        let fixture = Fixture::new();
+        let sink = fixture
             .builder()
             .sink(name.as_str(), Arc::new(Sink::new()))
             .build()
@@ -95,7 +95,7 @@ fn a_name_that_is_not_accepted_makes_no_engine() {
             "{sink}"
         );
         let workflow: Workflow<u32, u32> = Workflow::new(Box::leak(name.into_boxed_str()));
-        let workflow = bench
+        let workflow = fixture
             .builder()
             .workflow(&workflow, support::steps)
             .build()
@@ -112,11 +112,11 @@ fn a_name_that_is_not_accepted_makes_no_engine() {
         );
     }
     let long: Workflow<u32, u32> = Workflow::new(Box::leak("x".repeat(256).into_boxed_str()));
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     assert!(
-        bench
+        fixture
             .builder()
-            .sink("x".repeat(256), bench.sink.clone())
+            .sink("x".repeat(256), fixture.sink.clone())
             .workflow(&long, support::steps)
             .build()
             .is_ok()
@@ -125,9 +125,9 @@ fn a_name_that_is_not_accepted_makes_no_engine() {
 
 #[test]
 fn a_reason_of_several_mb_is_refused_and_the_run_goes_on() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         engine.start(&STEPS, "r", 1).await.unwrap();
         for bytes in [16 * 1024 + 1, 6_000_000] {
             let refused = engine.cancel("r", "x".repeat(bytes)).await.unwrap_err();
@@ -140,7 +140,7 @@ fn a_reason_of_several_mb_is_refused_and_the_run_goes_on() {
             engine.handle(&STEPS, "r").status().await.unwrap(),
             Some(Status::Queued)
         );
-        // One that is as long as it may be, of characters that take the most in JSON, fits into its
+        // A reason of the maximum length, of the characters that are longest in JSON, fits into its
         // event.
         let reason = "\u{1}".repeat(16 * 1024);
         assert_eq!(
@@ -159,28 +159,30 @@ fn a_reason_of_several_mb_is_refused_and_the_run_goes_on() {
             "it comes back whole"
         );
         assert!(engine.flush().await.is_delivered());
-        let told = bench.delivered().pop().unwrap().kind;
+        let kind = fixture.delivered().pop().unwrap().kind;
         let EventKind::WorkflowCancelled {
-            reason: Some(told), ..
-        } = told
+            reason: Some(reason),
+            ..
+        } = kind
         else {
-            panic!("{}", told.type_name())
+            panic!("{}", kind.type_name())
         };
-        assert!(told.ends_with(" bytes cut)"), "{}", told.len());
+        assert!(reason.ends_with(" bytes cut)"), "{}", reason.len());
     });
 }
 
 #[test]
 fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
     const NAMED: Workflow<String, String> = Workflow::new("named");
-    let (bench, executed) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let executed = Arc::new(AtomicU32::new(0));
     let counted = executed.clone();
     let named = move |ctx: Context, name: String| {
         let executed = counted.clone();
         async move {
             let mut failures = Vec::new();
-            // The same name twice, and another name with the same beginning: each has its own
-            // place.
+            // The same name twice, and another name with the same beginning, are three different
+            // operations.
             for name in [name.clone(), name.clone(), format!("{name}\0")] {
                 let body = || async { Ok::<_, Failure>(executed.fetch_add(1, Ordering::Relaxed)) };
                 let step = ctx
@@ -199,25 +201,25 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
             Ok(failures.join("; "))
         }
     };
-    let engine = bench.builder().workflow(&NAMED, named).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&NAMED, named).build().unwrap();
+    fixture.clock.run(async {
         for (n, name) in refused().into_iter().chain(["x".repeat(513)]).enumerate() {
             let id = format!("r-{n}");
             let shown: String = name.chars().take(10).collect();
-            // The name of several MB does not fit into an input.
+            // A name of several MB does not fit into an input.
             let name = if name.len() > 1 << 20 {
                 "x".repeat(1 << 19)
             } else {
                 name
             };
             let _ = engine.run(&NAMED, id.as_str(), name.clone()).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let Outcome::Completed(problems) = engine.run(&NAMED, id.as_str(), name).await.unwrap()
             else {
                 panic!("{shown:?} does not complete")
             };
             assert_eq!(problems.split("; ").count(), 3, "{problems}");
-            let names = bench
+            let names = fixture
                 .records(&id)
                 .await
                 .into_iter()
@@ -242,7 +244,7 @@ fn a_step_whose_name_is_not_accepted_fails_and_is_not_executed() {
 #[test]
 fn a_run_of_forty_thousand_steps_ends_with_an_event_that_a_receiver_takes() {
     const MANY: Workflow<(), ()> = Workflow::new("many");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let many = |ctx: Context, (): ()| async move {
         for batch in 0..40 {
             let steps = (0..1_000).map(|n| {
@@ -254,8 +256,8 @@ fn a_run_of_forty_thousand_steps_ends_with_an_event_that_a_receiver_takes() {
         }
         Ok(())
     };
-    let engine = bench.builder().workflow(&MANY, many).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&MANY, many).build().unwrap();
+    fixture.clock.run(async {
         let outcome = engine.run(&MANY, "r", ()).await.unwrap();
         assert_eq!(outcome, Outcome::Completed(()));
         assert_eq!(
@@ -268,7 +270,7 @@ fn a_run_of_forty_thousand_steps_ends_with_an_event_that_a_receiver_takes() {
             40_000,
             "nothing is lost"
         );
-        let last = bench
+        let last = fixture
             .records("r")
             .await
             .pop()

@@ -1,5 +1,5 @@
-//! What is accepted one by one is accepted together; what a store holds already is not judged;
-//! nothing is left behind.
+//! Results that are accepted one by one are accepted together, and stored values are not checked
+//! again.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -8,7 +8,6 @@ mod support;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use support::{Bench, STEPS};
 use tracker_core::testing::TestClock;
 use workflow_engine::store::{Entry, EntryKind, NewRun, Record};
 use workflow_engine::{
@@ -17,9 +16,11 @@ use workflow_engine::{
 };
 use workflow_testing::FaultStore;
 
+use support::{Fixture, STEPS};
+
 const MANY: Workflow<usize, usize> = Workflow::new("many");
 
-/// Parallel steps whose results are each as large as one may be.
+/// Executes parallel steps whose results each have the maximum size.
 async fn many(ctx: Context, count: usize) -> Result<usize, Failure> {
     let steps = (0..count).map(|n| {
         ctx.step(format!("step-{n}"), || async {
@@ -29,7 +30,7 @@ async fn many(ctx: Context, count: usize) -> Result<usize, Failure> {
     Ok(try_join_all(steps).await?.len())
 }
 
-/// 520 MiB in one write were refused by PostgreSQL, and every step was executed again, for ever.
+/// PostgreSQL refused 520 MiB in one write, and every step was executed again without end.
 #[test]
 fn parallel_results_that_are_each_within_their_limit_go_into_several_writes() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
@@ -66,9 +67,9 @@ fn parallel_results_that_are_each_within_their_limit_go_into_several_writes() {
 
 #[test]
 fn a_cancel_beside_many_results_keeps_them_all() {
-    let bench = Bench::new();
-    let engine = bench.builder().workflow(&MANY, many).build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().workflow(&MANY, many).build().unwrap();
+    fixture.clock.run(async {
         engine.start(&MANY, "r", 70).await.unwrap();
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 1);
         assert_eq!(
@@ -83,8 +84,8 @@ fn a_cancel_beside_many_results_keeps_them_all() {
     });
 }
 
-/// A queued run as an earlier version has made it: its id or its input is refused today.
-async fn earlier(bench: &Bench, id: &str, workflow: &str, input: String) {
+/// Creates a queued run as an earlier version did, with an id or an input that is refused today.
+async fn create_as_earlier_version(fixture: &Fixture, id: &str, workflow: &str, input: String) {
     let payload = Payload::from_json(input.clone()).unwrap();
     let event = format!(
         concat!(
@@ -107,7 +108,9 @@ async fn earlier(bench: &Bench, id: &str, workflow: &str, input: String) {
         events: vec![EncodedEvent::from_json(event).unwrap()],
         entry: Some(entry),
     };
-    let (workflow, worker, status) = (workflow.into(), "w".into(), Status::Queued);
+    let workflow = workflow.into();
+    let worker = "w".into();
+    let status = Status::Queued;
     let new = NewRun {
         id: id.into(),
         workflow,
@@ -116,15 +119,16 @@ async fn earlier(bench: &Bench, id: &str, workflow: &str, input: String) {
         worker,
         record,
     };
-    bench.store.create(new).await.unwrap();
+    fixture.store.create(new).await.unwrap();
 }
 
 #[test]
-fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_awaited() {
-    let (bench, long) = (Bench::new(), "x".repeat(600));
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
-        earlier(&bench, &long, "steps", "2".into()).await;
+fn a_run_with_an_id_that_is_refused_today_continues_and_can_be_cancelled_and_awaited() {
+    let fixture = Fixture::new();
+    let long = "x".repeat(600);
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
+        create_as_earlier_version(&fixture, &long, "steps", "2".into()).await;
         assert_eq!(
             engine.run(&STEPS, long.as_str(), 2).await.unwrap(),
             Outcome::Completed(2)
@@ -138,8 +142,9 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
             Err(RunError::Conflict { what: "input", .. })
         ));
 
-        let (other, new) = (format!("{long}-other"), format!("{long}-new"));
-        earlier(&bench, &other, "steps", "2".into()).await;
+        let other = format!("{long}-other");
+        let new = format!("{long}-new");
+        create_as_earlier_version(&fixture, &other, "steps", "2".into()).await;
         assert_eq!(engine.cancel(&other, "no").await.unwrap(), Cancelled::Done);
         assert!(
             matches!(engine.cancel(&new, "no").await, Err(CancelError::Id(_))),
@@ -157,17 +162,18 @@ fn a_run_with_an_id_that_is_refused_today_goes_on_and_can_be_cancelled_and_await
 }
 
 #[test]
-fn a_run_whose_input_is_too_deep_today_goes_on() {
+fn a_run_whose_input_is_too_deep_today_continues() {
     const DEEP: Workflow<Payload, u32> = Workflow::new("deep");
-    let (bench, nested) = (Bench::new(), "[".repeat(110) + &"]".repeat(110));
-    let engine = bench
+    let fixture = Fixture::new();
+    let nested = "[".repeat(110) + &"]".repeat(110);
+    let engine = fixture
         .builder()
         .workflow(&DEEP, |_, _| async { Ok::<_, Failure>(7) })
         .build()
         .unwrap();
     let input = Payload::from_json(nested.clone()).unwrap();
-    bench.clock.run(async {
-        earlier(&bench, "r", "deep", nested).await;
+    fixture.clock.run(async {
+        create_as_earlier_version(&fixture, "r", "deep", nested).await;
         assert_eq!(
             engine.run(&DEEP, "r", input.clone()).await.unwrap(),
             Outcome::Completed(7)

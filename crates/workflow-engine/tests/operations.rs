@@ -1,5 +1,4 @@
-//! Operations in their details: what is retried, what a sleep over nothing is, from when delays
-//! count.
+//! Details of operations: which failures are retried, sleeps of no time, and the start of delays.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -9,17 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use support::{Bench, work_off};
 use tracker_core::Clock;
 use workflow_engine::{Context, Failure, Outcome, Retry, StepFailure, Timestamp, Workflow};
 use workflow_events::EventKind;
 
+use support::{Fixture, run_until_done};
+
 const WF: Workflow<bool, u32> = Workflow::new("wf");
 
 #[test]
-fn a_panic_is_retried_only_if_that_is_asked_for() {
+fn a_panic_is_retried_only_on_request() {
     for (asked, attempts) in [(false, 1), (true, 3)] {
-        let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let panics = move |ctx: Context, asked: bool| {
             let calls = counted.clone();
@@ -43,8 +44,8 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
                 Ok(step.await?)
             }
         };
-        let engine = bench.builder().workflow(&WF, panics).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, panics).build().unwrap();
+        fixture.clock.run(async {
             let outcome = engine.run(&WF, "r", asked).await.unwrap();
             assert_eq!(
                 matches!(outcome, Outcome::Completed(3)),
@@ -57,9 +58,10 @@ fn a_panic_is_retried_only_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_timeout_is_retried_unless_that_is_refused() {
+fn a_timeout_is_retried_unless_the_policy_refuses() {
     for (refused, attempts) in [(false, 3), (true, 1)] {
-        let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+        let fixture = Fixture::new();
+        let calls = Arc::new(AtomicU32::new(0));
         let counted = calls.clone();
         let hangs = move |ctx: Context, refused: bool| {
             let calls = counted.clone();
@@ -85,8 +87,8 @@ fn a_timeout_is_retried_unless_that_is_refused() {
                 }
             }
         };
-        let engine = bench.builder().workflow(&WF, hangs).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, hangs).build().unwrap();
+        fixture.clock.run(async {
             assert_eq!(
                 engine.run(&WF, "r", refused).await.unwrap(),
                 Outcome::Completed(attempts)
@@ -97,23 +99,23 @@ fn a_timeout_is_retried_unless_that_is_refused() {
 }
 
 #[test]
-fn a_sleep_over_nothing_returns_at_once_and_is_not_told() {
-    let bench = Bench::new();
+fn a_sleep_of_no_time_returns_immediately_and_is_not_recorded() {
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, _: bool| async move {
         ctx.sleep(Duration::ZERO).await;
         ctx.sleep_until(Timestamp::UNIX_EPOCH).await;
         ctx.sleep_until(ctx.now()).await;
         Ok::<_, Failure>(0)
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
-        bench.clock.sleep(Duration::from_secs(5)).await;
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
+        fixture.clock.sleep(Duration::from_secs(5)).await;
         assert_eq!(
             engine.run(&WF, "r", true).await.unwrap(),
             Outcome::Completed(0)
         );
         assert_eq!(
-            bench.told("r").await,
+            fixture.event_types("r").await,
             ["workflow.started", "workflow.completed"]
         );
     });
@@ -121,7 +123,7 @@ fn a_sleep_over_nothing_returns_at_once_and_is_not_told() {
 
 #[test]
 fn a_sleep_until_a_time_ends_then_and_is_replayed() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let at = Timestamp::from_millis(90_000_000).unwrap();
     let sleeps = move |ctx: Context, _: bool| async move {
         ctx.sleep_until(at).await;
@@ -129,11 +131,11 @@ fn a_sleep_until_a_time_ends_then_and_is_replayed() {
         ctx.sleep(Duration::from_secs(2)).await;
         Ok::<_, Failure>(u32::try_from(ctx.now().duration_since(at).as_secs())?)
     };
-    let engine = bench.builder().workflow(&WF, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, sleeps).build().unwrap();
+    fixture.clock.run(async {
         let first = engine.run(&WF, "r", true).await.unwrap();
         assert!(matches!(first, Outcome::Suspended { resume_at, .. } if resume_at == at));
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", true).await.unwrap(),
             Outcome::Completed(2)
@@ -143,8 +145,8 @@ fn a_sleep_until_a_time_ends_then_and_is_replayed() {
 
 #[test]
 fn the_delay_of_a_retry_counts_from_the_failure() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let slow = move |ctx: Context, _: bool| {
         let clock = clock.clone();
         async move {
@@ -158,8 +160,8 @@ fn the_delay_of_a_retry_counts_from_the_failure() {
             Ok::<_, Failure>(ctx.step("slow", body).retry(policy).await?)
         }
     };
-    let engine = bench.builder().workflow(&WF, slow).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, slow).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", true).await.unwrap();
         let events = engine.history("r").await.unwrap();
         let due = events.iter().find_map(|event| match event.kind {

@@ -11,17 +11,18 @@ use std::time::Duration;
 use futures::future::select;
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
-use support::*;
 use tracker_core::Clock;
 use workflow_engine::{
     Context, DurableError, Failure, Outcome, Retry, Status, StepFailure, Store, Workflow,
     WorkflowError,
 };
 
+use support::*;
+
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What panics when it is encoded.
+/// A value that panics when it is encoded.
 #[derive(Debug, Deserialize)]
 struct Unserializable;
 
@@ -31,7 +32,7 @@ impl Serialize for Unserializable {
     }
 }
 
-/// What panics when it is dropped.
+/// A value that panics when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -40,7 +41,7 @@ impl Drop for Bomb {
     }
 }
 
-/// An error whose words panic.
+/// An error whose message panics.
 #[derive(Debug, Serialize, Deserialize)]
 struct Wordless;
 
@@ -52,41 +53,45 @@ impl std::fmt::Display for Wordless {
 
 impl DurableError for Wordless {}
 
-/// Executes a workflow beside others, which must not notice; returns how it ended.
-fn beside_others<O, E, F, Fut>(workflow: &Workflow<(), O, E>, function: F) -> (Bench, Outcome<O, E>)
+/// Executes a workflow beside others, which must not be affected. Returns its outcome.
+fn beside_others<O, E, F, Fut>(
+    workflow: &Workflow<(), O, E>,
+    function: F,
+) -> (Fixture, Outcome<O, E>)
 where
     O: Serialize + for<'de> Deserialize<'de> + Send + 'static,
     E: DurableError,
     F: Fn(Context, Arc<dyn Clock>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O, E>> + Send + 'static,
 {
-    let bench = Bench::new();
-    let clock: Arc<dyn Clock> = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock: Arc<dyn Clock> = fixture.clock.clone();
     let body = move |ctx: Context, (): ()| function(ctx, clock.clone());
-    let engine = bench.builder().workflow(workflow, body).build().unwrap();
-    let outcome = bench.clock.run(async {
+    let engine = fixture.builder().workflow(workflow, body).build().unwrap();
+    let outcome = fixture.clock.run(async {
         let handle = engine.start(workflow, "r", ()).await.unwrap();
         engine.start(&STEPS, "other", 3).await.unwrap();
         let result = handle.result();
-        let _ = select(pin!(engine.work()), pin!(bench.clock.sleep(3 * HOUR))).await;
+        let _ = select(pin!(engine.work()), pin!(fixture.clock.sleep(3 * HOUR))).await;
         assert_eq!(
-            bench.store.run("other").await.unwrap().unwrap().status,
+            fixture.store.run("other").await.unwrap().unwrap().status,
             Status::Completed
         );
-        let told = bench.told("r").await;
+        let event_types = fixture.event_types("r").await;
         let count = |ends: &[&str]| {
-            told.iter()
-                .filter(|told| ends.contains(&told.as_str()))
+            event_types
+                .iter()
+                .filter(|kind| ends.contains(&kind.as_str()))
                 .count()
         };
         assert_eq!(
             count(&["step.started"]),
             count(&["step.completed", "step.failed"]),
-            "{told:?}"
+            "{event_types:?}"
         );
         result.await.unwrap()
     });
-    (bench, outcome)
+    (fixture, outcome)
 }
 
 fn failed<O: std::fmt::Debug, E>(outcome: Outcome<O, E>) -> WorkflowError<E> {
@@ -109,7 +114,7 @@ fn a_decision_to_retry_that_panics_ends_its_step_and_nothing_else() {
             .retry_if(|_| panic!("retry_if"));
         let failure = step.await.unwrap_err();
         assert_eq!(failure.cause, StepFailure::Panicked("retry_if".into()));
-        // Nothing is counted as being executed any more: this suspends.
+        // No operation counts as executing, so this suspends.
         ctx.sleep(HOUR).await;
         Ok::<_, Failure>("went on".to_owned())
     });
@@ -198,7 +203,7 @@ fn an_error_of_a_workflow_whose_words_panic_fails_its_run() {
 
 #[test]
 fn a_workflow_that_panics_while_it_is_suspended_is_suspended() {
-    let (bench, outcome) = beside_others(&WF, |ctx, _| async move {
+    let (fixture, outcome) = beside_others(&WF, |ctx, _| async move {
         let bomb = Bomb;
         ctx.sleep(HOUR).await;
         std::mem::forget(bomb);
@@ -206,7 +211,7 @@ fn a_workflow_that_panics_while_it_is_suspended_is_suspended() {
     });
     assert_eq!(outcome, Outcome::Completed("awake".into()));
     assert!(
-        bench
+        fixture
             .delivered()
             .iter()
             .any(|event| event.kind.type_name() == "workflow.paused")
@@ -221,7 +226,7 @@ fn an_output_that_cannot_be_read_back_fails_its_run() {
 }
 
 #[test]
-fn an_error_of_a_workflow_that_cannot_be_read_back_is_told_by_its_words() {
+fn an_error_of_a_workflow_that_cannot_be_read_back_keeps_its_message() {
     #[derive(Debug, Deserialize)]
     struct Silent;
     impl Serialize for Silent {
@@ -245,7 +250,7 @@ fn an_error_of_a_workflow_that_cannot_be_read_back_is_told_by_its_words() {
 }
 
 #[test]
-fn an_error_of_a_workflow_that_is_too_large_is_told_by_its_words() {
+fn an_error_of_a_workflow_that_is_too_large_keeps_its_message() {
     let (_, outcome) = beside_others(&WF, |_, _| async {
         Err::<String, _>(Failure::new("x".repeat(2 << 20)))
     });

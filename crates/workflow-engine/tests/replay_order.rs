@@ -1,5 +1,5 @@
-//! A replay goes the way that the first execution went, also where futures are kept over other
-//! awaits.
+//! A replay takes the same branches as the first execution, even where futures are kept across
+//! other awaits.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -12,10 +12,11 @@ use std::time::Duration;
 use futures::future::{join, poll_fn};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use support::*;
 use workflow_engine::{
     Context, DeterminismError, Engine, Failure, Outcome, RunError, Status, Store, Workflow,
 };
+
+use support::*;
 
 const WF: Workflow<(), String> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,23 +25,25 @@ async fn ok<T>(value: T) -> Result<T, Failure> {
     Ok(value)
 }
 
-/// Executes a workflow twenty times up to a sleep and replays it behind that; each time `ways` gets
-/// a line.
+/// Executes a workflow twenty times up to a sleep, and replays it after the sleep. Each execution
+/// adds a line to `ways`.
 fn replays<F, Fut>(function: F) -> Vec<(String, String)>
 where
     F: Fn(Context, Arc<Mutex<Vec<String>>>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<String, Failure>> + Send + 'static,
 {
     let execute = |_| {
-        let (bench, ways) = (Bench::new(), Arc::<Mutex<Vec<String>>>::default());
-        let (function, seen) = (function.clone(), ways.clone());
+        let fixture = Fixture::new();
+        let ways = Arc::<Mutex<Vec<String>>>::default();
+        let function = function.clone();
+        let seen = ways.clone();
         let workflow = move |ctx: Context, (): ()| function(ctx, seen.clone());
-        let engine = bench.builder().workflow(&WF, workflow).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, workflow).build().unwrap();
+        fixture.clock.run(async {
             let paused = engine.run(&WF, "r", ()).await.unwrap();
             assert!(matches!(paused, Outcome::Suspended { .. }), "{paused:?}");
-            work_off(&bench, &engine).await;
-            let run = bench.store.run("r").await.unwrap().unwrap();
+            run_until_done(&fixture, &engine).await;
+            let run = fixture.store.run("r").await.unwrap().unwrap();
             assert_eq!(run.status, Status::Completed, "the replay got stuck");
         });
         let mut ways = std::mem::take(&mut *ways.lock().unwrap());
@@ -57,7 +60,7 @@ fn assert_same(ways: &[(String, String)]) {
         .collect();
     assert!(
         differ.is_empty(),
-        "{} of {} replays went another way: {differ:?}",
+        "{} of {} replays took another branch: {differ:?}",
         differ.len(),
         ways.len()
     );
@@ -73,8 +76,7 @@ fn a_select_over_kept_steps_takes_the_same_branches() {
         for _ in 0..3 {
             let won = futures::select! { x = a => x?, x = b => x?, x = c => x? };
             let handled = ctx.step("handle", || ok(format!("handled {won}"))).await?;
-            // What is recorded of handling it does not show whether the replay went another way;
-            // this does.
+            // The recorded results do not show which branch the replay took, but this line does.
             way += &format!("{won}: {handled}, ");
         }
         ways.lock().unwrap().push(way.clone());
@@ -122,24 +124,24 @@ fn a_sleep_kept_against_steps_loses_or_wins_as_before() {
     }));
 }
 
-/// Ready once its task was polled `polls` times by the test: as if its waker was deferred, which
-/// tokio does when a task has used up its budget.
+/// State of a future that is ready after the test has polled `polls` times. Tokio defers wakers in
+/// this way when a task has used up its budget.
 struct Deferred {
     polls: u32,
     waker: Option<Waker>,
 }
 
 fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
-    let bench = Bench::new();
-    let gate = Arc::new(Mutex::new(Deferred { polls, waker: None }));
-    let held = gate.clone();
+    let fixture = Fixture::new();
+    let deferred = Arc::new(Mutex::new(Deferred { polls, waker: None }));
+    let awaited = deferred.clone();
     let workflow = move |ctx: Context, (): ()| {
-        let held = held.clone();
+        let awaited = awaited.clone();
         async move {
-            poll_fn(|poller| {
-                let mut held = held.lock().unwrap();
-                held.waker = Some(poller.waker().clone());
-                if held.polls == 0 {
+            poll_fn(|cx| {
+                let mut awaited = awaited.lock().unwrap();
+                awaited.waker = Some(cx.waker().clone());
+                if awaited.polls == 0 {
                     Poll::Ready(())
                 } else {
                     Poll::Pending
@@ -150,22 +152,22 @@ fn deferring(polls: u32) -> (Engine, impl Future<Output = ()>) {
             Ok::<_, Failure>("done".to_owned())
         }
     };
-    let counts = poll_fn(move |poller| {
-        let mut gate = gate.lock().unwrap();
-        if gate.polls == 0 {
+    let counts = poll_fn(move |cx| {
+        let mut deferred = deferred.lock().unwrap();
+        if deferred.polls == 0 {
             return Poll::Ready(());
         }
-        gate.polls -= 1;
-        if gate.polls == 0
-            && let Some(waker) = gate.waker.take()
+        deferred.polls -= 1;
+        if deferred.polls == 0
+            && let Some(waker) = deferred.waker.take()
         {
             waker.wake();
         }
-        poller.waker().wake_by_ref();
+        cx.waker().wake_by_ref();
         Poll::Pending
     });
     (
-        bench.builder().workflow(&WF, workflow).build().unwrap(),
+        fixture.builder().workflow(&WF, workflow).build().unwrap(),
         counts,
     )
 }
@@ -178,7 +180,7 @@ fn a_waker_that_comes_late_is_no_wait_for_what_is_not_durable() {
 }
 
 #[test]
-fn a_waker_that_never_comes_is() {
+fn a_waker_that_never_comes_is_a_wait_for_what_is_not_durable() {
     let (engine, _never) = deferring(1);
     let refused = futures::executor::block_on(engine.run(&WF, "r", ())).unwrap_err();
     assert!(

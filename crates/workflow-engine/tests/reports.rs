@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
-use support::{Bench, STEPS, Sink, steps};
 use tracker_core::testing::{MemoryTransport, TestClock};
 use tracker_core::{Clock, DeliveryError, SendError};
 use workflow_engine::{
@@ -20,9 +19,11 @@ use workflow_engine::{
 };
 use workflow_testing::FaultStore;
 
+use support::{Fixture, STEPS, Sink, steps};
+
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Runs `program` beside a worker, which is dropped when it ends.
+/// Runs `program` beside a worker, and drops the worker when `program` ends.
 async fn beside<T>(engine: &Engine, program: impl Future<Output = T>) -> T {
     match select(pin!(engine.work()), pin!(program)).await {
         Either::Left(((), program)) => program.await,
@@ -32,10 +33,10 @@ async fn beside<T>(engine: &Engine, program: impl Future<Output = T>) -> T {
 
 #[test]
 fn the_reasons_of_rejected_events_are_kept_and_their_number_is_bounded() {
-    let bench = Bench::new();
-    bench.sink.then_reject((0..60).collect::<Vec<_>>());
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    fixture.sink.then_reject((0..60).collect::<Vec<_>>());
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 40).await.unwrap();
         let sink = engine.flush().await.sinks.pop().unwrap();
         assert_eq!(
@@ -65,17 +66,17 @@ fn the_reasons_of_rejected_events_are_kept_and_their_number_is_bounded() {
 #[test]
 fn a_flush_or_shutdown_wakes_the_back_off_of_the_worker() {
     for case in 0..20 {
-        let bench = Bench::new();
-        bench.sink.always_fail(SendError::status(503));
-        let engine = bench.builder().build().unwrap();
-        bench.clock.run(beside(&engine, async {
+        let fixture = Fixture::new();
+        fixture.sink.always_fail(SendError::status(503));
+        let engine = fixture.builder().build().unwrap();
+        fixture.clock.run(beside(&engine, async {
             let _ = engine.run(&STEPS, format!("r{case}"), 1).await.unwrap();
-            bench.clock.sleep(12 * SECOND).await;
-            bench.sink.recover();
+            fixture.clock.sleep(12 * SECOND).await;
+            fixture.sink.recover();
             if case % 2 == 0 {
-                let began = bench.clock.now();
+                let began = fixture.clock.now();
                 assert!(engine.flush().await.is_delivered(), "case {case}");
-                assert!(bench.clock.now() < began + SECOND, "case {case}");
+                assert!(fixture.clock.now() < began + SECOND, "case {case}");
             }
             assert!(engine.shutdown(SECOND).await.is_complete(), "case {case}");
         }));
@@ -84,12 +85,12 @@ fn a_flush_or_shutdown_wakes_the_back_off_of_the_worker() {
 
 #[test]
 fn the_last_reason_reaches_flush_shutdown_and_report() {
-    let bench = Bench::new();
-    bench.sink.always_fail(SendError::status(503));
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(beside(&engine, async {
+    let fixture = Fixture::new();
+    fixture.sink.always_fail(SendError::status(503));
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(beside(&engine, async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
-        bench.clock.sleep(12 * SECOND).await;
+        fixture.clock.sleep(12 * SECOND).await;
         assert_eq!(
             engine.report().await.sinks[0].last_error,
             Some(SendError::status(503))
@@ -110,9 +111,9 @@ fn the_last_reason_reaches_flush_shutdown_and_report() {
 
 #[test]
 fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
-    let bench = Bench::new();
-    bench.clock.run(async {
-        let engine = bench
+    let fixture = Fixture::new();
+    fixture.clock.run(async {
+        let engine = fixture
             .builder()
             .sink("old-name", Arc::new(Sink::new()))
             .build()
@@ -123,7 +124,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
         );
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
 
-        let renamed = bench
+        let renamed = fixture
             .builder()
             .sink("new-name", Arc::new(Sink::new()))
             .retention(Retention::all(Duration::ZERO));
@@ -131,7 +132,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
         let report = engine.flush().await;
         assert!(
             report.is_complete(),
-            "what is registered is delivered: {report}"
+            "every registered sink has its events: {report}"
         );
         let [unregistered] = report.unregistered.as_slice() else {
             panic!("{report:?}")
@@ -141,7 +142,7 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
             ("old-name", 4)
         );
         assert!(report.to_string().contains("old-name"), "{report}");
-        bench.clock.sleep(SECOND).await;
+        fixture.clock.sleep(SECOND).await;
         assert_eq!(
             engine.purge().await.unwrap(),
             Purged::default(),
@@ -156,15 +157,18 @@ fn a_sink_that_was_renamed_is_named_holds_up_purges_and_can_be_forgotten() {
         assert!(engine.forget_sink("old-name").await.unwrap());
         assert!(
             !engine.forget_sink("old-name").await.unwrap(),
-            "there is none any more"
+            "the sink is forgotten already"
         );
         assert!(engine.report().await.unregistered.is_empty());
         assert_eq!(engine.purge().await.unwrap(), Purged { runs: 1, events: 4 });
     });
 }
 
-fn on(store: &Arc<FaultStore>) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEvent>>, Engine) {
-    let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
+fn engine_on(
+    store: &Arc<FaultStore>,
+) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEvent>>, Engine) {
+    let clock = Arc::new(TestClock::new());
+    let sink = Arc::new(Sink::new());
     let builder = Engine::builder()
         .store(store.clone())
         .clock(clock.clone())
@@ -173,11 +177,11 @@ fn on(store: &Arc<FaultStore>) -> (Arc<TestClock>, Arc<MemoryTransport<EncodedEv
     (clock, sink, engine)
 }
 
-/// A server restarts while a caller waits for a result.
+/// A server may restart while a caller waits for a result.
 #[test]
 fn every_read_of_a_handle_is_tried_again() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
-    let (clock, _, engine) = on(&store);
+    let (clock, _, engine) = engine_on(&store);
     clock.run(async {
         let _ = engine.run(&STEPS, "r", 2).await.unwrap();
         let handle = engine.handle(&STEPS, "r");
@@ -211,7 +215,7 @@ fn every_read_of_a_handle_is_tried_again() {
         store.fail_reads(usize::MAX);
         assert!(
             handle.result().await.is_err(),
-            "a store that stays down is told"
+            "the failure of a store that stays down is returned"
         );
     });
 }
@@ -219,7 +223,7 @@ fn every_read_of_a_handle_is_tried_again() {
 #[test]
 fn a_store_that_panics_while_events_are_read_ends_no_delivery() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
-    let (clock, sink, engine) = on(&store);
+    let (clock, sink, engine) = engine_on(&store);
     clock.run(beside(&engine, async {
         let _ = engine.run(&STEPS, "r", 2).await.unwrap();
         store.panic_reads(1);
@@ -230,7 +234,7 @@ fn a_store_that_panics_while_events_are_read_ends_no_delivery() {
 }
 
 #[test]
-fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
+fn a_dead_worker_is_visible_to_its_task_and_in_every_report() {
     /// A clock of a runtime without a timer.
     #[derive(Debug)]
     struct NoTimer(TestClock);
@@ -262,7 +266,7 @@ fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
         .now_or_never();
     assert!(
         ended.expect("it does not wait").is_err(),
-        "the task that works hears of it"
+        "the panic reaches the task that works"
     );
     let report = engine.report().now_or_never().unwrap();
     assert_eq!(
@@ -272,12 +276,13 @@ fn a_worker_that_dies_says_so_to_its_task_and_to_every_report() {
     assert!(report.to_string().contains("there is no timer"), "{report}");
 }
 
-/// 51.7 GB were read to send 175 MB of large events: a page was read whole, and all but its
-/// beginning read again.
+/// The engine once read 51.7 GB to send 175 MB of large events, because it read a whole page, sent
+/// its beginning, and read the rest again.
 #[test]
-fn what_is_read_of_the_outbox_is_sent() {
+fn every_event_that_is_read_from_the_outbox_is_sent() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
-    let (clock, sink) = (Arc::new(TestClock::new()), Arc::new(Sink::new()));
+    let clock = Arc::new(TestClock::new());
+    let sink = Arc::new(Sink::new());
     let config = tracker_core::Config::builder()
         .batch_bytes(2_000)
         .build()

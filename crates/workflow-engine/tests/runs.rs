@@ -1,4 +1,4 @@
-//! Runs and steps: what they return, what is recorded, what is refused.
+//! Runs and steps: their results, their records, and refusals.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
-use support::{Bench, STEPS, types};
 use workflow_engine::store::EntryKind;
 use workflow_engine::{
     BuildError, Context, DurableError, Engine, Failure, Outcome, RunError, StepError, StepFailure,
     Workflow,
 };
+
+use support::{Fixture, STEPS, types};
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 enum PaymentError {
@@ -26,14 +27,19 @@ impl DurableError for PaymentError {}
 #[test]
 fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
     const COUNTED: Workflow<u32, u32> = Workflow::new("counted");
-    let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicU32::new(0));
     let counter = calls.clone();
     let counted = move |_: Context, input: u32| {
         let counter = counter.clone();
         async move { Ok::<_, Failure>(input + counter.fetch_add(1, Ordering::Relaxed)) }
     };
-    let engine = bench.builder().workflow(&COUNTED, counted).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture
+        .builder()
+        .workflow(&COUNTED, counted)
+        .build()
+        .unwrap();
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&COUNTED, "r", 10).await.unwrap(),
             Outcome::Completed(10)
@@ -69,10 +75,12 @@ fn the_same_id_again_executes_nothing_and_returns_the_outcome() {
 }
 
 #[test]
-fn two_runs_of_one_id_at_once_execute_the_body_once() {
+fn two_concurrent_runs_of_one_id_execute_the_body_once() {
     const HELD: Workflow<(), ()> = Workflow::new("held");
-    let (bench, calls) = (Bench::new(), Arc::new(AtomicU32::new(0)));
-    let (counter, clock) = (calls.clone(), bench.clock.clone());
+    let fixture = Fixture::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counter = calls.clone();
+    let clock = fixture.clock.clone();
     let held = move |ctx: Context, (): ()| {
         counter.fetch_add(1, Ordering::Relaxed);
         let clock = clock.clone();
@@ -85,8 +93,8 @@ fn two_runs_of_one_id_at_once_execute_the_body_once() {
             Ok::<_, Failure>(())
         }
     };
-    let engine = bench.builder().workflow(&HELD, held).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&HELD, held).build().unwrap();
+    fixture.clock.run(async {
         let (one, two) =
             futures::future::join(engine.run(&HELD, "r", ()), engine.run(&HELD, "r", ())).await;
         assert_eq!(one.unwrap(), Outcome::Completed(()));
@@ -102,7 +110,7 @@ fn two_runs_of_one_id_at_once_execute_the_body_once() {
 #[test]
 fn a_typed_error_comes_back_as_its_own_type() {
     const PAY: Workflow<(), (), PaymentError> = Workflow::new("pay");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let pay = |ctx: Context, (): ()| async move {
         let charge = || async { Err::<(), _>(PaymentError::Declined("no funds".into())) };
         ctx.step("charge", charge)
@@ -112,8 +120,8 @@ fn a_typed_error_comes_back_as_its_own_type() {
                 other => panic!("{other}"),
             })
     };
-    let engine = bench.builder().workflow(&PAY, pay).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&PAY, pay).build().unwrap();
+    fixture.clock.run(async {
         for _ in 0..2 {
             let Outcome::Failed(failure) = engine.run(&PAY, "r", ()).await.unwrap() else {
                 panic!("it fails")
@@ -123,7 +131,7 @@ fn a_typed_error_comes_back_as_its_own_type() {
                 Some(PaymentError::Declined("no funds".into()))
             );
         }
-        let record = &bench.records("r").await[1];
+        let record = &fixture.records("r").await[1];
         let recorded = record.entry.as_ref().unwrap().payload.as_ref().unwrap();
         let cause = StepFailure::Returned(PaymentError::Declined("no funds".into()));
         assert_eq!(
@@ -136,7 +144,7 @@ fn a_typed_error_comes_back_as_its_own_type() {
 #[test]
 fn empty_results_are_recorded_like_any_other() {
     const EMPTY: Workflow<(), ()> = Workflow::new("empty");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let empty = |ctx: Context, (): ()| async move {
         ctx.step("unit", || async { Ok::<_, Failure>(()) }).await?;
         ctx.step("none", || async { Ok::<Option<u8>, Failure>(None) })
@@ -149,13 +157,13 @@ fn empty_results_are_recorded_like_any_other() {
             .await?;
         Ok::<_, Failure>(())
     };
-    let engine = bench.builder().workflow(&EMPTY, empty).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&EMPTY, empty).build().unwrap();
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&EMPTY, "r", ()).await.unwrap(),
             Outcome::Completed(())
         );
-        let history = bench.records("r").await;
+        let history = fixture.records("r").await;
         let entries = history.iter().filter_map(|record| record.entry.as_ref());
         let steps: Vec<_> = entries
             .filter(|entry| entry.kind == EntryKind::StepCompleted)
@@ -171,25 +179,25 @@ fn empty_results_are_recorded_like_any_other() {
 #[test]
 fn parallel_steps_are_all_recorded_and_may_borrow() {
     const PARALLEL: Workflow<Vec<u32>, u32> = Workflow::new("parallel");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let parallel = |ctx: Context, numbers: Vec<u32>| async move {
         let double = |n: u32| ctx.step("double", move || async move { Ok::<_, Failure>(n * 2) });
         let all = futures::future::try_join_all(numbers.iter().map(|n| double(*n))).await?;
         let sum = || async { Ok::<u32, Failure>(all.iter().sum()) };
         Ok::<_, Failure>(ctx.step("sum", sum).await?)
     };
-    let engine = bench
+    let engine = fixture
         .builder()
         .workflow(&PARALLEL, parallel)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let outcome = engine
             .run(&PARALLEL, "r", (1..=100).collect())
             .await
             .unwrap();
         assert_eq!(outcome, Outcome::Completed(10_100));
-        let history = bench.records("r").await;
+        let history = fixture.records("r").await;
         let entries = history.iter().filter_map(|record| record.entry.as_ref());
         let mut doubles: Vec<_> = entries.filter(|entry| entry.name == "double").collect();
         doubles.sort_by_key(|entry| entry.occurrence);
@@ -210,7 +218,7 @@ fn parallel_steps_are_all_recorded_and_may_borrow() {
 fn a_panic_is_the_failure_of_its_step_and_of_nothing_else() {
     const PANICS: Workflow<(), String> = Workflow::new("panics");
     const BODY: Workflow<(), ()> = Workflow::new("body-panics");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let panics = |ctx: Context, (): ()| async move {
         let explode = || async {
             if true {
@@ -230,13 +238,13 @@ fn a_panic_is_the_failure_of_its_step_and_of_nothing_else() {
             Ok::<(), Failure>(())
         }
     };
-    let engine = bench
+    let engine = fixture
         .builder()
         .workflow(&PANICS, panics)
         .workflow(&BODY, body)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let outcome = engine.run(&PANICS, "r", ()).await.unwrap();
         assert_eq!(
             outcome,
@@ -256,7 +264,7 @@ fn a_panic_is_the_failure_of_its_step_and_of_nothing_else() {
         assert_eq!(
             engine.run(&STEPS, "s", 1).await.unwrap(),
             Outcome::Completed(1),
-            "the engine goes on"
+            "the engine continues"
         );
     });
 }
@@ -271,7 +279,7 @@ fn a_result_without_a_json_form_is_a_typed_failure_that_names_the_step() {
         }
     }
     const OPAQUE: Workflow<(), String> = Workflow::new("opaque");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let opaque = |ctx: Context, (): ()| async move {
         let error = ctx
             .step("open", || async { Ok::<_, Failure>(Opaque) })
@@ -280,8 +288,8 @@ fn a_result_without_a_json_form_is_a_typed_failure_that_names_the_step() {
         assert!(matches!(error.cause, StepFailure::Unencodable(_)));
         Ok::<_, Failure>(error.to_string())
     };
-    let engine = bench.builder().workflow(&OPAQUE, opaque).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&OPAQUE, opaque).build().unwrap();
+    fixture.clock.run(async {
         let outcome = engine.run(&OPAQUE, "r", ()).await.unwrap();
         assert_eq!(
             outcome,
@@ -291,11 +299,11 @@ fn a_result_without_a_json_form_is_a_typed_failure_that_names_the_step() {
 }
 
 #[test]
-fn what_is_unknown_or_given_twice_is_refused_and_nothing_is_recorded() {
+fn unknown_and_duplicate_names_are_refused_and_nothing_is_recorded() {
     const UNKNOWN: Workflow<(), ()> = Workflow::new("unknown");
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         assert!(matches!(
             engine.run(&UNKNOWN, "r", ()).await,
             Err(RunError::UnknownWorkflow { .. })
@@ -303,24 +311,24 @@ fn what_is_unknown_or_given_twice_is_refused_and_nothing_is_recorded() {
         assert!(engine.history("r").await.unwrap().is_empty());
         assert!(engine.view("r").await.unwrap().is_none());
     });
-    let twice = bench
+    let duplicate = fixture
         .builder()
         .workflow(&STEPS, support::steps)
         .build()
         .unwrap_err();
     assert_eq!(
-        twice,
+        duplicate,
         BuildError::DuplicateWorkflow {
             name: "steps".into()
         }
     );
-    let twice = bench
+    let duplicate = fixture
         .builder()
-        .sink("collector", bench.sink.clone())
+        .sink("collector", fixture.sink.clone())
         .build()
         .unwrap_err();
     assert_eq!(
-        twice,
+        duplicate,
         BuildError::DuplicateSink {
             name: "collector".into()
         }
@@ -331,7 +339,7 @@ fn what_is_unknown_or_given_twice_is_refused_and_nothing_is_recorded() {
 #[test]
 fn a_step_body_may_run_without_being_static() {
     const BORROWS: Workflow<(), usize> = Workflow::new("borrows");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = seen.clone();
     let borrows = move |ctx: Context, (): ()| {
@@ -348,8 +356,12 @@ fn a_step_body_may_run_without_being_static() {
             Ok::<_, Failure>(total)
         }
     };
-    let engine = bench.builder().workflow(&BORROWS, borrows).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture
+        .builder()
+        .workflow(&BORROWS, borrows)
+        .build()
+        .unwrap();
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&BORROWS, "r", ()).await.unwrap(),
             Outcome::Completed(2)

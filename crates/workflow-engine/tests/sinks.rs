@@ -9,18 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, select};
-use support::{Bench, STEPS, Sink, decode, steps, types};
 use tracker_core::{Clock, Config, DeliveryError, SendError};
 use workflow_engine::{Context, Engine, Failure, Outcome, RunError, SinkError, Workflow};
 use workflow_testing::FaultStore;
 
+use support::{Fixture, STEPS, Sink, decode, steps, types};
+
 #[test]
 fn a_sink_that_is_down_delays_no_other_and_no_run() {
-    let (bench, down) = (Bench::new(), Arc::new(Sink::new()));
+    let fixture = Fixture::new();
+    let down = Arc::new(Sink::new());
     down.then_hang();
     down.then_hang();
-    let engine = bench.builder().sink("down", down.clone()).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture
+        .builder()
+        .sink("down", down.clone())
+        .build()
+        .unwrap();
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&STEPS, "r", 3).await.unwrap(),
             Outcome::Completed(3)
@@ -46,16 +52,20 @@ fn a_sink_that_is_down_delays_no_other_and_no_run() {
         assert!(report.sinks.iter().all(|sink| sink.books.is_balanced()));
     });
 
-    // Its cursor is in the store, so a later engine delivers the rest, in order, once.
-    let engine = bench.builder().sink("down", down.clone()).build().unwrap();
-    bench.clock.run(async {
+    // The cursor is in the store, so a later engine delivers the rest, in order, once.
+    let engine = fixture
+        .builder()
+        .sink("down", down.clone())
+        .build()
+        .unwrap();
+    fixture.clock.run(async {
         assert!(engine.flush().await.is_delivered());
         assert_eq!(
             decode(&down.delivered()),
             engine.history("r").await.unwrap()
         );
         assert_eq!(
-            bench.delivered().len(),
+            fixture.delivered().len(),
             8,
             "the other sink gets nothing twice"
         );
@@ -64,13 +74,13 @@ fn a_sink_that_is_down_delays_no_other_and_no_run() {
 
 #[test]
 fn a_lost_acknowledgement_repeats_events_under_their_ids() {
-    let bench = Bench::new();
-    bench.sink.then_lose_answer();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    fixture.sink.then_lose_answer();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         assert!(engine.flush().await.is_delivered());
-        let received = bench.delivered();
+        let received = fixture.delivered();
         assert_eq!(received.len(), 8);
         assert_eq!(
             received[..4],
@@ -82,10 +92,10 @@ fn a_lost_acknowledgement_repeats_events_under_their_ids() {
 
 #[test]
 fn a_configuration_error_stops_at_once_and_keeps_everything() {
-    let bench = Bench::new();
-    bench.sink.then_status(401);
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    fixture.sink.then_status(401);
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;
         let sink = report.sink("collector").unwrap();
@@ -95,7 +105,7 @@ fn a_configuration_error_stops_at_once_and_keeps_everything() {
                 SendError::Answer { status: 401, .. }
             )))
         ));
-        assert_eq!((sink.books.pending(), bench.sink.attempts()), (4, 1));
+        assert_eq!((sink.books.pending(), fixture.sink.attempts()), (4, 1));
         assert!(
             engine.flush().await.is_delivered(),
             "when it is mended, the same events go out"
@@ -105,10 +115,10 @@ fn a_configuration_error_stops_at_once_and_keeps_everything() {
 
 #[test]
 fn rejected_events_are_counted_for_their_sink() {
-    let bench = Bench::new();
-    bench.sink.then_reject([1]);
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    fixture.sink.then_reject([1]);
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;
         assert!(!report.is_delivered());
@@ -130,21 +140,21 @@ fn rejected_events_are_counted_for_their_sink() {
 }
 
 #[test]
-fn a_flush_waits_for_what_another_flush_is_sending() {
-    let bench = Bench::new();
-    let hold = bench.sink.then_hold();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+fn a_flush_waits_for_events_that_another_flush_sends() {
+    let fixture = Fixture::new();
+    let hold = fixture.sink.then_hold();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let release = async {
-            bench.clock.sleep(Duration::from_secs(1)).await;
-            assert!(bench.delivered().is_empty());
+            fixture.clock.sleep(Duration::from_secs(1)).await;
+            assert!(fixture.delivered().is_empty());
             hold.release();
         };
         let second = async {
             let report = engine.flush().await;
             assert_eq!(
-                bench.delivered().len(),
+                fixture.delivered().len(),
                 4,
                 "the second flush returned before the events had arrived"
             );
@@ -152,22 +162,22 @@ fn a_flush_waits_for_what_another_flush_is_sending() {
         };
         let ((first, second), ()) = join(join(engine.flush(), second), release).await;
         assert!(first.is_delivered() && second.is_delivered());
-        assert_eq!(bench.sink.attempts(), 1);
+        assert_eq!(fixture.sink.attempts(), 1);
     });
 }
 
 #[test]
 fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
     for polls in 0..40 {
-        let bench = Bench::new();
-        let engine = bench
+        let fixture = Fixture::new();
+        let engine = fixture
             .builder()
             .delivery(Config::builder().batch_events(1).build().unwrap())
             .build()
             .unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             let _ = engine.run(&STEPS, "r", 2).await.unwrap();
-            let hold = bench.sink.then_hold();
+            let hold = fixture.sink.then_hold();
             {
                 let mut flush = Box::pin(engine.flush());
                 for _ in 0..polls {
@@ -177,7 +187,7 @@ fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
             hold.release();
             assert!(engine.flush().await.is_delivered());
             assert_eq!(
-                bench.delivered(),
+                fixture.delivered(),
                 engine.history("r").await.unwrap(),
                 "dropped after {polls} polls"
             );
@@ -187,24 +197,24 @@ fn a_flush_that_is_dropped_at_any_await_loses_and_repeats_nothing_it_settled() {
 
 #[test]
 fn batches_keep_to_both_limits() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let config = Config::builder()
         .batch_events(5)
         .batch_bytes(700)
         .build()
         .unwrap();
-    let engine = bench.builder().delivery(config).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().delivery(config).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 10).await.unwrap();
         assert!(engine.flush().await.is_delivered());
-        let sizes: Vec<_> = bench
+        let sizes: Vec<_> = fixture
             .sink
             .delivered()
             .iter()
             .map(|event| event.as_str().len())
             .collect();
         let mut at = 0;
-        for batch in bench.sink.attempted() {
+        for batch in fixture.sink.attempted() {
             let bytes: usize = sizes[at..at + batch].iter().map(|bytes| bytes + 1).sum();
             assert!(
                 batch == 1 || (batch <= 5 && bytes <= 700),
@@ -217,41 +227,43 @@ fn batches_keep_to_both_limits() {
 }
 
 #[test]
-fn events_are_delivered_while_runs_go_on_and_the_loop_ends_with_the_engine() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+fn events_are_delivered_while_runs_continue_and_the_loop_ends_with_the_engine() {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let work = async {
             for n in 0..20 {
                 let _ = engine.run(&STEPS, format!("r{n}"), 2).await.unwrap();
-                bench.clock.sleep(Duration::from_millis(1)).await;
+                fixture.clock.sleep(Duration::from_millis(1)).await;
             }
             assert!(
-                bench.delivered().len() > 60,
-                "most events are delivered before anybody asks"
+                fixture.delivered().len() > 60,
+                "most events are delivered before a flush"
             );
             engine.shutdown(Duration::from_secs(5)).await
         };
         let ((), report) = join(engine.deliver(), work).await;
         assert!(report.is_complete(), "{report}");
-        assert_eq!(bench.delivered().len(), 120);
+        assert_eq!(fixture.delivered().len(), 120);
     });
 }
 
 #[test]
 fn a_delivery_loop_that_is_stuck_does_not_hold_up_the_shutdown() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for _ in 0..3 {
-        bench.sink.then_retry_after(503, Duration::from_secs(3600));
+        fixture
+            .sink
+            .then_retry_after(503, Duration::from_secs(3600));
     }
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let work = async {
             let _ = engine.run(&STEPS, "r", 1).await.unwrap();
-            bench.clock.sleep(Duration::from_secs(1)).await;
-            let before = bench.clock.now();
+            fixture.clock.sleep(Duration::from_secs(1)).await;
+            let before = fixture.clock.now();
             let report = engine.shutdown(Duration::from_secs(5)).await;
-            assert!(bench.clock.now() - before <= Duration::from_secs(5));
+            assert!(fixture.clock.now() - before <= Duration::from_secs(5));
             report
         };
         let ((), report) = join(engine.deliver(), work).await;
@@ -262,8 +274,8 @@ fn a_delivery_loop_that_is_stuck_does_not_hold_up_the_shutdown() {
 #[test]
 fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
     const LONG: Workflow<(), ()> = Workflow::new("long");
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let long = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -276,10 +288,10 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
             Ok::<_, Failure>(())
         }
     };
-    let engine: Engine = bench.builder().workflow(&LONG, long).build().unwrap();
-    bench.clock.run(async {
+    let engine: Engine = fixture.builder().workflow(&LONG, long).build().unwrap();
+    fixture.clock.run(async {
         let stop = async {
-            bench.clock.sleep(Duration::from_secs(1)).await;
+            fixture.clock.sleep(Duration::from_secs(1)).await;
             let report = engine.shutdown(Duration::from_secs(5)).await;
             assert_eq!(
                 (
@@ -318,20 +330,18 @@ fn a_run_that_outlives_the_shutdown_writes_nothing_more() {
 
 #[test]
 fn engines_on_one_sink_take_turns() {
-    let bench = Bench::new();
-    let hold = bench.sink.then_hold();
-    let (one, other) = (
-        bench.builder().build().unwrap(),
-        bench.builder().build().unwrap(),
-    );
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let hold = fixture.sink.then_hold();
+    let one = fixture.builder().build().unwrap();
+    let other = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = one.run(&STEPS, "r", 1).await.unwrap();
         let meanwhile = async {
-            bench.clock.sleep(Duration::from_secs(1)).await;
+            fixture.clock.sleep(Duration::from_secs(1)).await;
             let _ = other.run(&STEPS, "r2", 1).await.unwrap();
             let (report, ()) = join(other.flush(), async {
-                bench.clock.sleep(Duration::from_secs(1)).await;
-                assert_eq!(bench.sink.attempts(), 1, "one engine at a time");
+                fixture.clock.sleep(Duration::from_secs(1)).await;
+                assert_eq!(fixture.sink.attempts(), 1, "one engine at a time");
                 hold.release();
             })
             .await;
@@ -339,23 +349,21 @@ fn engines_on_one_sink_take_turns() {
         };
         let (report, ()) = join(one.flush(), meanwhile).await;
         assert!(report.is_delivered(), "{report}");
-        assert_eq!(bench.delivered().len(), 8, "nothing is sent twice");
+        assert_eq!(fixture.delivered().len(), 8, "nothing is sent twice");
     });
 }
 
 #[test]
 fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
-    let bench = Bench::new();
-    let hold = bench.sink.then_hold();
-    let (frozen, other) = (
-        bench.builder().build().unwrap(),
-        bench.builder().build().unwrap(),
-    );
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let hold = fixture.sink.then_hold();
+    let frozen = fixture.builder().build().unwrap();
+    let other = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = other.run(&STEPS, "r", 1).await.unwrap();
         let mut flush = Box::pin(frozen.flush());
         // It sends the first four events, and then is not polled until its lease has expired.
-        let _ = select(&mut flush, bench.clock.sleep(Duration::from_secs(1))).await;
+        let _ = select(&mut flush, fixture.clock.sleep(Duration::from_secs(1))).await;
         let _ = other.run(&STEPS, "r2", 1).await.unwrap();
         let report = other.flush().await;
         assert!(report.is_delivered(), "{report}");
@@ -367,18 +375,18 @@ fn an_engine_that_was_frozen_while_it_delivered_is_fenced() {
             (8, 0),
             "the cursor did not move back"
         );
-        let sent = bench.sink.attempts();
+        let sent = fixture.sink.attempts();
         assert!(other.flush().await.is_delivered());
-        assert_eq!(bench.sink.attempts(), sent, "nothing is sent again");
+        assert_eq!(fixture.sink.attempts(), sent, "nothing is sent again");
     });
 }
 
 #[test]
-fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
-    let bench = Bench::new();
-    let hold = bench.sink.then_hold();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+fn a_flush_does_not_report_events_that_were_committed_after_it_began() {
+    let fixture = Fixture::new();
+    let hold = fixture.sink.then_hold();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let later = async {
             let _ = engine.run(&STEPS, "r2", 1).await.unwrap();
@@ -388,62 +396,60 @@ fn a_flush_is_not_blamed_for_what_was_committed_after_it_began() {
         assert_eq!(
             report.sink("collector").unwrap().books.pending(),
             4,
-            "the second run came after the barrier"
+            "the second run was committed after the barrier"
         );
         assert!(report.is_delivered() && !report.is_complete());
     });
 }
 
 #[test]
-fn a_survivor_delivers_what_an_engine_committed_that_is_no_more() {
-    let bench = Bench::new();
-    let (survivor, dies) = (
-        bench.builder().build().unwrap(),
-        bench.builder().build().unwrap(),
-    );
-    bench.clock.run(async {
+fn a_survivor_delivers_the_events_of_an_engine_that_is_gone() {
+    let fixture = Fixture::new();
+    let survivor = fixture.builder().build().unwrap();
+    let dies = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let test = async {
-            bench.clock.sleep(Duration::from_millis(10)).await;
+            fixture.clock.sleep(Duration::from_millis(10)).await;
             let _ = dies.run(&STEPS, "r", 1).await.unwrap();
             drop(dies);
-            bench.clock.sleep(Duration::from_secs(2)).await;
+            fixture.clock.sleep(Duration::from_secs(2)).await;
         };
         let _ = select(pin!(survivor.work()), pin!(test)).await;
-        assert_eq!(bench.delivered().len(), 4);
+        assert_eq!(fixture.delivered().len(), 4);
     });
 }
 
-/// In a store where an earlier write may end later, an empty page is not the end.
+/// In some stores an earlier write may become visible later, so an empty page is not the end.
 #[test]
 fn a_flush_waits_for_what_cannot_be_read_yet() {
     for reads in 1..5 {
-        let bench = Bench::new();
-        let store = FaultStore::new(bench.store.clone()).with_late_outbox(reads);
+        let fixture = Fixture::new();
+        let store = FaultStore::new(fixture.store.clone()).with_late_outbox(reads);
         let builder = Engine::builder()
             .store(Arc::new(store))
-            .clock(bench.clock.clone());
+            .clock(fixture.clock.clone());
         let engine = builder
-            .sink("collector", bench.sink.clone())
+            .sink("collector", fixture.sink.clone())
             .workflow(&STEPS, steps)
             .build()
             .unwrap();
-        bench.clock.run(async {
+        fixture.clock.run(async {
             let _ = engine.run(&STEPS, "r", 1).await.unwrap();
             assert!(engine.flush().await.is_complete(), "{reads} reads");
-            assert_eq!(bench.delivered().len(), 4, "{reads} reads");
+            assert_eq!(fixture.delivered().len(), 4, "{reads} reads");
         });
     }
-    let bench = Bench::new();
-    let store = FaultStore::new(bench.store.clone()).with_late_outbox(1_000_000);
+    let fixture = Fixture::new();
+    let store = FaultStore::new(fixture.store.clone()).with_late_outbox(1_000_000);
     let builder = Engine::builder()
         .store(Arc::new(store))
-        .clock(bench.clock.clone());
+        .clock(fixture.clock.clone());
     let engine = builder
-        .sink("collector", bench.sink.clone())
+        .sink("collector", fixture.sink.clone())
         .workflow(&STEPS, steps)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let report = engine.flush().await;
         let sink = report.sink("collector").unwrap();
@@ -457,7 +463,7 @@ fn a_flush_waits_for_what_cannot_be_read_yet() {
         assert_eq!(
             (sink.books.accepted, sink.books.pending()),
             (4, 4),
-            "and says what is pending"
+            "and reports the pending events"
         );
     });
 }

@@ -1,5 +1,5 @@
-//! The engine over real sockets on several threads: runs, flushes and aborted runs at once, against
-//! a failing endpoint.
+//! The engine over real sockets on several threads: concurrent runs, flushes and aborted runs
+//! against a failing endpoint.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -12,15 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use support::{STEPS, steps};
 use tracker_core::Config;
 use tracker_http::testing::{Answer, FaultServer};
 use workflow_engine::{Context, Engine, Failure, HttpTransport, MemoryStore, Outcome, Workflow};
 
+use support::{STEPS, steps};
+
 const RUNS: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fails_meanwhile() {
+async fn every_committed_event_arrives_in_order_whatever_is_aborted_or_fails() {
     let server = FaultServer::start().await.unwrap();
     for n in 0..60 {
         server.then(match n % 6 {
@@ -59,7 +60,7 @@ async fn every_event_that_was_committed_arrives_in_order_whatever_is_cut_or_fail
         tokio::spawn(async move {
             let run = engine.run(&STEPS, format!("run-{n}"), n % 5);
             match n % 4 {
-                // Cut somewhere: after one poll, or not at all.
+                // The run is dropped after one poll, unless it completes before.
                 0 => drop(tokio::time::timeout(Duration::ZERO, run).await),
                 1 => {
                     let (outcome, report) = futures::join!(run, engine.flush());
@@ -135,7 +136,7 @@ async fn a_workflow_that_yields_lets_the_other_tasks_of_its_thread_go_first() {
 }
 
 #[tokio::test]
-async fn a_handle_that_waits_is_told_when_its_engine_is_shut_down() {
+async fn a_waiting_handle_returns_when_its_engine_is_shut_down() {
     const NEVER: Workflow<(), ()> = Workflow::new("never");
     let never = |ctx: Context, (): ()| async move {
         ctx.sleep(Duration::from_secs(3600)).await;

@@ -1,4 +1,4 @@
-//! Spans tell runs and steps by name, and no payload is ever in a span or a log event.
+//! Spans name runs and steps, and no span or log event contains a payload.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -8,11 +8,12 @@ use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use support::Bench;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use workflow_engine::{Context, Failure, Retry, Workflow};
+
+use support::Fixture;
 
 /// Records every span and event.
 #[derive(Clone, Default)]
@@ -59,7 +60,8 @@ impl Subscriber for Scribe {
 #[test]
 fn spans_have_ids_and_names_and_no_payload() {
     const PAY: Workflow<String, String> = Workflow::new("pay");
-    let (bench, scribe) = (Bench::new(), Scribe::default());
+    let fixture = Fixture::new();
+    let scribe = Scribe::default();
     let pay = |ctx: Context, card: String| async move {
         let charge = || async { Err::<String, _>(Failure::new(format!("declined: {card}"))) };
         let policy = Retry::constant(std::time::Duration::from_millis(10)).attempts(2)?;
@@ -69,9 +71,9 @@ fn spans_have_ids_and_names_and_no_payload() {
                 .await?,
         )
     };
-    let engine = bench.builder().workflow(&PAY, pay).build().unwrap();
+    let engine = fixture.builder().workflow(&PAY, pay).build().unwrap();
     tracing::subscriber::with_default(scribe.clone(), || {
-        bench.clock.run(async {
+        fixture.clock.run(async {
             let _ = engine
                 .run(&PAY, "pay-17", "4111-1111".to_owned())
                 .await
@@ -80,13 +82,13 @@ fn spans_have_ids_and_names_and_no_payload() {
         });
     });
     let text = scribe.0.lock().unwrap().clone();
-    for told in [
+    for line in [
         "workflow run=\"pay-17\" workflow=\"pay\"",
         "step step=\"charge\" attempt=1",
         "step step=\"charge\" attempt=2",
         "step step=\"mail\" attempt=1",
     ] {
-        assert!(text.contains(told), "{told} is not in:\n{text}");
+        assert!(text.contains(line), "{line} is not in:\n{text}");
     }
     assert!(!text.contains("4111"), "a payload:\n{text}");
 }

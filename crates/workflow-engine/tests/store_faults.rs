@@ -1,5 +1,5 @@
-//! A store that fails is not a failed step: user code never sees it, and a write that can be
-//! repeated is.
+//! A failing store is not a failed step: user code never sees the failure, and a write is repeated
+//! if it can be.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -8,15 +8,16 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::{Bench, STEPS, Sink, steps};
 use tracker_core::testing::TestClock;
 use workflow_engine::{
     Context, Engine, Failure, MemoryStore, Outcome, RunError, Status, Store, StoreError, Workflow,
 };
 use workflow_testing::{Fault, FaultStore};
 
-/// An engine on a store with faults at these writes. Write 0 is the lease, write 1 creates the
-/// first run.
+use support::{Fixture, STEPS, Sink, steps};
+
+/// Makes an engine on a store with faults at these writes. Write 0 is the lease, and write 1
+/// creates the first run.
 fn engine(
     faults: impl IntoIterator<Item = (usize, Fault)>,
 ) -> (Arc<TestClock>, Arc<FaultStore>, Arc<Sink>, Engine) {
@@ -24,11 +25,9 @@ fn engine(
     let store = faults.into_iter().fold(store, |store, (write, fault)| {
         store.with_fault(write, fault)
     });
-    let (clock, store, sink) = (
-        Arc::new(TestClock::new()),
-        Arc::new(store),
-        Arc::new(Sink::new()),
-    );
+    let clock = Arc::new(TestClock::new());
+    let store = Arc::new(store);
+    let sink = Arc::new(Sink::new());
     let builder = Engine::builder()
         .store(store.clone())
         .clock(clock.clone())
@@ -103,7 +102,8 @@ fn a_store_that_stays_down_leaves_the_run_as_it_is_and_a_worker_takes_it_up_agai
 #[test]
 fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
     const CATCHES: Workflow<(), ()> = Workflow::new("catches");
-    let (bench, caught) = (Bench::new(), Arc::new(AtomicBool::new(false)));
+    let fixture = Fixture::new();
+    let caught = Arc::new(AtomicBool::new(false));
     let flag = caught.clone();
     let catches = move |ctx: Context, (): ()| {
         let flag = flag.clone();
@@ -113,14 +113,14 @@ fn code_that_catches_every_error_does_not_catch_a_store_that_fails() {
             Ok::<_, Failure>(())
         }
     };
-    let store = (2..8).fold(FaultStore::new(bench.store.clone()), |store, n| {
+    let store = (2..8).fold(FaultStore::new(fixture.store.clone()), |store, n| {
         store.with_fault(n, Fault::FailBefore)
     });
     let builder = Engine::builder()
         .store(Arc::new(store))
-        .clock(bench.clock.clone());
+        .clock(fixture.clock.clone());
     let engine = builder.workflow(&CATCHES, catches).build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let outcome = engine.run(&CATCHES, "r", ()).await;
         assert!(matches!(outcome, Err(RunError::Store(_))));
         assert!(

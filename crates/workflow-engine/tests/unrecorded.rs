@@ -1,5 +1,5 @@
-//! Errors that cannot be recorded as their own type: the decision about a retry is made on the
-//! error itself, and its words are kept, cut.
+//! Errors that cannot be recorded as their own type: the retry is decided on the error itself, and
+//! its message is kept, cut to the limit.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -10,28 +10,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use support::{Bench, work_off};
 use workflow_engine::{
     Context, DurableError, Failure, NotCompletedError, Outcome, Retry, StepError, StepFailure,
     Workflow, WorkflowError,
 };
 use workflow_events::EventKind;
 
+use support::{Fixture, run_until_done};
+
 const HOUR: Duration = Duration::from_secs(3600);
 const WF: Workflow<Form, String, Awkward> = Workflow::new("awkward");
 
-/// What is awkward about the error.
+/// The reason why the error cannot be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Form {
-    /// Its JSON form has several MB.
+    /// The JSON form has several MB.
     Large,
-    /// Its JSON form is nested 200 levels deep.
+    /// The JSON form is nested 200 levels deep.
     Deep,
-    /// It has a number that JSON cannot carry.
+    /// The error has a number that JSON cannot carry.
     NotFinite,
-    /// Its JSON form is that of another type.
+    /// The JSON form is that of another type.
     Unreadable,
-    /// It panics while it is encoded.
+    /// The error panics while it is encoded.
     Panics,
 }
 
@@ -98,14 +99,14 @@ impl DurableError for Awkward {
 #[test]
 fn such_an_error_is_retried_like_any_other() {
     for form in FORMS {
-        let (bench, calls, seen) = (
-            Bench::new(),
-            Arc::new(AtomicU32::new(0)),
-            Arc::new(Mutex::new(Vec::new())),
-        );
-        let (counted, noted) = (calls.clone(), seen.clone());
+        let fixture = Fixture::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let counted = calls.clone();
+        let noted = seen.clone();
         let flaky = move |ctx: Context, form: Form| {
-            let (calls, seen) = (counted.clone(), noted.clone());
+            let calls = counted.clone();
+            let seen = noted.clone();
             async move {
                 let body = || {
                     let attempt = calls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -138,10 +139,10 @@ fn such_an_error_is_retried_like_any_other() {
                 })
             }
         };
-        let engine = bench.builder().workflow(&WF, flaky).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, flaky).build().unwrap();
+        fixture.clock.run(async {
             let _ = engine.run(&WF, "r", form).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let Outcome::Completed(output) = engine.run(&WF, "r", form).await.unwrap() else {
                 panic!("{form:?}")
             };
@@ -156,7 +157,7 @@ fn such_an_error_is_retried_like_any_other() {
                 "the decision sees the error itself"
             );
             let history = engine.history("r").await.unwrap();
-            let told = history.iter().filter_map(|event| match &event.kind {
+            let errors = history.iter().filter_map(|event| match &event.kind {
                 EventKind::StepFailed {
                     error,
                     will_retry: true,
@@ -164,9 +165,9 @@ fn such_an_error_is_retried_like_any_other() {
                 } => Some(error.clone()),
                 _ => None,
             });
-            let told: Vec<_> = told.collect();
-            assert_eq!(told.len(), 2, "{form:?}");
-            for (error, attempt) in told.iter().zip(1..) {
+            let errors: Vec<_> = errors.collect();
+            assert_eq!(errors.len(), 2, "{form:?}");
+            for (error, attempt) in errors.iter().zip(1..) {
                 let words = format!("the gateway is busy, said attempt {attempt}");
                 assert!(
                     error.message.starts_with(&words),
@@ -176,7 +177,7 @@ fn such_an_error_is_retried_like_any_other() {
                 assert_eq!(error.kind.as_deref(), Some("busy"));
             }
             assert!(
-                bench
+                fixture
                     .sink
                     .delivered()
                     .iter()
@@ -190,7 +191,8 @@ fn such_an_error_is_retried_like_any_other() {
 #[test]
 fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
     for form in FORMS {
-        let (bench, met) = (Bench::new(), Arc::new(Mutex::new(Vec::new())));
+        let fixture = Fixture::new();
+        let met = Arc::new(Mutex::new(Vec::new()));
         let noted = met.clone();
         let fails = move |ctx: Context, form: Form| {
             let met = noted.clone();
@@ -206,10 +208,10 @@ fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
                 Err(Awkward { form, attempt: 2 })
             }
         };
-        let engine = bench.builder().workflow(&WF, fails).build().unwrap();
-        bench.clock.run(async {
+        let engine = fixture.builder().workflow(&WF, fails).build().unwrap();
+        fixture.clock.run(async {
             let _ = engine.run(&WF, "r", form).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let WorkflowError { info, error, .. } =
                 failed(engine.run(&WF, "r", form).await.unwrap());
             assert!(error.is_none(), "it cannot be its own type");
@@ -229,27 +231,28 @@ fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
             );
 
             let history = engine.history("r").await.unwrap();
-            let told = history.iter().filter_map(|event| match &event.kind {
+            let errors = history.iter().filter_map(|event| match &event.kind {
                 EventKind::StepFailed { error, .. } | EventKind::WorkflowFailed { error, .. } => {
                     Some(error.clone())
                 }
                 _ => None,
             });
-            let told: Vec<_> = told.collect();
+            let errors: Vec<_> = errors.collect();
             assert!(
-                told[0]
+                errors[0]
                     .message
                     .starts_with("the gateway is busy, said attempt 1"),
                 "{form:?}"
             );
-            assert_eq!((&told[1], told.len()), (&*info, 2), "{form:?}");
+            assert_eq!((&errors[1], errors.len()), (&*info, 2), "{form:?}");
             if form == Form::Large {
                 assert!(
-                    told.iter()
+                    errors
+                        .iter()
                         .all(|error| error.message.ends_with(" bytes cut)"))
                 );
             }
-            for record in bench.records("r").await {
+            for record in fixture.records("r").await {
                 let payload = record
                     .entry
                     .and_then(|entry| entry.payload)
@@ -265,17 +268,17 @@ fn the_last_error_keeps_its_words_and_every_replay_meets_the_same() {
 
 #[test]
 fn an_error_that_panics_while_it_is_encoded_is_a_panic() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let fails = move |ctx: Context, form: Form| async move {
         let body = || async move { Err::<(), _>(Awkward { form, attempt: 1 }) };
         let cause = ctx.step("fails", body).await.unwrap_err().cause;
         ctx.sleep(HOUR).await;
         Ok(cause.to_string())
     };
-    let engine = bench.builder().workflow(&WF, fails).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, fails).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", Form::Panics).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let end = engine
             .run(&WF, "r", Form::Panics)
             .await
@@ -287,9 +290,9 @@ fn an_error_that_panics_while_it_is_encoded_is_a_panic() {
 }
 
 #[test]
-fn words_of_several_mb_are_cut_wherever_they_come_from() {
+fn messages_of_several_mb_are_cut_wherever_they_come_from() {
     const MB: Workflow<u32, (), Failure> = Workflow::new("mb");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let large = |ctx: Context, way: u32| async move {
         let text = "é".repeat(2_000_000);
         let step = ctx.step("large", || {
@@ -312,17 +315,17 @@ fn words_of_several_mb_are_cut_wherever_they_come_from() {
             Err(error.into())
         }
     };
-    let engine = bench.builder().workflow(&MB, large).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&MB, large).build().unwrap();
+    fixture.clock.run(async {
         for way in 0..5 {
             let _ = engine.run(&MB, format!("r-{way}"), way).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let failure = failed(engine.run(&MB, format!("r-{way}"), way).await.unwrap());
-            let told = serde_json::to_string(&*failure.info).unwrap();
+            let encoded = serde_json::to_string(&*failure.info).unwrap();
             assert!(
-                told.contains(" bytes cut)") && told.len() < 128 * 1024,
+                encoded.contains(" bytes cut)") && encoded.len() < 128 * 1024,
                 "{way}: {} bytes",
-                told.len()
+                encoded.len()
             );
             assert_eq!(
                 failure.error.is_some(),
@@ -331,7 +334,7 @@ fn words_of_several_mb_are_cut_wherever_they_come_from() {
             );
         }
         assert!(engine.flush().await.is_delivered());
-        let largest = bench
+        let largest = fixture
             .sink
             .delivered()
             .iter()

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use support::{Bench, work_off};
 use workflow_engine::{
     Context, DurableError, Failure, NotCompletedError, Outcome, Payload, RunError, StepError,
     StepFailure, Workflow,
 };
 use workflow_events::EventKind;
 
+use support::{Fixture, run_until_done};
+
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A step that returns the input, a sleep, and the input again: it goes through every place that a
-/// value has.
+/// Returns the input through a step and a sleep, so that the value passes every place that stores
+/// one.
 async fn echo<T>(ctx: Context, input: T) -> Result<T, Failure>
 where
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -43,16 +44,16 @@ fn nested(levels: usize, inner: &str) -> String {
 #[test]
 fn inputs_that_differ_beyond_64_bits_are_different_inputs() {
     const LARGE: Workflow<u128, u128> = Workflow::new("large");
-    let bench = Bench::new();
-    let engine = bench.builder().workflow(&LARGE, echo).build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().workflow(&LARGE, echo).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&LARGE, "r", u128::MAX).await.unwrap();
         let other = engine.run(&LARGE, "r", u128::MAX - 1).await;
         assert!(
             matches!(other, Err(RunError::Conflict { what: "input", .. })),
             "{other:?}"
         );
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&LARGE, "r", u128::MAX).await.unwrap(),
             Outcome::Completed(u128::MAX)
@@ -69,7 +70,7 @@ fn inputs_that_differ_beyond_64_bits_are_different_inputs() {
                 .contains("340282366920938463463374607431768211455")
         };
         assert_eq!(
-            bench.sink.delivered().iter().filter(large).count(),
+            fixture.sink.delivered().iter().filter(large).count(),
             2,
             "started and completed"
         );
@@ -79,9 +80,9 @@ fn inputs_that_differ_beyond_64_bits_are_different_inputs() {
 #[test]
 fn the_order_of_fields_and_the_form_of_a_number_are_no_part_of_an_input() {
     const ANY: Workflow<Payload, Payload> = Workflow::new("any");
-    let bench = Bench::new();
-    let engine = bench.builder().workflow(&ANY, echo).build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().workflow(&ANY, echo).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine
             .run(&ANY, "r", json(r#"{"a":1.50,"b":"\u00e9"}"#))
             .await
@@ -104,20 +105,21 @@ fn the_order_of_fields_and_the_form_of_a_number_are_no_part_of_an_input() {
 }
 
 #[test]
-fn a_value_as_deep_as_it_may_be_is_read_by_everybody() {
+fn a_value_at_the_limit_of_depth_is_read_by_every_reader() {
     const ANY: Workflow<Payload, Payload> = Workflow::new("any");
-    let bench = Bench::new();
-    let engine = bench.builder().workflow(&ANY, echo).build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().workflow(&ANY, echo).build().unwrap();
+    fixture.clock.run(async {
         let deep = json(&nested(100, "1e400"));
         engine.start(&ANY, "r", deep.clone()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.handle(&ANY, "r").result().await.unwrap(),
             Outcome::Completed(deep)
         );
         // This includes a reader that reads numbers as floats, and has a limit of 128 levels.
-        let (deep, delivered) = (nested(100, "7"), bench.sink.delivered());
+        let deep = nested(100, "7");
+        let delivered = fixture.sink.delivered();
         assert_eq!(
             delivered
                 .iter()
@@ -138,7 +140,7 @@ fn a_value_that_is_too_deep_is_refused_before_it_is_written() {
     const ANY: Workflow<Payload, Payload> = Workflow::new("any");
     const STEP: Workflow<usize, String> = Workflow::new("step");
     const OUTPUT: Workflow<usize, Payload> = Workflow::new("output");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let step = |ctx: Context, levels: usize| async move {
         let mut executed = 0;
         let step = ctx.step("deep", || {
@@ -158,14 +160,14 @@ fn a_value_that_is_too_deep_is_refused_before_it_is_written() {
     };
     let output =
         |_: Context, levels: usize| async move { Ok::<_, Failure>(json(&nested(levels, ""))) };
-    let engine = bench
+    let engine = fixture
         .builder()
         .workflow(&ANY, echo)
         .workflow(&STEP, step)
         .workflow(&OUTPUT, output)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         for levels in [101, 127, 128, 10_000] {
             let refused = engine.run(&ANY, "r", json(&nested(levels, ""))).await;
             assert!(
@@ -174,9 +176,10 @@ fn a_value_that_is_too_deep_is_refused_before_it_is_written() {
             );
             assert!(engine.history("r").await.unwrap().is_empty(), "nothing is recorded");
 
-            let (step, output) = (format!("step-{levels}"), format!("output-{levels}"));
+            let step = format!("step-{levels}");
+            let output = format!("output-{levels}");
             let _ = engine.run(&STEP, step.as_str(), levels).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let end = engine.run(&STEP, step.as_str(), levels).await.unwrap();
             assert_eq!(end, Outcome::Completed(format!("{levels} of 100")));
             let failure = failed(engine.run(&OUTPUT, output.as_str(), levels).await.unwrap());
@@ -193,14 +196,14 @@ fn an_input_that_json_cannot_carry_is_refused_before_it_is_written() {
     const FLOAT: Workflow<f64, f64> = Workflow::new("float");
     const FLOATS: Workflow<Vec<Option<f32>>, ()> = Workflow::new("floats");
     const ODD: Workflow<Odd, ()> = Workflow::new("odd");
-    let bench = Bench::new();
-    let builder = bench.builder().workflow(&FLOAT, echo);
+    let fixture = Fixture::new();
+    let builder = fixture.builder().workflow(&FLOAT, echo);
     let builder = builder.workflow(&FLOATS, |_: Context, _| async { Ok::<_, Failure>(()) });
     let engine = builder
         .workflow(&ODD, |_: Context, _| async { Ok::<_, Failure>(()) })
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let refused = engine.run(&FLOAT, "r", float).await;
             assert!(matches!(refused, Err(RunError::Input(_))), "{refused:?}");
@@ -224,7 +227,7 @@ fn an_input_that_json_cannot_carry_is_refused_before_it_is_written() {
             121.487_919_511_619_45,
         ] {
             let _ = engine.run(&FLOAT, float.to_string(), float).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let Outcome::Completed(output) =
                 engine.run(&FLOAT, float.to_string(), float).await.unwrap()
             else {
@@ -235,7 +238,7 @@ fn an_input_that_json_cannot_carry_is_refused_before_it_is_written() {
     });
 }
 
-/// It is written as a text and read as a number.
+/// A value that is written as a text and read as a number.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "u32")]
 struct Odd(String);
@@ -285,7 +288,7 @@ fn an_error_comes_back_as_it_was_whatever_its_form() {
     const ORDER: Workflow<u32, (), OrderError> = Workflow::new("order");
     const UNIT: Workflow<(), (), Oops> = Workflow::new("unit");
     const PANICS: Workflow<(), (), Oops> = Workflow::new("panics");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let details = || json(r#"{"code":340282366920938463463374607431768211455,"list":[null,{}]}"#);
     let order = move |ctx: Context, way: u32| async move {
         let declined = move || async move {
@@ -329,18 +332,18 @@ fn an_error_comes_back_as_it_was_whatever_its_form() {
         Err(Oops)
     };
     let panics = |_: Context, (): ()| async move { panic!("not an oops") };
-    let engine = bench
+    let engine = fixture
         .builder()
         .workflow(&ORDER, order)
         .workflow(&UNIT, unit)
         .workflow(&PANICS, panics)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         for way in 0..3 {
             let id = format!("order-{way}");
             let _ = engine.run(&ORDER, id.as_str(), way).await.unwrap();
-            work_off(&bench, &engine).await;
+            run_until_done(&fixture, &engine).await;
             let error = failed(engine.run(&ORDER, id.as_str(), way).await.unwrap())
                 .error
                 .unwrap();
@@ -351,14 +354,14 @@ fn an_error_comes_back_as_it_was_whatever_its_form() {
             ];
             assert_eq!(error.to_string(), expected[way as usize]);
             let history = engine.history(&id).await.unwrap();
-            let told = history.iter().find_map(|event| match &event.kind {
+            let recorded = history.iter().find_map(|event| match &event.kind {
                 EventKind::StepFailed { error, .. } => error.details.clone(),
                 _ => None,
             });
-            assert_eq!(told, Some(details()));
+            assert_eq!(recorded, Some(details()));
         }
         let _ = engine.run(&UNIT, "unit", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             failed(engine.run(&UNIT, "unit", ()).await.unwrap()).error,
             Some(Oops)

@@ -1,5 +1,5 @@
-//! Workers: they take up what is due, hand over what they leave, and never advance a run that
-//! another has.
+//! Workers execute due runs, release the runs that they leave, and never advance a run that another
+//! worker has claimed.
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::{join, join_all, join3, select};
-use support::{Bench, STEPS, killed_after, work_off};
 use tracker_core::Clock;
 use workflow_engine::{
     Context, Engine, Failure, Outcome, Retention, RunError, RunFilter, Status, StepFailure, Store,
@@ -20,15 +19,19 @@ use workflow_engine::{
 use workflow_events::EventKind;
 use workflow_testing::{Fault, FaultStore};
 
+use support::{Fixture, STEPS, drop_after, run_until_done};
+
 const WF: Workflow<(), u32> = Workflow::new("wf");
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A workflow of one step that takes an hour of the test's clock, and counts how often it has
 /// begun.
-fn slow(bench: &Bench, begun: &Arc<AtomicU32>) -> Engine {
-    let (clock, begun) = (bench.clock.clone(), begun.clone());
+fn slow(fixture: &Fixture, begun: &Arc<AtomicU32>) -> Engine {
+    let clock = fixture.clock.clone();
+    let begun = begun.clone();
     let function = move |ctx: Context, (): ()| {
-        let (clock, begun) = (clock.clone(), begun.clone());
+        let clock = clock.clone();
+        let begun = begun.clone();
         async move {
             let body = || async {
                 let before = begun.fetch_add(1, Ordering::Relaxed);
@@ -38,23 +41,23 @@ fn slow(bench: &Bench, begun: &Arc<AtomicU32>) -> Engine {
             Ok::<_, Failure>(ctx.step("slow", body).await?)
         }
     };
-    bench.builder().workflow(&WF, function).build().unwrap()
+    fixture.builder().workflow(&WF, function).build().unwrap()
 }
 
 #[test]
-fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
-    let bench = Bench::new();
+fn a_worker_executes_started_runs_and_wakes_sleeping_ones() {
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.sleep(HOUR).await;
         Ok::<_, Failure>(7)
     };
-    let engine = bench
+    let engine = fixture
         .builder()
         .workflow(&WF, sleeps)
         .max_concurrent_runs(4)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let work = async {
             let handles = join_all((0..50).map(|n| engine.start(&WF, format!("r{n}"), ()))).await;
             for handle in handles {
@@ -67,23 +70,24 @@ fn a_worker_executes_what_is_started_and_wakes_what_sleeps() {
         };
         let ((), (), report) = join3(engine.work(), engine.work(), work).await;
         assert!(report.is_complete(), "{report}");
-        assert_eq!(bench.delivered().len(), 50 * 7);
+        assert_eq!(fixture.delivered().len(), 50 * 7);
     });
 }
 
 #[test]
 fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
-    let (bench, begun) = (Bench::new(), Arc::new(AtomicU32::new(0)));
-    let first = slow(&bench, &begun);
-    let second = slow(&bench, &begun);
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let begun = Arc::new(AtomicU32::new(0));
+    let first = slow(&fixture, &begun);
+    let second = slow(&fixture, &begun);
+    fixture.clock.run(async {
         let takes_over = async {
-            bench.clock.sleep(Duration::from_secs(60)).await;
-            // Its lease is cut short, as if it had been frozen for longer.
-            let run = bench.store.run("r").await.unwrap().unwrap();
-            bench
+            fixture.clock.sleep(Duration::from_secs(60)).await;
+            // The lease is cut short, as if the worker had been frozen for longer.
+            let run = fixture.store.run("r").await.unwrap().unwrap();
+            fixture
                 .store
-                .renew(run.worker.as_deref().unwrap(), support::now(&bench))
+                .renew(run.worker.as_deref().unwrap(), support::now(&fixture))
                 .await
                 .unwrap();
             second.run(&WF, "r", ()).await
@@ -95,11 +99,14 @@ fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
             Outcome::Completed(1),
             "the first gave way, and waited for the second"
         );
-        let told = bench.told("r").await;
+        let event_types = fixture.event_types("r").await;
         assert_eq!(
-            told.iter().filter(|told| *told == "step.completed").count(),
+            event_types
+                .iter()
+                .filter(|kind| *kind == "step.completed")
+                .count(),
             1,
-            "{told:?}"
+            "{event_types:?}"
         );
         assert_eq!(
             begun.load(Ordering::Relaxed),
@@ -110,12 +117,13 @@ fn a_worker_that_was_frozen_advances_nothing_that_another_has_taken() {
 }
 
 #[test]
-fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
-    let (bench, begun) = (Bench::new(), Arc::new(AtomicU32::new(0)));
-    let engine = slow(&bench, &begun);
-    bench.clock.run(async {
+fn a_worker_continues_a_run_whose_future_was_dropped() {
+    let fixture = Fixture::new();
+    let begun = Arc::new(AtomicU32::new(0));
+    let engine = slow(&fixture, &begun);
+    fixture.clock.run(async {
         let stop = async {
-            killed_after(&bench, Duration::from_secs(60), engine.run(&WF, "r", ())).await;
+            drop_after(&fixture, Duration::from_secs(60), engine.run(&WF, "r", ())).await;
             let outcome = engine.handle(&WF, "r").result().await;
             let report = engine.shutdown(Duration::from_secs(5)).await;
             (outcome, report)
@@ -123,34 +131,36 @@ fn a_run_whose_future_was_dropped_is_taken_up_by_the_worker() {
         let ((), (outcome, report)) = join(engine.work(), stop).await;
         assert_eq!(outcome.unwrap(), Outcome::Completed(1));
         assert!(report.is_complete());
-        let run = bench.store.run("r").await.unwrap().unwrap();
+        let run = fixture.store.run("r").await.unwrap().unwrap();
         assert_eq!(run.recoveries, 0);
     });
 }
 
 #[test]
-fn a_shutdown_hands_over_at_once_what_it_leaves() {
-    let (bench, begun) = (Bench::new(), Arc::new(AtomicU32::new(0)));
-    let (first, second) = (slow(&bench, &begun), slow(&bench, &begun));
-    bench.clock.run(async {
+fn a_shutdown_releases_its_runs_immediately() {
+    let fixture = Fixture::new();
+    let begun = Arc::new(AtomicU32::new(0));
+    let first = slow(&fixture, &begun);
+    let second = slow(&fixture, &begun);
+    fixture.clock.run(async {
         let stop = async {
-            bench.clock.sleep(Duration::from_secs(60)).await;
+            fixture.clock.sleep(Duration::from_secs(60)).await;
             first.shutdown(Duration::from_secs(5)).await
         };
         let (outcome, report) = join(first.run(&WF, "r", ()), stop).await;
         assert!(matches!(outcome, Err(RunError::Closed)), "{outcome:?}");
         assert!(report.is_delivered());
-        let before = bench.clock.now();
+        let before = fixture.clock.now();
         assert_eq!(
             second.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed(1)
         );
         assert!(
-            bench.clock.now() - before < HOUR + Duration::from_secs(10),
+            fixture.clock.now() - before < HOUR + Duration::from_secs(10),
             "no lease had to run out"
         );
         assert_eq!(
-            bench.store.run("r").await.unwrap().unwrap().recoveries,
+            fixture.store.run("r").await.unwrap().unwrap().recoveries,
             0,
             "nothing has died"
         );
@@ -158,9 +168,9 @@ fn a_shutdown_hands_over_at_once_what_it_leaves() {
 }
 
 #[test]
-fn a_run_stops_behind_the_step_that_a_shutdown_met() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+fn a_run_stops_after_the_step_that_a_shutdown_interrupted() {
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let function = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -174,33 +184,33 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
             Ok::<_, Failure>(100)
         }
     };
-    let engine = |bench: &Bench| {
-        bench
+    let engine = |fixture: &Fixture| {
+        fixture
             .builder()
             .workflow(&WF, function.clone())
             .build()
             .unwrap()
     };
-    bench.clock.run(async {
-        let first = engine(&bench);
+    fixture.clock.run(async {
+        let first = engine(&fixture);
         let stop = async {
-            bench.clock.sleep(Duration::from_secs(90)).await;
+            fixture.clock.sleep(Duration::from_secs(90)).await;
             first.shutdown(HOUR).await
         };
         let (outcome, report) = join(first.run(&WF, "r", ()), stop).await;
         assert!(matches!(outcome, Err(RunError::Closed)));
         assert_eq!(
-            (report.active_runs, bench.clock.now()),
+            (report.active_runs, fixture.clock.now()),
             (0, Duration::from_secs(120)),
-            "it took what it needed"
+            "the shutdown waits only until the step has finished"
         );
-        let second = engine(&bench);
+        let second = engine(&fixture);
         assert_eq!(
             second.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed(100)
         );
         assert_eq!(
-            bench.clock.now(),
+            fixture.clock.now(),
             Duration::from_secs(6_000),
             "no minute was spent twice"
         );
@@ -208,16 +218,16 @@ fn a_run_stops_behind_the_step_that_a_shutdown_met() {
 }
 
 #[test]
-fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
-    let bench = Bench::new();
-    bench.clock.run(async {
-        let knows = bench
+fn a_run_of_an_unregistered_workflow_stays_unchanged_and_is_reported() {
+    let fixture = Fixture::new();
+    fixture.clock.run(async {
+        let knows = fixture
             .builder()
             .workflow(&WF, |_: Context, (): ()| async { Ok::<_, Failure>(1) })
             .build()
             .unwrap();
         knows.start(&WF, "r", ()).await.unwrap();
-        let does_not = bench.builder().build().unwrap();
+        let does_not = fixture.builder().build().unwrap();
         does_not.start(&STEPS, "s", 1).await.unwrap();
         let idle = does_not.run_until_idle().await.unwrap();
         assert_eq!((idle.executed, idle.unknown), (1, vec!["wf".to_owned()]));
@@ -225,7 +235,7 @@ fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
             knows.handle(&WF, "r").status().await.unwrap(),
             Some(Status::Queued)
         );
-        work_off(&bench, &knows).await;
+        run_until_done(&fixture, &knows).await;
         assert_eq!(
             knows.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed(1)
@@ -234,9 +244,9 @@ fn a_workflow_that_is_not_registered_here_stays_as_it_is_and_is_told() {
 }
 
 #[test]
-fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
-    let bench = Bench::new();
-    let engine = bench.builder().retention(Retention {
+fn runs_are_purged_when_their_retention_has_expired_and_every_sink_has_their_events() {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().retention(Retention {
         completed: Some(HOUR),
         ..Retention::default()
     });
@@ -244,10 +254,10 @@ fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
         .workflow(&WF, |_: Context, (): ()| async { Err(Failure::new("no")) })
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 1).await.unwrap();
         let _ = engine.run(&WF, "failed", ()).await.unwrap();
-        bench.clock.sleep(HOUR * 2).await;
+        fixture.clock.sleep(HOUR * 2).await;
         assert_eq!(
             engine.purge().await.unwrap().runs,
             0,
@@ -276,15 +286,15 @@ fn runs_are_purged_when_their_time_is_over_and_every_sink_has_their_events() {
 }
 
 #[test]
-fn a_step_that_loses_a_select_after_its_start_was_told_gets_its_end() {
-    let bench = Bench::new();
+fn a_step_that_loses_a_select_after_its_start_was_recorded_gets_its_end() {
+    let fixture = Fixture::new();
     let function = |ctx: Context, (): ()| async move {
         let hangs = ctx.step("hangs", std::future::pending::<Result<(), Failure>>);
         futures::future::select(hangs, ctx.sleep(Duration::from_millis(500))).await;
         Ok::<_, Failure>(ctx.step("next", || async { Ok::<_, Failure>(1) }).await?)
     };
-    let engine = bench.builder().workflow(&WF, function).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, function).build().unwrap();
+    fixture.clock.run(async {
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed(1)
@@ -311,7 +321,7 @@ fn a_step_that_loses_a_select_after_its_start_was_told_gets_its_end() {
 
 #[test]
 fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     const LARGE: Workflow<String, String> = Workflow::new("large");
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
@@ -339,13 +349,13 @@ fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
             }
         }
     };
-    let engine = bench
+    let engine = fixture
         .builder()
         .max_value_bytes(1_000)
         .workflow(&LARGE, function)
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let text = "x".repeat(100);
         assert_eq!(
             engine.run(&LARGE, "r", text.clone()).await.unwrap(),
@@ -377,7 +387,7 @@ fn values_beyond_the_limit_are_typed_failures_that_name_the_step() {
 
 #[test]
 fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let function = |ctx: Context, (): ()| async move {
         let steps =
             (0..10_000_u32).map(|n| ctx.step("one", move || async move { Ok::<_, Failure>(n) }));
@@ -388,10 +398,10 @@ fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
         futures::future::join_all((0..1_000).map(|_| ctx.sleep(HOUR))).await;
         Ok::<_, Failure>(sum)
     };
-    let engine = bench.builder().workflow(&WF, function).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&WF, function).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&WF, "r", ()).await.unwrap();
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         assert_eq!(
             engine.run(&WF, "r", ()).await.unwrap(),
             Outcome::Completed((0..10_000).sum())
@@ -400,19 +410,19 @@ fn ten_thousand_parallel_operations_are_recorded_and_replayed() {
 }
 
 #[test]
-fn a_claim_that_the_store_made_and_did_not_answer_is_taken_up() {
-    let bench = Bench::new();
+fn a_run_whose_claim_was_not_answered_is_executed_later() {
+    let fixture = Fixture::new();
     // Write 0 is the lease, 1 creates the run, 2 claims it.
-    let store = FaultStore::new(bench.store.clone()).with_fault(2, Fault::FailAfter);
+    let store = FaultStore::new(fixture.store.clone()).with_fault(2, Fault::FailAfter);
     let builder = Engine::builder()
         .store(Arc::new(store))
-        .clock(bench.clock.clone());
+        .clock(fixture.clock.clone());
     let engine = builder.workflow(&STEPS, support::steps).build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         engine.start(&STEPS, "r", 1).await.unwrap();
         assert!(engine.run_until_idle().await.is_err());
         assert_eq!(
-            bench.store.run("r").await.unwrap().unwrap().due_at,
+            fixture.store.run("r").await.unwrap().unwrap().due_at,
             None,
             "this engine holds it, unknowingly"
         );
@@ -425,10 +435,10 @@ fn a_claim_that_the_store_made_and_did_not_answer_is_taken_up() {
 }
 
 #[test]
-fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+fn an_engine_that_is_shut_down_refuses_work_immediately() {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         engine.start(&STEPS, "r", 1).await.unwrap();
         assert!(engine.shutdown(Duration::from_secs(1)).await.is_delivered());
         assert_eq!(engine.run_until_idle().await.unwrap().executed, 0);
@@ -436,7 +446,7 @@ fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
         let refused = engine.start(&STEPS, "s", 1).await;
         assert!(matches!(refused, Err(RunError::Closed)));
         assert_eq!(
-            bench.store.run("r").await.unwrap().unwrap().status,
+            fixture.store.run("r").await.unwrap().unwrap().status,
             Status::Queued,
             "the next engine takes it"
         );
@@ -444,20 +454,24 @@ fn an_engine_that_is_shut_down_works_no_more_and_says_so_at_once() {
 }
 
 #[test]
-fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
-    let bench = Bench::new();
-    let engine = bench
+fn a_sink_added_after_a_purge_knows_how_many_events_it_missed() {
+    let fixture = Fixture::new();
+    let engine = fixture
         .builder()
         .retention(Retention::all(HOUR))
         .build()
         .unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "old", 1).await.unwrap();
         assert!(engine.flush().await.is_complete());
-        bench.clock.sleep(HOUR * 2).await;
+        fixture.clock.sleep(HOUR * 2).await;
         assert_eq!(engine.purge().await.unwrap().events, 4);
         let late = Arc::new(support::Sink::new());
-        let next = bench.builder().sink("late", late.clone()).build().unwrap();
+        let next = fixture
+            .builder()
+            .sink("late", late.clone())
+            .build()
+            .unwrap();
         let _ = next.run(&STEPS, "new", 1).await.unwrap();
         let report = next.flush().await;
         let books = report.sink("late").unwrap().books;
@@ -480,8 +494,8 @@ fn a_sink_that_comes_after_a_purge_is_told_what_it_missed() {
 
 #[test]
 fn a_shutdown_lets_steps_finish_also_where_there_is_no_sink() {
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let function = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -493,30 +507,34 @@ fn a_shutdown_lets_steps_finish_also_where_there_is_no_sink() {
         }
     };
     let builder = Engine::builder()
-        .store(bench.store.clone())
-        .clock(bench.clock.clone());
+        .store(fixture.store.clone())
+        .clock(fixture.clock.clone());
     let engine = builder.workflow(&WF, function).build().unwrap();
-    bench.clock.run(async {
+    fixture.clock.run(async {
         engine.start(&WF, "r", ()).await.unwrap();
         let stop = async {
-            bench.clock.sleep(Duration::from_secs(1)).await;
+            fixture.clock.sleep(Duration::from_secs(1)).await;
             engine.shutdown(Duration::from_secs(60)).await
         };
         let (idle, report) = join(engine.run_until_idle(), stop).await;
         assert_eq!((idle.unwrap().executed, report.active_runs), (1, 0));
-        let told = bench.told("r").await;
-        assert_eq!(told.last().unwrap(), "step.completed", "{told:?}");
+        let event_types = fixture.event_types("r").await;
+        assert_eq!(
+            event_types.last().unwrap(),
+            "step.completed",
+            "{event_types:?}"
+        );
     });
 }
 
 #[test]
 fn a_store_that_is_down_does_not_make_a_worker_spin() {
-    let bench = Bench::new();
-    let down = (3..3_000).fold(FaultStore::new(bench.store.clone()), |s, write| {
+    let fixture = Fixture::new();
+    let down = (3..3_000).fold(FaultStore::new(fixture.store.clone()), |s, write| {
         s.with_fault(write, Fault::FailBefore)
     });
     let store = Arc::new(down);
-    let clock = bench.clock.clone();
+    let clock = fixture.clock.clone();
     let function = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -529,14 +547,19 @@ fn a_store_that_is_down_does_not_make_a_worker_spin() {
     };
     let builder = Engine::builder()
         .store(store.clone())
-        .clock(bench.clock.clone());
+        .clock(fixture.clock.clone());
     let engine = builder.workflow(&WF, function).build().unwrap();
-    bench.clock.run(async {
-        killed_after(&bench, Duration::from_millis(10), engine.run(&WF, "r", ())).await;
+    fixture.clock.run(async {
+        drop_after(
+            &fixture,
+            Duration::from_millis(10),
+            engine.run(&WF, "r", ()),
+        )
+        .await;
         let before = store.writes();
         let _ = select(
             pin!(engine.work()),
-            bench.clock.sleep(Duration::from_secs(10)),
+            fixture.clock.sleep(Duration::from_secs(10)),
         )
         .await;
         let writes = store.writes() - before;

@@ -37,6 +37,6 @@ fn the_store_on_postgres_takes_many_runs() {
         return;
     };
     runtime().block_on(async {
-        scale::many_runs(fresh(server).await, sized(20_000, scale::MANY)).await
+        scale::many_runs(fresh(server).await, sized(20_000, scale::DEFAULT_RUNS)).await
     });
 }

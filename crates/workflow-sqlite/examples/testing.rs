@@ -26,7 +26,7 @@ async fn trial(ctx: Context, whom: String, effects: Effects) -> Result<String, F
 }
 
 async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
-    effects.happened(run, step);
+    effects.record(run, step);
     Ok(())
 }
 
@@ -82,7 +82,7 @@ fn a_trial_survives_a_crash_at_every_point() {
             async move { trial(ctx, whom, effects).await.map(|_| "billed".to_owned()) }
         })
     });
-    let report = test.twice().run(|engine| {
+    let report = test.crash_recovery().run(|engine| {
         Box::pin(async move { drop(engine.run(&TRIAL, "ada", "Ada".to_owned()).await) })
     });
     println!("a trial survives a crash at every point: ok ({report})");

@@ -43,5 +43,5 @@ fn the_store_on_sqlite_agrees_with_the_model() {
 #[test]
 fn the_store_on_sqlite_takes_many_runs() {
     let files = Files::default();
-    block_on(async { scale::many_runs(files.fresh(), scale::MANY).await });
+    block_on(async { scale::many_runs(files.fresh(), scale::DEFAULT_RUNS).await });
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, Either, select};
 use tracker_core::Clock;
@@ -13,63 +13,8 @@ use workflow_engine::store::{EntryKind, Span};
 use workflow_engine::{EncodedEvent, Engine, EngineBuilder, RunFilter, Status, Store};
 use workflow_events::{Event, RunView, Timestamp};
 
+use crate::effects::Effects;
 use crate::fault_store::{Fault, FaultStore, block_on};
-
-/// The effects of steps, which are outside of the process and survive its crashes.
-#[derive(Clone, Debug, Default)]
-pub struct Effects(Arc<Mutex<Seen>>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    store: Option<Arc<dyn Store>>,
-    effects: Vec<(String, String)>,
-    breaches: Vec<String>,
-}
-
-impl Effects {
-    /// Records that the step `step` of the run `run` has had its effect. Call this in the step's
-    /// body, and give the steps different names.
-    pub fn happened(&self, run: &str, step: &str) {
-        let store = self.lock(|seen| {
-            seen.effects.push((run.to_owned(), step.to_owned()));
-            seen.store.clone()
-        });
-        let Some(store) = store else { return };
-        let records = block_on(async {
-            let run = store.run(run).await.ok()??;
-            store.records(run.key, Span::All).await.ok()
-        });
-        let ends = |kind| matches!(kind, EntryKind::StepCompleted | EntryKind::StepFailed);
-        let entries = records
-            .iter()
-            .flatten()
-            .filter_map(|record| record.entry.as_ref());
-        if entries
-            .filter(|entry| ends(entry.kind))
-            .any(|entry| entry.name == step)
-        {
-            self.lock(|seen| {
-                seen.breaches.push(format!(
-                    "step {step} of {run} had an effect after its end was recorded"
-                ))
-            });
-        }
-    }
-
-    /// Returns the number of effects of the step.
-    pub fn count(&self, run: &str, step: &str) -> usize {
-        self.lock(|seen| {
-            seen.effects
-                .iter()
-                .filter(|effect| effect.0 == run && effect.1 == step)
-                .count()
-        })
-    }
-
-    fn lock<T>(&self, read: impl FnOnce(&mut Seen) -> T) -> T {
-        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Opens the same storage again, as a new process does.
 pub type Reopen = Box<dyn FnMut() -> Arc<dyn Store>>;
@@ -102,8 +47,10 @@ type Script = Box<dyn Fn(Engine) -> BoxFuture<'static, ()>>;
 ///     engine.workflow(&ORDER, move |ctx: Context, (): ()| {
 ///         let effects = effects.clone();
 ///         async move {
-///             ctx.step("charge", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "charge")) }).await?;
-///             ctx.step("ship", || async { Ok::<_, Failure>(effects.happened(ctx.run_id(), "ship")) }).await?;
+///             for step in ["charge", "ship"] {
+///                 let body = || async { Ok::<_, Failure>(effects.record(ctx.run_id(), step)) };
+///                 ctx.step(step, body).await?;
+///             }
 ///             Ok::<_, Failure>(())
 ///         }
 ///     })
@@ -115,8 +62,8 @@ pub struct CrashTest {
     storage: Box<dyn Fn() -> Reopen>,
     build: Build,
     sinks: usize,
-    twice: bool,
-    outcomes: Vec<Status>,
+    crash_recovery: bool,
+    accepted: Vec<Status>,
 }
 
 /// Report of a crash enumeration.
@@ -135,9 +82,9 @@ impl fmt::Display for CrashReport {
 }
 
 /// The result of one sequence of crashes.
-struct Outcome {
+struct SequenceResult {
     /// The status of each run, and the text of its output or error.
-    ends: BTreeMap<String, (Status, String)>,
+    outcomes: BTreeMap<String, (Status, String)>,
     /// The number of writes of each process.
     writes: Vec<usize>,
 }
@@ -162,8 +109,8 @@ impl CrashTest {
             storage: Box::new(storage),
             build: Box::new(build),
             sinks: 1,
-            twice: false,
-            outcomes: Vec::new(),
+            crash_recovery: false,
+            accepted: Vec::new(),
         }
     }
 
@@ -175,9 +122,9 @@ impl CrashTest {
 
     /// Kills the recovering process too, at each of its writes.
     #[must_use]
-    pub fn twice(self) -> Self {
+    pub fn crash_recovery(self) -> Self {
         Self {
-            twice: true,
+            crash_recovery: true,
             ..self
         }
     }
@@ -185,9 +132,9 @@ impl CrashTest {
     /// Accepts that a run ends with one of these statuses instead of the one without a crash,
     /// because something such as a cancel races with the crash.
     #[must_use]
-    pub fn accepting(self, outcomes: &[Status]) -> Self {
+    pub fn accepting(self, statuses: &[Status]) -> Self {
         Self {
-            outcomes: outcomes.to_vec(),
+            accepted: statuses.to_vec(),
             ..self
         }
     }
@@ -201,21 +148,21 @@ impl CrashTest {
     /// killed.
     pub fn run(self, script: impl Fn(Engine) -> BoxFuture<'static, ()> + 'static) -> CrashReport {
         let script: Script = Box::new(script);
-        let undisturbed = self.history(&script, &[], None);
+        let baseline = self.run_processes(&script, &[], None);
         let mut report = CrashReport {
-            writes: undisturbed.writes[0],
+            writes: baseline.writes[0],
             crashes: 0,
         };
-        for first in points(undisturbed.writes[0]) {
-            let outcome = self.history(&script, &[first], Some(&undisturbed));
+        for first in crash_points(baseline.writes[0]) {
+            let outcome = self.run_processes(&script, &[first], Some(&baseline));
             report.crashes += 1;
-            let again = if self.twice {
+            let recovery_writes = if self.crash_recovery {
                 outcome.writes.get(1).copied().unwrap_or(0)
             } else {
                 0
             };
-            for second in points(again) {
-                self.history(&script, &[first, second], Some(&undisturbed));
+            for second in crash_points(recovery_writes) {
+                self.run_processes(&script, &[first, second], Some(&baseline));
                 report.crashes += 2;
             }
         }
@@ -224,12 +171,12 @@ impl CrashTest {
 
     /// Runs one sequence of processes. Each except the last is killed at the write that `crashes`
     /// names.
-    fn history(
+    fn run_processes(
         &self,
         script: &Script,
         crashes: &[(usize, Fault)],
-        undisturbed: Option<&Outcome>,
-    ) -> Outcome {
+        baseline: Option<&SequenceResult>,
+    ) -> SequenceResult {
         let clock = Arc::new(TestClock::new());
         let mut reopen = (self.storage)();
         let effects = Effects::default();
@@ -243,7 +190,7 @@ impl CrashTest {
                 Some((write, fault)) => store.with_fault(write, fault),
                 None => store,
             });
-            effects.lock(|seen| seen.store = Some(store.inner().clone()));
+            effects.lock(|log| log.store = Some(store.inner().clone()));
             let mut builder = Engine::builder().store(store.clone()).clock(clock.clone());
             for (number, sink) in (1..).zip(&sinks) {
                 builder = builder.sink(format!("sink-{number}"), sink.clone());
@@ -251,7 +198,7 @@ impl CrashTest {
             let engine = (self.build)(builder, &effects)
                 .build()
                 .expect("the engine of a crash test can be built");
-            let process = live(engine, script, clock.clone());
+            let process = run_process(engine, script, clock.clone());
             let died = clock.run(async {
                 matches!(
                     select(pin!(process), pin!(store.died())).await,
@@ -265,32 +212,32 @@ impl CrashTest {
                 crash.is_some() || !died,
                 "a process died without a fault, with {crashes:?}"
             );
-            effects.lock(|seen| seen.store = None);
+            effects.lock(|log| log.store = None);
         }
         let store = reopen();
-        let ends = check(&*store, &effects, &sinks, crashes);
-        if let Some(undisturbed) = undisturbed {
-            for (run, end) in &undisturbed.ends {
-                let got = ends
+        let outcomes = check_rules(&*store, &effects, &sinks, crashes);
+        if let Some(baseline) = baseline {
+            for (run, expected) in &baseline.outcomes {
+                let got = outcomes
                     .get(run)
                     .unwrap_or_else(|| panic!("run {run} is lost after {crashes:?}"));
                 assert!(
-                    got == end || self.outcomes.contains(&got.0),
-                    "run {run} ended as {got:?} instead of {end:?} after {crashes:?}"
+                    got == expected || self.accepted.contains(&got.0),
+                    "run {run} ended as {got:?} instead of {expected:?} after {crashes:?}"
                 );
             }
         }
-        Outcome { ends, writes }
+        SequenceResult { outcomes, writes }
     }
 }
 
 /// Returns the points before and after each write.
-fn points(writes: usize) -> impl Iterator<Item = (usize, Fault)> {
+fn crash_points(writes: usize) -> impl Iterator<Item = (usize, Fault)> {
     (0..writes).flat_map(|write| [(write, Fault::DieBefore), (write, Fault::DieAfter)])
 }
 
 /// Runs one process.
-async fn live(engine: Engine, script: &Script, clock: Arc<TestClock>) {
+async fn run_process(engine: Engine, script: &Script, clock: Arc<TestClock>) {
     script(engine.clone()).await;
     loop {
         let idle = engine
@@ -308,17 +255,17 @@ async fn live(engine: Engine, script: &Script, clock: Arc<TestClock>) {
 }
 
 /// Checks the rules after all crashes.
-fn check(
+fn check_rules(
     store: &dyn Store,
     effects: &Effects,
     sinks: &[Arc<MemoryTransport<EncodedEvent>>],
     crashes: &[(usize, Fault)],
 ) -> BTreeMap<String, (Status, String)> {
-    effects.lock(|seen| {
+    effects.lock(|log| {
         assert!(
-            seen.breaches.is_empty(),
+            log.breaches.is_empty(),
             "{:?} after {crashes:?}",
-            seen.breaches
+            log.breaches
         )
     });
     let filter = RunFilter {
@@ -326,21 +273,22 @@ fn check(
         ..RunFilter::default()
     };
     let runs = block_on(store.list(&filter)).expect("the runs can be listed");
-    let (mut ends, mut written) = (BTreeMap::new(), BTreeSet::new());
+    let mut outcomes = BTreeMap::new();
+    let mut written = BTreeSet::new();
     for run in runs {
         let records = block_on(store.records(run.key, Span::All)).expect("the history can be read");
         let events = records.iter().flat_map(|record| &record.events);
         let events: Vec<Event> = events
             .map(|event| event.decode().expect("an event can be read"))
             .collect();
-        let context: Vec<_> = events.iter().map(|event| event.kind.type_name()).collect();
+        let types: Vec<_> = events.iter().map(|event| event.kind.type_name()).collect();
         assert!(
             events.iter().zip(1..).all(|(event, seq)| event.seq == seq),
-            "{context:?} has gaps after {crashes:?}"
+            "{types:?} has gaps after {crashes:?}"
         );
         assert!(
             run.status.is_terminal(),
-            "run {} is left as {} after {crashes:?}: {context:?}",
+            "run {} is left as {} after {crashes:?}: {types:?}",
             run.id,
             run.status
         );
@@ -348,19 +296,19 @@ fn check(
         assert_eq!(
             view.status().as_str(),
             run.status.stored_name(),
-            "status and events differ after {crashes:?}: {context:?}"
+            "status and events differ after {crashes:?}: {types:?}"
         );
         assert!(
             view.is_complete() && view.conflicts().next().is_none(),
-            "{context:?} after {crashes:?}"
+            "{types:?} after {crashes:?}"
         );
         let entries = || records.iter().filter_map(|record| record.entry.as_ref());
         for step in entries().filter(|entry| entry.kind == EntryKind::StepCompleted) {
-            let noted =
-                effects.lock(|seen| seen.effects.iter().any(|effect| effect.1 == step.name));
+            let has_effects =
+                effects.lock(|log| log.effects.iter().any(|effect| effect.1 == step.name));
             let count = effects.count(&run.id, &step.name);
             assert!(
-                !noted || count > 0,
+                !has_effects || count > 0,
                 "step {} is recorded without its effect after {crashes:?}",
                 step.name
             );
@@ -368,7 +316,7 @@ fn check(
         let end = entries()
             .next_back()
             .and_then(|entry| entry.payload.as_ref());
-        ends.insert(
+        outcomes.insert(
             run.id,
             (
                 run.status,
@@ -383,22 +331,24 @@ fn check(
             .iter()
             .map(|event| event.decode().expect("an event can be read"))
             .collect();
-        let mut known = HashSet::new();
-        let once: Vec<&Event> = received
+        let mut seen_ids = HashSet::new();
+        let distinct: Vec<&Event> = received
             .iter()
-            .filter(|event| known.insert(event.event_id))
+            .filter(|event| seen_ids.insert(event.event_id))
             .collect();
         assert_eq!(
-            once.len(),
+            distinct.len(),
             written.len(),
             "a sink has not received every event once after {crashes:?}"
         );
         assert!(
-            once.iter().all(|event| written.contains(&event.event_id)),
+            distinct
+                .iter()
+                .all(|event| written.contains(&event.event_id)),
             "an event from nowhere: {crashes:?}"
         );
         let mut last = BTreeMap::new();
-        for event in once {
+        for event in distinct {
             let last = last.entry(event.workflow_id.clone()).or_insert(0);
             assert_eq!(
                 event.seq,
@@ -408,14 +358,14 @@ fn check(
             *last = event.seq;
         }
     }
-    ends
+    outcomes
 }
 
 impl fmt::Debug for CrashTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CrashTest")
             .field("sinks", &self.sinks)
-            .field("twice", &self.twice)
+            .field("crash_recovery", &self.crash_recovery)
             .finish_non_exhaustive()
     }
 }

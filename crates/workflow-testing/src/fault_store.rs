@@ -43,16 +43,16 @@ pub struct FaultStore {
 }
 
 /// An action on the inner store right before a write.
-type Meddle = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
+type Action = Box<dyn FnOnce(&Arc<dyn Store>) + Send>;
 
 #[derive(Default)]
 struct State {
     writes: usize,
     faults: HashMap<usize, Fault>,
-    meddles: HashMap<usize, Meddle>,
+    actions: HashMap<usize, Action>,
     dead: bool,
     wakers: Vec<Waker>,
-    late: usize,
+    late_outbox_reads: usize,
     failing_reads: usize,
     panicking_reads: usize,
     outbox_events: usize,
@@ -88,12 +88,12 @@ impl FaultStore {
     /// Executes an action on the inner store right before a write, counted from 0, as another
     /// process might.
     #[must_use]
-    pub fn with_meddle(
+    pub fn with_action_before(
         self,
         write: usize,
-        meddle: impl FnOnce(&Arc<dyn Store>) + Send + 'static,
+        action: impl FnOnce(&Arc<dyn Store>) + Send + 'static,
     ) -> Self {
-        self.lock().meddles.insert(write, Box::new(meddle));
+        self.lock().actions.insert(write, Box::new(action));
         self
     }
 
@@ -101,7 +101,7 @@ impl FaultStore {
     /// ended.
     #[must_use]
     pub fn with_late_outbox(self, reads: usize) -> Self {
-        self.lock().late = reads;
+        self.lock().late_outbox_reads = reads;
         self
     }
 
@@ -147,7 +147,7 @@ impl FaultStore {
         &self,
         operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let (fault, meddle) = {
+        let (fault, action) = {
             let mut state = self.lock();
             let write = state.writes;
             state.writes += usize::from(!state.dead);
@@ -156,10 +156,10 @@ impl FaultStore {
             } else {
                 state.faults.get(&write).copied()
             };
-            (fault, state.meddles.remove(&write).filter(|_| !state.dead))
+            (fault, state.actions.remove(&write).filter(|_| !state.dead))
         };
-        if let Some(meddle) = meddle {
-            meddle(&self.inner);
+        if let Some(action) = action {
+            action(&self.inner);
         }
         let failed = || Err(StoreError::Backend("a fault was injected".into()));
         match fault {
@@ -174,7 +174,7 @@ impl FaultStore {
             Some(Fault::FailAfter) => block_on(operation).and_then(|_| failed()),
             Some(Fault::DieBefore) => self.die().await,
             Some(Fault::DieAfter) => {
-                // What it returned, nobody will ever know.
+                // The answer is lost, as it is when a process dies.
                 let _ = block_on(operation);
                 self.die().await
             }
@@ -187,7 +187,8 @@ impl FaultStore {
     ) -> Result<T, StoreError> {
         let (dead, fails, panics) = {
             let mut state = self.lock();
-            let (fails, panics) = (state.failing_reads > 0, state.panicking_reads > 0);
+            let fails = state.failing_reads > 0;
+            let panics = state.panicking_reads > 0;
             state.failing_reads -= usize::from(fails);
             state.panicking_reads -= usize::from(panics);
             (state.dead, fails, panics)
@@ -293,8 +294,8 @@ impl Store for FaultStore {
     ) -> Result<Vec<(Position, EncodedEvent)>, StoreError> {
         let late = {
             let mut state = self.lock();
-            let late = state.late > 0;
-            state.late = state.late.saturating_sub(1);
+            let late = state.late_outbox_reads > 0;
+            state.late_outbox_reads = state.late_outbox_reads.saturating_sub(1);
             late
         };
         let events = self.read(self.inner.outbox(after, page)).await?;
@@ -303,7 +304,7 @@ impl Store for FaultStore {
     }
 
     async fn outbox_end(&self) -> Result<OutboxEnd, StoreError> {
-        let late = self.lock().late > 0;
+        let late = self.lock().late_outbox_reads > 0;
         let end = self.read(self.inner.outbox_end()).await?;
         Ok(if late {
             OutboxEnd {

@@ -1,4 +1,4 @@
-//! The workflows whose processes are killed, for crash enumeration on every store.
+//! Workflows for crash enumeration, which kills their processes, on every store.
 
 #![allow(
     unreachable_pub,
@@ -14,13 +14,13 @@ use futures::future::BoxFuture;
 use workflow_engine::{Cancel, Context, Engine, EngineBuilder, Failure, Retry, Status, Workflow};
 use workflow_testing::Effects;
 
-/// A workflow, and what a process does with it.
+/// A workflow, and the script of a process that executes it.
 pub struct Scenario {
     pub name: &'static str,
     pub build: fn(EngineBuilder, &Effects) -> EngineBuilder,
     pub script: fn(Engine) -> BoxFuture<'static, ()>,
     pub sinks: usize,
-    /// The ends that are right besides the one without a crash.
+    /// The statuses that are correct besides the one without a crash.
     pub accepting: &'static [Status],
 }
 
@@ -159,7 +159,7 @@ fn cancel_at_once(engine: Engine, after: Duration) -> BoxFuture<'static, ()> {
     )
 }
 
-/// Waits in a separate workflow, on the test's clock, while the other one runs.
+/// Cancels the run after a wait, which a separate workflow does on the test clock.
 fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'static, ()> {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
     async move {
@@ -173,7 +173,7 @@ fn cancel_with(engine: Engine, after: Duration, cancel: Cancel) -> BoxFuture<'st
     .boxed()
 }
 
-/// Registers what is waited with: a step on the engine's clock, so that nothing is suspended.
+/// Registers the workflow that waits, without being suspended, on the clock of the engine.
 fn waiting(builder: EngineBuilder) -> EngineBuilder {
     const WAIT: Workflow<u64, ()> = Workflow::new("wait");
     builder.suspend_after(Duration::from_secs(3600)).workflow(
@@ -185,9 +185,9 @@ fn waiting(builder: EngineBuilder) -> EngineBuilder {
     )
 }
 
-/// The effect of a step that does nothing else.
+/// Records the effect of a step that does nothing else.
 async fn note(effects: &Effects, run: &str, step: &str) -> Result<(), Failure> {
-    effects.happened(run, step);
+    effects.record(run, step);
     Ok(())
 }
 
@@ -214,11 +214,13 @@ fn steps(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, count, effects| async move {
         let step = |n: u32| {
-            let (effects, id) = (effects.clone(), ctx.run_id().to_owned());
+            let effects = effects.clone();
+            let id = ctx.run_id().to_owned();
             ctx.step(format!("step-{n}"), move || {
-                let (effects, id) = (effects.clone(), id.clone());
+                let effects = effects.clone();
+                let id = id.clone();
                 async move {
-                    effects.happened(&id, &format!("step-{n}"));
+                    effects.record(&id, &format!("step-{n}"));
                     Ok::<_, Failure>(n * 2)
                 }
             })
@@ -233,17 +235,17 @@ fn parallel(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     })
 }
 
-/// Fails twice, then succeeds: once waiting in memory, once suspended. The count survives crashes,
-/// like the world.
+/// Registers a step that fails twice and then succeeds. The first delay is short enough to wait in
+/// memory, the second suspends the run. The count of effects survives crashes.
 fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, failures, effects| async move {
         let policy = Retry::function(|attempt| {
             Duration::from_millis(if attempt == 1 { 50 } else { 60_000 })
         });
         let body = || async {
-            effects.happened(ctx.run_id(), "flaky");
-            let happened = effects.count(ctx.run_id(), "flaky");
-            if happened > failures as usize {
+            effects.record(ctx.run_id(), "flaky");
+            let count = effects.count(ctx.run_id(), "flaky");
+            if count > failures as usize {
                 Ok(())
             } else {
                 Err(Failure::new("not yet"))
@@ -257,7 +259,7 @@ fn retry(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
 fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, _, effects| async move {
         let body = || async {
-            effects.happened(ctx.run_id(), "broken");
+            effects.record(ctx.run_id(), "broken");
             Err::<u32, _>(Failure::new("never"))
         };
         let policy = Retry::constant(Duration::from_secs(10)).attempts(2)?;
@@ -265,7 +267,7 @@ fn fallback(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
             Ok(value) => value,
             Err(_) => {
                 let body = || async {
-                    effects.happened(ctx.run_id(), "fallback");
+                    effects.record(ctx.run_id(), "fallback");
                     Ok::<_, Failure>(7)
                 };
                 ctx.step("fallback", body).await?
@@ -296,9 +298,11 @@ fn timeout(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(builder, effects, |ctx, input, effects| async move {
         let calls = Arc::new(AtomicU32::new(0));
         let body = || {
-            let (effects, calls, ctx) = (&effects, calls.clone(), &ctx);
+            let effects = &effects;
+            let calls = calls.clone();
+            let ctx = &ctx;
             async move {
-                effects.happened(ctx.run_id(), "slow");
+                effects.record(ctx.run_id(), "slow");
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 {
                     std::future::pending::<()>().await;
                 }
@@ -338,7 +342,7 @@ fn select(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     })
 }
 
-/// Two steps of a second each, waiting on the engine's clock through a sleep of their own kind.
+/// Registers three steps, each followed by a sleep of one second in memory.
 fn slow(builder: EngineBuilder, effects: &Effects) -> EngineBuilder {
     register(
         waiting(builder),

@@ -1,4 +1,5 @@
-//! Many runs on several threads, cancelled and dropped at random: each ends once, and as promised.
+//! Many runs on several threads are cancelled and dropped at random. Each ends once, with the
+//! outcome that its caller was promised.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ async fn works(ctx: Context, n: u64) -> Result<u64, Failure> {
     Ok(one + two? + three? + four)
 }
 
-/// Works on one storage through all of `stores`, each with an engine of its own.
+/// Executes runs on one storage through all of `stores`, each with its own engine.
 pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
     let sink = Arc::new(MemoryTransport::<EncodedEvent>::new());
     let engine = |store: &Arc<dyn Store>| {
@@ -66,15 +67,15 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
         .map(|engine| tokio::spawn(async move { engine.work().await }))
         .collect();
     let one = |n: u64| {
-        // What one engine starts another may execute, and a third one cancel.
+        // One engine starts the run; another may execute it, and a third may cancel it.
         let engine = engines[n as usize % engines.len()].clone();
         let other = engines[(n as usize + 1) % engines.len()].clone();
         tokio::spawn(async move {
             let id = format!("r{n}");
             if n.is_multiple_of(3) {
-                // Dropped at a random moment; a worker takes it up.
-                let patience = Duration::from_micros(fastrand::u64(..20_000));
-                let _ = timeout(patience, engine.run(&WF, id.as_str(), n)).await;
+                // The future is dropped at a random time, and a worker continues the run.
+                let drop_after = Duration::from_micros(fastrand::u64(..20_000));
+                let _ = timeout(drop_after, engine.run(&WF, id.as_str(), n)).await;
             }
             let handle = engine.start(&WF, id.as_str(), n).await.unwrap();
             let mut promised = false;
@@ -93,10 +94,11 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
                 }
             }
             let Ok(outcome) = timeout(Duration::from_secs(20), handle.result()).await else {
-                let told = handle.history().await.unwrap();
-                let told: Vec<_> = told.iter().map(|event| event.kind.type_name()).collect();
+                let history = handle.history().await.unwrap();
+                let event_types: Vec<_> =
+                    history.iter().map(|event| event.kind.type_name()).collect();
                 panic!(
-                    "there is no end to {:?}, which has told {told:?}",
+                    "run {:?} does not end; its history is {event_types:?}",
                     handle.run().await
                 );
             };
@@ -129,7 +131,7 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
                 )
             });
             let started = count(|kind| matches!(kind, EventKind::StepStarted { .. }));
-            // A run that was dropped leaves starts without ends, as a crash does.
+            // A dropped run leaves starts without ends, as a crash does.
             assert!(
                 started == ended || n.is_multiple_of(3) && started > ended,
                 "{id}: {started} starts, {ended} ends"
@@ -151,8 +153,8 @@ pub(crate) async fn stress(stores: &[Arc<dyn Store>]) {
     }
     let cancelled = ended.iter().filter(|(promised, _)| *promised).count();
     println!("{RUNS} runs, {cancelled} cancelled");
-    assert!(cancelled > 20, "{cancelled} cancels came in time");
-    // A delivery that the shutdown cut was made again, with the same ids.
+    assert!(cancelled > 20, "{cancelled} cancels were in time");
+    // A delivery that the shutdown interrupted was repeated with the same ids.
     let delivered: HashSet<String> = sink
         .delivered()
         .iter()

@@ -1,4 +1,4 @@
-//! What the engine's tests share.
+//! Helpers that the tests of the engine share.
 
 #![allow(
     dead_code,
@@ -20,10 +20,10 @@ use workflow_engine::{
 };
 use workflow_events::Event;
 
-/// Where test events go.
+/// The sink of test events.
 pub type Sink = MemoryTransport<EncodedEvent>;
 
-/// `n` steps that do nothing, named `step-1` and so on; returns `n`.
+/// A workflow of `n` steps that do nothing, named `step-1` and so on. It returns `n`.
 pub const STEPS: Workflow<u32, u32> = Workflow::new("steps");
 
 /// The function behind [`STEPS`].
@@ -35,14 +35,14 @@ pub async fn steps(ctx: Context, count: u32) -> Result<u32, Failure> {
     Ok(count)
 }
 
-/// An engine in memory on a clock that skips waits, with [`STEPS`] and one sink.
-pub struct Bench {
+/// The parts of an engine in memory on a clock that skips waits, with [`STEPS`] and one sink.
+pub struct Fixture {
     pub clock: Arc<TestClock>,
     pub store: Arc<MemoryStore>,
     pub sink: Arc<Sink>,
 }
 
-impl Bench {
+impl Fixture {
     pub fn new() -> Self {
         Self {
             clock: Arc::new(TestClock::new()),
@@ -60,19 +60,14 @@ impl Bench {
             .workflow(&STEPS, steps)
     }
 
-    /// The records of a run.
+    /// Returns the records of a run.
     pub async fn records(&self, id: &str) -> Vec<Record> {
-        let run = self
-            .store
-            .run(id)
-            .await
-            .unwrap()
-            .expect("there is such a run");
+        let run = self.store.run(id).await.unwrap().expect("the run exists");
         self.store.records(run.key, Span::All).await.unwrap()
     }
 
-    /// The types of the events in a run's history.
-    pub async fn told(&self, id: &str) -> Vec<String> {
+    /// Returns the types of the events in a run's history.
+    pub async fn event_types(&self, id: &str) -> Vec<String> {
         let records = self.records(id).await;
         let events: Vec<_> = records
             .iter()
@@ -104,33 +99,37 @@ pub fn types(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.kind.type_name()).collect()
 }
 
-/// Works through every sleep, until nothing is due any more.
-pub async fn work_off(bench: &Bench, engine: &Engine) {
+/// Executes runs through all their sleeps, until no run is due.
+pub async fn run_until_done(fixture: &Fixture, engine: &Engine) {
     for _ in 0..1_000 {
         let Some(next_wake) = engine.run_until_idle().await.unwrap().next_wake else {
             return;
         };
-        bench
+        fixture
             .clock
-            .sleep(next_wake.duration_since(now(bench)))
+            .sleep(next_wake.duration_since(now(fixture)))
             .await;
     }
-    panic!("there is no end to it");
+    panic!("runs are still due after 1,000 sleeps");
 }
 
-/// The time of day on the test's clock.
-pub fn now(bench: &Bench) -> Timestamp {
-    Timestamp::try_from(bench.clock.wall()).unwrap()
+/// Returns the wall-clock time of the test clock.
+pub fn now(fixture: &Fixture) -> Timestamp {
+    Timestamp::try_from(fixture.clock.wall()).unwrap()
 }
 
-/// Polls `future` for `time`, then drops it: as if its process had died.
-pub async fn killed_after<F: Future>(bench: &Bench, time: Duration, future: F) {
+/// Polls `future` for `time` and then drops it, as a dead process does.
+///
+/// # Panics
+///
+/// When the future completes before.
+pub async fn drop_after<F: Future>(fixture: &Fixture, time: Duration, future: F) {
     let future = pin!(future);
     assert!(
         matches!(
-            select(future, bench.clock.sleep(time)).await,
+            select(future, fixture.clock.sleep(time)).await,
             Either::Right(_)
         ),
-        "it ended before"
+        "the future completed before it was dropped"
     );
 }

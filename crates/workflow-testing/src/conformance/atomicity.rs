@@ -1,9 +1,10 @@
 //! A refused write changes nothing, and refusals have an order.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::store::{Claim, Commit, Due, NewRun};
 use workflow_engine::{RunKey, Status, StoreError};
+
+use super::fixture::*;
+use super::snapshot::Snapshot;
 
 /// A store with a held run of each kind, and claims that have ended.
 struct Scene {
@@ -12,27 +13,27 @@ struct Scene {
     queued: Claim,
     paused: Claim,
     released: Claim,
-    over: Claim,
+    completed: Claim,
     unknown: Claim,
 }
 
 impl Scene {
-    async fn set(store: &Shared) -> Self {
-        let running_run = running(store, "running", "w", at(0)).await;
-        let to_cancel = running(store, "to cancel", "w", at(0)).await;
-        cancel(store, "to cancel", please("enough", at(1))).await;
-        queued(store, "queued", at(0)).await;
-        let queued = take(store, "w", at(0), "queued").await.claim;
-        let paused = running(store, "paused", "w", at(0)).await;
-        commit(store, pause(paused, "paused", 2, at(9))).await;
-        let released = running(store, "released", "w", at(0)).await;
+    async fn create(store: &SharedStore) -> Self {
+        let running_run = create_running(store, "running", "w", at(0)).await;
+        let to_cancel = create_running(store, "to cancel", "w", at(0)).await;
+        request_cancel(store, "to cancel", cancel_request("enough", at(1))).await;
+        create_queued(store, "queued", at(0)).await;
+        let queued = claim_run(store, "w", at(0), "queued").await.claim;
+        let paused = create_running(store, "paused", "w", at(0)).await;
+        commit(store, suspend(paused, "paused", 2, at(9))).await;
+        let released = create_running(store, "released", "w", at(0)).await;
         store
             .release(released, Due::At(at(8)))
             .await
             .expect("a claim is released");
-        let over = ended(store, "over", Status::Completed, at(2)).await;
+        let completed = create_ended(store, "over", Status::Completed, at(2)).await;
         let unknown = Claim {
-            key: RunKey(over.key.0 + 1_000),
+            key: RunKey(completed.key.0 + 1_000),
             epoch: 1,
         };
         Self {
@@ -41,13 +42,13 @@ impl Scene {
             queued,
             paused,
             released,
-            over,
+            completed,
             unknown,
         }
     }
 
     /// The claims under which no write is accepted.
-    fn ended(&self) -> [Claim; 6] {
+    fn refused_claims(&self) -> [Claim; 6] {
         let older = Claim {
             epoch: 0,
             ..self.running
@@ -59,7 +60,7 @@ impl Scene {
         [
             self.paused,
             self.released,
-            self.over,
+            self.completed,
             older,
             newer,
             Claim {
@@ -70,22 +71,22 @@ impl Scene {
     }
 }
 
-pub(super) async fn a_refused_commit_changes_nothing(store: Shared) {
-    let scene = Scene::set(&store).await;
+pub(super) async fn a_refused_commit_changes_nothing(store: SharedStore) {
+    let scene = Scene::create(&store).await;
     let before = Snapshot::of(&store).await;
     let mut commits = vec![
         append(scene.unknown, "x", 1, Status::Running, at(3)),
         append(scene.running, "running", 3, Status::Running, at(3)),
         append(scene.running, "running", 3, Status::Completed, at(3)),
-        pause(scene.running, "running", 1, at(4)),
+        suspend(scene.running, "running", 1, at(4)),
         append(scene.running, "running", 2, Status::Queued, at(3)),
         append(scene.queued, "queued", 2, Status::Completed, at(3)),
-        pause(scene.queued, "queued", 2, at(4)),
+        suspend(scene.queued, "queued", 2, at(4)),
         append(scene.to_cancel, "to cancel", 2, Status::Completed, at(3)),
         append(scene.to_cancel, "to cancel", 2, Status::Failed, at(3)),
-        pause(scene.to_cancel, "to cancel", 2, at(4)),
+        suspend(scene.to_cancel, "to cancel", 2, at(4)),
     ];
-    for claim in scene.ended() {
+    for claim in scene.refused_claims() {
         let next = if claim.key == scene.running.key || claim.key == scene.queued.key {
             2
         } else {
@@ -95,7 +96,7 @@ pub(super) async fn a_refused_commit_changes_nothing(store: Shared) {
             [Status::Running, Status::Cancelled]
                 .map(|status| append(claim, "x", next, status, at(3))),
         );
-        commits.push(pause(claim, "x", next, at(4)));
+        commits.push(suspend(claim, "x", next, at(4)));
     }
     // The fault is in the last of several records.
     let records = vec![
@@ -134,18 +135,18 @@ pub(super) async fn a_refused_commit_changes_nothing(store: Shared) {
         append(scene.queued, "queued", 2, Status::Running, at(3)),
     )
     .await;
-    let claims = claim(&store, any("w", at(9), 9)).await;
+    let claims = claim(&store, request_any("w", at(9), 9)).await;
     assert_eq!(
-        ids(&claims),
+        claimed_ids(&claims),
         ["released", "paused"],
-        "what was due is due when it was"
+        "due times are unchanged"
     );
 }
 
-pub(super) async fn a_refused_release_changes_nothing(store: Shared) {
-    let scene = Scene::set(&store).await;
+pub(super) async fn a_refused_release_changes_nothing(store: SharedStore) {
+    let scene = Scene::create(&store).await;
     let before = Snapshot::of(&store).await;
-    for claim in scene.ended() {
+    for claim in scene.refused_claims() {
         let answer = store.release(claim, Due::At(at(1))).await;
         let Err(StoreError::Fenced { key, epoch }) = answer else {
             panic!("releasing {claim:?} must be fenced, but: {answer:?}")
@@ -169,8 +170,8 @@ pub(super) async fn a_refused_release_changes_nothing(store: Shared) {
     );
 }
 
-pub(super) async fn a_refused_creation_changes_nothing(store: Shared) {
-    Scene::set(&store).await;
+pub(super) async fn a_refused_creation_changes_nothing(store: SharedStore) {
+    Scene::create(&store).await;
     let before = Snapshot::of(&store).await;
     let refused = [
         NewRun {
@@ -200,15 +201,17 @@ pub(super) async fn a_refused_creation_changes_nothing(store: Shared) {
             "{answer:?} must leave everything as it was"
         );
     }
-    queued(&store, "new", at(3)).await;
+    create_queued(&store, "new", at(3)).await;
 }
 
-pub(super) async fn refusals_come_in_the_documented_order(store: Shared) {
-    let scene = Scene::set(&store).await;
-    let queued_cancel = queued(&store, "queued to cancel", at(0)).await;
-    let held = take(&store, "w", at(0), "queued to cancel").await.claim;
+pub(super) async fn refusals_come_in_the_documented_order(store: SharedStore) {
+    let scene = Scene::create(&store).await;
+    let queued_cancel = create_queued(&store, "queued to cancel", at(0)).await;
+    let held = claim_run(&store, "w", at(0), "queued to cancel")
+        .await
+        .claim;
     assert_eq!(held.key, queued_cancel);
-    cancel(&store, "queued to cancel", please("enough", at(1))).await;
+    request_cancel(&store, "queued to cancel", cancel_request("enough", at(1))).await;
     let cases = [
         (
             "an unknown run",
@@ -217,7 +220,7 @@ pub(super) async fn refusals_come_in_the_documented_order(store: Shared) {
         ),
         (
             "an ended claim, a gap and no transition",
-            append(scene.over, "x", 9, Status::Queued, at(3)),
+            append(scene.completed, "x", 9, Status::Queued, at(3)),
             "Fenced",
         ),
         (

@@ -1,27 +1,28 @@
 //! Cancel requests.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::store::{CancelReply, CancelRequest, Due};
 use workflow_engine::{Run, Status, StoreError};
 
-pub(super) async fn an_unknown_run_cannot_be_cancelled(store: Shared) {
-    queued(&store, "a", at(0)).await;
+use super::fixture::*;
+use super::snapshot::Snapshot;
+
+pub(super) async fn an_unknown_run_cannot_be_cancelled(store: SharedStore) {
+    create_queued(&store, "a", at(0)).await;
     let before = Snapshot::of(&store).await;
     let reply = store
-        .request_cancel("nobody", please("x", at(1)))
+        .request_cancel("nobody", cancel_request("x", at(1)))
         .await
         .expect("a cancel is answered");
     assert_eq!(reply, CancelReply::Unknown);
     assert_eq!(Snapshot::of(&store).await, before, "nothing was changed");
 }
 
-pub(super) async fn an_ended_run_cannot_be_cancelled(store: Shared) {
+pub(super) async fn an_ended_run_cannot_be_cancelled(store: SharedStore) {
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
-        ended(&store, &status.to_string(), status, at(1)).await;
+        create_ended(&store, &status.to_string(), status, at(1)).await;
         let before = Snapshot::of(&store).await;
         let reply = store
-            .request_cancel(&status.to_string(), please("x", at(2)))
+            .request_cancel(&status.to_string(), cancel_request("x", at(2)))
             .await
             .expect("a cancel is answered");
         assert_eq!(reply, CancelReply::Ended(status));
@@ -29,22 +30,22 @@ pub(super) async fn an_ended_run_cannot_be_cancelled(store: Shared) {
     }
 }
 
-pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
-    let held = running(&store, "paused", "w", at(0)).await;
-    commit(&store, pause(held, "paused", 2, at(500))).await;
-    queued(&store, "queued", at(400)).await;
-    let released = running(&store, "released", "w", at(0)).await;
+pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: SharedStore) {
+    let held = create_running(&store, "paused", "w", at(0)).await;
+    commit(&store, suspend(held, "paused", 2, at(500))).await;
+    create_queued(&store, "queued", at(400)).await;
+    let released = create_running(&store, "released", "w", at(0)).await;
     store
         .release(released, Due::At(at(300)))
         .await
         .expect("a claim is released");
     for (id, now) in [("queued", 7), ("paused", 6), ("released", 5)] {
-        let before = read(&store, id).await;
+        let before = read_run(&store, id).await;
         let request = CancelRequest {
             immediate: id == "queued",
-            ..please("enough", at(now))
+            ..cancel_request("enough", at(now))
         };
-        let run = cancel(&store, id, request.clone()).await;
+        let run = request_cancel(&store, id, request.clone()).await;
         let expected = Run {
             due_at: Some(at(now)),
             cancel: Some(request),
@@ -55,15 +56,15 @@ pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
             "it is ready since then, and the cancel is recorded"
         );
         assert_eq!(
-            read(&store, id).await,
+            read_run(&store, id).await,
             run,
             "the answer is the run as it is kept"
         );
     }
-    let claims = claim(&store, any("w", at(4), 9)).await;
+    let claims = claim(&store, request_any("w", at(4), 9)).await;
     let all = vec!["released", "paused", "queued"];
     assert_eq!(
-        (ids(&claims), claims.next_due),
+        (claimed_ids(&claims), claims.next_due),
         (all, None),
         "they are ready at any time"
     );
@@ -76,71 +77,71 @@ pub(super) async fn a_waiting_run_is_ready_since_its_cancel(store: Shared) {
     );
 }
 
-pub(super) async fn a_due_run_stays_due_when_it_was(store: Shared) {
-    queued(&store, "a", at(3)).await;
-    running(&store, "dead", "w", at(0)).await;
-    lease(&store, "w", at(5)).await;
-    lease(&store, "other", at(1_000)).await;
-    claim(&store, any("other", at(5), 0)).await;
+pub(super) async fn a_cancel_does_not_postpone_a_due_run(store: SharedStore) {
+    create_queued(&store, "a", at(3)).await;
+    create_running(&store, "dead", "w", at(0)).await;
+    renew_lease(&store, "w", at(5)).await;
+    renew_lease(&store, "other", at(1_000)).await;
+    claim(&store, request_any("other", at(5), 0)).await;
     for (id, due_at) in [("a", 3), ("dead", 5)] {
-        let run = cancel(&store, id, please("enough", at(9))).await;
+        let run = request_cancel(&store, id, cancel_request("enough", at(9))).await;
         assert_eq!(
             run.due_at,
             Some(at(due_at)),
             "a cancel never puts a run off"
         );
     }
-    let claims = claim(&store, any("other", at(9), 9)).await;
-    assert_eq!(ids(&claims), ["a", "dead"]);
+    let claims = claim(&store, request_any("other", at(9), 9)).await;
+    assert_eq!(claimed_ids(&claims), ["a", "dead"]);
     assert!(
         claims.runs[1].died,
         "that its worker died is not forgotten: {claims:?}"
     );
 }
 
-pub(super) async fn a_held_run_stays_held(store: Shared) {
-    let held = running(&store, "a", "w", at(0)).await;
-    let run = cancel(&store, "a", please("enough", at(1))).await;
+pub(super) async fn a_cancel_leaves_a_held_run_with_its_worker(store: SharedStore) {
+    let held = create_running(&store, "a", "w", at(0)).await;
+    let run = request_cancel(&store, "a", cancel_request("enough", at(1))).await;
     assert_eq!(
         (run.due_at, run.worker.as_deref()),
         (None, Some("w")),
         "a cancel takes no run from its holder"
     );
-    lease(&store, "other", at(1_000)).await;
+    renew_lease(&store, "other", at(1_000)).await;
     assert_eq!(
-        ids(&claim(&store, any("other", at(2), 9)).await),
+        claimed_ids(&claim(&store, request_any("other", at(2), 9)).await),
         [""; 0],
         "no other worker can claim it"
     );
     commit(&store, append(held, "a", 2, Status::Running, at(2))).await;
-    lease(&store, "w", at(10)).await;
-    let claimed = take(&store, "other", at(10), "a").await;
+    renew_lease(&store, "w", at(10)).await;
+    let claimed = claim_run(&store, "other", at(10), "a").await;
     assert_eq!(
         claimed.run.cancel,
-        Some(please("enough", at(1))),
+        Some(cancel_request("enough", at(1))),
         "the cancel outlives the worker"
     );
 }
 
-pub(super) async fn the_first_cancel_stands(store: Shared) {
-    queued(&store, "due", at(0)).await;
-    running(&store, "held", "w", at(0)).await;
+pub(super) async fn the_first_cancel_is_kept(store: SharedStore) {
+    create_queued(&store, "due", at(0)).await;
+    create_running(&store, "held", "w", at(0)).await;
     let mild = |immediate, now| CancelRequest {
         immediate,
-        ..please("first", at(now))
+        ..cancel_request("first", at(now))
     };
     for id in ["due", "held"] {
         assert_eq!(
-            cancel(&store, id, mild(false, 1)).await.cancel,
+            request_cancel(&store, id, mild(false, 1)).await.cancel,
             Some(mild(false, 1))
         );
-        let again = cancel(&store, id, please("second", at(2))).await;
+        let again = request_cancel(&store, id, cancel_request("second", at(2))).await;
         assert_eq!(
             again.cancel,
             Some(mild(false, 1)),
-            "its reason and its time stand"
+            "its reason and its time are kept"
         );
-        let hurried = cancel(
+        let hurried = request_cancel(
             &store,
             id,
             CancelRequest {
@@ -151,62 +152,64 @@ pub(super) async fn the_first_cancel_stands(store: Shared) {
         )
         .await;
         assert_eq!(hurried.cancel, Some(mild(true, 1)), "it can be hurried");
-        let again = cancel(&store, id, please("fourth", at(4))).await;
+        let again = request_cancel(&store, id, cancel_request("fourth", at(4))).await;
         assert_eq!(
             again.cancel,
             Some(mild(true, 1)),
             "and not be slowed down again"
         );
         assert_eq!(
-            read(&store, id).await,
+            read_run(&store, id).await,
             again,
             "the answer is the run as it is kept"
         );
     }
-    queued(&store, "silent", at(0)).await;
+    create_queued(&store, "silent", at(0)).await;
     let silent = CancelRequest {
         reason: None,
         immediate: false,
         at: at(1),
     };
-    cancel(&store, "silent", silent.clone()).await;
-    let again = cancel(&store, "silent", please("words", at(2))).await;
+    request_cancel(&store, "silent", silent.clone()).await;
+    let again = request_cancel(&store, "silent", cancel_request("words", at(2))).await;
     assert_eq!(again.cancel, Some(silent), "also one without a reason");
 }
 
-pub(super) async fn a_commit_returns_the_cancel(store: Shared) {
-    let held = running(&store, "a", "w", at(0)).await;
+pub(super) async fn a_commit_returns_the_cancel(store: SharedStore) {
+    let held = create_running(&store, "a", "w", at(0)).await;
     assert_eq!(
         commit(&store, append(held, "a", 2, Status::Running, at(1))).await,
         None,
-        "none was asked for"
+        "no cancel was requested"
     );
-    let request = cancel(&store, "a", please("enough", at(2))).await.cancel;
+    let request = request_cancel(&store, "a", cancel_request("enough", at(2)))
+        .await
+        .cancel;
     for seq in 3..5 {
         let cancel = commit(&store, append(held, "a", seq, Status::Running, at(3))).await;
         assert_eq!(cancel, request, "every commit from then on says so");
     }
-    running(&store, "b", "w", at(0)).await;
-    let other = take(&store, "w", at(1), "b").await.claim;
+    create_running(&store, "b", "w", at(0)).await;
+    let other = claim_run(&store, "w", at(1), "b").await.claim;
     assert_eq!(
         commit(&store, append(other, "b", 2, Status::Running, at(1))).await,
         None,
-        "another run is not meant"
+        "other runs are not affected"
     );
 }
 
-pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
-    let held = running(&store, "a", "w", at(0)).await;
+pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: SharedStore) {
+    let held = create_running(&store, "a", "w", at(0)).await;
     let request = CancelRequest {
         immediate: true,
-        ..please("enough", at(1))
+        ..cancel_request("enough", at(1))
     };
-    cancel(&store, "a", request.clone()).await;
+    request_cancel(&store, "a", request.clone()).await;
     let before = Snapshot::of(&store).await;
     let ends = [
         append(held, "a", 2, Status::Completed, at(2)),
         append(held, "a", 2, Status::Failed, at(2)),
-        pause(held, "a", 2, at(50)),
+        suspend(held, "a", 2, at(50)),
     ];
     for end in ends {
         match store.commit(end.clone()).await {
@@ -223,7 +226,7 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
         .release(held, Due::At(at(3)))
         .await
         .expect("a claim is released");
-    let again = take(&store, "w", at(3), "a").await.claim;
+    let again = claim_run(&store, "w", at(3), "a").await.claim;
     let refused = store
         .commit(append(again, "a", 3, Status::Completed, at(3)))
         .await;
@@ -232,7 +235,7 @@ pub(super) async fn a_cancelled_run_can_only_end_as_cancelled(store: Shared) {
         "the cancel is recorded: {refused:?}"
     );
     commit(&store, append(again, "a", 3, Status::Cancelled, at(4))).await;
-    let run = read(&store, "a").await;
+    let run = read_run(&store, "a").await;
     assert_eq!((run.status, run.ended_at), (Status::Cancelled, Some(at(4))));
-    assert_eq!(run.cancel, Some(request), "what was asked for is kept");
+    assert_eq!(run.cancel, Some(request), "the request is kept");
 }

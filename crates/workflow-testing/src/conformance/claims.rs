@@ -1,84 +1,85 @@
 //! Claims: which runs a worker gets, and in which order.
 
-use super::fixture::*;
 use workflow_engine::store::{Claim, ClaimRequest, Due, NewRun, Page, Position, Purge};
 use workflow_engine::{RunFilter, Status};
 
-pub(super) async fn a_run_is_never_handed_out_twice(store: Shared) {
+use super::fixture::*;
+
+pub(super) async fn a_run_is_never_handed_out_twice(store: SharedStore) {
     for n in 0..10 {
-        queued(&store, &format!("run-{n}"), at(n)).await;
+        create_queued(&store, &format!("run-{n}"), at(n)).await;
     }
     let mut seen = Vec::new();
     for round in 0..8 {
         let worker = format!("w{}", round % 3);
-        lease(&store, &worker, at(1_000)).await;
-        let claims = claim(&store, any(&worker, at(100), 3)).await;
-        seen.extend(ids(&claims).into_iter().map(str::to_owned));
+        renew_lease(&store, &worker, at(1_000)).await;
+        let claims = claim(&store, request_any(&worker, at(100), 3)).await;
+        seen.extend(claimed_ids(&claims).into_iter().map(str::to_owned));
     }
     let all: Vec<_> = (0..10).map(|n| format!("run-{n}")).collect();
     assert_eq!(seen, all, "every run is handed out once");
-    let none = claim(&store, one("w0", at(100), "run-3")).await;
+    let none = claim(&store, request_one("w0", at(100), "run-3")).await;
     assert_eq!(
-        ids(&none),
+        claimed_ids(&none),
         [""; 0],
         "not even by its id to another than its holder"
     );
 }
 
-pub(super) async fn the_longest_due_run_is_claimed_first(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
+pub(super) async fn the_longest_due_run_is_claimed_first(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
     for (id, created_at) in [("d", 30), ("a", 10), ("c", 20), ("b", 10)] {
-        queued(&store, id, at(created_at)).await;
+        create_queued(&store, id, at(created_at)).await;
     }
-    let paused = running(&store, "paused", "w", at(0)).await;
-    commit(&store, pause(paused, "paused", 2, at(15))).await;
-    let released = running(&store, "released", "w", at(0)).await;
+    let paused = create_running(&store, "paused", "w", at(0)).await;
+    commit(&store, suspend(paused, "paused", 2, at(15))).await;
+    let released = create_running(&store, "released", "w", at(0)).await;
     store
         .release(released, Due::At(at(25)))
         .await
         .expect("a claim is released");
-    let claims = claim(&store, any("w", at(30), 9)).await;
+    let claims = claim(&store, request_any("w", at(30), 9)).await;
     assert_eq!(
-        ids(&claims),
+        claimed_ids(&claims),
         ["a", "b", "paused", "c", "released", "d"],
         "the longest due first, then by creation"
     );
 }
 
-pub(super) async fn a_limit_is_kept(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
+pub(super) async fn a_limit_is_kept(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
     for n in 0..5 {
-        queued(&store, &format!("run-{n}"), at(n)).await;
+        create_queued(&store, &format!("run-{n}"), at(n)).await;
     }
-    let none = claim(&store, any("w", at(9), 0)).await;
+    let none = claim(&store, request_any("w", at(9), 0)).await;
     assert_eq!(
-        (ids(&none), none.next_due),
+        (claimed_ids(&none), none.next_due),
         (vec![], Some(at(0))),
-        "none were asked for, and one is due"
+        "none were requested, and one is due"
     );
     let none = claim(
         &store,
         ClaimRequest {
             limit: 0,
-            ..one("w", at(9), "run-0")
+            ..request_one("w", at(9), "run-0")
         },
     )
     .await;
-    assert_eq!(ids(&none), [""; 0], "none were asked for");
+    assert_eq!(claimed_ids(&none), [""; 0], "none were requested");
     assert_eq!(
-        ids(&claim(&store, any("w", at(9), 2)).await),
+        claimed_ids(&claim(&store, request_any("w", at(9), 2)).await),
         ["run-0", "run-1"]
     );
     assert_eq!(
-        ids(&claim(&store, any("w", at(9), 3)).await),
+        claimed_ids(&claim(&store, request_any("w", at(9), 3)).await),
         ["run-2", "run-3", "run-4"]
     );
 }
 
-pub(super) async fn no_limit_is_too_large(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
-    queued(&store, "a", at(0)).await;
-    ended(&store, "over", Status::Failed, at(0)).await;
+pub(super) async fn no_limit_is_too_large(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
+    create_queued(&store, "a", at(0)).await;
+    create_ended(&store, "over", Status::Failed, at(0)).await;
     let listed = store
         .list(&RunFilter {
             limit: usize::MAX,
@@ -93,7 +94,7 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
         .expect("the outbox is read");
     assert_eq!(events.len(), 3, "all of them");
     assert_eq!(
-        ids(&claim(&store, any("w", at(0), usize::MAX)).await),
+        claimed_ids(&claim(&store, request_any("w", at(0), usize::MAX)).await),
         ["a"],
         "all of them"
     );
@@ -110,7 +111,7 @@ pub(super) async fn no_limit_is_too_large(store: Shared) {
 }
 
 /// Requests runs of these workflows.
-fn of(workflows: &[&str], request: ClaimRequest) -> ClaimRequest {
+fn for_workflows(workflows: &[&str], request: ClaimRequest) -> ClaimRequest {
     ClaimRequest {
         workflows: Some(workflows.iter().map(|&name| name.to_owned()).collect()),
         ..request
@@ -118,7 +119,7 @@ fn of(workflows: &[&str], request: ClaimRequest) -> ClaimRequest {
 }
 
 /// Creates a `Queued` run of a workflow.
-async fn queued_of(store: &Shared, workflow: &str, id: &str, created_at: i64) {
+async fn create_queued_of(store: &SharedStore, workflow: &str, id: &str, created_at: i64) {
     create(
         store,
         NewRun {
@@ -129,8 +130,8 @@ async fn queued_of(store: &Shared, workflow: &str, id: &str, created_at: i64) {
     .await;
 }
 
-pub(super) async fn only_the_workflows_asked_for_are_claimed(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
+pub(super) async fn only_requested_workflows_are_claimed(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
     for (workflow, id, created_at) in [
         ("x", "x1", 3),
         ("y", "y1", 1),
@@ -138,40 +139,44 @@ pub(super) async fn only_the_workflows_asked_for_are_claimed(store: Shared) {
         ("x", "x2", 0),
         ("X", "X1", 0),
     ] {
-        queued_of(&store, workflow, id, created_at).await;
+        create_queued_of(&store, workflow, id, created_at).await;
     }
-    let none = claim(&store, of(&[], any("w", at(9), 9))).await;
+    let none = claim(&store, for_workflows(&[], request_any("w", at(9), 9))).await;
     assert_eq!(
-        (ids(&none), none.next_due),
+        (claimed_ids(&none), none.next_due),
         (vec![], None),
-        "no workflow is asked for, and waiting helps nothing"
+        "no workflow is requested, so no time is worth waiting for"
     );
-    let claims = claim(&store, of(&["x", "z"], any("w", at(9), 9))).await;
+    let claims = claim(
+        &store,
+        for_workflows(&["x", "z"], request_any("w", at(9), 9)),
+    )
+    .await;
     assert_eq!(
-        ids(&claims),
+        claimed_ids(&claims),
         ["x2", "z1", "x1"],
-        "the longest due of those asked for"
+        "the longest due of the requested workflows"
     );
     assert_eq!(claims.next_due, None, "nothing else is theirs");
-    let none = claim(&store, of(&["x"], one("w", at(9), "y1"))).await;
+    let none = claim(&store, for_workflows(&["x"], request_one("w", at(9), "y1"))).await;
     assert_eq!(
-        (ids(&none), none.next_due),
+        (claimed_ids(&none), none.next_due),
         (vec![], None),
         "by its id neither"
     );
     assert_eq!(
-        ids(&claim(&store, of(&["y"], one("w", at(9), "y1"))).await),
+        claimed_ids(&claim(&store, for_workflows(&["y"], request_one("w", at(9), "y1"))).await),
         ["y1"]
     );
     assert_eq!(
-        ids(&claim(&store, any("w", at(9), 9)).await),
+        claimed_ids(&claim(&store, request_any("w", at(9), 9)).await),
         ["X1"],
         "without a filter, any"
     );
 }
 
-pub(super) async fn due_workflows_not_asked_for_are_named(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
+pub(super) async fn due_workflows_that_were_not_requested_are_named(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
     let runs = [
         ("y", "y1", 1),
         ("x", "x1", 2),
@@ -180,78 +185,90 @@ pub(super) async fn due_workflows_not_asked_for_are_named(store: Shared) {
         ("z", "z1", 5),
     ];
     for (workflow, id, created_at) in runs {
-        queued_of(&store, workflow, id, created_at).await;
+        create_queued_of(&store, workflow, id, created_at).await;
     }
-    waiting_of(&store, "later", "l1", at(20)).await;
+    create_waiting_of(&store, "later", "l1", at(20)).await;
     let unknown = |claims: workflow_engine::store::Claims| {
         let mut unknown = claims.unknown;
         unknown.sort_unstable();
         unknown
     };
-    let claims = claim(&store, of(&["x"], any("w", at(9), 1))).await;
-    assert_eq!(ids(&claims), ["x1"]);
+    let claims = claim(&store, for_workflows(&["x"], request_any("w", at(9), 1))).await;
+    assert_eq!(claimed_ids(&claims), ["x1"]);
     assert_eq!(
         unknown(claims),
         ["y", "z"],
-        "each is named once, also those due after what was claimed; none that is not due"
+        "each due workflow is named once, even if it is due after the claimed runs"
     );
-    let claims = claim(&store, of(&["x", "y"], any("w", at(20), 0))).await;
+    let claims = claim(
+        &store,
+        for_workflows(&["x", "y"], request_any("w", at(20), 0)),
+    )
+    .await;
     assert_eq!(
         unknown(claims),
         ["later", "z"],
-        "also when none are asked for"
+        "also when no run is requested"
     );
-    let claims = claim(&store, any("w", at(3), 1)).await;
+    let claims = claim(&store, request_any("w", at(3), 1)).await;
     assert_eq!(
         unknown(claims),
         [""; 0],
         "without a filter nothing is unknown"
     );
-    let claims = claim(&store, of(&["x"], one("w", at(9), "z1"))).await;
+    let claims = claim(&store, for_workflows(&["x"], request_one("w", at(9), "z1"))).await;
     assert_eq!(
-        (ids(&claims), unknown(claims.clone())),
+        (claimed_ids(&claims), unknown(claims.clone())),
         (vec![], vec!["z".to_owned()]),
         "only one run is considered"
     );
-    let claims = claim(&store, of(&["nothing"], any("w", at(9), 9))).await;
-    assert_eq!(unknown(claims), ["x", "y", "z"], "what is left");
+    let claims = claim(
+        &store,
+        for_workflows(&["nothing"], request_any("w", at(9), 9)),
+    )
+    .await;
+    assert_eq!(unknown(claims), ["x", "y", "z"], "the remaining workflows");
     assert_eq!(
-        ids(&claim(&store, any("w", at(9), 9)).await).len(),
+        claimed_ids(&claim(&store, request_any("w", at(9), 9)).await).len(),
         3,
         "naming a run is not claiming it"
     );
 }
 
-pub(super) async fn one_run_is_claimed_by_its_id(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
+pub(super) async fn one_run_is_claimed_by_its_id(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
     for n in 0..4 {
-        queued(&store, &format!("run-{n}"), at(n)).await;
+        create_queued(&store, &format!("run-{n}"), at(n)).await;
     }
     let claims = claim(
         &store,
         ClaimRequest {
             limit: 9,
-            ..one("w", at(9), "run-2")
+            ..request_one("w", at(9), "run-2")
         },
     )
     .await;
-    assert_eq!(ids(&claims), ["run-2"], "only that run");
-    waiting(&store, "waiting", at(10)).await;
+    assert_eq!(claimed_ids(&claims), ["run-2"], "only that run");
+    create_waiting(&store, "waiting", at(10)).await;
     for (id, now) in [("nobody", 9), ("waiting", 9), ("run", 9)] {
-        let none = claim(&store, one("w", at(now), id)).await;
-        assert_eq!(ids(&none), [""; 0], "{id:?} is not there, or not due");
+        let none = claim(&store, request_one("w", at(now), id)).await;
+        assert_eq!(
+            claimed_ids(&none),
+            [""; 0],
+            "{id:?} is not there, or not due"
+        );
     }
     assert_eq!(
-        ids(&claim(&store, any("w", at(9), 9)).await),
+        claimed_ids(&claim(&store, request_any("w", at(9), 9)).await),
         ["run-0", "run-1", "run-3"],
         "the others stay due"
     );
 }
 
-pub(super) async fn a_run_is_claimed_again_by_its_holder(store: Shared) {
-    let first = running(&store, "a", "w", at(0)).await;
-    lease(&store, "other", at(1_000)).await;
-    let again = take(&store, "w", at(1), "a").await;
+pub(super) async fn a_run_is_claimed_again_by_its_holder(store: SharedStore) {
+    let first = create_running(&store, "a", "w", at(0)).await;
+    renew_lease(&store, "other", at(1_000)).await;
+    let again = claim_run(&store, "w", at(1), "a").await;
     assert_eq!(
         again.claim,
         Claim {
@@ -264,24 +281,24 @@ pub(super) async fn a_run_is_claimed_again_by_its_holder(store: Shared) {
         !again.died && again.run.recoveries == 0,
         "its holder is alive: {again:?}"
     );
-    let none = claim(&store, one("other", at(1), "a")).await;
-    assert_eq!(ids(&none), [""; 0], "another worker cannot have it");
+    let none = claim(&store, request_one("other", at(1), "a")).await;
+    assert_eq!(claimed_ids(&none), [""; 0], "another worker cannot have it");
     commit(&store, append(again.claim, "a", 2, Status::Running, at(1))).await;
     assert_eq!(
-        ids(&claim(&store, any("w", at(1), 9)).await),
+        claimed_ids(&claim(&store, request_any("w", at(1), 9)).await),
         [""; 0],
         "it is not due"
     );
 }
 
-pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
-    queued(&store, "a", at(0)).await;
-    let claimed = take(&store, "w", at(0), "a").await;
+pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
+    create_queued(&store, "a", at(0)).await;
+    let claimed = claim_run(&store, "w", at(0), "a").await;
     assert_eq!(claimed.claim.epoch, 1, "the first claim");
     assert_eq!(
         claimed.run,
-        read(&store, "a").await,
+        read_run(&store, "a").await,
         "the run comes with this claim counted"
     );
     assert_eq!(
@@ -299,14 +316,14 @@ pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shar
         append(claimed.claim, "a", 2, Status::Running, at(0)),
     )
     .await;
-    commit(&store, pause(claimed.claim, "a", 3, at(5))).await;
-    let paused = read(&store, "a").await;
+    commit(&store, suspend(claimed.claim, "a", 3, at(5))).await;
+    let paused = read_run(&store, "a").await;
     assert_eq!(
         (paused.due_at, paused.worker),
         (Some(at(5)), None),
         "it is due, so it is not claimed"
     );
-    let claimed = take(&store, "w", at(5), "a").await;
+    let claimed = claim_run(&store, "w", at(5), "a").await;
     assert_eq!(
         (claimed.claim.epoch, claimed.run.status),
         (2, Status::Suspended),
@@ -316,11 +333,11 @@ pub(super) async fn a_claim_counts_up_the_epoch_and_keeps_the_status(store: Shar
         .release(claimed.claim, Due::At(at(6)))
         .await
         .expect("a claim is released");
-    let released = read(&store, "a").await;
+    let released = read_run(&store, "a").await;
     assert_eq!(
         (released.status, released.due_at, released.worker),
         (Status::Suspended, Some(at(6)), None)
     );
-    let claims = claim(&store, any("w", at(6), 9)).await;
+    let claims = claim(&store, request_any("w", at(6), 9)).await;
     assert_eq!(claims.runs[0].claim.epoch, 3, "the third claim");
 }

@@ -1,12 +1,13 @@
 //! Creating runs.
 
-use super::fixture::*;
-use super::snapshot::{Snapshot, Written, history};
 use workflow_engine::store::{Created, NewRun};
 use workflow_engine::{Run, Status, StoreError};
 
-pub(super) async fn a_new_run_has_what_it_was_created_with(store: Shared) {
-    lease(&store, "creator", at(100)).await;
+use super::fixture::*;
+use super::snapshot::{Snapshot, Written, history};
+
+pub(super) async fn a_new_run_has_what_it_was_created_with(store: SharedStore) {
+    renew_lease(&store, "creator", at(100)).await;
     for (id, status, execution_id) in [
         ("a", Status::Queued, Some("corr-1")),
         ("b", Status::Running, None),
@@ -20,7 +21,7 @@ pub(super) async fn a_new_run_has_what_it_was_created_with(store: Shared) {
             ..new_run(id, at(7))
         };
         let created = create(&store, new).await;
-        let run = read(&store, id).await;
+        let run = read_run(&store, id).await;
         let expected = Run {
             key: created.key,
             id: id.to_owned(),
@@ -35,7 +36,10 @@ pub(super) async fn a_new_run_has_what_it_was_created_with(store: Shared) {
             recoveries: 0,
             cancel: None,
         };
-        assert_eq!(run, expected, "a new run is what it was created with");
+        assert_eq!(
+            run, expected,
+            "a new run has the values it was created with"
+        );
         assert_eq!(
             history(&store, &run).await,
             [Written::from(&first)],
@@ -49,13 +53,14 @@ pub(super) async fn a_new_run_has_what_it_was_created_with(store: Shared) {
     );
 }
 
-pub(super) async fn a_taken_id_returns_its_run_untouched(store: Shared) {
-    let held = running(&store, "held", "w", at(0)).await;
+pub(super) async fn an_existing_id_returns_its_run_unchanged(store: SharedStore) {
+    let held = create_running(&store, "held", "w", at(0)).await;
     commit(&store, append(held, "held", 2, Status::Running, at(1))).await;
-    queued(&store, "due", at(1)).await;
-    ended(&store, "over", Status::Failed, at(2)).await;
+    create_queued(&store, "due", at(1)).await;
+    create_ended(&store, "over", Status::Failed, at(2)).await;
     for id in ["held", "due", "over"] {
-        let (run, before) = (read(&store, id).await, Snapshot::of(&store).await);
+        let run = read_run(&store, id).await;
+        let before = Snapshot::of(&store).await;
         for status in [Status::Queued, Status::Running] {
             let again = NewRun {
                 status,
@@ -80,11 +85,11 @@ pub(super) async fn a_taken_id_returns_its_run_untouched(store: Shared) {
     commit(&store, append(held, "held", 3, Status::Running, at(3))).await;
 }
 
-pub(super) async fn keys_are_in_the_order_of_creation(store: Shared) {
+pub(super) async fn keys_are_in_the_order_of_creation(store: SharedStore) {
     let mut keys = Vec::new();
     for id in ["m", "a", "z", "b"] {
         // The runs are created in the reverse order of their times.
-        keys.push(queued(&store, id, at(100 - keys.len() as i64)).await);
+        keys.push(create_queued(&store, id, at(100 - keys.len() as i64)).await);
     }
     assert!(
         keys.is_sorted_by(|one, next| one < next),
@@ -102,9 +107,9 @@ pub(super) async fn keys_are_in_the_order_of_creation(store: Shared) {
     assert_eq!(listed, keys, "runs are listed in the order of their keys");
 }
 
-pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: Shared) {
+pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: SharedStore) {
     let created = create(&store, new_run("a", at(5))).await;
-    let run = read(&store, "a").await;
+    let run = read_run(&store, "a").await;
     assert_eq!(
         (run.due_at, run.worker),
         (Some(at(5)), None),
@@ -117,9 +122,13 @@ pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: Shared) {
         matches!(refused, Err(StoreError::Fenced { .. })),
         "creating a queued run is no claim: {refused:?}"
     );
-    lease(&store, "w", at(100)).await;
-    let claims = claim(&store, any("w", at(5), 9)).await;
-    assert_eq!(ids(&claims), ["a"], "it can be claimed at that very time");
+    renew_lease(&store, "w", at(100)).await;
+    let claims = claim(&store, request_any("w", at(5), 9)).await;
+    assert_eq!(
+        claimed_ids(&claims),
+        ["a"],
+        "it can be claimed at that very time"
+    );
     assert_eq!(claims.runs[0].claim.epoch, 1, "its first claim has epoch 1");
     assert!(
         !claims.runs[0].died && claims.runs[0].run.recoveries == 0,
@@ -127,30 +136,30 @@ pub(super) async fn a_queued_run_is_ready_and_unclaimed(store: Shared) {
     );
 }
 
-pub(super) async fn a_running_run_is_claimed_by_its_creator_with_epoch_1(store: Shared) {
-    let created = running(&store, "a", "w", at(0)).await;
+pub(super) async fn a_running_run_is_claimed_by_its_creator_with_epoch_1(store: SharedStore) {
+    let created = create_running(&store, "a", "w", at(0)).await;
     assert_eq!(created.epoch, 1, "the first claim has epoch 1");
-    let run = read(&store, "a").await;
+    let run = read_run(&store, "a").await;
     assert_eq!(
         (run.key, run.due_at, run.worker.as_deref()),
         (created.key, None, Some("w")),
         "its creator holds it"
     );
-    lease(&store, "other", at(100)).await;
+    renew_lease(&store, "other", at(100)).await;
     assert_eq!(
-        ids(&claim(&store, any("other", at(1), 9)).await),
+        claimed_ids(&claim(&store, request_any("other", at(1), 9)).await),
         [""; 0],
         "no other worker can claim it"
     );
     assert_eq!(
-        ids(&claim(&store, any("w", at(1), 9)).await),
+        claimed_ids(&claim(&store, request_any("w", at(1), 9)).await),
         [""; 0],
         "and its creator has it already"
     );
     commit(&store, append(created, "a", 2, Status::Running, at(1))).await;
 }
 
-pub(super) async fn a_run_begins_as_queued_or_running_only(store: Shared) {
+pub(super) async fn a_run_begins_as_queued_or_running_only(store: SharedStore) {
     let before = Snapshot::of(&store).await;
     for status in [
         Status::Suspended,
@@ -176,14 +185,14 @@ pub(super) async fn a_run_begins_as_queued_or_running_only(store: Shared) {
             "a refused creation changes nothing"
         );
     }
-    queued(&store, "a", at(0)).await;
+    create_queued(&store, "a", at(0)).await;
 }
 
-pub(super) async fn a_run_begins_with_its_first_record(store: Shared) {
+pub(super) async fn a_run_begins_with_its_first_record(store: SharedStore) {
     let before = Snapshot::of(&store).await;
     for (first_seq, events) in [(0, 1), (2, 1), (1, 0)] {
         let new = NewRun {
-            record: note("a", first_seq, at(0), events),
+            record: record_without_entry("a", first_seq, at(0), events),
             ..new_run("a", at(0))
         };
         let refused = store.create(new).await;

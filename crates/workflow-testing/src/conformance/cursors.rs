@@ -1,37 +1,38 @@
 //! Cursors of sinks, and claims on their delivery.
 
-use super::fixture::*;
-use super::snapshot::events;
 use workflow_engine::store::{Cursor, Position, Purge, SinkClaim};
 use workflow_engine::{Status, StoreError};
 
-pub(super) async fn a_new_cursor_is_at_the_start(store: Shared) {
+use super::fixture::*;
+use super::snapshot::events;
+
+pub(super) async fn a_new_cursor_is_at_the_start(store: SharedStore) {
     assert_eq!(
-        open(&store, "early").await,
+        open_cursor(&store, "early").await,
         Cursor::default(),
         "nothing has a fate"
     );
-    ended(&store, "a", Status::Completed, at(0)).await;
+    create_ended(&store, "a", Status::Completed, at(0)).await;
     for _ in 0..2 {
         assert_eq!(
-            open(&store, "late").await,
+            open_cursor(&store, "late").await,
             Cursor::default(),
             "nothing was purged, so nothing is missed"
         );
     }
 }
 
-pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
+pub(super) async fn a_cursor_only_moves_forward(store: SharedStore) {
     for id in ["a", "b", "c"] {
-        ended(&store, id, Status::Completed, at(0)).await;
+        create_ended(&store, id, Status::Completed, at(0)).await;
     }
     let places: Vec<_> = events(&store, Position(0))
         .await
         .into_iter()
         .map(|(position, _)| position)
         .collect();
-    open(&store, "s").await;
-    set(&store, "s", places[2], 2, 1).await;
+    open_cursor(&store, "s").await;
+    move_cursor(&store, "s", places[2], 2, 1).await;
     let standing = Cursor {
         position: places[2],
         delivered: 2,
@@ -39,51 +40,58 @@ pub(super) async fn a_cursor_only_moves_forward(store: Shared) {
         missed: 0,
     };
     assert_eq!(
-        open(&store, "s").await,
+        open_cursor(&store, "s").await,
         standing,
         "it is where it was moved to"
     );
-    set(&store, "s", places[1], 2, 0).await;
-    set(&store, "s", Position(0), 0, 0).await;
-    assert_eq!(open(&store, "s").await, standing, "it is further already");
-    let lies = Cursor {
+    move_cursor(&store, "s", places[1], 2, 0).await;
+    move_cursor(&store, "s", Position(0), 0, 0).await;
+    assert_eq!(
+        open_cursor(&store, "s").await,
+        standing,
+        "it is further already"
+    );
+    let invented = Cursor {
         position: places[4],
         delivered: 3,
         rejected: 2,
         missed: 77,
     };
-    let held = hold(&store, "s", "relay").await;
+    let held = claim_sink(&store, "s", "relay").await;
     store
-        .set_cursor(&held, lies)
+        .set_cursor(&held, invented)
         .await
         .expect("a cursor is moved");
     assert_eq!(
-        open(&store, "s").await,
-        Cursor { missed: 0, ..lies },
-        "what was missed only the store sets"
+        open_cursor(&store, "s").await,
+        Cursor {
+            missed: 0,
+            ..invented
+        },
+        "only the store sets the number of missed events"
     );
 }
 
-pub(super) async fn every_cursor_is_listed(store: Shared) {
-    let read = async || store.cursors().await.expect("the cursors are read");
-    assert_eq!(read().await, [], "a fresh store has none");
-    ended(&store, "a", Status::Completed, at(0)).await;
+pub(super) async fn every_cursor_is_listed(store: SharedStore) {
+    let cursors_now = async || store.cursors().await.expect("the cursors are read");
+    assert_eq!(cursors_now().await, [], "a fresh store has none");
+    create_ended(&store, "a", Status::Completed, at(0)).await;
     let places: Vec<_> = events(&store, Position(0))
         .await
         .into_iter()
         .map(|(position, _)| position)
         .collect();
     for sink in ["b", "Z", "a", "a\"\\ é", "a\u{10ffff}", "", "aa"] {
-        open(&store, sink).await;
+        open_cursor(&store, sink).await;
     }
-    hold(&store, "claimed", "relay").await;
-    set(&store, "b", places[0], 1, 0).await;
+    claim_sink(&store, "claimed", "relay").await;
+    move_cursor(&store, "b", places[0], 1, 0).await;
     let moved = Cursor {
         position: places[0],
         delivered: 1,
         ..Cursor::default()
     };
-    let cursors = read().await;
+    let cursors = cursors_now().await;
     let names: Vec<_> = cursors.iter().map(|(sink, _)| sink.as_str()).collect();
     assert_eq!(
         names,
@@ -98,25 +106,25 @@ pub(super) async fn every_cursor_is_listed(store: Shared) {
         }));
     store.drop_cursor("a").await.expect("a cursor is dropped");
     assert!(
-        read().await.iter().all(|(sink, _)| sink != "a"),
+        cursors_now().await.iter().all(|(sink, _)| sink != "a"),
         "a forgotten sink is not listed"
     );
 }
 
-pub(super) async fn cursors_are_independent(store: Shared) {
-    ended(&store, "a", Status::Completed, at(0)).await;
+pub(super) async fn cursors_are_independent(store: SharedStore) {
+    create_ended(&store, "a", Status::Completed, at(0)).await;
     let places: Vec<_> = events(&store, Position(0))
         .await
         .into_iter()
         .map(|(position, _)| position)
         .collect();
     for sink in ["one", "two", "One", "it's"] {
-        open(&store, sink).await;
+        open_cursor(&store, sink).await;
     }
-    set(&store, "one", places[1], 2, 0).await;
-    set(&store, "it's", places[0], 0, 1).await;
+    move_cursor(&store, "one", places[1], 2, 0).await;
+    move_cursor(&store, "it's", places[0], 0, 1).await;
     assert_eq!(
-        open(&store, "one").await,
+        open_cursor(&store, "one").await,
         Cursor {
             position: places[1],
             delivered: 2,
@@ -124,7 +132,7 @@ pub(super) async fn cursors_are_independent(store: Shared) {
         }
     );
     assert_eq!(
-        open(&store, "it's").await,
+        open_cursor(&store, "it's").await,
         Cursor {
             position: places[0],
             rejected: 1,
@@ -133,7 +141,7 @@ pub(super) async fn cursors_are_independent(store: Shared) {
     );
     for untouched in ["two", "One"] {
         assert_eq!(
-            open(&store, untouched).await,
+            open_cursor(&store, untouched).await,
             Cursor::default(),
             "{untouched:?} has not moved"
         );
@@ -141,7 +149,7 @@ pub(super) async fn cursors_are_independent(store: Shared) {
 }
 
 /// Purges every completed run whose events have a fate at every sink.
-async fn purge_all(store: &Shared) -> u64 {
+async fn purge_all(store: &SharedStore) -> u64 {
     let purge = Purge {
         completed: Some(at(1_000)),
         limit: 100,
@@ -150,12 +158,12 @@ async fn purge_all(store: &Shared) -> u64 {
     super::fixture::purge(store, purge).await.events
 }
 
-pub(super) async fn what_was_purged_before_is_missed(store: Shared) {
-    open(&store, "early").await;
-    ended(&store, "a", Status::Completed, at(0)).await;
-    ended(&store, "b", Status::Completed, at(0)).await;
+pub(super) async fn a_new_cursor_misses_purged_events(store: SharedStore) {
+    open_cursor(&store, "early").await;
+    create_ended(&store, "a", Status::Completed, at(0)).await;
+    create_ended(&store, "b", Status::Completed, at(0)).await;
     let end = store.outbox_end().await.expect("the end is read");
-    set(&store, "early", end.position, 3, 1).await;
+    move_cursor(&store, "early", end.position, 3, 1).await;
     assert_eq!(purge_all(&store).await, 4);
     let early = Cursor {
         position: end.position,
@@ -163,21 +171,25 @@ pub(super) async fn what_was_purged_before_is_missed(store: Shared) {
         rejected: 1,
         missed: 0,
     };
-    assert_eq!(open(&store, "early").await, early, "it missed nothing");
+    assert_eq!(
+        open_cursor(&store, "early").await,
+        early,
+        "it missed nothing"
+    );
     let late = Cursor {
         missed: 4,
         ..Cursor::default()
     };
     assert_eq!(
-        open(&store, "late").await,
+        open_cursor(&store, "late").await,
         late,
-        "the late sink can never see what is gone"
+        "the late sink has missed the purged events"
     );
-    ended(&store, "c", Status::Completed, at(1)).await;
+    create_ended(&store, "c", Status::Completed, at(1)).await;
     let end = store.outbox_end().await.expect("the end is read");
     for sink in ["early", "late"] {
-        let before = open(&store, sink).await;
-        set(
+        let before = open_cursor(&store, sink).await;
+        move_cursor(
             &store,
             sink,
             end.position,
@@ -188,41 +200,45 @@ pub(super) async fn what_was_purged_before_is_missed(store: Shared) {
     }
     assert_eq!(purge_all(&store).await, 2);
     assert_eq!(
-        open(&store, "late").await.missed,
+        open_cursor(&store, "late").await.missed,
         4,
-        "what it has seen it has not missed"
+        "delivered events are not missed"
     );
-    assert_eq!(open(&store, "latest").await.missed, 6, "all that is gone");
+    assert_eq!(
+        open_cursor(&store, "latest").await.missed,
+        6,
+        "all purged events are missed"
+    );
 }
 
-pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
+pub(super) async fn a_dropped_cursor_is_forgotten(store: SharedStore) {
     let drop_cursor = async |sink| store.drop_cursor(sink).await.expect("a cursor is dropped");
     assert!(!drop_cursor("s").await, "there was none");
-    open(&store, "s").await;
-    open(&store, "other").await;
-    ended(&store, "a", Status::Completed, at(0)).await;
+    open_cursor(&store, "s").await;
+    open_cursor(&store, "other").await;
+    create_ended(&store, "a", Status::Completed, at(0)).await;
     let end = store.outbox_end().await.expect("the end is read");
-    set(&store, "s", end.position, 2, 0).await;
+    move_cursor(&store, "s", end.position, 2, 0).await;
     assert_eq!(
         purge_all(&store).await,
         0,
         "the other sink has settled nothing"
     );
     assert!(drop_cursor("other").await, "there was one");
-    assert!(!drop_cursor("other").await, "there is none any more");
+    assert!(!drop_cursor("other").await, "the cursor is dropped already");
     assert_eq!(
-        open(&store, "s").await.position,
+        open_cursor(&store, "s").await.position,
         end.position,
-        "another sink is not meant"
+        "other sinks are not affected"
     );
     assert_eq!(
         purge_all(&store).await,
         2,
-        "a sink that is forgotten holds up nothing"
+        "a dropped cursor does not prevent a purge"
     );
     assert!(drop_cursor("s").await, "there was one");
     assert_eq!(
-        open(&store, "s").await,
+        open_cursor(&store, "s").await,
         Cursor {
             missed: 2,
             ..Cursor::default()
@@ -232,9 +248,9 @@ pub(super) async fn a_dropped_cursor_is_forgotten(store: Shared) {
 }
 
 /// Asserts that a claim on a sink has ended.
-async fn fenced(store: &Shared, claim: &SinkClaim) {
+async fn assert_fenced(store: &SharedStore, claim: &SinkClaim) {
     let end = store.outbox_end().await.expect("the end is read");
-    let before = open(store, &claim.sink).await;
+    let before = open_cursor(store, &claim.sink).await;
     let refused = store
         .set_cursor(
             claim,
@@ -251,23 +267,23 @@ async fn fenced(store: &Shared, claim: &SinkClaim) {
         "{claim:?} has ended: {refused:?}"
     );
     assert_eq!(
-        open(store, &claim.sink).await,
+        open_cursor(store, &claim.sink).await,
         before,
         "and nothing was changed"
     );
 }
 
-pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
-    ended(&store, "a", Status::Completed, at(0)).await;
-    lease(&store, "w", at(10)).await;
-    lease(&store, "other", at(1_000)).await;
+pub(super) async fn a_sink_has_one_worker_at_a_time(store: SharedStore) {
+    create_ended(&store, "a", Status::Completed, at(0)).await;
+    renew_lease(&store, "w", at(10)).await;
+    renew_lease(&store, "other", at(1_000)).await;
     let first = store
         .claim_sink("s", "w", at(0))
         .await
         .expect("a sink is claimed")
         .expect("it is not claimed");
     assert_eq!(
-        open(&store, "s").await,
+        open_cursor(&store, "s").await,
         Cursor::default(),
         "a claim opens the cursor"
     );
@@ -283,21 +299,21 @@ pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
         .claim_sink("t", "other", at(9))
         .await
         .expect("it is answered");
-    assert!(another.is_some(), "another sink is not meant");
+    assert!(another.is_some(), "other sinks are not affected");
     let second = store
         .claim_sink("s", "w", at(9))
         .await
         .expect("it is answered")
         .expect("its holder may claim it");
     assert!(second.epoch > first.epoch, "each claim has a higher epoch");
-    fenced(&store, &first).await;
+    assert_fenced(&store, &first).await;
     let third = store
         .claim_sink("s", "other", at(10))
         .await
         .expect("it is answered")
         .expect("the lease has expired");
     assert!(third.epoch > second.epoch, "each claim has a higher epoch");
-    fenced(&store, &second).await;
+    assert_fenced(&store, &second).await;
     store
         .set_cursor(
             &third,
@@ -308,20 +324,20 @@ pub(super) async fn one_worker_at_a_time_has_a_sink(store: Shared) {
             },
         )
         .await
-        .expect("its own");
+        .expect("the newest claim is valid");
 }
 
-pub(super) async fn a_released_sink_is_free(store: Shared) {
-    ended(&store, "a", Status::Completed, at(0)).await;
-    lease(&store, "w", at(1_000)).await;
-    lease(&store, "other", at(1_000)).await;
-    let first = hold(&store, "s", "w").await;
+pub(super) async fn a_released_sink_is_free(store: SharedStore) {
+    create_ended(&store, "a", Status::Completed, at(0)).await;
+    renew_lease(&store, "w", at(1_000)).await;
+    renew_lease(&store, "other", at(1_000)).await;
+    let first = claim_sink(&store, "s", "w").await;
     store
         .release_sink(&first)
         .await
         .expect("a sink is released");
-    fenced(&store, &first).await;
-    let second = hold(&store, "s", "other").await;
+    assert_fenced(&store, &first).await;
+    let second = claim_sink(&store, "s", "other").await;
     store.release_sink(&first).await.expect("nothing happens");
     assert_eq!(
         store
@@ -335,10 +351,10 @@ pub(super) async fn a_released_sink_is_free(store: Shared) {
         .retire("other", at(0))
         .await
         .expect("a worker retires");
-    let third = hold(&store, "s", "w").await;
-    fenced(&store, &second).await;
+    let third = claim_sink(&store, "s", "w").await;
+    assert_fenced(&store, &second).await;
     store.drop_cursor("s").await.expect("a sink is dropped");
-    let gone = store
+    let fenced = store
         .set_cursor(
             &third,
             Cursor {
@@ -348,9 +364,9 @@ pub(super) async fn a_released_sink_is_free(store: Shared) {
         )
         .await;
     assert!(
-        matches!(gone, Err(StoreError::SinkFenced { .. })),
-        "what was dropped stays dropped: {gone:?}"
+        matches!(fenced, Err(StoreError::SinkFenced { .. })),
+        "a dropped cursor stays dropped: {fenced:?}"
     );
-    let again = hold(&store, "s", "other").await;
+    let again = claim_sink(&store, "s", "other").await;
     assert!(again.epoch > third.epoch, "an epoch is never used again");
 }

@@ -1,20 +1,20 @@
 //! Entries are read as they were written.
 
+use workflow_engine::store::{Commit, Due, Entry, EntryKind, NewRun, Record};
+use workflow_engine::{Payload, Status};
 use workflow_events::Timestamp;
 
 use super::fixture::*;
 use super::snapshot::{Written, history};
-use workflow_engine::store::{Commit, Due, Entry, EntryKind, NewRun, Record};
-use workflow_engine::{Payload, Status};
 
 /// Writes these entries, one per record, and asserts that they are read unchanged.
-async fn round_trip(store: &Shared, entries: impl IntoIterator<Item = Entry>) {
-    let claim = running(store, "entries", "w", at(0)).await;
+async fn round_trip(store: &SharedStore, entries: impl IntoIterator<Item = Entry>) {
+    let claim = create_running(store, "entries", "w", at(0)).await;
     for (seq, entry) in (2..).zip(entries) {
         let what = format!("{entry:?}");
         let record = Record {
             entry: Some(entry),
-            ..note("entries", seq, at(1), 1)
+            ..record_without_entry("entries", seq, at(1), 1)
         };
         let expected = Written::from(&record);
         commit(
@@ -39,7 +39,7 @@ async fn round_trip(store: &Shared, entries: impl IntoIterator<Item = Entry>) {
 }
 
 /// Makes an empty entry.
-fn bare(kind: EntryKind) -> Entry {
+fn entry_of_kind(kind: EntryKind) -> Entry {
     Entry {
         kind,
         name: String::new(),
@@ -54,17 +54,21 @@ fn payload(json: &str) -> Option<Payload> {
     Some(Payload::from_json(json.to_owned()).expect("it is JSON"))
 }
 
-pub(super) async fn every_kind_of_entry_comes_back(store: Shared) {
+pub(super) async fn every_kind_of_entry_comes_back(store: SharedStore) {
     let full = |kind| Entry {
         name: "charge".to_owned(),
         occurrence: u32::MAX,
         attempt: u32::MAX - 1,
         due_at: Some(at(77)),
         payload: payload(r#"{"a":[1,2]}"#),
-        ..bare(kind)
+        ..entry_of_kind(kind)
     };
     let kinds = EntryKind::ALL.into_iter();
-    round_trip(&store, kinds.flat_map(|kind| [full(kind), bare(kind)])).await;
+    round_trip(
+        &store,
+        kinds.flat_map(|kind| [full(kind), entry_of_kind(kind)]),
+    )
+    .await;
     let first = Record {
         entry: None,
         ..record("none", 1, at(0), 2)
@@ -77,7 +81,7 @@ pub(super) async fn every_kind_of_entry_comes_back(store: Shared) {
         },
     )
     .await;
-    let written = history(&store, &read(&store, "none").await).await;
+    let written = history(&store, &read_run(&store, "none").await).await;
     assert_eq!(
         written,
         [Written::from(&first)],
@@ -86,7 +90,7 @@ pub(super) async fn every_kind_of_entry_comes_back(store: Shared) {
 }
 
 /// Texts that have broken stores before.
-const ODD: [&str; 10] = [
+const UNUSUAL_TEXTS: [&str; 10] = [
     "it's \"quoted\" `here`",
     "'; drop table runs; --",
     "ünïcödé 流程 🦀 e\u{301} \u{202e}",
@@ -99,35 +103,35 @@ const ODD: [&str; 10] = [
     "?1 :a @b $c {}",
 ];
 
-pub(super) async fn odd_texts_come_back(store: Shared) {
+pub(super) async fn unusual_texts_come_back(store: SharedStore) {
     round_trip(
         &store,
-        ODD.map(|name| Entry {
+        UNUSUAL_TEXTS.map(|name| Entry {
             name: name.to_owned(),
-            ..bare(EntryKind::StepCompleted)
+            ..entry_of_kind(EntryKind::StepCompleted)
         }),
     )
     .await;
-    for text in ODD {
+    for text in UNUSUAL_TEXTS {
         let new = NewRun {
             workflow: text.to_owned(),
             execution_id: Some(text.to_owned()),
             ..new_run(text, at(0))
         };
-        lease(&store, text, at(100)).await;
+        renew_lease(&store, text, at(100)).await;
         create(&store, new).await;
-        let claimed = take(&store, text, at(0), text).await;
-        cancel(&store, text, please(text, at(1))).await;
-        let run = read(&store, text).await;
+        let claimed = claim_run(&store, text, at(0), text).await;
+        request_cancel(&store, text, cancel_request(text, at(1))).await;
+        let run = read_run(&store, text).await;
         assert_eq!((run.id.as_str(), run.workflow.as_str()), (text, text));
         assert_eq!(
             (run.execution_id.as_deref(), run.worker.as_deref()),
             (Some(text), Some(text))
         );
-        assert_eq!(run.cancel, Some(please(text, at(1))));
+        assert_eq!(run.cancel, Some(cancel_request(text, at(1))));
         assert_eq!(
-            lease(&store, text, at(100)).await,
-            [(claimed.claim.key, please(text, at(1)))]
+            renew_lease(&store, text, at(100)).await,
+            [(claimed.claim.key, cancel_request(text, at(1)))]
         );
     }
     for text in ["", "Entries", "entries "] {
@@ -143,13 +147,13 @@ pub(super) async fn odd_texts_come_back(store: Shared) {
     };
     create(&store, empty).await;
     assert_eq!(
-        read(&store, "empty").await.execution_id.as_deref(),
+        read_run(&store, "empty").await.execution_id.as_deref(),
         Some(""),
         "an empty text is not an absent one"
     );
 }
 
-pub(super) async fn empty_payloads_come_back(store: Shared) {
+pub(super) async fn empty_payloads_come_back(store: SharedStore) {
     let empty = [
         "null",
         "\"\"",
@@ -165,34 +169,34 @@ pub(super) async fn empty_payloads_come_back(store: Shared) {
     ];
     let with = |json: &&str| Entry {
         payload: payload(json),
-        ..bare(EntryKind::StepCompleted)
+        ..entry_of_kind(EntryKind::StepCompleted)
     };
     round_trip(&store, empty.iter().map(with)).await;
 }
 
-pub(super) async fn a_large_payload_comes_back(store: Shared) {
+pub(super) async fn a_large_payload_comes_back(store: SharedStore) {
     let text = "ä€🦀\\n".repeat(95_326);
     assert!(text.len() > 1 << 20, "larger than a step's result may be");
     let large = Entry {
         payload: payload(&format!("\"{text}\"")),
-        ..bare(EntryKind::StepCompleted)
+        ..entry_of_kind(EntryKind::StepCompleted)
     };
     round_trip(&store, [large]).await;
 }
 
 /// Writes a time into every field that has one, and asserts that it is read unchanged.
-async fn times(store: &Shared, times: &[Timestamp]) {
+async fn assert_times_come_back(store: &SharedStore, times: &[Timestamp]) {
     // A lease that never ends: some of the times are in the far future.
-    lease(store, "w", Timestamp::MAX).await;
+    renew_lease(store, "w", Timestamp::MAX).await;
     for &time in times {
         let run = time.to_string();
         let entry = Entry {
             due_at: Some(time),
-            ..bare(EntryKind::SleepStarted)
+            ..entry_of_kind(EntryKind::SleepStarted)
         };
         let first = Record {
             entry: Some(entry),
-            ..note(&run, 1, time, 1)
+            ..record_without_entry(&run, 1, time, 1)
         };
         let worker = "w".to_owned();
         let new = NewRun {
@@ -202,21 +206,21 @@ async fn times(store: &Shared, times: &[Timestamp]) {
             ..new_run(&run, at(0))
         };
         let held = create(store, new).await;
-        let kept = read(store, &run).await;
+        let kept = read_run(store, &run).await;
         assert_eq!(kept.created_at, time, "the time of the creation");
         assert_eq!(
             history(store, &kept).await,
             [Written::from(&first)],
             "the times of a record"
         );
-        commit(store, pause(held, &run, 2, time)).await;
+        commit(store, suspend(held, &run, 2, time)).await;
         assert_eq!(
-            read(store, &run).await.due_at,
+            read_run(store, &run).await.due_at,
             Some(time),
             "the time when a run is due"
         );
-        let held = take(store, "w", time, &run).await.claim;
-        let kept = cancel(store, &run, please("x", time)).await;
+        let held = claim_run(store, "w", time, &run).await.claim;
+        let kept = request_cancel(store, &run, cancel_request("x", time)).await;
         assert_eq!(
             kept.cancel.map(|cancel| cancel.at),
             Some(time),
@@ -227,14 +231,14 @@ async fn times(store: &Shared, times: &[Timestamp]) {
             .await
             .expect("a claim is released");
         assert_eq!(
-            read(store, &run).await.due_at,
+            read_run(store, &run).await.due_at,
             Some(time),
             "the time when a run is due"
         );
-        let held = take(store, "w", time, &run).await.claim;
+        let held = claim_run(store, "w", time, &run).await.claim;
         commit(store, append(held, &run, 3, Status::Cancelled, time)).await;
         assert_eq!(
-            read(store, &run).await.ended_at,
+            read_run(store, &run).await.ended_at,
             Some(time),
             "the time of the end"
         );
@@ -242,36 +246,36 @@ async fn times(store: &Shared, times: &[Timestamp]) {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     for &time in times {
-        waiting(store, &format!("due {time}"), time).await;
+        create_waiting(store, &format!("due {time}"), time).await;
     }
     for time in sorted {
-        let claims = claim(store, any("w", time, 9)).await;
+        let claims = claim(store, request_any("w", time, 9)).await;
         assert_eq!(
-            ids(&claims),
+            claimed_ids(&claims),
             [format!("due {time}")],
             "times are distinct and in order"
         );
     }
 }
 
-pub(super) async fn times_come_back_to_the_millisecond(store: Shared) {
+pub(super) async fn times_come_back_to_the_millisecond(store: SharedStore) {
     let text = [
         "2026-03-01T11:59:59.999Z",
         "2026-03-01T12:00:00.001Z",
         "1969-12-31T23:59:59.999Z",
     ];
-    times(
+    assert_times_come_back(
         &store,
         &text.map(|time| time.parse().expect("it is a time")),
     )
     .await;
 }
 
-pub(super) async fn the_first_and_the_last_time_come_back(store: Shared) {
+pub(super) async fn the_first_and_the_last_time_come_back(store: SharedStore) {
     let whole = |time: Timestamp| {
         Timestamp::from_millis(time.as_millis()).expect("it is not before the first")
     };
-    times(
+    assert_times_come_back(
         &store,
         &[Timestamp::MIN, Timestamp::UNIX_EPOCH, whole(Timestamp::MAX)],
     )

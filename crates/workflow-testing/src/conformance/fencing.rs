@@ -1,12 +1,13 @@
 //! Fencing: a run is advanced only under its newest claim.
 
-use super::fixture::*;
-use super::snapshot::Snapshot;
 use workflow_engine::store::{Claim, Commit, Due};
 use workflow_engine::{RunKey, Status, StoreError};
 
+use super::fixture::*;
+use super::snapshot::Snapshot;
+
 /// Asserts that every write under `claim` is refused and changes nothing.
-async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
+async fn assert_fenced(store: &SharedStore, claim: Claim, next_seq: u64) {
     let before = Snapshot::of(store).await;
     let commits = [
         append(claim, "x", next_seq, Status::Running, at(9)),
@@ -32,14 +33,14 @@ async fn fenced(store: &Shared, claim: Claim, next_seq: u64) {
     assert_eq!(
         Snapshot::of(store).await,
         before,
-        "what is fenced changes nothing"
+        "a fenced write changes nothing"
     );
 }
 
-pub(super) async fn a_claim_that_never_was_is_refused(store: Shared) {
-    let held = running(&store, "held", "w", at(0)).await;
+pub(super) async fn a_claim_that_never_existed_is_refused(store: SharedStore) {
+    let held = create_running(&store, "held", "w", at(0)).await;
     let due = Claim {
-        key: queued(&store, "due", at(0)).await,
+        key: create_queued(&store, "due", at(0)).await,
         epoch: 0,
     };
     for claim in [
@@ -48,26 +49,26 @@ pub(super) async fn a_claim_that_never_was_is_refused(store: Shared) {
         due,
         Claim { epoch: 1, ..due },
     ] {
-        fenced(&store, claim, 2).await;
+        assert_fenced(&store, claim, 2).await;
     }
-    let nobody = Claim {
+    let unknown = Claim {
         key: RunKey(due.key.0 + 1),
         epoch: 1,
     };
     let answer = store
-        .commit(append(nobody, "x", 1, Status::Running, at(1)))
+        .commit(append(unknown, "x", 1, Status::Running, at(1)))
         .await;
     assert!(
-        matches!(answer, Err(StoreError::UnknownRun { key }) if key == nobody.key),
+        matches!(answer, Err(StoreError::UnknownRun { key }) if key == unknown.key),
         "no such run: {answer:?}"
     );
     commit(&store, append(held, "held", 2, Status::Running, at(1))).await;
 }
 
-pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: Shared) {
-    let mut claim = running(&store, "a", "w", at(0)).await;
+pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: SharedStore) {
+    let mut claim = create_running(&store, "a", "w", at(0)).await;
     for next_seq in 2..6 {
-        let newer = take(&store, "w", at(1), "a").await.claim;
+        let newer = claim_run(&store, "w", at(1), "a").await.claim;
         assert_eq!(
             newer,
             Claim {
@@ -76,66 +77,66 @@ pub(super) async fn an_older_claim_is_refused_and_the_newer_works(store: Shared)
             },
             "each claim has the next epoch"
         );
-        fenced(&store, claim, next_seq).await;
+        assert_fenced(&store, claim, next_seq).await;
         commit(&store, append(newer, "a", next_seq, Status::Running, at(1))).await;
         claim = newer;
     }
 }
 
-pub(super) async fn a_released_claim_is_refused(store: Shared) {
-    let claim = running(&store, "a", "w", at(0)).await;
+pub(super) async fn a_released_claim_is_refused(store: SharedStore) {
+    let claim = create_running(&store, "a", "w", at(0)).await;
     store
         .release(claim, Due::At(at(5)))
         .await
         .expect("a claim is released");
-    fenced(&store, claim, 2).await;
-    let again = take(&store, "w", at(5), "a").await.claim;
-    fenced(&store, claim, 2).await;
+    assert_fenced(&store, claim, 2).await;
+    let again = claim_run(&store, "w", at(5), "a").await.claim;
+    assert_fenced(&store, claim, 2).await;
     commit(&store, append(again, "a", 2, Status::Completed, at(5))).await;
 }
 
-pub(super) async fn a_retired_claim_is_refused(store: Shared) {
-    let claim = running(&store, "a", "w", at(0)).await;
+pub(super) async fn a_retired_claim_is_refused(store: SharedStore) {
+    let claim = create_running(&store, "a", "w", at(0)).await;
     store.retire("w", at(5)).await.expect("a worker retires");
-    fenced(&store, claim, 2).await;
-    lease(&store, "w", at(100)).await;
-    fenced(&store, claim, 2).await;
-    lease(&store, "other", at(100)).await;
-    let again = take(&store, "other", at(5), "a").await.claim;
-    fenced(&store, claim, 2).await;
+    assert_fenced(&store, claim, 2).await;
+    renew_lease(&store, "w", at(100)).await;
+    assert_fenced(&store, claim, 2).await;
+    renew_lease(&store, "other", at(100)).await;
+    let again = claim_run(&store, "other", at(5), "a").await.claim;
+    assert_fenced(&store, claim, 2).await;
     commit(&store, append(again, "a", 2, Status::Completed, at(5))).await;
 }
 
-pub(super) async fn an_expired_claim_is_refused_once_it_is_noticed(store: Shared) {
-    let claim = running(&store, "a", "w", at(0)).await;
-    lease(&store, "w", at(10)).await;
-    lease(&store, "other", at(100)).await;
+pub(super) async fn an_expired_claim_is_refused_once_its_expiry_is_noticed(store: SharedStore) {
+    let claim = create_running(&store, "a", "w", at(0)).await;
+    renew_lease(&store, "w", at(10)).await;
+    renew_lease(&store, "other", at(100)).await;
     // A claim notices the expiry, even if it does not claim this run.
-    let none = super::fixture::claim(&store, any("other", at(10), 0)).await;
-    assert_eq!(ids(&none), [""; 0], "none were asked for");
-    fenced(&store, claim, 2).await;
-    lease(&store, "w", at(100)).await;
-    fenced(&store, claim, 2).await;
-    let again = take(&store, "other", at(11), "a").await.claim;
-    fenced(&store, claim, 2).await;
+    let none = super::fixture::claim(&store, request_any("other", at(10), 0)).await;
+    assert_eq!(claimed_ids(&none), [""; 0], "none were requested");
+    assert_fenced(&store, claim, 2).await;
+    renew_lease(&store, "w", at(100)).await;
+    assert_fenced(&store, claim, 2).await;
+    let again = claim_run(&store, "other", at(11), "a").await.claim;
+    assert_fenced(&store, claim, 2).await;
     commit(&store, append(again, "a", 2, Status::Completed, at(11))).await;
 }
 
-pub(super) async fn a_paused_run_refuses_its_old_claim(store: Shared) {
-    let claim = running(&store, "a", "w", at(0)).await;
-    commit(&store, pause(claim, "a", 2, at(5))).await;
-    fenced(&store, claim, 3).await;
-    let again = take(&store, "w", at(5), "a").await.claim;
-    fenced(&store, claim, 3).await;
+pub(super) async fn a_suspended_run_refuses_its_old_claim(store: SharedStore) {
+    let claim = create_running(&store, "a", "w", at(0)).await;
+    commit(&store, suspend(claim, "a", 2, at(5))).await;
+    assert_fenced(&store, claim, 3).await;
+    let again = claim_run(&store, "w", at(5), "a").await.claim;
+    assert_fenced(&store, claim, 3).await;
     commit(&store, append(again, "a", 3, Status::Running, at(5))).await;
 }
 
-pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
-    lease(&store, "w", at(100)).await;
+pub(super) async fn an_ended_run_refuses_its_old_claim(store: SharedStore) {
+    renew_lease(&store, "w", at(100)).await;
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
-        let claim = ended(&store, &status.to_string(), status, at(1)).await;
-        fenced(&store, claim, 3).await;
-        fenced(
+        let claim = create_ended(&store, &status.to_string(), status, at(1)).await;
+        assert_fenced(&store, claim, 3).await;
+        assert_fenced(
             &store,
             Claim {
                 epoch: claim.epoch + 1,
@@ -144,9 +145,10 @@ pub(super) async fn an_ended_run_refuses_its_old_claim(store: Shared) {
             3,
         )
         .await;
-        let none = super::fixture::claim(&store, one("w", at(50), &status.to_string())).await;
+        let none =
+            super::fixture::claim(&store, request_one("w", at(50), &status.to_string())).await;
         assert_eq!(
-            (ids(&none), none.next_due),
+            (claimed_ids(&none), none.next_due),
             (vec![], None),
             "a run that has ended is never claimed"
         );

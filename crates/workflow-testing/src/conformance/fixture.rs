@@ -11,7 +11,7 @@ use workflow_engine::{EncodedEvent, Payload, Purged, Run, RunFilter, RunKey, Sta
 use workflow_events::Timestamp;
 
 /// A store under test.
-pub(super) type Shared = Arc<dyn Store>;
+pub(super) type SharedStore = Arc<dyn Store>;
 
 /// The workflow of most runs.
 pub(super) const WORKFLOW: &str = "order";
@@ -46,12 +46,17 @@ pub(super) fn record(run: &str, first_seq: u64, at: Timestamp, events: u64) -> R
     };
     Record {
         entry: Some(entry),
-        ..note(run, first_seq, at, events)
+        ..record_without_entry(run, first_seq, at, events)
     }
 }
 
 /// Makes a record of `events` events without an entry, which is no progress.
-pub(super) fn note(run: &str, first_seq: u64, at: Timestamp, events: u64) -> Record {
+pub(super) fn record_without_entry(
+    run: &str,
+    first_seq: u64,
+    at: Timestamp,
+    events: u64,
+) -> Record {
     let events = (0..events)
         .map(|n| event(run, first_seq.saturating_add(n)))
         .collect();
@@ -76,7 +81,7 @@ pub(super) fn new_run(id: &str, created_at: Timestamp) -> NewRun {
 }
 
 /// Creates a run, and asserts that it is new.
-pub(super) async fn create(store: &Shared, new: NewRun) -> Claim {
+pub(super) async fn create(store: &SharedStore, new: NewRun) -> Claim {
     let id = new.id.clone();
     match store.create(new).await {
         Ok(Created::New(claim)) => claim,
@@ -85,18 +90,18 @@ pub(super) async fn create(store: &Shared, new: NewRun) -> Claim {
 }
 
 /// Creates a `Queued` run of one event. The run is ready, even before `created_at`.
-pub(super) async fn queued(store: &Shared, id: &str, created_at: Timestamp) -> RunKey {
+pub(super) async fn create_queued(store: &SharedStore, id: &str, created_at: Timestamp) -> RunKey {
     create(store, new_run(id, created_at)).await.key
 }
 
 /// Creates a `Running` run of one event that `worker` holds with a lease of an hour.
-pub(super) async fn running(
-    store: &Shared,
+pub(super) async fn create_running(
+    store: &SharedStore,
     id: &str,
     worker: &str,
     created_at: Timestamp,
 ) -> Claim {
-    lease(
+    renew_lease(
         store,
         worker,
         created_at.saturating_add(std::time::Duration::from_secs(3_600)),
@@ -114,19 +119,20 @@ pub(super) async fn running(
 }
 
 /// Creates a `Suspended` run of three events that waits for `due_at`.
-pub(super) async fn waiting(store: &Shared, id: &str, due_at: Timestamp) -> RunKey {
-    waiting_of(store, WORKFLOW, id, due_at).await
+pub(super) async fn create_waiting(store: &SharedStore, id: &str, due_at: Timestamp) -> RunKey {
+    create_waiting_of(store, WORKFLOW, id, due_at).await
 }
 
 /// Creates the same run of another workflow.
-pub(super) async fn waiting_of(
-    store: &Shared,
+pub(super) async fn create_waiting_of(
+    store: &SharedStore,
     workflow: &str,
     id: &str,
     due_at: Timestamp,
 ) -> RunKey {
-    lease(store, "pauser", at(1)).await;
-    let (workflow, worker) = (workflow.to_owned(), "pauser".to_owned());
+    renew_lease(store, "pauser", at(1)).await;
+    let workflow = workflow.to_owned();
+    let worker = "pauser".to_owned();
     let held = create(
         store,
         NewRun {
@@ -137,19 +143,24 @@ pub(super) async fn waiting_of(
         },
     )
     .await;
-    commit(store, pause(held, id, 2, due_at)).await;
+    commit(store, suspend(held, id, 2, due_at)).await;
     held.key
 }
 
 /// Creates a run of two events that ends as `status` at `ended_at`.
-pub(super) async fn ended(store: &Shared, id: &str, status: Status, ended_at: Timestamp) -> Claim {
-    let claim = running(store, id, "ender", ended_at).await;
+pub(super) async fn create_ended(
+    store: &SharedStore,
+    id: &str,
+    status: Status,
+    ended_at: Timestamp,
+) -> Claim {
+    let claim = create_running(store, id, "ender", ended_at).await;
     commit(store, append(claim, id, 2, status, ended_at)).await;
     claim
 }
 
 /// Returns the ids of the runs that a worker holds.
-pub(super) async fn held(store: &Shared, worker: &str) -> Vec<String> {
+pub(super) async fn held_runs(store: &SharedStore, worker: &str) -> Vec<String> {
     store.held(worker).await.expect("the store works")
 }
 
@@ -170,7 +181,7 @@ pub(super) fn append(
 }
 
 /// Makes a commit that suspends a run until `due_at`.
-pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) -> Commit {
+pub(super) fn suspend(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) -> Commit {
     Commit {
         due_at: Some(due_at),
         ..append(claim, run, first_seq, Status::Suspended, at(0))
@@ -178,7 +189,7 @@ pub(super) fn pause(claim: Claim, run: &str, first_seq: u64, due_at: Timestamp) 
 }
 
 /// Commits, and asserts that the commit is accepted; returns the cancel in the result.
-pub(super) async fn commit(store: &Shared, commit: Commit) -> Option<CancelRequest> {
+pub(super) async fn commit(store: &SharedStore, commit: Commit) -> Option<CancelRequest> {
     match store.commit(commit.clone()).await {
         Ok(committed) => committed.cancel,
         Err(error) => panic!("the commit must be accepted, not refused with {error:?}: {commit:?}"),
@@ -186,8 +197,8 @@ pub(super) async fn commit(store: &Shared, commit: Commit) -> Option<CancelReque
 }
 
 /// Extends the lease of `worker`; returns the cancels of the runs that it holds, by key.
-pub(super) async fn lease(
-    store: &Shared,
+pub(super) async fn renew_lease(
+    store: &SharedStore,
     worker: &str,
     until: Timestamp,
 ) -> Vec<(RunKey, CancelRequest)> {
@@ -200,7 +211,7 @@ pub(super) async fn lease(
 }
 
 /// Requests any run, of any workflow.
-pub(super) fn any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
+pub(super) fn request_any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
     ClaimRequest {
         worker: worker.to_owned(),
         now,
@@ -211,21 +222,26 @@ pub(super) fn any(worker: &str, now: Timestamp, limit: usize) -> ClaimRequest {
 }
 
 /// Requests one run.
-pub(super) fn one(worker: &str, now: Timestamp, run: &str) -> ClaimRequest {
+pub(super) fn request_one(worker: &str, now: Timestamp, run: &str) -> ClaimRequest {
     ClaimRequest {
         run: Some(run.to_owned()),
-        ..any(worker, now, 1)
+        ..request_any(worker, now, 1)
     }
 }
 
 /// Claims runs.
-pub(super) async fn claim(store: &Shared, request: ClaimRequest) -> Claims {
+pub(super) async fn claim(store: &SharedStore, request: ClaimRequest) -> Claims {
     store.claim(request).await.expect("a claim is answered")
 }
 
 /// Claims one run, and asserts that the claim succeeds.
-pub(super) async fn take(store: &Shared, worker: &str, now: Timestamp, run: &str) -> Claimed {
-    let claims = claim(store, one(worker, now, run)).await;
+pub(super) async fn claim_run(
+    store: &SharedStore,
+    worker: &str,
+    now: Timestamp,
+    run: &str,
+) -> Claimed {
+    let claims = claim(store, request_one(worker, now, run)).await;
     match <[Claimed; 1]>::try_from(claims.runs) {
         Ok([claimed]) if claimed.run.id == run => claimed,
         other => panic!("the run {run:?} must be claimed, not {other:?}"),
@@ -233,7 +249,7 @@ pub(super) async fn take(store: &Shared, worker: &str, now: Timestamp, run: &str
 }
 
 /// Returns the ids of the claimed runs, in the order of the result.
-pub(super) fn ids(claims: &Claims) -> Vec<&str> {
+pub(super) fn claimed_ids(claims: &Claims) -> Vec<&str> {
     claims
         .runs
         .iter()
@@ -242,13 +258,13 @@ pub(super) fn ids(claims: &Claims) -> Vec<&str> {
 }
 
 /// Returns a run that must exist.
-pub(super) async fn read(store: &Shared, id: &str) -> Run {
+pub(super) async fn read_run(store: &SharedStore, id: &str) -> Run {
     let run = store.run(id).await.expect("a run is read");
     run.unwrap_or_else(|| panic!("the run {id:?} must be there"))
 }
 
 /// Returns every run.
-pub(super) async fn list_all(store: &Shared) -> Vec<Run> {
+pub(super) async fn list_all(store: &SharedStore) -> Vec<Run> {
     store
         .list(&RunFilter {
             limit: 1_000_000,
@@ -259,7 +275,7 @@ pub(super) async fn list_all(store: &Shared) -> Vec<Run> {
 }
 
 /// Makes a cancel request of the time `at`.
-pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
+pub(super) fn cancel_request(reason: &str, at: Timestamp) -> CancelRequest {
     CancelRequest {
         reason: Some(reason.to_owned()),
         immediate: false,
@@ -268,7 +284,7 @@ pub(super) fn please(reason: &str, at: Timestamp) -> CancelRequest {
 }
 
 /// Requests a cancel, and asserts that it is accepted.
-pub(super) async fn cancel(store: &Shared, run: &str, request: CancelRequest) -> Run {
+pub(super) async fn request_cancel(store: &SharedStore, run: &str, request: CancelRequest) -> Run {
     match store.request_cancel(run, request).await {
         Ok(CancelReply::Accepted(run)) => *run,
         other => panic!("the cancel of {run:?} must be accepted, not {other:?}"),
@@ -276,13 +292,13 @@ pub(super) async fn cancel(store: &Shared, run: &str, request: CancelRequest) ->
 }
 
 /// Returns a sink's cursor.
-pub(super) async fn open(store: &Shared, sink: &str) -> Cursor {
+pub(super) async fn open_cursor(store: &SharedStore, sink: &str) -> Cursor {
     store.open_cursor(sink).await.expect("a cursor is opened")
 }
 
 /// Moves a sink's cursor.
-pub(super) async fn set(
-    store: &Shared,
+pub(super) async fn move_cursor(
+    store: &SharedStore,
     sink: &str,
     position: Position,
     delivered: u64,
@@ -294,7 +310,7 @@ pub(super) async fn set(
         rejected,
         missed: 0,
     };
-    let held = hold(store, sink, "relay").await;
+    let held = claim_sink(store, sink, "relay").await;
     store
         .set_cursor(&held, cursor)
         .await
@@ -303,7 +319,7 @@ pub(super) async fn set(
 
 /// Purges until the limit is reached or a call removes nothing, because one call may remove fewer
 /// runs.
-pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
+pub(super) async fn purge(store: &SharedStore, purge: Purge) -> Purged {
     let mut purged = Purged::default();
     loop {
         let left = purge.limit - purged.runs as usize;
@@ -329,7 +345,7 @@ pub(super) async fn purge(store: &Shared, purge: Purge) -> Purged {
 }
 
 /// Claims a sink, and asserts that the claim succeeds.
-pub(super) async fn hold(store: &Shared, sink: &str, worker: &str) -> SinkClaim {
+pub(super) async fn claim_sink(store: &SharedStore, sink: &str, worker: &str) -> SinkClaim {
     let held = store
         .claim_sink(sink, worker, at(0))
         .await

@@ -1,22 +1,23 @@
 //! Commits: what they append, and how they change the run.
 
-use super::fixture::*;
-use super::snapshot::{Snapshot, Written, history};
 use workflow_engine::store::{Claim, Commit, NewRun, Span};
 use workflow_engine::{RunKey, Status, StoreError};
 
-pub(super) async fn records_are_appended_in_order(store: Shared) {
-    let claim = running(&store, "a", "w", at(0)).await;
-    let mut written = history(&store, &read(&store, "a").await).await;
+use super::fixture::*;
+use super::snapshot::{Snapshot, Written, history};
+
+pub(super) async fn records_are_appended_in_order(store: SharedStore) {
+    let claim = create_running(&store, "a", "w", at(0)).await;
+    let mut written = history(&store, &read_run(&store, "a").await).await;
     let commits = [
         vec![record("a", 2, at(1), 1)],
         vec![record("a", 3, at(1), 9)],
         vec![
-            note("a", 12, at(1), 4),
+            record_without_entry("a", 12, at(1), 4),
             record("a", 16, at(2), 2),
-            note("a", 18, at(0), 1),
+            record_without_entry("a", 18, at(0), 1),
         ],
-        vec![note("a", 19, at(3), 1)],
+        vec![record_without_entry("a", 19, at(3), 1)],
     ];
     for records in commits {
         written.extend(records.iter().map(Written::from));
@@ -34,7 +35,7 @@ pub(super) async fn records_are_appended_in_order(store: Shared) {
             },
         )
         .await;
-        let now = read(&store, "a").await;
+        let now = read_run(&store, "a").await;
         assert_eq!(
             (now.status, now.last_seq),
             (Status::Running, last_seq),
@@ -53,13 +54,13 @@ pub(super) async fn records_are_appended_in_order(store: Shared) {
     }
 }
 
-pub(super) async fn records_that_do_not_follow_are_refused(store: Shared) {
+pub(super) async fn records_that_do_not_follow_are_refused(store: SharedStore) {
     let new = NewRun {
         status: Status::Running,
         record: record("a", 1, at(0), 3),
         ..new_run("a", at(0))
     };
-    lease(&store, "creator", at(1_000)).await;
+    renew_lease(&store, "creator", at(1_000)).await;
     let claim = create(&store, new).await;
     let before = Snapshot::of(&store).await;
     let breaches = [
@@ -122,10 +123,10 @@ pub(super) async fn records_that_do_not_follow_are_refused(store: Shared) {
     commit(&store, append(claim, "a", 4, Status::Running, at(1))).await;
 }
 
-pub(super) async fn a_history_has_a_first_and_a_last_record(store: Shared) {
-    let claim = running(&store, "a", "w", at(0)).await;
+pub(super) async fn a_history_has_a_first_and_a_last_record(store: SharedStore) {
+    let claim = create_running(&store, "a", "w", at(0)).await;
     // Another run has records in between, because first and last are per run.
-    queued(&store, "b", at(0)).await;
+    create_queued(&store, "b", at(0)).await;
     let only = store
         .records(claim.key, Span::First)
         .await
@@ -139,7 +140,10 @@ pub(super) async fn a_history_has_a_first_and_a_last_record(store: Shared) {
         (1, 1),
         "the only record is the first and the last"
     );
-    let records = vec![record("a", 2, at(1), 2), note("a", 4, at(1), 3)];
+    let records = vec![
+        record("a", 2, at(1), 2),
+        record_without_entry("a", 4, at(1), 3),
+    ];
     commit(
         &store,
         Commit {
@@ -164,8 +168,8 @@ pub(super) async fn a_history_has_a_first_and_a_last_record(store: Shared) {
     }
 }
 
-pub(super) async fn an_unknown_run_has_no_history(store: Shared) {
-    let key = queued(&store, "a", at(0)).await;
+pub(super) async fn an_unknown_run_has_no_history(store: SharedStore) {
+    let key = create_queued(&store, "a", at(0)).await;
     for span in [Span::All, Span::First, Span::Last] {
         let records = store
             .records(RunKey(key.0 + 1), span)
@@ -178,13 +182,13 @@ pub(super) async fn an_unknown_run_has_no_history(store: Shared) {
     }
 }
 
-pub(super) async fn every_legal_transition_is_taken_and_no_other(store: Shared) {
-    lease(&store, "w", at(1_000)).await;
+pub(super) async fn every_legal_transition_is_taken_and_no_other(store: SharedStore) {
+    renew_lease(&store, "w", at(1_000)).await;
     for from in [Status::Queued, Status::Running, Status::Suspended] {
         for to in Status::ALL {
             let id = format!("{from}-{to}");
-            let claim = held(&store, &id, from).await;
-            let last_seq = read(&store, &id).await.last_seq;
+            let claim = create_held(&store, &id, from).await;
+            let last_seq = read_run(&store, &id).await.last_seq;
             let due_at = (to == Status::Suspended).then_some(at(50));
             let next = Commit {
                 due_at,
@@ -198,7 +202,7 @@ pub(super) async fn every_legal_transition_is_taken_and_no_other(store: Shared) 
                 }
                 (answer, legal) => panic!("from {from} to {to}: {legal:?}, but {answer:?}"),
             }
-            let run = read(&store, &id).await;
+            let run = read_run(&store, &id).await;
             assert_eq!(
                 run.status,
                 if legal.is_ok() { to } else { from },
@@ -209,10 +213,10 @@ pub(super) async fn every_legal_transition_is_taken_and_no_other(store: Shared) 
 }
 
 /// Makes a run with this status that `w` holds.
-async fn held(store: &Shared, id: &str, status: Status) -> Claim {
+async fn create_held(store: &SharedStore, id: &str, status: Status) -> Claim {
     if status == Status::Queued {
-        queued(store, id, at(0)).await;
-        return take(store, "w", at(0), id).await.claim;
+        create_queued(store, id, at(0)).await;
+        return claim_run(store, "w", at(0), id).await.claim;
     }
     let claim = create(
         store,
@@ -226,25 +230,25 @@ async fn held(store: &Shared, id: &str, status: Status) -> Claim {
     if status == Status::Running {
         return claim;
     }
-    commit(store, pause(claim, id, 2, at(0))).await;
-    take(store, "w", at(0), id).await.claim
+    commit(store, suspend(claim, id, 2, at(0))).await;
+    claim_run(store, "w", at(0), id).await.claim
 }
 
-pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
+pub(super) async fn the_status_and_time_of_an_end_are_kept(store: SharedStore) {
     for (status, ended_at) in [
         (Status::Completed, at(5)),
         (Status::Failed, at(6)),
         (Status::Cancelled, at(7)),
     ] {
         let id = &status.to_string();
-        let claim = running(&store, id, "w", at(0)).await;
+        let claim = create_running(&store, id, "w", at(0)).await;
         assert_eq!(
-            read(&store, id).await.ended_at,
+            read_run(&store, id).await.ended_at,
             None,
             "a run that continues has not ended"
         );
         commit(&store, append(claim, id, 2, status, ended_at)).await;
-        let run = read(&store, id).await;
+        let run = read_run(&store, id).await;
         assert_eq!(
             (run.status, run.ended_at),
             (status, Some(ended_at)),
@@ -256,11 +260,11 @@ pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
             "it is neither due nor held"
         );
     }
-    let claim = running(&store, "at once", "w", at(0)).await;
+    let claim = create_running(&store, "at once", "w", at(0)).await;
     let records = vec![
         record("at once", 2, at(7), 1),
         record("at once", 3, at(9), 1),
-        note("at once", 4, at(8), 1),
+        record_without_entry("at once", 4, at(8), 1),
     ];
     commit(
         &store,
@@ -273,13 +277,13 @@ pub(super) async fn how_a_run_ends_is_kept(store: Shared) {
     )
     .await;
     assert_eq!(
-        read(&store, "at once").await.ended_at,
+        read_run(&store, "at once").await.ended_at,
         Some(at(8)),
         "the last record says when, not the latest"
     );
     assert_eq!(
         store
-            .claim(any("w", at(5_000), 9))
+            .claim(request_any("w", at(5_000), 9))
             .await
             .expect("a claim is answered")
             .runs

@@ -1,16 +1,17 @@
 //! Lists of runs: filters and order.
 
-use super::fixture::*;
 use workflow_engine::store::NewRun;
 use workflow_engine::{RunFilter, RunKey, Status};
 
+use super::fixture::*;
+
 /// Returns the ids of the runs that a filter admits.
-async fn listed(store: &Shared, filter: RunFilter) -> Vec<String> {
+async fn listed(store: &SharedStore, filter: RunFilter) -> Vec<String> {
     let runs = store.list(&filter).await.expect("runs are listed");
     runs.into_iter().map(|run| run.id).collect()
 }
 
-pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
+pub(super) async fn runs_are_listed_in_the_order_of_creation(store: SharedStore) {
     assert_eq!(
         listed(&store, RunFilter::default()).await,
         [""; 0],
@@ -20,7 +21,7 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
     for n in 0..120_i64 {
         // The order of creation differs from that of the ids and of the times.
         let id = format!("run-{}", (n * 7) % 120);
-        queued(&store, &id, at(-n)).await;
+        create_queued(&store, &id, at(-n)).await;
         created.push(id);
     }
     let default = listed(&store, RunFilter::default()).await;
@@ -32,15 +33,15 @@ pub(super) async fn runs_are_listed_in_the_order_of_creation(store: Shared) {
     );
     for run in runs {
         assert_eq!(
-            read(&store, &run.id).await,
+            read_run(&store, &run.id).await,
             run,
             "a listed run is the run as it is kept"
         );
     }
 }
 
-pub(super) async fn filters_are_combined(store: Shared) {
-    lease(&store, "w", at(100)).await;
+pub(super) async fn filters_are_combined(store: SharedStore) {
+    renew_lease(&store, "w", at(100)).await;
     for (n, workflow) in ["order", "billing", "Order"].into_iter().enumerate() {
         for status in Status::ALL {
             let id = format!("{status}-{n}");
@@ -63,7 +64,7 @@ pub(super) async fn filters_are_combined(store: Shared) {
             .await;
             match status {
                 Status::Running => {}
-                Status::Suspended => drop(commit(&store, pause(claim, &id, 2, at(9))).await),
+                Status::Suspended => drop(commit(&store, suspend(claim, &id, 2, at(9))).await),
                 _ => drop(commit(&store, append(claim, &id, 2, status, at(1))).await),
             }
         }
@@ -108,7 +109,7 @@ pub(super) async fn filters_are_combined(store: Shared) {
         id_prefix: Some("queued-1".to_owned()),
         ..order
     };
-    assert_eq!(listed(&store, none).await, [""; 0], "all at once");
+    assert_eq!(listed(&store, none).await, [""; 0], "all filters together");
     let unknown = RunFilter {
         workflow: Some("%".to_owned()),
         ..RunFilter::default()
@@ -120,9 +121,9 @@ pub(super) async fn filters_are_combined(store: Shared) {
     );
 }
 
-pub(super) async fn a_worker_is_listed_with_what_it_holds(store: Shared) {
-    lease(&store, "w", at(100)).await;
-    lease(&store, "v", at(100)).await;
+pub(super) async fn runs_are_listed_by_worker(store: SharedStore) {
+    renew_lease(&store, "w", at(100)).await;
+    renew_lease(&store, "v", at(100)).await;
     for (id, worker) in [("a", "w"), ("b", "v"), ("c", "w")] {
         let new = NewRun {
             status: Status::Running,
@@ -131,22 +132,22 @@ pub(super) async fn a_worker_is_listed_with_what_it_holds(store: Shared) {
         };
         create(&store, new).await;
     }
-    let held = |worker: &str| RunFilter {
+    let held_by = |worker: &str| RunFilter {
         worker: Some(worker.to_owned()),
         ..RunFilter::default()
     };
-    assert_eq!(listed(&store, held("w")).await, ["a", "c"]);
+    assert_eq!(listed(&store, held_by("w")).await, ["a", "c"]);
     store.retire("w", at(1)).await.expect("a worker retires");
     assert_eq!(
-        listed(&store, held("w")).await,
+        listed(&store, held_by("w")).await,
         [""; 0],
-        "it holds nothing any more"
+        "it holds no run"
     );
-    assert_eq!(listed(&store, held("v")).await, ["b"]);
+    assert_eq!(listed(&store, held_by("v")).await, ["b"]);
 }
 
-pub(super) async fn a_prefix_is_literal(store: Shared) {
-    let odd = [
+pub(super) async fn a_prefix_is_literal(store: SharedStore) {
+    let unusual = [
         "a%b",
         "a_b",
         "axb",
@@ -166,8 +167,8 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
         "aé",
         "a",
     ];
-    for id in odd {
-        queued(&store, id, at(0)).await;
+    for id in unusual {
+        create_queued(&store, id, at(0)).await;
     }
     let prefixes = [
         "a%",
@@ -189,8 +190,8 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
         "",
         "z",
         "a\u{ff}b",
-        // The ends of what a text can be: the last character, more of them than any id has, and
-        // longer than any id.
+        // Extreme prefixes: the last character, more of them than an id has, and a prefix longer
+        // than every id.
         "\u{10ffff}\u{10ffff}",
         "\u{10ffff}zz",
         "\u{7f}",
@@ -199,7 +200,7 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
         "a%b and very much longer than any of the ids that there are",
     ];
     for prefix in prefixes {
-        let expected: Vec<_> = odd
+        let expected: Vec<_> = unusual
             .into_iter()
             .filter(|id| id.starts_with(prefix))
             .collect();
@@ -215,10 +216,10 @@ pub(super) async fn a_prefix_is_literal(store: Shared) {
     }
 }
 
-pub(super) async fn pages_follow_each_other(store: Shared) {
+pub(super) async fn pages_follow_each_other(store: SharedStore) {
     for n in 0..10 {
         let id = format!("{}-{n}", ["even", "odd"][n % 2]);
-        queued(&store, &id, at(0)).await;
+        create_queued(&store, &id, at(0)).await;
     }
     for (prefix, limit) in [
         ("", 3),
@@ -232,8 +233,9 @@ pub(super) async fn pages_follow_each_other(store: Shared) {
             id_prefix: Some(prefix.to_owned()),
             ..RunFilter::default()
         };
-        let (expected, mut pages, mut after) =
-            (listed(&store, whole.clone()).await, Vec::new(), None);
+        let expected = listed(&store, whole.clone()).await;
+        let mut pages = Vec::new();
+        let mut after = None;
         loop {
             let page = RunFilter {
                 after,
@@ -262,7 +264,7 @@ pub(super) async fn pages_follow_each_other(store: Shared) {
         )
         .await,
         [""; 0],
-        "none were asked for"
+        "none were requested"
     );
     let from_start = RunFilter {
         after: Some(RunKey(0)),

@@ -101,7 +101,7 @@ macro_rules! checks {
 checks! {
     creation {
         a_new_run_has_what_it_was_created_with
-        a_taken_id_returns_its_run_untouched
+        an_existing_id_returns_its_run_unchanged
         keys_are_in_the_order_of_creation
         a_queued_run_is_ready_and_unclaimed
         a_running_run_is_claimed_by_its_creator_with_epoch_1
@@ -114,7 +114,7 @@ checks! {
         a_history_has_a_first_and_a_last_record
         an_unknown_run_has_no_history
         every_legal_transition_is_taken_and_no_other
-        how_a_run_ends_is_kept
+        the_status_and_time_of_an_end_are_kept
     }
     atomicity {
         a_refused_commit_changes_nothing
@@ -123,12 +123,12 @@ checks! {
         refusals_come_in_the_documented_order
     }
     fencing {
-        a_claim_that_never_was_is_refused
+        a_claim_that_never_existed_is_refused
         an_older_claim_is_refused_and_the_newer_works
         a_released_claim_is_refused
         a_retired_claim_is_refused
-        an_expired_claim_is_refused_once_it_is_noticed
-        a_paused_run_refuses_its_old_claim
+        an_expired_claim_is_refused_once_its_expiry_is_noticed
+        a_suspended_run_refuses_its_old_claim
         an_ended_run_refuses_its_old_claim
     }
     claims {
@@ -136,46 +136,46 @@ checks! {
         the_longest_due_run_is_claimed_first
         a_limit_is_kept
         no_limit_is_too_large
-        only_the_workflows_asked_for_are_claimed
-        due_workflows_not_asked_for_are_named
+        only_requested_workflows_are_claimed
+        due_workflows_that_were_not_requested_are_named
         one_run_is_claimed_by_its_id
         a_run_is_claimed_again_by_its_holder
         a_claim_counts_up_the_epoch_and_keeps_the_status
     }
     due {
-        a_paused_run_is_due_when_it_was_told
-        a_released_run_is_due_when_it_was_told
-        what_is_ready_does_not_wait_for_the_clock
-        only_a_pause_and_a_release_wait_for_the_clock
-        a_run_paused_without_a_time_waits_for_a_cancel
+        a_suspended_run_is_due_at_its_time
+        a_released_run_is_due_at_its_time
+        a_ready_run_does_not_wait_for_the_clock
+        only_suspended_and_released_runs_wait_for_the_clock
+        a_run_suspended_without_a_time_waits_for_a_cancel
         ready_and_waiting_runs_are_claimed_in_one_order
-        the_next_time_is_that_of_a_run_left_over
+        the_next_time_is_that_of_a_due_run_beyond_the_limit
         the_next_time_is_that_of_a_future_run
-        the_next_time_is_the_end_of_anothers_lease
+        the_next_time_is_the_end_of_another_workers_lease
         the_next_time_of_one_run_is_its_own
-        a_claim_at_the_next_time_finds_something
+        a_claim_at_the_next_time_finds_a_run
     }
     leases {
-        a_lease_that_runs_out_is_a_recovery
-        what_a_worker_holds_is_told
-        a_lease_lasts_until_it_is_over
-        a_worker_that_asks_is_alive
+        an_expired_lease_is_a_recovery
+        the_runs_that_a_worker_holds_are_returned
+        a_lease_lasts_until_it_expires
+        a_worker_that_claims_is_alive
         a_dead_worker_that_comes_back_is_a_recovery_too
-        an_unnoticed_lapse_loses_nothing
+        an_unnoticed_expiry_loses_nothing
         a_renewed_lease_lasts_longer
-        a_lease_is_one_per_worker
+        a_worker_has_one_lease
         a_retired_worker_is_no_recovery
         a_released_run_is_no_recovery
         progress_resets_the_recoveries
-        a_renewal_returns_the_cancels_of_what_is_held
+        a_renewal_returns_the_cancels_of_held_runs
     }
     cancel {
         an_unknown_run_cannot_be_cancelled
         an_ended_run_cannot_be_cancelled
         a_waiting_run_is_ready_since_its_cancel
-        a_due_run_stays_due_when_it_was
-        a_held_run_stays_held
-        the_first_cancel_stands
+        a_cancel_does_not_postpone_a_due_run
+        a_cancel_leaves_a_held_run_with_its_worker
+        the_first_cancel_is_kept
         a_commit_returns_the_cancel
         a_cancelled_run_can_only_end_as_cancelled
     }
@@ -183,7 +183,7 @@ checks! {
         events_are_kept_to_the_byte
         events_of_a_run_are_in_order
         the_order_never_changes
-        reading_goes_on_from_anywhere
+        reading_resumes_at_any_position
         a_page_is_limited_in_bytes
         every_accepted_event_is_counted
     }
@@ -192,24 +192,24 @@ checks! {
         a_cursor_only_moves_forward
         cursors_are_independent
         every_cursor_is_listed
-        what_was_purged_before_is_missed
+        a_new_cursor_misses_purged_events
         a_dropped_cursor_is_forgotten
-        one_worker_at_a_time_has_a_sink
+        a_sink_has_one_worker_at_a_time
         a_released_sink_is_free
     }
     purge {
         only_runs_that_ended_long_enough_ago_are_purged
         each_status_has_its_own_time
-        nothing_is_purged_before_every_sink_has_it
+        no_run_is_purged_before_every_sink_has_its_events
         the_longest_ended_are_purged_first
-        a_purged_run_is_gone
-        a_purged_id_starts_anew
+        a_purged_run_is_removed
+        a_purged_id_can_be_created_again
         keys_and_positions_are_never_used_again
-        the_books_stay_true
+        the_books_balance_after_each_purge
     }
     entries {
         every_kind_of_entry_comes_back
-        odd_texts_come_back
+        unusual_texts_come_back
         empty_payloads_come_back
         a_large_payload_comes_back
         times_come_back_to_the_millisecond
@@ -218,7 +218,7 @@ checks! {
     listing {
         runs_are_listed_in_the_order_of_creation
         filters_are_combined
-        a_worker_is_listed_with_what_it_holds
+        runs_are_listed_by_worker
         a_prefix_is_literal
         pages_follow_each_other
     }

@@ -1,13 +1,14 @@
 //! The outbox: the events of all runs in one order.
 
-use super::fixture::*;
-use super::snapshot::events;
 use workflow_engine::store::{Claim, Commit, NewRun, OutboxEnd, Page, Position, Record};
 use workflow_engine::{EncodedEvent, Status};
 
+use super::fixture::*;
+use super::snapshot::events;
+
 /// Appends `events` events in one record to a run that continues.
-async fn say(store: &Shared, claim: Claim, run: &str, first_seq: u64, events: u64) {
-    let records = vec![note(run, first_seq, at(1), events)];
+async fn append_events(store: &SharedStore, claim: Claim, run: &str, first_seq: u64, events: u64) {
+    let records = vec![record_without_entry(run, first_seq, at(1), events)];
     commit(
         store,
         Commit {
@@ -20,24 +21,24 @@ async fn say(store: &Shared, claim: Claim, run: &str, first_seq: u64, events: u6
     .await;
 }
 
-pub(super) async fn events_are_kept_to_the_byte(store: Shared) {
-    let odd = [
+pub(super) async fn events_are_kept_to_the_byte(store: SharedStore) {
+    let unusual = [
         r#"{"b":1,"a":2,"b":3}"#,
         "{ \"spaced\" :\t[ 1 , 2.50, 1e2, -0, 123456789012345678901234567890 ] }",
         r#"{"text":"\u00e9 é \ud83d\ude00 😀 \/ \" \\ ' ; -- %_"}"#,
         "{\"lines\":\n\"\\n\"\r\n}",
         "{}",
     ];
-    let written = odd.map(|json| EncodedEvent::from_json(json.to_owned()).expect("it is JSON"));
+    let written = unusual.map(|json| EncodedEvent::from_json(json.to_owned()).expect("it is JSON"));
     let first = Record {
         events: written[..2].to_vec(),
-        ..note("a", 1, at(0), 0)
+        ..record_without_entry("a", 1, at(0), 0)
     };
     let next = Record {
         events: written[2..].to_vec(),
-        ..note("a", 3, at(1), 0)
+        ..record_without_entry("a", 3, at(1), 0)
     };
-    lease(&store, "w", at(100)).await;
+    renew_lease(&store, "w", at(100)).await;
     let new = NewRun {
         status: Status::Running,
         worker: "w".to_owned(),
@@ -60,7 +61,7 @@ pub(super) async fn events_are_kept_to_the_byte(store: Shared) {
         .into_iter()
         .map(|(_, event)| event)
         .collect();
-    assert_eq!(outbox, odd, "the outbox has them as they were written");
+    assert_eq!(outbox, unusual, "the outbox has them as they were written");
     let records = store
         .records(claim.key, workflow_engine::store::Span::All)
         .await
@@ -70,21 +71,24 @@ pub(super) async fn events_are_kept_to_the_byte(store: Shared) {
         .flat_map(|record| &record.events)
         .map(EncodedEvent::as_str)
         .collect();
-    assert_eq!(history, odd, "and so has the history");
+    assert_eq!(history, unusual, "and so has the history");
 }
 
 /// Writes interleaved events of three runs: in commits of one record and of several, and of runs
 /// that end.
-async fn traffic(store: &Shared) -> [Claim; 3] {
+async fn write_interleaved_events(store: &SharedStore) -> [Claim; 3] {
     let runs = ["a", "b", "c"];
     let mut claims = Vec::new();
     for id in runs {
-        claims.push(running(store, id, "w", at(0)).await);
+        claims.push(create_running(store, id, "w", at(0)).await);
     }
     for round in 0..4 {
         for (claim, id) in claims.iter().zip(runs) {
             let seq = 2 + 3 * round;
-            let records = vec![note(id, seq, at(1), 2), record(id, seq + 2, at(1), 1)];
+            let records = vec![
+                record_without_entry(id, seq, at(1), 2),
+                record(id, seq + 2, at(1), 1),
+            ];
             commit(
                 store,
                 Commit {
@@ -101,8 +105,8 @@ async fn traffic(store: &Shared) -> [Claim; 3] {
     claims.try_into().expect("there are three")
 }
 
-pub(super) async fn events_of_a_run_are_in_order(store: Shared) {
-    let claims = traffic(&store).await;
+pub(super) async fn events_of_a_run_are_in_order(store: SharedStore) {
+    let claims = write_interleaved_events(&store).await;
     let outbox = events(&store, Position(0)).await;
     assert!(outbox[0].0 > Position(0), "no event is at 0");
     assert!(
@@ -131,29 +135,29 @@ pub(super) async fn events_of_a_run_are_in_order(store: Shared) {
     }
 }
 
-pub(super) async fn the_order_never_changes(store: Shared) {
-    let [a, _, c] = traffic(&store).await;
+pub(super) async fn the_order_never_changes(store: SharedStore) {
+    let [a, _, c] = write_interleaved_events(&store).await;
     let mut before = events(&store, Position(0)).await;
     for (claim, id, seq) in [(c, "c", 14), (a, "a", 14), (c, "c", 17)] {
-        say(&store, claim, id, seq, 3).await;
+        append_events(&store, claim, id, seq, 3).await;
         let after = events(&store, Position(0)).await;
         assert_eq!(
             after[..before.len()],
             before,
-            "what was read before stays where it was, and nothing comes between"
+            "earlier events keep their positions, and none is inserted between them"
         );
         assert_eq!(after.len(), before.len() + 3, "new events are at the end");
         before = after;
     }
 }
 
-pub(super) async fn reading_goes_on_from_anywhere(store: Shared) {
+pub(super) async fn reading_resumes_at_any_position(store: SharedStore) {
     assert_eq!(
         events(&store, Position(0)).await,
         [],
         "a fresh store has no events"
     );
-    traffic(&store).await;
+    write_interleaved_events(&store).await;
     let all = events(&store, Position(0)).await;
     for (n, (position, _)) in all.iter().enumerate() {
         assert_eq!(
@@ -173,7 +177,8 @@ pub(super) async fn reading_goes_on_from_anywhere(store: Shared) {
             "the first {limit}: {page:?}"
         );
     }
-    let (mut read, mut after) = (Vec::new(), Position(0));
+    let mut read = Vec::new();
+    let mut after = Position(0);
     while let Some((last, _)) = store
         .outbox(after, Page::events(5))
         .await
@@ -197,8 +202,8 @@ pub(super) async fn reading_goes_on_from_anywhere(store: Shared) {
     );
 }
 
-pub(super) async fn a_page_is_limited_in_bytes(store: Shared) {
-    traffic(&store).await;
+pub(super) async fn a_page_is_limited_in_bytes(store: SharedStore) {
+    write_interleaved_events(&store).await;
     let all = events(&store, Position(0)).await;
     let length = |(_, event): &(Position, String)| event.len() + 1;
     let total: usize = all.iter().map(length).sum();
@@ -216,7 +221,8 @@ pub(super) async fn a_page_is_limited_in_bytes(store: Shared) {
         total + 1,
         usize::MAX,
     ] {
-        let (mut room, mut fit) = (bytes, 0);
+        let mut room = bytes;
+        let mut fit = 0;
         while let Some(left) = all
             .get(fit)
             .and_then(|event| room.checked_sub(length(event)))
@@ -235,7 +241,8 @@ pub(super) async fn a_page_is_limited_in_bytes(store: Shared) {
             );
         }
     }
-    let (mut read, mut after) = (0, Position(0));
+    let mut read = 0;
+    let mut after = Position(0);
     while let Some((last, _)) = store
         .outbox(
             after,
@@ -258,16 +265,16 @@ pub(super) async fn a_page_is_limited_in_bytes(store: Shared) {
     assert_eq!(read, all.len(), "page by page it is the same");
 }
 
-pub(super) async fn every_accepted_event_is_counted(store: Shared) {
+pub(super) async fn every_accepted_event_is_counted(store: SharedStore) {
     let end = store.outbox_end().await.expect("the end is read");
     assert_eq!(
         end,
         OutboxEnd::default(),
         "a fresh store never had an event"
     );
-    traffic(&store).await;
-    let a = running(&store, "d", "w", at(0)).await;
-    say(&store, a, "d", 2, 100).await;
+    write_interleaved_events(&store).await;
+    let a = create_running(&store, "d", "w", at(0)).await;
+    append_events(&store, a, "d", 2, 100).await;
     let all = events(&store, Position(0)).await;
     let end = store.outbox_end().await.expect("the end is read");
     assert_eq!(

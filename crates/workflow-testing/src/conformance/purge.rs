@@ -1,12 +1,13 @@
 //! Purges: which runs are removed and kept, and that nothing of a removed run returns.
 
-use super::fixture::*;
-use super::snapshot::{Snapshot, events, history};
 use workflow_engine::store::{CancelReply, Claim, Due, NewRun, Position, Purge, Span};
 use workflow_engine::{Purged, Status, StoreError};
 
+use super::fixture::*;
+use super::snapshot::{Snapshot, events, history};
+
 /// Purges runs of every status that ended before `before`.
-fn every(before: i64, limit: usize) -> Purge {
+fn ended_before(before: i64, limit: usize) -> Purge {
     let before = Some(at(before));
     Purge {
         completed: before,
@@ -17,7 +18,7 @@ fn every(before: i64, limit: usize) -> Purge {
 }
 
 /// Returns the ids of the remaining runs.
-async fn left(store: &Shared) -> Vec<String> {
+async fn remaining_ids(store: &SharedStore) -> Vec<String> {
     list_all(store)
         .await
         .into_iter()
@@ -25,41 +26,41 @@ async fn left(store: &Shared) -> Vec<String> {
         .collect()
 }
 
-pub(super) async fn only_runs_that_ended_long_enough_ago_are_purged(store: Shared) {
-    queued(&store, "queued", at(0)).await;
-    running(&store, "running", "w", at(0)).await;
-    let paused = running(&store, "paused", "w", at(0)).await;
-    commit(&store, pause(paused, "paused", 2, at(1))).await;
-    ended(&store, "before", Status::Completed, at(9)).await;
-    ended(&store, "then", Status::Completed, at(10)).await;
-    ended(&store, "after", Status::Completed, at(11)).await;
-    let purged = purge(&store, every(10, 100)).await;
+pub(super) async fn only_runs_that_ended_long_enough_ago_are_purged(store: SharedStore) {
+    create_queued(&store, "queued", at(0)).await;
+    create_running(&store, "running", "w", at(0)).await;
+    let paused = create_running(&store, "paused", "w", at(0)).await;
+    commit(&store, suspend(paused, "paused", 2, at(1))).await;
+    create_ended(&store, "before", Status::Completed, at(9)).await;
+    create_ended(&store, "then", Status::Completed, at(10)).await;
+    create_ended(&store, "after", Status::Completed, at(11)).await;
+    let purged = purge(&store, ended_before(10, 100)).await;
     assert_eq!(purged, Purged { runs: 1, events: 2 });
     assert_eq!(
-        left(&store).await,
+        remaining_ids(&store).await,
         ["queued", "running", "paused", "then", "after"],
         "only what ended before is purged"
     );
     assert_eq!(
-        purge(&store, every(10, 100)).await,
+        purge(&store, ended_before(10, 100)).await,
         Purged::default(),
         "there is nothing left to purge"
     );
     assert_eq!(
-        purge(&store, every(12, 100)).await,
+        purge(&store, ended_before(12, 100)).await,
         Purged { runs: 2, events: 4 }
     );
     assert_eq!(
-        left(&store).await,
+        remaining_ids(&store).await,
         ["queued", "running", "paused"],
         "a run that has not ended is never purged"
     );
 }
 
-pub(super) async fn each_status_has_its_own_time(store: Shared) {
+pub(super) async fn each_status_has_its_own_time(store: SharedStore) {
     for status in [Status::Completed, Status::Failed, Status::Cancelled] {
         for n in [1, 2, 3] {
-            ended(&store, &format!("{status}-{n}"), status, at(n)).await;
+            create_ended(&store, &format!("{status}-{n}"), status, at(n)).await;
         }
     }
     assert_eq!(
@@ -93,7 +94,11 @@ pub(super) async fn each_status_has_its_own_time(store: Shared) {
         "failed-3",
         "cancelled-3",
     ];
-    assert_eq!(left(&store).await, kept, "each status by its own time");
+    assert_eq!(
+        remaining_ids(&store).await,
+        kept,
+        "each status by its own time"
+    );
     let purged = purge(
         &store,
         Purge {
@@ -106,12 +111,12 @@ pub(super) async fn each_status_has_its_own_time(store: Shared) {
     assert_eq!(purged, Purged { runs: 1, events: 2 });
 }
 
-pub(super) async fn nothing_is_purged_before_every_sink_has_it(store: Shared) {
+pub(super) async fn no_run_is_purged_before_every_sink_has_its_events(store: SharedStore) {
     for sink in ["one", "two"] {
-        open(&store, sink).await;
+        open_cursor(&store, sink).await;
     }
-    let held = running(&store, "a", "w", at(0)).await;
-    ended(&store, "b", Status::Completed, at(5)).await;
+    let held = create_running(&store, "a", "w", at(0)).await;
+    create_ended(&store, "b", Status::Completed, at(5)).await;
     commit(&store, append(held, "a", 2, Status::Completed, at(3))).await;
     // The outbox is now: a, b, b, a.
     let places: Vec<_> = events(&store, Position(0))
@@ -128,11 +133,11 @@ pub(super) async fn nothing_is_purged_before_every_sink_has_it(store: Shared) {
     for (one, two) in [(0, 0), (4, 0), (4, 1), (4, 2)] {
         for (sink, settled) in [("one", one), ("two", two)] {
             if settled > 0 {
-                set(&store, sink, places[settled - 1], settled as u64, 0).await;
+                move_cursor(&store, sink, places[settled - 1], settled as u64, 0).await;
             }
         }
         assert_eq!(
-            purge(&store, every(100, 100)).await,
+            purge(&store, ended_before(100, 100)).await,
             Purged::default(),
             "one sink has {one}, the other {two}"
         );
@@ -146,14 +151,14 @@ pub(super) async fn nothing_is_purged_before_every_sink_has_it(store: Shared) {
         .drop_cursor(super::snapshot::SINK)
         .await
         .expect("a cursor is dropped");
-    set(&store, "two", places[2], 3, 0).await;
+    move_cursor(&store, "two", places[2], 3, 0).await;
     assert_eq!(
-        purge(&store, every(100, 1)).await,
+        purge(&store, ended_before(100, 1)).await,
         Purged { runs: 1, events: 2 },
-        "the older run must not be in the way"
+        "the older run does not prevent the purge of the newer"
     );
     assert_eq!(
-        left(&store).await,
+        remaining_ids(&store).await,
         ["a"],
         "its last event has not reached every sink"
     );
@@ -167,22 +172,22 @@ pub(super) async fn nothing_is_purged_before_every_sink_has_it(store: Shared) {
         [places[0], places[3]],
         "the events of the others stay where they are"
     );
-    open(&store, "new").await;
-    set(&store, "two", places[3], 4, 0).await;
+    open_cursor(&store, "new").await;
+    move_cursor(&store, "two", places[3], 4, 0).await;
     assert_eq!(
-        purge(&store, every(100, 100)).await,
+        purge(&store, ended_before(100, 100)).await,
         Purged::default(),
         "a new sink wants it as well"
     );
-    set(&store, "new", places[3], 2, 0).await;
+    move_cursor(&store, "new", places[3], 2, 0).await;
     assert_eq!(
-        purge(&store, every(100, 100)).await,
+        purge(&store, ended_before(100, 100)).await,
         Purged { runs: 1, events: 2 },
         "now everyone has it"
     );
 }
 
-pub(super) async fn the_longest_ended_are_purged_first(store: Shared) {
+pub(super) async fn the_longest_ended_are_purged_first(store: SharedStore) {
     for (id, status, ended_at) in [
         ("d", Status::Completed, 4),
         ("b", Status::Failed, 2),
@@ -190,41 +195,45 @@ pub(super) async fn the_longest_ended_are_purged_first(store: Shared) {
         ("a", Status::Completed, 1),
         ("e", Status::Failed, 5),
     ] {
-        ended(&store, id, status, at(ended_at)).await;
+        create_ended(&store, id, status, at(ended_at)).await;
     }
     assert_eq!(
-        purge(&store, every(100, 0)).await,
+        purge(&store, ended_before(100, 0)).await,
         Purged::default(),
         "none were to be purged"
     );
     assert_eq!(
-        purge(&store, every(100, 2)).await,
+        purge(&store, ended_before(100, 2)).await,
         Purged { runs: 2, events: 4 }
     );
     assert_eq!(
-        left(&store).await,
+        remaining_ids(&store).await,
         ["d", "c", "e"],
         "the longest ended are gone"
     );
     assert_eq!(
-        purge(&store, every(100, 1)).await,
+        purge(&store, ended_before(100, 1)).await,
         Purged { runs: 1, events: 2 }
     );
-    assert_eq!(left(&store).await, ["d", "e"], "the longest ended are gone");
     assert_eq!(
-        purge(&store, every(100, 100)).await,
+        remaining_ids(&store).await,
+        ["d", "e"],
+        "the longest ended are gone"
+    );
+    assert_eq!(
+        purge(&store, ended_before(100, 100)).await,
         Purged { runs: 2, events: 4 }
     );
-    assert_eq!(left(&store).await, [""; 0]);
+    assert_eq!(remaining_ids(&store).await, [""; 0]);
 }
 
-pub(super) async fn a_purged_run_is_gone(store: Shared) {
-    let kept = ended(&store, "kept", Status::Completed, at(50)).await;
-    let gone = ended(&store, "gone", Status::Completed, at(1)).await;
+pub(super) async fn a_purged_run_is_removed(store: SharedStore) {
+    let kept = create_ended(&store, "kept", Status::Completed, at(50)).await;
+    let gone = create_ended(&store, "gone", Status::Completed, at(1)).await;
     let end = store.outbox_end().await.expect("the end is read");
-    let history_of_kept = history(&store, &read(&store, "kept").await).await;
+    let history_of_kept = history(&store, &read_run(&store, "kept").await).await;
     assert_eq!(
-        purge(&store, every(10, 100)).await,
+        purge(&store, ended_before(10, 100)).await,
         Purged { runs: 1, events: 2 }
     );
     assert_eq!(
@@ -232,7 +241,7 @@ pub(super) async fn a_purged_run_is_gone(store: Shared) {
         None,
         "its id is free"
     );
-    assert_eq!(left(&store).await, ["kept"], "it is not listed");
+    assert_eq!(remaining_ids(&store).await, ["kept"], "it is not listed");
     for span in [Span::All, Span::First, Span::Last] {
         assert!(
             store
@@ -249,7 +258,7 @@ pub(super) async fn a_purged_run_is_gone(store: Shared) {
         "its events are gone"
     );
     let reply = store
-        .request_cancel("gone", please("x", at(60)))
+        .request_cancel("gone", cancel_request("x", at(60)))
         .await
         .expect("a cancel is answered");
     assert_eq!(reply, CancelReply::Unknown, "it cannot be cancelled");
@@ -271,18 +280,18 @@ pub(super) async fn a_purged_run_is_gone(store: Shared) {
         "the end is where it was"
     );
     assert_eq!(
-        history(&store, &read(&store, "kept").await).await,
+        history(&store, &read_run(&store, "kept").await).await,
         history_of_kept,
         "the others are untouched"
     );
-    assert_eq!(read(&store, "kept").await.key, kept.key);
+    assert_eq!(read_run(&store, "kept").await.key, kept.key);
 }
 
-pub(super) async fn a_purged_id_starts_anew(store: Shared) {
-    let old = running(&store, "a", "w", at(0)).await;
-    cancel(&store, "a", please("enough", at(0))).await;
+pub(super) async fn a_purged_id_can_be_created_again(store: SharedStore) {
+    let old = create_running(&store, "a", "w", at(0)).await;
+    request_cancel(&store, "a", cancel_request("enough", at(0))).await;
     commit(&store, append(old, "a", 2, Status::Cancelled, at(1))).await;
-    purge(&store, every(10, 100)).await;
+    purge(&store, ended_before(10, 100)).await;
     let again = create(
         &store,
         NewRun {
@@ -295,7 +304,7 @@ pub(super) async fn a_purged_id_starts_anew(store: Shared) {
         again.key > old.key,
         "it is another run: {again:?} after {old:?}"
     );
-    let run = read(&store, "a").await;
+    let run = read_run(&store, "a").await;
     assert_eq!(
         (run.status, run.last_seq, run.workflow.as_str()),
         (Status::Queued, 1, "another")
@@ -329,7 +338,7 @@ pub(super) async fn a_purged_id_starts_anew(store: Shared) {
             "the old claim is no key to it: {refused:?}"
         );
     }
-    let claimed = take(&store, "w", at(20), "a").await;
+    let claimed = claim_run(&store, "w", at(20), "a").await;
     assert_eq!(
         claimed.claim,
         Claim {
@@ -345,14 +354,12 @@ pub(super) async fn a_purged_id_starts_anew(store: Shared) {
     .await;
 }
 
-pub(super) async fn keys_and_positions_are_never_used_again(store: Shared) {
-    let (mut key, mut end) = (
-        workflow_engine::RunKey(0),
-        store.outbox_end().await.expect("the end is read"),
-    );
+pub(super) async fn keys_and_positions_are_never_used_again(store: SharedStore) {
+    let mut key = workflow_engine::RunKey(0);
+    let mut end = store.outbox_end().await.expect("the end is read");
     for n in 0..4 {
         // Every run, including the newest, is purged each time.
-        let claim = ended(&store, "a", Status::Completed, at(n)).await;
+        let claim = create_ended(&store, "a", Status::Completed, at(n)).await;
         assert!(
             claim.key > key,
             "{claim:?} must be higher than {key}, which is purged"
@@ -361,7 +368,7 @@ pub(super) async fn keys_and_positions_are_never_used_again(store: Shared) {
         assert_eq!(new.len(), 2);
         assert!(
             new[0].0 > end.position,
-            "{new:?} must stand behind {end:?}, which is purged"
+            "{new:?} must be after {end:?}, which is purged"
         );
         let now = store.outbox_end().await.expect("the end is read");
         assert_eq!(
@@ -371,7 +378,7 @@ pub(super) async fn keys_and_positions_are_never_used_again(store: Shared) {
         );
         assert_eq!(now.position, new[1].0);
         (key, end) = (claim.key, now);
-        assert_eq!(purge(&store, every(100, 100)).await.runs, 1);
+        assert_eq!(purge(&store, ended_before(100, 100)).await.runs, 1);
         assert_eq!(
             store.outbox_end().await.expect("the end is read"),
             end,
@@ -380,12 +387,12 @@ pub(super) async fn keys_and_positions_are_never_used_again(store: Shared) {
     }
 }
 
-pub(super) async fn the_books_stay_true(store: Shared) {
+pub(super) async fn the_books_balance_after_each_purge(store: SharedStore) {
     let mut written = 0;
     for round in 0..6_u64 {
-        open(&store, &format!("sink-{round}")).await;
+        open_cursor(&store, &format!("sink-{round}")).await;
         for n in 0..3 {
-            ended(
+            create_ended(
                 &store,
                 &format!("run-{round}-{n}"),
                 Status::Completed,
@@ -396,20 +403,18 @@ pub(super) async fn the_books_stay_true(store: Shared) {
         }
         // Each sink accepts the events that it finds, and rejects one of five.
         for sink in (0..=round).map(|sink| format!("sink-{sink}")) {
-            let cursor = open(&store, &sink).await;
+            let cursor = open_cursor(&store, &sink).await;
             let found = events(&store, cursor.position).await;
-            let (last, rejected) = (
-                found.last().map_or(cursor.position, |(last, _)| *last),
-                found.len() as u64 / 5,
-            );
+            let last = found.last().map_or(cursor.position, |(last, _)| *last);
+            let rejected = found.len() as u64 / 5;
             let delivered = cursor.delivered + found.len() as u64 - rejected;
-            set(&store, &sink, last, delivered, cursor.rejected + rejected).await;
+            move_cursor(&store, &sink, last, delivered, cursor.rejected + rejected).await;
         }
-        purge(&store, every(10 * round as i64 + 2, 100)).await;
+        purge(&store, ended_before(10 * round as i64 + 2, 100)).await;
         let end = store.outbox_end().await.expect("the end is read");
         assert_eq!(end.accepted, written, "every event counts");
         for sink in (0..=round).map(|sink| format!("sink-{sink}")) {
-            let cursor = open(&store, &sink).await;
+            let cursor = open_cursor(&store, &sink).await;
             assert_eq!(cursor.position, end.position, "{sink} is at the end");
             let fates = cursor.delivered + cursor.rejected + cursor.missed;
             assert_eq!(

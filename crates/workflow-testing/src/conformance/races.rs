@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-
-use super::fixture::*;
-use super::snapshot::{events, history};
 use workflow_engine::store::{Commit, Created, NewRun, Position};
 use workflow_engine::{Status, StoreError};
 
-pub(super) async fn concurrent_creations_of_one_id_make_one_run(store: Shared) {
+use super::fixture::*;
+use super::snapshot::{events, history};
+
+pub(super) async fn concurrent_creations_of_one_id_make_one_run(store: SharedStore) {
     for n in 0..32 {
-        lease(&store, &format!("w{n}"), at(100)).await;
+        renew_lease(&store, &format!("w{n}"), at(100)).await;
     }
     let new = |n| NewRun {
         status: Status::Running,
@@ -19,7 +19,7 @@ pub(super) async fn concurrent_creations_of_one_id_make_one_run(store: Shared) {
         ..new_run("a", at(n))
     };
     let answers = join_all((0..32).map(|n| store.create(new(n)))).await;
-    let run = read(&store, "a").await;
+    let run = read_run(&store, "a").await;
     let mut news = 0;
     for answer in answers {
         match answer.expect("a creation is answered") {
@@ -37,7 +37,7 @@ pub(super) async fn concurrent_creations_of_one_id_make_one_run(store: Shared) {
     assert_eq!(events(&store, Position(0)).await.len(), 1, "with one event");
 }
 
-pub(super) async fn concurrent_claimers_share_the_runs(store: Shared) {
+pub(super) async fn concurrent_claimers_share_the_runs(store: SharedStore) {
     join_all(
         (0..64)
             .map(|n| create(&store, new_run(&format!("run-{n}"), at(n))))
@@ -47,10 +47,11 @@ pub(super) async fn concurrent_claimers_share_the_runs(store: Shared) {
     )
     .await;
     for n in 0..16 {
-        lease(&store, &format!("w{n}"), at(1_000)).await;
+        renew_lease(&store, &format!("w{n}"), at(1_000)).await;
     }
     let answers =
-        join_all((0..32).map(|n| claim(&store, any(&format!("w{}", n % 16), at(100), 3)))).await;
+        join_all((0..32).map(|n| claim(&store, request_any(&format!("w{}", n % 16), at(100), 3))))
+            .await;
     let handed: Vec<_> = answers.iter().flat_map(|claims| &claims.runs).collect();
     let different: BTreeSet<_> = handed.iter().map(|claimed| claimed.claim.key).collect();
     assert_eq!(handed.len(), different.len(), "no run is handed out twice");
@@ -70,19 +71,20 @@ pub(super) async fn concurrent_claimers_share_the_runs(store: Shared) {
     }
     for claimed in handed {
         assert_eq!(
-            read(&store, &claimed.run.id).await,
+            read_run(&store, &claimed.run.id).await,
             claimed.run,
             "the worker that got the claim holds the run"
         );
     }
 }
 
-pub(super) async fn concurrent_claims_of_one_run_have_one_winner(store: Shared) {
-    queued(&store, "a", at(0)).await;
+pub(super) async fn concurrent_claims_of_one_run_have_one_winner(store: SharedStore) {
+    create_queued(&store, "a", at(0)).await;
     for n in 0..16 {
-        lease(&store, &format!("w{n}"), at(1_000)).await;
+        renew_lease(&store, &format!("w{n}"), at(1_000)).await;
     }
-    let answers = join_all((0..16).map(|n| claim(&store, one(&format!("w{n}"), at(1), "a")))).await;
+    let answers =
+        join_all((0..16).map(|n| claim(&store, request_one(&format!("w{n}"), at(1), "a")))).await;
     let winners: Vec<_> = answers.iter().flat_map(|claims| &claims.runs).collect();
     assert_eq!(winners.len(), 1, "one worker gets it: {winners:?}");
     commit(
@@ -92,8 +94,8 @@ pub(super) async fn concurrent_claims_of_one_run_have_one_winner(store: Shared) 
     .await;
 }
 
-pub(super) async fn concurrent_commits_under_one_claim_have_one_winner(store: Shared) {
-    let held = running(&store, "a", "w", at(0)).await;
+pub(super) async fn concurrent_commits_under_one_claim_have_one_winner(store: SharedStore) {
+    let held = create_running(&store, "a", "w", at(0)).await;
     let commits = (0..16).map(|n| store.commit(append(held, "a", 2, Status::Running, at(n))));
     let answers = join_all(commits).await;
     let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -107,7 +109,7 @@ pub(super) async fn concurrent_commits_under_one_claim_have_one_winner(store: Sh
             "the others come late: {answer:?}"
         );
     }
-    assert_eq!(read(&store, "a").await.last_seq, 2);
+    assert_eq!(read_run(&store, "a").await.last_seq, 2);
     assert_eq!(
         events(&store, Position(0)).await.len(),
         2,
@@ -115,13 +117,14 @@ pub(super) async fn concurrent_commits_under_one_claim_have_one_winner(store: Sh
     );
 }
 
-pub(super) async fn concurrent_writers_leave_every_history_whole(store: Shared) {
+pub(super) async fn concurrent_writers_leave_every_history_whole(store: SharedStore) {
     let write = async |n: usize| {
-        let (store, id) = (&store, format!("run-{n}"));
-        let held = running(store, &id, &format!("w{}", n % 3), at(0)).await;
+        let store = &store;
+        let id = format!("run-{n}");
+        let held = create_running(store, &id, &format!("w{}", n % 3), at(0)).await;
         for seq in 0..8 {
             let records = vec![
-                note(&id, 2 + 2 * seq, at(1), 1),
+                record_without_entry(&id, 2 + 2 * seq, at(1), 1),
                 record(&id, 3 + 2 * seq, at(1), 1),
             ];
             commit(

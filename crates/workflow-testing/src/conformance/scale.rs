@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use workflow_engine::{RunKey, Status, Store};
 use workflow_events::Timestamp;
 
 use super::fixture::*;
-use workflow_engine::{RunKey, Status, Store};
 
 /// The default number of runs of [`many_runs`].
-pub const MANY: usize = 100_000;
+pub const DEFAULT_RUNS: usize = 100_000;
 
 /// The number of calls that are under way at once.
-const AT_ONCE: usize = 250;
+const CONCURRENT_CALLS: usize = 250;
 
 /// The number of runs that are claimed at once.
-const BATCH: usize = 256;
+const CLAIM_LIMIT: usize = 256;
 
-/// A time far enough ahead that the runs can be suspended one second apart.
-const FAR: i64 = 10_000_000;
+/// The seconds between two rounds, which are enough to suspend the runs one second apart.
+const ROUND_SECONDS: i64 = 10_000_000;
 
 /// Creates `runs` runs on a fresh store, many at once, claims them all in batches, and suspends
 /// each.
@@ -29,50 +29,51 @@ const FAR: i64 = 10_000_000;
 ///
 /// At the first breach.
 pub async fn many_runs(store: Arc<dyn Store>, runs: usize) {
-    lease(&store, "w", at(3 * FAR)).await;
+    renew_lease(&store, "w", at(3 * ROUND_SECONDS)).await;
     // The times go up and down, so that the order of waking is not that of creation, and many are
     // equal.
-    let due = |n: usize| (n as i64 * 7_919) % 1_000;
+    let due_second = |n: usize| (n as i64 * 7_919) % 1_000;
     let mut expected = Vec::with_capacity(runs);
-    let begin = async |n: usize| {
+    let create_due = async |n: usize| {
         (
-            due(n),
-            queued(&store, &format!("run-{n}"), at(due(n))).await,
+            due_second(n),
+            create_queued(&store, &format!("run-{n}"), at(due_second(n))).await,
         )
     };
-    for first in (0..runs).step_by(AT_ONCE) {
-        expected.extend(join_all((first..runs.min(first + AT_ONCE)).map(begin)).await);
+    for first in (0..runs).step_by(CONCURRENT_CALLS) {
+        expected
+            .extend(join_all((first..runs.min(first + CONCURRENT_CALLS)).map(create_due)).await);
     }
     expected.sort_unstable();
     let keys: Vec<_> = expected.iter().map(|(_, key)| *key).collect();
-    let woken = claim_and_pause(&store, at(1_000), runs, 1, FAR).await;
+    let woken = claim_and_suspend(&store, at(1_000), runs, 1, ROUND_SECONDS).await;
     assert!(
         woken == keys,
         "every run is claimed once, the longest due first, then in the order of creation"
     );
-    let woken = claim_and_pause(&store, at(FAR), runs, 2, 2 * FAR).await;
+    let woken = claim_and_suspend(&store, at(ROUND_SECONDS), runs, 2, 2 * ROUND_SECONDS).await;
     assert!(
         woken.iter().rev().eq(&keys),
         "every run wakes once more, the longest due first"
     );
-    let nothing = claim(&store, any("w", at(FAR), 9)).await;
-    assert_eq!(ids(&nothing), [""; 0], "nothing is due any more");
+    let nothing = claim(&store, request_any("w", at(ROUND_SECONDS), 9)).await;
+    assert_eq!(claimed_ids(&nothing), [""; 0], "no run is due");
     let end = store.outbox_end().await.expect("the end is read");
     assert_eq!(end.accepted, 5 * runs as u64, "every event is there");
 }
 
 /// Claims every due run in batches, then suspends them all, the last one for the shortest time.
 /// Returns them in the order in which they were claimed.
-async fn claim_and_pause(
-    store: &Shared,
+async fn claim_and_suspend(
+    store: &SharedStore,
     now: Timestamp,
     runs: usize,
     round: u64,
-    pause_until: i64,
+    last_wake: i64,
 ) -> Vec<RunKey> {
     let mut claimed = Vec::with_capacity(runs);
     loop {
-        let claims = claim(store, any("w", now, BATCH)).await.runs;
+        let claims = claim(store, request_any("w", now, CLAIM_LIMIT)).await.runs;
         if claims.is_empty() {
             break;
         }
@@ -87,17 +88,18 @@ async fn claim_and_pause(
         );
         assert!(claimed.len() <= runs, "no run is handed out twice");
     }
-    let go_on = async |place: usize| {
-        let ((claim, id), seq) = (&claimed[place], 2 * round);
+    let suspend_claimed = async |place: usize| {
+        let (claim, id) = &claimed[place];
+        let seq = 2 * round;
         commit(store, append(*claim, id, seq, Status::Running, now)).await;
         commit(
             store,
-            pause(*claim, id, seq + 1, at(pause_until - place as i64)),
+            suspend(*claim, id, seq + 1, at(last_wake - place as i64)),
         )
         .await;
     };
-    for first in (0..claimed.len()).step_by(AT_ONCE) {
-        join_all((first..claimed.len().min(first + AT_ONCE)).map(go_on)).await;
+    for first in (0..claimed.len()).step_by(CONCURRENT_CALLS) {
+        join_all((first..claimed.len().min(first + CONCURRENT_CALLS)).map(suspend_claimed)).await;
     }
     claimed.into_iter().map(|(claim, _)| claim.key).collect()
 }

@@ -1,10 +1,10 @@
 //! Snapshots: the visible state of a store in a form that can be compared.
 
-use workflow_events::Timestamp;
-
-use super::fixture::{Shared, list_all};
 use workflow_engine::Run;
 use workflow_engine::store::{Cursor, EntryKind, OutboxEnd, Page, Position, Record, Span};
+use workflow_events::Timestamp;
+
+use super::fixture::{SharedStore, list_all};
 
 /// The visible state of a store.
 #[derive(Debug, PartialEq)]
@@ -20,7 +20,7 @@ pub(super) const SINK: &str = "snapshot";
 
 impl Snapshot {
     /// Reads the store. The first call opens the cursor of [`SINK`].
-    pub(super) async fn of(store: &Shared) -> Self {
+    pub(super) async fn of(store: &SharedStore) -> Self {
         let mut runs = Vec::new();
         for run in list_all(store).await {
             let records = history(store, &run).await;
@@ -36,7 +36,7 @@ impl Snapshot {
 }
 
 /// Returns the history of a run.
-pub(super) async fn history(store: &Shared, run: &Run) -> Vec<Written> {
+pub(super) async fn history(store: &SharedStore, run: &Run) -> Vec<Written> {
     let records = store
         .records(run.key, Span::All)
         .await
@@ -45,7 +45,7 @@ pub(super) async fn history(store: &Shared, run: &Run) -> Vec<Written> {
 }
 
 /// Returns every event after `after`.
-pub(super) async fn events(store: &Shared, after: Position) -> Vec<(Position, String)> {
+pub(super) async fn events(store: &SharedStore, after: Position) -> Vec<(Position, String)> {
     let events = store
         .outbox(after, Page::events(1_000_000))
         .await

@@ -1,10 +1,10 @@
 //! The answers of the model and of the store under test.
 
+use workflow_engine::store::{CancelReply, CancelRequest, Claim, Cursor, Position};
+use workflow_engine::{Purged, Run, RunKey};
 use workflow_events::Timestamp;
 
 use super::super::snapshot::Written;
-use workflow_engine::store::{CancelReply, CancelRequest, Claim, Cursor, Position};
-use workflow_engine::{Purged, Run, RunKey};
 
 /// The answer to an operation. Keys and positions are those of the model.
 #[derive(Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub(super) enum Answer {
     Refused(Refusal),
 }
 
-/// Why an operation was refused.
+/// The reason for a refusal.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refusal {
     Unknown,

@@ -1,15 +1,15 @@
-//! Drawing operations at random.
+//! Draws operations at random.
 
-use workflow_events::Timestamp;
-
-use super::super::fixture::{at, note, record};
-use super::naive::Naive;
-use super::op::Op;
 use workflow_engine::store::{
     CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Record,
     Span,
 };
 use workflow_engine::{RunFilter, RunKey, Status};
+use workflow_events::Timestamp;
+
+use super::super::fixture::{at, record, record_without_entry};
+use super::naive::Naive;
+use super::op::Op;
 
 const IDS: [&str; 6] = ["a", "b", "a%", "a_", "c", "d"];
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
@@ -37,7 +37,7 @@ impl Generator {
         self.now += self.random.i64(1..1_500);
         match self.random.u32(0..100) {
             0..14 => self.create(),
-            14..44 if !model.standing().is_empty() || self.rarely() => vec![self.commit(model)],
+            14..44 if !model.valid_claims().is_empty() || self.rarely() => vec![self.commit(model)],
             14..60 => self.claim(),
             60..64 => vec![self.release(model)],
             64..68 => vec![self.renew()],
@@ -64,7 +64,8 @@ impl Generator {
     }
 
     fn create(&mut self) -> Vec<Op> {
-        let (id, worker) = (self.pick(&IDS), self.pick(&WORKERS));
+        let id = self.pick(&IDS);
+        let worker = self.pick(&WORKERS);
         let status = match self.random.u32(0..20) {
             0 => self.status(),
             1..11 => Status::Queued,
@@ -87,7 +88,7 @@ impl Generator {
             record,
             id,
         };
-        // What may be refused for two reasons has no documented order of them.
+        // The documentation does not order these two reasons for a refusal.
         if events == 0 && Status::check(None, status).is_err() {
             return vec![];
         }
@@ -113,7 +114,7 @@ impl Generator {
             records.push(self.record("x", next, events));
             next += events;
         }
-        // The records of one commit have times of their own; the last decides when a run ends.
+        // Each record of a commit has its own time. The time of the last is the end of the run.
         for (record, age) in records.iter_mut().rev().zip(0..) {
             record.at = self.time(-age);
         }
@@ -133,7 +134,7 @@ impl Generator {
             let wanted = WORKFLOWS.iter().filter(|_| self.random.u32(0..3) > 0);
             wanted.map(|&name| name.to_owned()).collect()
         });
-        // Clocks are set back, and are not the same everywhere.
+        // Clocks differ between machines and are set back.
         let now = if self.rarely() {
             self.time(-20_000)
         } else {
@@ -209,8 +210,8 @@ impl Generator {
 
     fn cursor(&mut self, model: &Naive) -> Op {
         let sink = self.pick(&SINKS);
-        let Some(standing) = model.cursor(&sink) else {
-            // A cursor at the start holds up every purge, so that not too many may be opened.
+        let Some(current) = model.cursor(&sink) else {
+            // A cursor at the start prevents every purge, so few are opened.
             return if self.random.u32(0..4) == 0 {
                 Op::Open(sink)
             } else {
@@ -226,10 +227,11 @@ impl Generator {
             0..2 => Op::Open(sink),
             12 => Op::Cursors,
             2..5 => Op::Drop(sink),
-            // What a cursor that stays where it is does with other counts is not documented.
-            _ if position == standing.position => Op::Set(sink, standing),
+            // The documentation does not say which counts win when the position stays the same.
+            _ if position == current.position => Op::Set(sink, current),
             _ => {
-                let (delivered, rejected) = (self.random.u64(0..50), self.random.u64(0..5));
+                let delivered = self.random.u64(0..50);
+                let rejected = self.random.u64(0..5);
                 Op::Set(
                     sink,
                     Cursor {
@@ -248,7 +250,9 @@ impl Generator {
             let age = self.random.i64(0..2_000);
             (!self.rarely()).then(|| self.time(-age))
         };
-        let (completed, failed, cancelled) = (before(), before(), before());
+        let completed = before();
+        let failed = before();
+        let cancelled = before();
         Op::Purge(Purge {
             completed,
             failed,
@@ -259,11 +263,11 @@ impl Generator {
 
     /// Draws a claim: mostly a valid one, otherwise one that has ended or never existed.
     fn any_claim(&mut self, model: &Naive) -> Claim {
-        let standing = model.standing();
-        if !standing.is_empty() && self.random.u32(0..5) > 0 {
-            return standing[self.random.usize(0..standing.len())];
+        let valid = model.valid_claims();
+        if !valid.is_empty() && self.random.u32(0..5) > 0 {
+            return valid[self.random.usize(0..valid.len())];
         }
-        // The last key is that of a run to come.
+        // The last key belongs to no run yet.
         let key = RunKey(self.random.u64(1..=model.last_key() + 1));
         let epoch = model.epoch(key) + self.random.u64(0..2);
         Claim {
@@ -273,8 +277,12 @@ impl Generator {
     }
 
     fn record(&mut self, run: &str, first_seq: u64, events: u64) -> Record {
-        let make = if self.random.bool() { record } else { note };
-        make(run, first_seq, self.time(0), events)
+        let make_record = if self.random.bool() {
+            record
+        } else {
+            record_without_entry
+        };
+        make_record(run, first_seq, self.time(0), events)
     }
 
     fn place(&mut self, model: &Naive) -> Position {

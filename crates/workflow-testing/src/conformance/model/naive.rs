@@ -1,16 +1,16 @@
 //! The model: the rules of the documentation of [`Store`](workflow_engine::Store), in the simplest
 //! code.
 
-use workflow_events::Timestamp;
-
-use super::super::snapshot::Written;
-use super::answer::{Answer, Refusal};
-use super::op::Op;
 use workflow_engine::store::{
     CancelReply, CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, OutboxEnd, Page,
     Position, Purge, Record, Span,
 };
 use workflow_engine::{Purged, Run, RunFilter, RunKey, Status};
+use workflow_events::Timestamp;
+
+use super::super::snapshot::Written;
+use super::answer::{Answer, Refusal};
+use super::op::Op;
 
 /// A store that is slow and obviously correct.
 #[derive(Debug, Default)]
@@ -118,7 +118,7 @@ impl Naive {
         let Some(index) = self.index(key) else {
             return Answer::Refused(Refusal::Unknown);
         };
-        if !self.standing().contains(&commit.claim) {
+        if !self.valid_claims().contains(&commit.claim) {
             return Answer::Refused(Refusal::Fenced);
         }
         let run = self.runs[index].run.clone();
@@ -136,11 +136,11 @@ impl Naive {
         if Status::check(Some(run.status), commit.status).is_err() {
             return Answer::Refused(Refusal::Transition);
         }
-        let refuses = matches!(
+        let refused_by_cancel = matches!(
             commit.status,
             Status::Suspended | Status::Completed | Status::Failed
         );
-        if let (true, Some(cancel)) = (refuses, &run.cancel) {
+        if let (true, Some(cancel)) = (refused_by_cancel, &run.cancel) {
             return Answer::Refused(Refusal::Cancel(cancel.clone()));
         }
         let progress = commit.records.iter().any(|record| record.entry.is_some());
@@ -206,7 +206,7 @@ impl Naive {
         due.sort();
         unknown.sort();
         for (due_at, _, _) in due.iter().skip(request.limit) {
-            // What is due can be had now, even if it is ready since a time to come.
+            // A due run can be claimed now, even if the time since which it is ready lies ahead.
             times.extend(due_at.map(|due_at| due_at.min(request.now)));
         }
         let mut runs = Vec::new();
@@ -234,24 +234,24 @@ impl Naive {
 
     /// Makes the runs of workers whose leases have expired ready.
     fn expire(&mut self, request: &ClaimRequest) {
-        let over = |(worker, until): &&(String, Timestamp)| {
+        let expired = |(worker, until): &&(String, Timestamp)| {
             *until <= request.now && *worker != request.worker
         };
-        for (worker, until) in self.leases.iter().filter(over) {
+        for (worker, until) in self.leases.iter().filter(expired) {
             for NaiveRun { run, waits, .. } in &mut self.runs {
                 if run.due_at.is_none() && run.worker.as_ref() == Some(worker) {
                     (run.due_at, *waits) = (Some(*until), false);
                 }
             }
         }
-        self.leases.retain(|lease| !over(&lease));
+        self.leases.retain(|lease| !expired(&lease));
     }
 
     fn release(&mut self, claim: Claim, due: Due) -> Answer {
         let Some(index) = self.index(claim.key) else {
             return Answer::Refused(Refusal::Unknown);
         };
-        if !self.standing().contains(&claim) {
+        if !self.valid_claims().contains(&claim) {
             return Answer::Refused(Refusal::Fenced);
         }
         let NaiveRun { run, waits, .. } = &mut self.runs[index];
@@ -303,7 +303,7 @@ impl Naive {
             );
         }
         match &mut run.cancel {
-            Some(standing) => standing.immediate |= request.immediate,
+            Some(earlier) => earlier.immediate |= request.immediate,
             none => *none = Some(request),
         }
         CancelReply::Accepted(Box::new(run.clone()))
@@ -315,7 +315,7 @@ impl Naive {
         };
         let records: Vec<_> = self.runs[index].records.iter().map(Written::from).collect();
         let last = records.len() - 1;
-        let asked_for = |n: usize| match span {
+        let in_span = |n: usize| match span {
             Span::First => n == 0,
             Span::Last => n == last,
             Span::All => true,
@@ -323,7 +323,7 @@ impl Naive {
         records
             .into_iter()
             .enumerate()
-            .filter(|(n, _)| asked_for(*n))
+            .filter(|(n, _)| in_span(*n))
             .map(|(_, record)| record)
             .collect()
     }
@@ -360,10 +360,10 @@ impl Naive {
 
     fn set(&mut self, sink: &str, cursor: Cursor) -> Answer {
         self.open(sink);
-        for (_, standing) in self.cursors.iter_mut().filter(|(name, _)| name == sink) {
-            if cursor.position > standing.position {
-                *standing = Cursor {
-                    missed: standing.missed,
+        for (_, current) in self.cursors.iter_mut().filter(|(name, _)| name == sink) {
+            if cursor.position > current.position {
+                *current = Cursor {
+                    missed: current.missed,
                     ..cursor
                 };
             }
@@ -372,7 +372,7 @@ impl Naive {
     }
 
     fn purge(&mut self, purge: Purge) -> Purged {
-        let mut over = Vec::new();
+        let mut purged = Vec::new();
         for NaiveRun { run, .. } in &self.runs {
             let before = match run.status {
                 Status::Completed => purge.completed,
@@ -395,21 +395,21 @@ impl Naive {
                     .iter()
                     .all(|(_, cursor)| Some(cursor.position) >= last)
             {
-                over.push((ended_at, run.key));
+                purged.push((ended_at, run.key));
             }
         }
-        over.sort();
-        over.truncate(purge.limit);
-        let gone = |key| over.iter().any(|(_, over)| *over == key);
+        purged.sort();
+        purged.truncate(purge.limit);
+        let is_purged = |key| purged.iter().any(|(_, purged)| *purged == key);
         let mut events = 0;
         for event in &mut self.log {
-            if event.take_if(|(key, _)| gone(*key)).is_some() {
+            if event.take_if(|(key, _)| is_purged(*key)).is_some() {
                 events += 1;
             }
         }
-        self.runs.retain(|kept| !gone(kept.run.key));
+        self.runs.retain(|kept| !is_purged(kept.run.key));
         Purged {
-            runs: over.len() as u64,
+            runs: purged.len() as u64,
             events,
         }
     }
@@ -429,7 +429,7 @@ impl Naive {
     }
 
     /// Returns an operation for everything that can be read.
-    pub(super) fn everything(&self) -> Vec<Op> {
+    pub(super) fn final_reads(&self) -> Vec<Op> {
         let histories = (1..=self.last_key).map(|key| Op::Records(RunKey(key), Span::All));
         let cursors = self.cursors.iter().map(|(sink, _)| Op::Open(sink.clone()));
         histories
@@ -446,7 +446,7 @@ impl Naive {
     }
 
     /// Returns the valid claims.
-    pub(super) fn standing(&self) -> Vec<Claim> {
+    pub(super) fn valid_claims(&self) -> Vec<Claim> {
         let held = self
             .runs
             .iter()

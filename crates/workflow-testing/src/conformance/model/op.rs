@@ -1,11 +1,10 @@
 //! The operations of the model and of the store under test.
 
-use workflow_events::Timestamp;
-
 use workflow_engine::store::{
     CancelRequest, Claim, ClaimRequest, Commit, Cursor, Due, NewRun, Page, Position, Purge, Span,
 };
 use workflow_engine::{RunFilter, RunKey};
+use workflow_events::Timestamp;
 
 /// A call of a store. Keys and positions are those of the model.
 #[derive(Clone, Debug)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use workflow_engine::store::{CancelReply, Claim, Commit, Created, Cursor, OutboxEnd, Position};
+use workflow_engine::{Run, RunFilter, RunKey, Store, StoreError};
 use workflow_events::Timestamp;
 
 use super::super::snapshot::{Written, events};
 use super::answer::{Answer, Refusal};
 use super::naive::Naive;
 use super::op::Op;
-use workflow_engine::store::{CancelReply, Claim, Commit, Created, Cursor, OutboxEnd, Position};
-use workflow_engine::{Run, RunFilter, RunKey, Store, StoreError};
 
 /// A store under test.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Subject {
     }
 
     pub(super) async fn apply(&mut self, op: Op) -> Answer {
-        match self.ask(op).await {
+        match self.execute(op).await {
             Ok(answer) => answer,
             Err(error) => Answer::Refused(match error {
                 StoreError::UnknownRun { .. } => Refusal::Unknown,
@@ -45,7 +45,7 @@ impl Subject {
         }
     }
 
-    async fn ask(&mut self, op: Op) -> Result<Answer, StoreError> {
+    async fn execute(&mut self, op: Op) -> Result<Answer, StoreError> {
         let store = self.store.clone();
         Ok(match op {
             Op::Create(new) => match store.create(new).await? {
@@ -158,7 +158,7 @@ impl Subject {
 
     /// Reads the new events, and asserts that they are those of the model and follow all earlier
     /// ones.
-    pub(super) async fn read_on(&mut self, model: &Naive, context: &str) {
+    pub(super) async fn check_new_events(&mut self, model: &Naive, context: &str) {
         let after = self.places.last().copied().unwrap_or_default();
         let known = Position(self.places.len() as u64);
         let new = events(&self.store, after).await;

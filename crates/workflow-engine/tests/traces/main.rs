@@ -2,23 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where something is wrong")]
 
+mod retry;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Bench, STEPS, killed_after, types, work_off};
 use tracker_core::Clock;
-use workflow_engine::{
-    Context, Engine, Failure, Outcome, Retry, RunOptions, Status, Timestamp, Workflow,
-};
+use workflow_engine::{Context, Failure, Outcome, RunOptions, Status, Timestamp, Workflow};
 use workflow_events::{Event, EventKind, PauseReason, ResumeReason};
 
-/// Checks what holds of every trace: places, ids, names, and that the sink received just this.
-fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
+use support::{Fixture, STEPS, drop_after, run_until_done, types};
+
+/// Checks the rules of every trace: sequence, ids, names, and that the sink received the same.
+fn check_envelopes(fixture: &Fixture, history: &[Event], id: &str, workflow: &str) {
     for (event, seq) in history.iter().zip(1..) {
         assert_eq!(event.seq, seq);
         assert_eq!(event.workflow_id, id);
@@ -28,14 +29,14 @@ fn check_envelopes(bench: &Bench, history: &[Event], id: &str, workflow: &str) {
     }
     let ids: HashSet<_> = history.iter().map(|event| event.event_id).collect();
     assert_eq!(ids.len(), history.len());
-    assert_eq!(bench.delivered(), history, "the sink has the history");
+    assert_eq!(fixture.delivered(), history, "the sink has the history");
 }
 
 #[test]
 fn run_with_one_step() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let outcome = engine
             .run(&STEPS, RunOptions::new("r").execution_id("e"), 1)
             .await
@@ -51,7 +52,7 @@ fn run_with_one_step() {
             "workflow.completed",
         ];
         assert_eq!(types(&history), expected);
-        check_envelopes(&bench, &history, "r", "steps");
+        check_envelopes(&fixture, &history, "r", "steps");
         assert!(
             history
                 .iter()
@@ -81,9 +82,9 @@ fn run_with_one_step() {
 
 #[test]
 fn run_with_three_steps() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&STEPS, "r", 3).await.unwrap();
         assert!(engine.flush().await.is_complete());
         let history = engine.history("r").await.unwrap();
@@ -98,7 +99,7 @@ fn run_with_three_steps() {
             "workflow.completed",
         ];
         assert_eq!(types(&history), expected);
-        check_envelopes(&bench, &history, "r", "steps");
+        check_envelopes(&fixture, &history, "r", "steps");
         assert!(
             history.iter().all(|event| event.execution_id.is_none()),
             "absent when none was given"
@@ -112,13 +113,17 @@ fn run_with_three_steps() {
 #[test]
 fn step_fails_without_retry() {
     const REFUSED: Workflow<(), ()> = Workflow::new("refused");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let refused = |ctx: Context, (): ()| async move {
         let charge = || async { Err::<(), _>(Failure::new("card declined").with_kind("declined")) };
         Ok::<_, Failure>(ctx.step("charge", charge).await?)
     };
-    let engine = bench.builder().workflow(&REFUSED, refused).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture
+        .builder()
+        .workflow(&REFUSED, refused)
+        .build()
+        .unwrap();
+    fixture.clock.run(async {
         let Outcome::Failed(failure) = engine.run(&REFUSED, "r", ()).await.unwrap() else {
             panic!("a workflow whose step fails, fails");
         };
@@ -135,7 +140,7 @@ fn step_fails_without_retry() {
                 "workflow.failed"
             ]
         );
-        check_envelopes(&bench, &history, "r", "refused");
+        check_envelopes(&fixture, &history, "r", "refused");
         let EventKind::StepFailed {
             step_name,
             attempt: 1,
@@ -172,8 +177,8 @@ fn step_fails_without_retry() {
 #[test]
 fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
     const SLOW: Workflow<(), u64> = Workflow::new("slow");
-    let bench = Bench::new();
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let clock = fixture.clock.clone();
     let slow = move |ctx: Context, (): ()| {
         let clock = clock.clone();
         async move {
@@ -184,13 +189,13 @@ fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
             Ok::<_, Failure>(ctx.step("export", export).await?)
         }
     };
-    let engine = bench.builder().workflow(&SLOW, slow).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&SLOW, slow).build().unwrap();
+    fixture.clock.run(async {
         let watch = async {
-            bench.clock.sleep(Duration::from_secs(30)).await;
+            fixture.clock.sleep(Duration::from_secs(30)).await;
             assert!(engine.flush().await.is_delivered());
             assert_eq!(
-                types(&bench.delivered()),
+                types(&fixture.delivered()),
                 ["workflow.started", "step.started"]
             );
         };
@@ -217,45 +222,18 @@ fn the_start_of_a_slow_step_is_delivered_while_it_runs() {
     });
 }
 
-const FLAKY: Workflow<u32, u32> = Workflow::new("flaky");
-
-/// A step that fails `failures` times before it succeeds, tried again after 60 s each time, at most
-/// `ATTEMPTS` times.
-async fn flaky(ctx: Context, failures: u32, calls: Arc<AtomicU32>) -> Result<u32, Failure> {
-    let body = || async {
-        let call = calls.fetch_add(1, Ordering::Relaxed) + 1;
-        if call > failures {
-            Ok(call)
-        } else {
-            Err(Failure::new("not yet"))
-        }
-    };
-    let policy = Retry::constant(Duration::from_secs(60))
-        .without_jitter()
-        .attempts(3)?;
-    Ok(ctx.step("flaky", body).retry(policy).await?)
-}
-
-fn with_flaky(bench: &Bench) -> (Engine, Arc<AtomicU32>) {
-    let calls = Arc::new(AtomicU32::new(0));
-    let counted = calls.clone();
-    let body = move |ctx, failures| flaky(ctx, failures, counted.clone());
-    let engine = bench.builder().workflow(&FLAKY, body);
-    (engine.build().unwrap(), calls)
-}
-
 #[test]
 fn start() {
-    let bench = Bench::new();
-    let engine = bench.builder().build().unwrap();
-    bench.clock.run(async {
+    let fixture = Fixture::new();
+    let engine = fixture.builder().build().unwrap();
+    fixture.clock.run(async {
         let handle = engine
             .start(&STEPS, RunOptions::new("r").execution_id("e"), 1)
             .await
             .unwrap();
-        assert_eq!(bench.told("r").await, ["workflow.queued"]);
+        assert_eq!(fixture.event_types("r").await, ["workflow.queued"]);
         assert_eq!(handle.status().await.unwrap(), Some(Status::Queued));
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let expected = [
             "workflow.queued",
             "workflow.started",
@@ -263,169 +241,17 @@ fn start() {
             "step.completed",
             "workflow.completed",
         ];
-        assert_eq!(bench.told("r").await, expected);
+        assert_eq!(fixture.event_types("r").await, expected);
         assert_eq!(handle.result().await.unwrap(), Outcome::Completed(1));
         assert_eq!(handle.completed_steps().await.unwrap(), ["step-1"]);
-        check_envelopes(&bench, &engine.history("r").await.unwrap(), "r", "steps");
-    });
-}
-
-#[test]
-fn two_failures_then_success() {
-    let bench = Bench::new();
-    let (engine, _) = with_flaky(&bench);
-    bench.clock.run(async {
-        let outcome = engine.run(&FLAKY, "r", 2).await.unwrap();
-        let resume_at = Timestamp::from_millis(60_000).unwrap();
-        assert_eq!(
-            outcome,
-            Outcome::Suspended {
-                reason: PauseReason::Retry,
-                resume_at
-            }
-        );
-        work_off(&bench, &engine).await;
-        let history = engine.history("r").await.unwrap();
-        let failed = [
-            "step.started",
-            "step.failed",
-            "retry.scheduled",
-            "workflow.paused",
-            "workflow.resumed",
-        ];
-        let expected = [&["workflow.started"], &failed[..], &failed[..]].concat();
-        let expected = [
-            &expected[..],
-            &["step.started", "step.completed", "workflow.completed"],
-        ]
-        .concat();
-        assert_eq!(types(&history), expected);
-        check_envelopes(&bench, &history, "r", "flaky");
-
-        let EventKind::StepFailed {
-            attempt: 1,
-            will_retry: true,
-            ..
-        } = history[2].kind
-        else {
-            panic!()
-        };
-        let retry = EventKind::RetryScheduled {
-            step_name: "flaky".into(),
-            attempt: 1,
-            next_attempt_at: resume_at,
-            delay_ms: 60_000,
-        };
-        assert_eq!(history[3].kind, retry);
-        let paused = EventKind::WorkflowPaused {
-            reason: PauseReason::Retry,
-            resume_at: Some(resume_at),
-            step_name: Some("flaky".into()),
-        };
-        assert_eq!(history[4].kind, paused);
-        assert_eq!(
-            history[5].kind,
-            EventKind::WorkflowResumed {
-                reason: ResumeReason::Retry
-            }
-        );
-        assert_eq!(
-            history[6].kind,
-            EventKind::StepStarted {
-                step_name: "flaky".into(),
-                attempt: 2
-            }
-        );
-        assert_eq!(
-            history[11].kind,
-            EventKind::StepStarted {
-                step_name: "flaky".into(),
-                attempt: 3
-            }
-        );
-    });
-}
-
-#[test]
-fn exhausted() {
-    let bench = Bench::new();
-    let (engine, calls) = with_flaky(&bench);
-    bench.clock.run(async {
-        let _ = engine.run(&FLAKY, "r", 9).await.unwrap();
-        work_off(&bench, &engine).await;
-        let history = engine.history("r").await.unwrap();
-        let end = [
-            "step.started",
-            "step.failed",
-            "retry.exhausted",
-            "workflow.failed",
-        ];
-        assert_eq!(types(&history)[11..], end);
-        assert!(matches!(
-            history[12].kind,
-            EventKind::StepFailed {
-                attempt: 3,
-                will_retry: false,
-                ..
-            }
-        ));
-        assert_eq!(
-            history[13].kind,
-            EventKind::RetryExhausted {
-                step_name: "flaky".into(),
-                attempts: 3
-            }
-        );
-        assert_eq!(calls.load(Ordering::Relaxed), 3);
-        let Outcome::Failed(failure) = engine.run(&FLAKY, "r", 9).await.unwrap() else {
-            panic!("it failed")
-        };
-        assert_eq!(
-            (failure.info.attempt, failure.info.step_name.as_deref()),
-            (Some(3), Some("flaky"))
-        );
-        assert_eq!(
-            calls.load(Ordering::Relaxed),
-            3,
-            "nothing was executed for the answer"
-        );
-    });
-}
-
-#[test]
-fn a_short_retry_is_waited_for_in_memory() {
-    let bench = Bench::new();
-    let calls = Arc::new(AtomicU32::new(0));
-    let counted = calls.clone();
-    let engine = bench.builder().suspend_after(Duration::from_secs(61));
-    let engine = engine
-        .workflow(&FLAKY, move |ctx, failures| {
-            flaky(ctx, failures, counted.clone())
-        })
-        .build()
-        .unwrap();
-    bench.clock.run(async {
-        assert_eq!(
-            engine.run(&FLAKY, "r", 1).await.unwrap(),
-            Outcome::Completed(2)
-        );
-        let expected = [
-            "workflow.started",
-            "step.started",
-            "step.failed",
-            "retry.scheduled",
-            "step.started",
-            "step.completed",
-            "workflow.completed",
-        ];
-        assert_eq!(bench.told("r").await, expected);
+        check_envelopes(&fixture, &engine.history("r").await.unwrap(), "r", "steps");
     });
 }
 
 #[test]
 fn sleep() {
     const SLEEPS: Workflow<(), ()> = Workflow::new("sleeps");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let sleeps = |ctx: Context, (): ()| async move {
         ctx.step("before", || async { Ok::<_, Failure>(()) })
             .await?;
@@ -433,8 +259,8 @@ fn sleep() {
         ctx.step("after", || async { Ok::<_, Failure>(()) }).await?;
         Ok::<_, Failure>(())
     };
-    let engine = bench.builder().workflow(&SLEEPS, sleeps).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&SLEEPS, sleeps).build().unwrap();
+    fixture.clock.run(async {
         let _ = engine.run(&SLEEPS, "r", ()).await.unwrap();
         let resume_at = Timestamp::from_millis(3_600_000).unwrap();
         let history = engine.history("r").await.unwrap();
@@ -460,7 +286,7 @@ fn sleep() {
         };
         assert_eq!(history[4].kind, paused);
 
-        work_off(&bench, &engine).await;
+        run_until_done(&fixture, &engine).await;
         let history = engine.history("r").await.unwrap();
         let expected = [
             "workflow.resumed",
@@ -495,14 +321,14 @@ fn sleep() {
             (3_600_000, "before after".into()),
             "pauses included"
         );
-        check_envelopes(&bench, &history, "r", "sleeps");
+        check_envelopes(&fixture, &history, "r", "sleeps");
     });
 }
 
 #[test]
 fn timeout_without_retry() {
     const STUCK: Workflow<(), ()> = Workflow::new("stuck");
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let stuck = |ctx: Context, (): ()| async move {
         let body = || std::future::pending::<Result<(), Failure>>();
         Ok::<_, Failure>(
@@ -511,8 +337,8 @@ fn timeout_without_retry() {
                 .await?,
         )
     };
-    let engine = bench.builder().workflow(&STUCK, stuck).build().unwrap();
-    bench.clock.run(async {
+    let engine = fixture.builder().workflow(&STUCK, stuck).build().unwrap();
+    fixture.clock.run(async {
         let Outcome::Failed(failure) = engine.run(&STUCK, "r", ()).await.unwrap() else {
             panic!("it fails")
         };
@@ -527,7 +353,8 @@ fn timeout_without_retry() {
             "workflow.failed",
         ];
         assert_eq!(types(&history), expected);
-        let (step_name, deadline) = ("stuck".to_owned(), Timestamp::from_millis(50).unwrap());
+        let step_name = "stuck".to_owned();
+        let deadline = Timestamp::from_millis(50).unwrap();
         let set = EventKind::TimeoutSet {
             step_name: step_name.clone(),
             deadline,
@@ -548,15 +375,16 @@ fn timeout_without_retry() {
 
 #[test]
 fn crash_in_a_step() {
-    let bench = Bench::new();
-    let died = Arc::new(AtomicBool::new(false));
-    let clock = bench.clock.clone();
+    let fixture = Fixture::new();
+    let crashed = Arc::new(AtomicBool::new(false));
+    let clock = fixture.clock.clone();
     const SLOW: Workflow<(), ()> = Workflow::new("slow");
     let slow = move |ctx: Context, (): ()| {
-        let (died, clock) = (died.clone(), clock.clone());
+        let crashed = crashed.clone();
+        let clock = clock.clone();
         async move {
             let body = || async {
-                if !died.swap(true, Ordering::Relaxed) {
+                if !crashed.swap(true, Ordering::Relaxed) {
                     clock.sleep(Duration::from_secs(3600)).await;
                 }
                 Ok::<_, Failure>(())
@@ -564,20 +392,20 @@ fn crash_in_a_step() {
             Ok::<_, Failure>(ctx.step("slow", body).await?)
         }
     };
-    let engine = |bench: &Bench| {
-        bench
+    let engine = |fixture: &Fixture| {
+        fixture
             .builder()
             .workflow(&SLOW, slow.clone())
             .build()
             .unwrap()
     };
-    bench.clock.run(async {
+    fixture.clock.run(async {
         {
-            let engine = engine(&bench);
-            killed_after(&bench, Duration::from_secs(1), engine.run(&SLOW, "r", ())).await;
+            let engine = engine(&fixture);
+            drop_after(&fixture, Duration::from_secs(1), engine.run(&SLOW, "r", ())).await;
         }
-        let engine = engine(&bench);
-        work_off(&bench, &engine).await;
+        let engine = engine(&fixture);
+        run_until_done(&fixture, &engine).await;
         let history = engine.history("r").await.unwrap();
         let expected = [
             "workflow.started",
@@ -595,6 +423,6 @@ fn crash_in_a_step() {
             }
         );
         assert_eq!(history[3].kind, history[1].kind, "the same attempt again");
-        check_envelopes(&bench, &history, "r", "slow");
+        check_envelopes(&fixture, &history, "r", "slow");
     });
 }
